@@ -1,0 +1,193 @@
+package lock
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/bsm/redislock"
+	"github.com/redis/go-redis/v9"
+)
+
+// Options change what [New] makes. The zero value of a field means its default.
+type Options struct {
+	// TTL is how long a lease lives in Redis without being renewed: at most so long do others wait for a holder that was
+	// killed. A held lease is renewed every third of it. At least 50 ms. Default: 5 s.
+	TTL time.Duration
+
+	// OpTimeout bounds every Redis operation. More than a quarter of TTL is taken for a quarter of TTL, so that a renewal
+	// that hangs leaves time for another. Default: 250 ms.
+	OpTimeout time.Duration
+
+	// PollInterval is how often, give or take a half, a waiter looks whether the lease has become free, for the case that
+	// the message which should have woken it was lost. Default: 250 ms.
+	PollInterval time.Duration
+}
+
+func (o *Options) withDefaults() Options {
+	var c Options
+	if o != nil {
+		c = *o
+	}
+	if c.TTL <= 0 {
+		c.TTL = 5 * time.Second
+	}
+	c.TTL = max(c.TTL, 50*time.Millisecond)
+	if c.OpTimeout <= 0 {
+		c.OpTimeout = 250 * time.Millisecond
+	}
+	c.OpTimeout = min(c.OpTimeout, c.TTL/4)
+	if c.PollInterval <= 0 {
+		c.PollInterval = 250 * time.Millisecond
+	}
+	return c
+}
+
+// Locker hands out leases. It is safe for concurrent use; one per process is enough for any number of keys.
+type Locker struct {
+	opts   Options
+	client redis.UniversalClient // each command bounded by OpTimeout where the client can
+	locks  *redislock.Client
+	waker  *waker
+	reaper reaper
+
+	// ctx ends with Close. It never bounds a Redis operation: those have OpTimeout, and an outcome is worth knowing.
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool
+	leases map[*Lease]struct{} // held
+	wg     sync.WaitGroup      // every goroutine of ours; Add under mu, and not once closed
+}
+
+// New makes a Locker; nil options are the defaults. It does not talk to Redis. The client stays the caller's, who closes it
+// after the Locker.
+//
+// go-redis does not bound a read from the socket by the context unless told so. For a *redis.Client (a sentinel's failover
+// client is one) New sees to it by [redis.Client.WithTimeout], on the same pool. A *redis.ClusterClient or *redis.Ring has
+// no such method: set ContextTimeoutEnabled in its options. Without it callers still come back in time, but the goroutine
+// and the connection that serve them are stuck for the client's ReadTimeout, Close waits for them, and a renewal that
+// hangs is not tried again before the lease is lost.
+//
+// A *redis.Ring has no one server to subscribe to: there waiters only poll.
+func New(client redis.UniversalClient, opts *Options) *Locker {
+	l := &Locker{opts: opts.withDefaults(), client: client, leases: map[*Lease]struct{}{}}
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	subscriber := client
+	if c, ok := client.(*redis.Client); ok {
+		l.client = c.WithTimeout(l.opts.OpTimeout)
+		// Nobody waits for the subscriber's handshake, but Close does.
+		subscriber = c.WithTimeout(max(l.opts.OpTimeout, time.Second))
+	}
+	l.locks = redislock.New(l.client)
+	l.waker = newWaker(l, subscriber)
+	return l
+}
+
+// trust is for how long after the start of a successful obtain or refresh we believe to hold the lease: its life in Redis
+// begins later than that, when the server executes the command, and ends as much later. The tenth that is held back is for
+// clocks that run at different speeds and for the time until whoever watches the Context has stopped.
+func (l *Locker) trust() time.Duration { return l.opts.TTL - l.opts.TTL/10 }
+
+// Close ends every goroutine and the connection of the waiters, and waits for them: about as long as one Redis operation
+// where Redis hangs. Those who wait in Acquire get ErrClosed. Leases still held are lost to their holders, whose Context ends with
+// ErrLost; since those may be at work still, the keys are left to expire within TTL, unless Release, which goes on working,
+// frees them sooner. Calling Close again does nothing. It always returns nil.
+func (l *Locker) Close() error {
+	l.mu.Lock()
+	l.closed = true
+	held := l.leases
+	l.leases = nil
+	l.mu.Unlock()
+
+	l.cancel()
+	for s := range held {
+		s.lose("the Locker was closed")
+	}
+	l.waker.close()
+	l.wg.Wait()
+	return nil
+}
+
+// spawn runs f on a goroutine that Close waits for; false if it is too late for that.
+func (l *Locker) spawn(f func()) bool {
+	if !l.begin() {
+		return false
+	}
+	go func() { defer l.wg.Done(); f() }()
+	return true
+}
+
+// begin is spawn for a goroutine that somebody else has started; it ends with l.wg.Done.
+func (l *Locker) begin() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.wg.Add(1)
+	return true
+}
+
+// hold and forget keep the set of leases that Close ends.
+func (l *Locker) hold(s *Lease) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.leases[s] = struct{}{}
+	return true
+}
+
+func (l *Locker) forget(s *Lease) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.leases, s)
+}
+
+// run executes f, which talks to Redis, and gives its caller the outcome; or leaves f behind when ctx ends or the limit is
+// over, because go-redis does not let go of a socket when its context is cancelled. f itself goes on to its end, under
+// ctx's values but not its cancellation: a command that was sent takes effect whether or not we read the answer, and only
+// who reads it knows. late, if not nil, then gets the outcome.
+func run[T any](l *Locker, ctx context.Context, limit time.Duration, f func(context.Context) (T, error), late func(T, error)) (T, error) {
+	type outcome struct {
+		v   T
+		err error
+	}
+	var zero T
+	if ctx.Err() != nil {
+		return zero, ended(ctx)
+	}
+	handOver := make(chan outcome)
+	left := make(chan struct{})
+	started := l.spawn(func() {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+		defer cancel()
+		v, err := f(bounded)
+		select {
+		case handOver <- outcome{v, err}:
+		case <-left:
+			if late != nil {
+				late(v, err)
+			}
+		}
+	})
+	if !started {
+		return zero, ErrClosed
+	}
+	// A little more than f has: its own error says more than ours.
+	timer := time.NewTimer(limit + limit/8)
+	defer timer.Stop()
+	select {
+	case o := <-handOver:
+		return o.v, o.err
+	case <-ctx.Done():
+		close(left)
+		return zero, ended(ctx)
+	case <-timer.C:
+		close(left)
+		return zero, context.DeadlineExceeded // the caller's ctx has not ended; it becomes broken's
+	}
+}

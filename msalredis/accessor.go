@@ -1,0 +1,336 @@
+package msalredis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"strings"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
+
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+var _ cache.ExportReplace = (*Cache)(nil)
+
+// Replace gives MSAL's manager what is known of a partition. MSAL calls it before it reads its cache.
+//
+// While the manager holds the partition, and that knowledge is younger than LocalTTL, it returns at once. Otherwise it
+// asks Redis, for OpTimeout at most. It never waits for a lease: MSAL holds a mutex of its own around this call,
+// which the lease's holder may need to store its token.
+//
+// An error is ctx's, or [ErrClosed]; Redis's only with FailClosed. It is safe for concurrent use.
+func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.ReplaceHints) error {
+	if err := c.usable(ctx); err != nil {
+		return err
+	}
+	m, key, now := c.managers.of(u), hints.PartitionKey, c.clock.now()
+	if p, ok := m.current(key, now, c.o.LocalTTL); ok {
+		c.metrics.hit("memory")
+		if !p.fresh(now, c.o.LocalTTL/2) {
+			c.revalidate(p)
+		}
+		return nil
+	}
+	if c.isOBO(m, u, key) {
+		return nil
+	}
+	var err error
+	if key == "" {
+		err = c.loadAccounts(ctx, m)
+	} else {
+		err = c.loadInto(ctx, m, key)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil && c.o.FailClosed {
+		return fmt.Errorf("msalredis: reading tokens: %w", err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c.handOver(u, m, c.clock.now())
+	return nil
+}
+
+// loadInto brings the knowledge of a partition up to date and marks it as in use on m.
+func (c *Cache) loadInto(ctx context.Context, m *manager, key string) error {
+	p := c.partitions.of(key)
+	var err error
+	if !p.fresh(c.clock.now(), c.o.LocalTTL) {
+		_, err = c.partitions.load(ctx, p)
+		c.metrics.read(err, p.snap.Load())
+	} else {
+		c.metrics.hit("process")
+	}
+	now := c.clock.now().UnixNano()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	x := m.inUse[key]
+	if x == nil || x.p != p {
+		x = &use{key: key, p: p}
+		m.inUse[key] = x
+	}
+	x.last.Store(now)
+	return err
+}
+
+// revalidate asks Redis about a partition in the background, so that one in use never gets older than LocalTTL
+// and nobody waits for that.
+func (c *Cache) revalidate(p *partition) {
+	if c.store.away.Load() || !p.revalidating.CompareAndSwap(false, true) {
+		return
+	}
+	c.background(func(ctx context.Context) {
+		defer p.revalidating.Store(false)
+		_, _ = c.partitions.load(ctx, p)
+	})
+}
+
+// isOBO tells whether m is the manager of on-behalf-of tokens, by trying. That one marshals what it cannot read
+// back, and its Marshal takes no lock, so it is left alone but for a bound on its growth: MSAL never removes an
+// assertion's tokens. The gate shares them.
+func (c *Cache) isOBO(m *manager, u cache.Unmarshaler, key string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if !m.tried {
+		m.obo = u.Unmarshal([]byte("{}")) != nil
+		m.tried = true
+		if m.obo {
+			m.oboKeys = map[uint64]struct{}{}
+		}
+	}
+	if !m.obo {
+		return false
+	}
+	m.oboKeys[maphash.String(c.managers.seed, key)] = struct{}{}
+	if int64(len(m.oboKeys)) > c.oboAtMost() {
+		// MSAL misses its tokens once; the gate still has them.
+		if err := u.Unmarshal(nil); err != nil {
+			c.log.warn("on-behalf-of tokens in MSAL's memory could not be emptied")
+		}
+		clear(m.oboKeys)
+	}
+	return true
+}
+
+// oboAtMost is how many assertions' tokens MSAL may hold: about 8 KB each, within LocalBytes.
+func (c *Cache) oboAtMost() int64 { return max(64, c.o.LocalBytes/(8<<10)) }
+
+// Export stores what MSAL has changed since Replace. MSAL calls it after a token has arrived, and after
+// RemoveAccount.
+//
+// It writes only what changed, and what it writes never replaces something newer. It waits for Redis for OpTimeout
+// at most. If Redis does not take the write, it is kept and made later, and Export returns nil; with FailClosed it
+// is made later all the same, and Redis's error is returned. Else an error is ctx's, [ErrClosed], or that of
+// a RemoveAccount of MSAL, which [Cache.RemoveAccount] explains. It is safe for concurrent use.
+func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cache.ExportHints) error {
+	if err := c.usable(ctx); err != nil {
+		return err
+	}
+	m := c.managers.of(marshaler)
+	m.mu.Lock()
+	if m.obo {
+		m.mu.Unlock()
+		return nil
+	}
+	data, err := marshaler.Marshal()
+	if err != nil {
+		m.mu.Unlock()
+		return fmt.Errorf("msalredis: MSAL's cache could not be marshalled: %w", err)
+	}
+	entries, err := serializer.ParseDocument(data)
+	if err != nil {
+		m.dirty = true
+		m.mu.Unlock()
+		return fmt.Errorf("msalredis: MSAL's cache document: %w", err)
+	}
+	changed, removed := serializer.Diff(m.document, entries)
+	if hints.PartitionKey == "" {
+		if gone := accountsOf(removed); len(gone) > 0 {
+			m.document, m.dirty = entries, true
+			m.mu.Unlock()
+			return c.removeAccounts(ctx, gone)
+		}
+		if len(changed) == 0 {
+			m.mu.Unlock()
+			return errNothingRemoved
+		}
+	}
+	batches, refused := c.route(changed, hints.PartitionKey)
+	m.document = entries
+	// What was not stored must not stay: MSAL would go on serving it, and it would look new at each Export.
+	m.dirty = m.dirty || refused || hasSuperseded(entries)
+	m.spentAt = spentAt(entries)
+	for _, e := range changed {
+		if e.Section == serializer.SectionRefreshToken {
+			c.lineages.learn(e)
+		}
+		if e.ClientID != "" {
+			m.client = e.ClientID
+		}
+	}
+	m.mu.Unlock()
+
+	var errs []error
+	for _, b := range batches {
+		b.entries = c.news(b)
+		if len(b.entries) == 0 {
+			continue
+		}
+		refused, err := c.write(ctx, b)
+		if refused {
+			m.mu.Lock()
+			m.dirty = true
+			m.mu.Unlock()
+		}
+		errs = append(errs, err)
+		if hints.PartitionKey == "" && b.p.user {
+			errs = append(errs, c.enlistAccount(ctx, b))
+		}
+		if ext := extKeyOf(b.entries); ext != "" {
+			errs = append(errs, c.enlistExtended(ctx, b))
+		}
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err := errors.Join(errs...); err != nil && c.o.FailClosed {
+		return fmt.Errorf("msalredis: storing tokens: %w", err)
+	}
+	return nil
+}
+
+// route sorts changed entries into partitions by their own fields. refused: some belong nowhere.
+//
+// MSAL's key is a hint, wrong at times: a user's refresh that was answered without id_token and client_info comes
+// without a home_account_id, and under the app's key it would become the app's token for the whole fleet;
+// an on-behalf-of token's arrival exports the other manager under the assertion's key.
+func (c *Cache) route(changed []serializer.Entry, hint string) (batches []batch, refused bool) {
+	at := map[string]int{}
+	add := func(key string, e serializer.Entry) {
+		i, ok := at[key]
+		if !ok {
+			i = len(batches)
+			at[key] = i
+			p := c.partitions.of(key)
+			b := batch{p: p}
+			if s := p.snap.Load(); s != nil {
+				b.known = s.generation
+			}
+			batches = append(batches, b)
+		}
+		b := &batches[i]
+		stamp := c.clock.redis()
+		if o, ok := c.origins.of(e.Secret); ok {
+			stamp = o.stamp
+			b.known, b.fresh = o.known, b.fresh || o.fresh
+		}
+		if shift := c.clock.shift(); shift != 0 {
+			e = e.WithTimes(shift)
+		}
+		b.entries = append(b.entries, newStored(e, stamp))
+	}
+	var metadata []serializer.Entry
+	for _, e := range changed {
+		switch {
+		case e.Section == serializer.SectionAppMetadata:
+			metadata = append(metadata, e)
+		case e.Section == serializer.SectionAccessToken && (e.KeyID != "" || e.TokenType != "" && !strings.EqualFold(e.TokenType, "Bearer")):
+			// Bound to a key of this process: nobody else could use it, and MSAL may keep it.
+		case e.HomeAccountID != "" && (hint == "" || hint == e.HomeAccountID):
+			add(e.HomeAccountID, e)
+		case e.HomeAccountID == "" && e.Section == serializer.SectionAccessToken && hint == appKey(e):
+			add(hint, e)
+		default:
+			refused = true
+		}
+	}
+	for _, e := range metadata {
+		plain, err := appMetadata(e.ClientID, e.Environment)
+		if err != nil {
+			continue
+		}
+		if differs, _ := serializer.Diff([]serializer.Entry{plain}, []serializer.Entry{e}); len(differs) == 0 {
+			continue
+		}
+		for i := range batches {
+			if batches[i].p.user {
+				batches[i].entries = append(batches[i].entries, newStored(e, c.clock.redis()))
+			}
+		}
+	}
+	return batches, refused
+}
+
+// news are the entries of a batch that the record does not have. A token whose secret is the stored one is the
+// same token: the gate gives a due one with a later refresh_in, which concerns this process alone.
+func (c *Cache) news(b batch) []stored {
+	s := b.p.snap.Load()
+	if s == nil {
+		return b.entries
+	}
+	var out, same []stored
+	for _, e := range b.entries {
+		held, ok := s.entries[e.field]
+		switch {
+		case !ok:
+			out = append(out, e)
+		case e.Section == serializer.SectionAccessToken && e.Secret == held.Secret:
+			same = append(same, e)
+		case !e.Equal(held.Entry):
+			out = append(out, e)
+		}
+	}
+	b.p.adopt(same)
+	return out
+}
+
+// appKey is MSAL's partition key of an app's token (authority.AuthParams.AppKey, CacheExtKeyGenerator).
+func appKey(e serializer.Entry) string {
+	key := e.ClientID + "_" + e.Realm
+	if e.ExtCacheKey != "" {
+		key += "_" + e.ExtCacheKey
+	}
+	return key + appKeySuffix
+}
+
+const appKeySuffix = "_AppTokenCache"
+
+// isAppKey tells an app's partition from an account's. It decides only whether reading prolongs the record's life.
+func isAppKey(key string) bool { return strings.HasSuffix(key, appKeySuffix) }
+
+func extKeyOf(entries []stored) string {
+	for _, e := range entries {
+		if e.HomeAccountID == "" && e.ExtCacheKey != "" {
+			return e.ExtCacheKey
+		}
+	}
+	return ""
+}
+
+func hasSuperseded(entries []serializer.Entry) bool {
+	for _, a := range entries {
+		for _, b := range entries {
+			if supersedes(a, b) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// accountsOf are the accounts whose removal MSAL has exported.
+func accountsOf(removed []serializer.Entry) []string {
+	seen := map[string]bool{}
+	var ids []string
+	for _, e := range removed {
+		if (e.Section == serializer.SectionAccount || e.Section == serializer.SectionRefreshToken) &&
+			e.HomeAccountID != "" && !seen[e.HomeAccountID] {
+			seen[e.HomeAccountID] = true
+			ids = append(ids, e.HomeAccountID)
+		}
+	}
+	return ids
+}

@@ -1,0 +1,68 @@
+package msalredis
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// MSAL asks for key "" where it means "all accounts": Accounts, RemoveAccount, and everything that a public client
+// writes, although it reads silently under the account's key. So what comes under "" is stored in the accounts'
+// own partitions, and a list of those makes it whole again.
+
+// accountsAtMost bounds the list. MSAL unmarshals and marshals all of it under its write lock: 100,000 accounts cost
+// 1.4 s each.
+const accountsAtMost = 1024
+
+// enlistAccount puts a partition on the list of accounts.
+func (c *Cache) enlistAccount(ctx context.Context, b batch) error {
+	key := c.keys.accounts()
+	return c.store.run(ctx, enlistScript, []string{key, key}, func(reply) error { return nil },
+		string(b.p.pid), formatInt(c.o.UserTTL.Milliseconds()), formatInt(accountsAtMost), "0")
+}
+
+// loadAccounts marks every listed account as in use on m. MSAL does not say which client it asks for: where m's is
+// known, accounts without tokens of it are left out.
+func (c *Cache) loadAccounts(ctx context.Context, m *manager) error {
+	var pids atomic.Pointer[[]string]
+	err := c.store.do(ctx, c.keys.accounts(), func(ctx context.Context) error {
+		list, err := c.store.client.ZRange(ctx, c.keys.accounts(), 0, -1).Result()
+		pids.Store(&list)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	m.mu.RLock()
+	client := m.client
+	m.mu.RUnlock()
+	for _, name := range *pids.Load() {
+		if err := c.loadAccount(ctx, m, id(name), client); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client string) error {
+	p := c.partitions.named(pid, true)
+	if !p.fresh(c.clock.now(), c.o.LocalTTL) {
+		if _, err := c.partitions.load(ctx, p); err != nil {
+			return err
+		}
+	}
+	account, ours := "", client == ""
+	for _, e := range p.snap.Load().live(c.clock.redis()) {
+		if e.Section == serializer.SectionAccount {
+			account = e.HomeAccountID
+		}
+		if e.Section == serializer.SectionRefreshToken && (e.ClientID == client || e.FamilyID != "") {
+			ours = true
+		}
+	}
+	if account == "" || !ours || partitionID(account) != pid {
+		return nil
+	}
+	return c.loadInto(ctx, m, account)
+}

@@ -1,0 +1,268 @@
+package msalredis
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// answerAtMost bounds a token endpoint's answer. Real ones have 2 to 10 KB.
+const answerAtMost = 1 << 20
+
+var errTooLarge = errors.New("msalredis: the token endpoint's answer is larger than 1 MiB")
+
+// answer is what a token endpoint said, or the pause it asked for.
+type answer struct {
+	status   int
+	header   map[string]string
+	body     []byte
+	started  int64 // Redis's time, microseconds: when its request started
+	received int64
+	stamp    int64 // orders it among others: the lease's fence, or started
+	err      error // there was no answer, but this
+
+	// Of a good answer, in microseconds of Redis's time:
+	good    bool  // a token with a life
+	expires int64 // the end of its life
+	due     int64 // when it should be refreshed; 0: never
+	// Of a bad one:
+	until     int64 // nobody should ask again before
+	throttled bool  // the server asked for that pause
+}
+
+// Headers worth handing on. The rest speaks of a connection that its receiver did not have.
+var keptHeaders = []string{"Content-Type", "Retry-After", "X-Ms-Request-Id", "Www-Authenticate"}
+
+const second = int64(time.Second / time.Microsecond)
+
+// read makes an answer of a response and closes it.
+func readAnswer(resp *http.Response) (*answer, error) {
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, answerAtMost+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > answerAtMost {
+		return nil, errTooLarge
+	}
+	a := &answer{status: resp.StatusCode, body: body, header: map[string]string{}}
+	for _, h := range keptHeaders {
+		if v := resp.Header.Get(h); v != "" {
+			a.header[h] = v
+		}
+	}
+	return a, nil
+}
+
+// judge works out what an answer means. One that cannot be shared because it is not understood is not good: it goes
+// to those who wait for it, untouched.
+func (a *answer) judge() {
+	a.good = false
+	if a.err != nil || a.status != http.StatusOK || !gjson.ValidBytes(a.body) {
+		return
+	}
+	doc := gjson.ParseBytes(a.body)
+	if !doc.IsObject() || doc.Get("access_token").Type != gjson.String || doc.Get("access_token").Str == "" {
+		return
+	}
+	life := number(doc.Get("expires_in"))
+	a.expires = a.started + life*second
+	// MSAL lets expires_on win (accesstokens.TokenResponse.UnmarshalJSON); Entra ID's is in its own time.
+	if on := doc.Get("expires_on"); on.Exists() && on.Type != gjson.Null && on.String() != "" {
+		n := number(on)
+		if n <= 0 {
+			return // a date: MSAL understands more than we do
+		}
+		a.expires = n * second
+	}
+	if a.expires <= a.received || life > 100*365*24*3600 {
+		return
+	}
+	if in := number(doc.Get("refresh_in")); in > 0 {
+		a.due = a.started + in*second
+	}
+	a.good = true
+}
+
+// number is a JSON number, or one in a string as Entra ID's v1 endpoint sends it; 0 for anything else.
+func number(v gjson.Result) int64 {
+	switch v.Type {
+	case gjson.Number:
+		return v.Int()
+	case gjson.String:
+		n, err := strconv.ParseInt(v.Str, 10, 64)
+		if err == nil {
+			return n
+		}
+	}
+	return 0
+}
+
+// usable tells whether MSAL would take the token at a time of Redis.
+func (a *answer) usable(us int64) bool {
+	return a != nil && a.good && a.expires-us > int64(lastMinutes/time.Microsecond)
+}
+
+// addRefreshIn writes refresh_in into an answer whose server sent none, so that a token is refreshed while it still
+// serves: a share of its usable life, and at least a second before the end of that.
+func (a *answer) addRefreshIn(share float64) {
+	if !a.good || a.due != 0 {
+		return
+	}
+	usable := (a.expires-a.started)/second - int64(lastMinutes/time.Second)
+	in := min(int64(share*float64(usable)), usable-1)
+	if in < 1 {
+		return
+	}
+	a.due = a.started + in*second
+	a.body = setMember(a.body, "refresh_in", formatInt(in))
+}
+
+// response is the answer for a caller, at a time of Redis: with the life that is left. soon: it is due, and is
+// being refreshed, so MSAL shall ask again shortly; not before the refresh can have ended.
+func (a *answer) response(req *http.Request, us int64, soon bool) (*http.Response, error) {
+	if a.err != nil {
+		return nil, a.err
+	}
+	body := a.body
+	header := http.Header{}
+	for k, v := range a.header {
+		header.Set(k, v)
+	}
+	if a.good {
+		age := max(0, (us-a.started)/second)
+		doc := gjson.ParseBytes(body)
+		edits := map[string]int64{}
+		for _, name := range []string{"expires_in", "ext_expires_in", "refresh_in"} {
+			if v := doc.Get(name); v.Exists() && number(v) > 0 {
+				edits[name] = max(number(v)-age, 1)
+			}
+		}
+		if soon {
+			edits["refresh_in"] = min(5+rand.Int64N(26), max(1, (a.expires-us)/second-int64(lastMinutes/time.Second)))
+		}
+		for name, n := range edits {
+			body = setMember(body, name, formatInt(n))
+		}
+	}
+	if a.throttled {
+		left := max(1, (a.until-us+second-1)/second)
+		header.Set("Retry-After", formatInt(left))
+	}
+	return &http.Response{
+		Status:        strconv.Itoa(a.status) + " " + http.StatusText(a.status),
+		StatusCode:    a.status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        header,
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		ContentLength: int64(len(body)),
+		Request:       req,
+	}, nil
+}
+
+// setMember sets a member of a JSON object to a number, as a string where it was one; every other byte stays.
+func setMember(object []byte, name, number string) []byte {
+	if v := gjson.GetBytes(object, name); v.Exists() {
+		return splice(object, v, number)
+	}
+	end := bytes.LastIndexByte(object, '}')
+	if end < 0 {
+		return object
+	}
+	comma := ","
+	if len(gjson.ParseBytes(object).Map()) == 0 {
+		comma = ""
+	}
+	out := append([]byte(nil), object[:end]...)
+	out = append(out, comma+`"`+name+`":`+number...)
+	return append(out, object[end:]...)
+}
+
+// splice replaces a value that gjson has found in object by a number; a string stays a string.
+func splice(object []byte, v gjson.Result, number string) []byte {
+	if !v.Exists() || v.Index <= 0 || v.Index+len(v.Raw) > len(object) {
+		return object
+	}
+	if v.Type == gjson.String {
+		number = `"` + number + `"`
+	}
+	out := append([]byte(nil), object[:v.Index]...)
+	out = append(out, number...)
+	return append(out, object[v.Index+len(v.Raw):]...)
+}
+
+// answerHead is the stored form of an answer, on a line before its body.
+type answerHead struct {
+	Status    int               `json:"status"`
+	Header    map[string]string `json:"header,omitempty"`
+	Started   int64             `json:"started"`
+	Received  int64             `json:"received"`
+	Until     int64             `json:"until,omitempty"`
+	Throttled bool              `json:"throttled,omitempty"`
+	Error     string            `json:"error,omitempty"`
+}
+
+func (a *answer) encode() []byte {
+	h := answerHead{Status: a.status, Header: a.header, Started: a.started, Received: a.received, Until: a.until, Throttled: a.throttled}
+	if a.err != nil {
+		h.Error = "the token endpoint could not be reached"
+	}
+	b, _ := json.Marshal(h) // of strings and numbers: always marshals
+	return append(append(b, '\n'), a.body...)
+}
+
+func decodeAnswer(content []byte, stamp int64) (*answer, error) {
+	head, body, ok := bytes.Cut(content, []byte("\n"))
+	var h answerHead
+	if !ok || json.Unmarshal(head, &h) != nil {
+		return nil, errRecord
+	}
+	a := &answer{status: h.Status, header: h.Header, body: body, started: h.Started, received: h.Received, until: h.Until, throttled: h.Throttled, stamp: stamp}
+	if h.Error != "" {
+		a.err = &gateError{h.Error + " by another instance; it may be asked again shortly"}
+	} else if h.Status < 100 || h.Status > 599 {
+		return nil, errRecord
+	}
+	a.judge()
+	return a, nil
+}
+
+// gateError is an error of the gate's own making. azcore would retry it for ten seconds under a mutex.
+type gateError struct{ text string }
+
+func (e *gateError) Error() string { return "msalredis: " + e.text }
+
+// NonRetriable marks the error for the Azure SDK (azcore/internal/errorinfo.NonRetriable).
+func (e *gateError) NonRetriable() {}
+
+// localAnswer is an OAuth error that the gate answers with itself (RFC 6749 section 5.2).
+func localAnswer(code, description string, us int64) *answer {
+	body, _ := json.Marshal(map[string]string{"error": code, "error_description": "msalredis: " + description})
+	return &answer{status: http.StatusBadRequest, body: body, header: map[string]string{"Content-Type": "application/json; charset=utf-8"}, started: us, received: us}
+}
+
+// member is a string member of the answer's body.
+func (a *answer) member(name string) string {
+	if v := gjson.GetBytes(a.body, name); v.Type == gjson.String {
+		return v.Str
+	}
+	return ""
+}
+
+// oauthError is the error code of a refused request.
+func (a *answer) oauthError() string {
+	if a.err != nil || a.status < 400 || !gjson.ValidBytes(a.body) {
+		return ""
+	}
+	return strings.ToLower(a.member("error"))
+}

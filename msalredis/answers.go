@@ -1,0 +1,177 @@
+package msalredis
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"sync/atomic"
+
+	"github.com/maypok86/otter/v2"
+	"github.com/tidwall/gjson"
+)
+
+// answers are the last answers that this process has seen, for when Redis is away.
+type answers struct {
+	known *otter.Cache[id, known]
+}
+
+// known is what this process knows of a request identity.
+type known struct {
+	pid    id
+	answer *answer
+	pause  *answer
+}
+
+func newAnswers(bytes int64) *answers {
+	return &answers{otter.Must(&otter.Options[id, known]{
+		MaximumWeight: uint64(bytes),
+		Weigher: func(_ id, k known) uint32 {
+			size := 512
+			for _, a := range []*answer{k.answer, k.pause} {
+				if a != nil {
+					size += len(a.body)
+				}
+			}
+			return uint32(size)
+		},
+	})}
+}
+
+func (as *answers) of(rid id) known {
+	k, _ := as.known.GetIfPresent(rid)
+	return k
+}
+
+// put takes in an answer unless a newer one is known.
+func (as *answers) put(rid, pid id, a *answer) {
+	as.known.Compute(rid, func(old known, _ bool) (known, otter.ComputeOp) {
+		old.pid = pid
+		if a.good {
+			if old.answer == nil || old.answer.stamp <= a.stamp {
+				old.answer = a
+			}
+			old.pause = nil
+		} else {
+			old.pause = a
+		}
+		return old, otter.WriteOp
+	})
+}
+
+// forget removes the answers that belong to a partition.
+func (as *answers) forget(pid id) {
+	for rid, k := range as.known.All() {
+		if k.pid == pid {
+			as.known.Invalidate(rid)
+		}
+	}
+}
+
+// look is what is known of a request identity: in Redis, or in this process while Redis is away.
+func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us int64, err error) {
+	var found atomic.Pointer[known]
+	var time atomic.Int64
+	keys := []string{c.keys.response(rid), c.keys.pause(rid)}
+	err = c.store.run(ctx, lookScript, keys, func(rep reply) error {
+		if len(rep.fields) != 2 {
+			return errReply
+		}
+		got := known{pid: r.pid}
+		for i, to := range []**answer{&got.answer, &got.pause} {
+			if rep.fields[i] == "" {
+				continue
+			}
+			content, stamp, _, err := c.opened(keys[i], "", rep.fields[i])
+			var a *answer
+			if err == nil {
+				a, err = decodeAnswer(content, stamp)
+			}
+			if err != nil {
+				c.metrics.unreadable(err)
+				c.log.warn("a stored answer cannot be read and counts as missing", "record", string(rid), "error", err)
+				continue
+			}
+			*to = a
+		}
+		time.Store(rep.us)
+		found.Store(&got)
+		return nil
+	})
+	if err != nil {
+		return c.answers.of(rid), c.clock.redis(), err
+	}
+	return *found.Load(), time.Load(), nil
+}
+
+// keepAnswer stores an answer for the fleet: a good one for its token's life, a bad one as a pause. It takes part in
+// pending writes; nobody waits for longer than OpTimeout.
+func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answer) {
+	pid := r.pid
+	life := (a.until - a.received) / 1000
+	key := c.keys.pause(rid)
+	if a.good {
+		key = c.keys.response(rid)
+		life = (a.expires - a.received) / 1000
+		if r.handover > 0 {
+			life = min(life, r.handover*1000)
+		}
+		if r.challenge != "" && rid == r.rid {
+			life = min(life, challengeLife*1000)
+		}
+		if account := homeAccount(a.body); account != "" && r.grant != grantClientCredentials {
+			pid = partitionID(account)
+		}
+	}
+	if life <= 0 {
+		return
+	}
+	c.answers.put(rid, pid, a)
+	value, err := c.sealed(key, "", a.stamp, 0, a.encode())
+	if err != nil {
+		c.log.warn("an answer could not be sealed and is not shared", "error", err)
+		return
+	}
+	push := func(ctx context.Context) error {
+		left := life - max(0, (c.clock.redis()-a.received)/1000)
+		if left <= 0 {
+			return nil
+		}
+		if a.good && pid != "" {
+			// Before the answer itself: a removal that comes between must find it.
+			if ok, err := c.belongs(ctx, pid, rid, r.scopes, a.started, left); err != nil || !ok {
+				return err
+			}
+		}
+		return c.store.run(ctx, respondScript, []string{key, c.keys.tombstone(rid), c.keys.pause(rid)},
+			func(reply) error { return nil }, formatInt(a.started), value, formatInt(left))
+	}
+	if err := push(ctx); err != nil && a.good {
+		c.pending.keep("answer "+string(rid), waiting{size: int64(2*len(value)) + 512, push: push})
+	}
+}
+
+// homeAccount is the account of an answer's client_info, as MSAL names it; "" for an app's.
+func homeAccount(body []byte) string {
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(gjson.GetBytes(body, "client_info").String(), "="))
+	if err != nil || !gjson.ValidBytes(raw) {
+		return ""
+	}
+	uid, utid := gjson.GetBytes(raw, "uid").String(), gjson.GetBytes(raw, "utid").String()
+	if uid == "" {
+		return ""
+	}
+	if utid == "" {
+		utid = uid
+	}
+	return uid + "." + utid
+}
+
+// clientInfo is the client_info that MSAL makes a home account id of.
+func clientInfo(account string) string {
+	uid, utid, _ := strings.Cut(account, ".")
+	b, _ := json.Marshal(map[string]string{"uid": uid, "utid": utid})
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func memberNumber(a *answer, name string) int64 { return number(gjson.GetBytes(a.body, name)) }

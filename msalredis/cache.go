@@ -1,0 +1,142 @@
+package msalredis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/lock"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// ErrClosed is what a [Cache] answers after Close.
+var ErrClosed = errors.New("msalredis: the cache is closed")
+
+// tombstoneLife is how long a sign-out is remembered in Redis: longer than any token request, and than any
+// instance relies on what it knew before (restoring a lost record included).
+const tombstoneLife = 15 * time.Minute
+
+// Cache shares MSAL's tokens through Redis and lets one instance refresh each. Make one per process, give it to
+// every MSAL client (WithCache, and [Cache.HTTPClient] by WithHTTPClient), and Close it at the end. It is safe for
+// concurrent use.
+type Cache struct {
+	o          Options
+	keys       keys
+	serializer serializer.Serializer
+	log        logger
+	metrics    *metrics
+	clock      *clock
+	store      *store
+	locker     *lock.Locker
+	partitions *partitions
+	managers   *managers
+	pending    *pending
+	lineages   *lineages
+	origins    *origins
+	answers    *answers
+	flights    *flights
+	realms     *realms
+	turns      turns
+	http       func() *http.Client
+
+	life    context.Context
+	end     context.CancelFunc
+	workers group
+	closing sync.Once
+	changes *news
+
+	hooks hooks
+}
+
+// hooks let tests order events.
+type hooks struct {
+	beforePost func(id)
+	afterPost  func(id)
+}
+
+// New makes a Cache on a Redis client, which stays the caller's to close. nil opts are all defaults. It asks Redis
+// nothing: a Redis that is away does not keep a service from starting. An error names the option to change.
+//
+// An application's own commands share the client's connection pool; operations of this package never take more
+// than half of it.
+func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (*Cache, error) {
+	if isNil(client) {
+		return nil, errors.New("msalredis: New: the Redis client is nil")
+	}
+	if isNil(s) {
+		return nil, errors.New("msalredis: New: the serializer is nil; use serializer.NewEncrypted, or serializer.Plaintext to store tokens unencrypted")
+	}
+	o, err := opts.filled()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cache{o: o, keys: keys{o.Prefix}, serializer: s, log: logger{o.Logger}, clock: &clock{now: time.Now}}
+	if c.metrics, err = newMetrics(o.MeterProvider, o.TracerProvider); err != nil {
+		return nil, fmt.Errorf("msalredis: Options.MeterProvider: %w", err)
+	}
+	c.life, c.end = context.WithCancel(context.Background())
+	c.store = newStore(c.life, &c.workers, client, o, c.clock, c.metrics, c.log)
+	c.locker = lock.New(client, &lock.Options{TTL: o.LockTTL, OpTimeout: o.OpTimeout})
+	c.managers = newManagers()
+	c.pending = newPending(c)
+	c.store.onBack = c.pending.nudge
+	c.partitions = newPartitions(c)
+	c.lineages = newLineages()
+	c.origins = newOrigins()
+	c.answers = newAnswers(o.LocalBytes)
+	c.flights = newFlights()
+	c.realms = newRealms()
+	c.changes = newNews(c, client)
+	c.http = sync.OnceValue(func() *http.Client { return &http.Client{Transport: c.Transport(nil)} })
+	return c, nil
+}
+
+// Close flushes what waits for Redis, within OpTimeout, and ends every goroutine of the Cache; tokens that Redis does
+// not take in that time stay where MSAL has them, in memory. Calls under way return [ErrClosed] or their answer, later
+// ones return [ErrClosed]. It does not close the Redis client. Closing twice is harmless.
+func (c *Cache) Close() error {
+	var err error
+	c.closing.Do(func() {
+		flush, cancel := context.WithTimeout(context.Background(), c.o.OpTimeout)
+		c.pending.push(flush)
+		cancel()
+		c.end()
+		err = errors.Join(c.changes.close(), c.locker.Close())
+		c.workers.close()
+		c.partitions.close()
+	})
+	if err != nil {
+		return fmt.Errorf("msalredis: closing: %w", err)
+	}
+	return nil
+}
+
+// String names the Cache without saying anything of its contents.
+func (c *Cache) String() string { return "msalredis.Cache(" + c.o.Prefix + ")" }
+
+// LogValue implements [slog.LogValuer].
+func (c *Cache) LogValue() slog.Value { return slog.StringValue(c.String()) }
+
+// GoString implements [fmt.GoStringer].
+func (c *Cache) GoString() string { return c.String() }
+
+func (c *Cache) usable(ctx context.Context) error {
+	if c.life.Err() != nil {
+		return ErrClosed
+	}
+	return ctx.Err()
+}
+
+// background runs f with a context that ends with the Cache; false: the Cache is closed.
+func (c *Cache) background(f func(context.Context)) bool {
+	return c.workers.run(func() { f(c.life) })
+}
+
+func formatInt(n int64) string { return strconv.FormatInt(n, 10) }

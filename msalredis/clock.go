@@ -1,0 +1,52 @@
+package msalredis
+
+import (
+	"sync"
+	"time"
+)
+
+// clock tells Redis's time, by which everything in Redis is dated: the instances of a fleet need not agree on the
+// time, only reach the same Redis.
+type clock struct {
+	now func() time.Time // the wall clock that MSAL reads
+
+	mu     sync.Mutex
+	known  bool
+	offset time.Duration // Redis's time less ours
+	spread time.Duration // how wrong offset may be: half the round trip that told it
+	at     time.Time
+}
+
+// tolerance is how far the clocks may be apart before times are translated. Below it translating would only
+// add the noise of the measurement.
+const tolerance = 2 * time.Second
+
+// observe learns from an answer that was asked for at start, arrived at end, and carries Redis's time.
+func (c *clock) observe(start, end time.Time, us int64) {
+	spread := end.Sub(start) / 2
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	// A slow answer tells little: it does not replace a better one, unless that is old.
+	if c.known && spread > 2*c.spread+time.Millisecond && end.Sub(c.at) < time.Minute {
+		return
+	}
+	ours := c.now().Add(-time.Since(start) + spread) // c.now, not start: tests shift it
+	c.offset, c.spread, c.known, c.at = time.UnixMicro(us).Sub(ours.Round(0)), spread, true, end
+}
+
+// redis is Redis's time in microseconds, by our best knowledge; our own clock's while nothing is known.
+func (c *clock) redis() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now().Add(c.offset).UnixMicro()
+}
+
+// shift is what to add to a time of ours, in whole seconds, to get Redis's; 0 while the clocks agree.
+func (c *clock) shift() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.offset.Abs() <= tolerance {
+		return 0
+	}
+	return int64(c.offset.Round(time.Second) / time.Second)
+}

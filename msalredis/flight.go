@@ -1,0 +1,113 @@
+package msalredis
+
+import (
+	"context"
+	"sync"
+)
+
+// A flight is one answer in the making, for all callers of one identity in this process. It is bound to none of
+// them: each leaves when its own context ends, and the flight goes on, because the token that it brings may be
+// a refresh token's only successor.
+type flight struct {
+	pid  id
+	done chan struct{}
+
+	// Set before done is closed:
+	answer *answer
+	soon   bool // the answer is due, and being refreshed
+	err    error
+}
+
+type flights struct {
+	mu  sync.Mutex
+	all map[string]*flight
+}
+
+func newFlights() *flights { return &flights{all: map[string]*flight{}} }
+
+// join is the flight of a name; where there is none it starts lead, with a context that ends with the Cache. nil: the
+// Cache is closed.
+func (fs *flights) join(c *Cache, name string, pid id, lead func(context.Context, *flight)) *flight {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if f := fs.all[name]; f != nil {
+		return f
+	}
+	f := &flight{pid: pid, done: make(chan struct{})}
+	if !c.background(func(ctx context.Context) {
+		defer func() {
+			fs.mu.Lock()
+			if fs.all[name] == f {
+				delete(fs.all, name)
+			}
+			fs.mu.Unlock()
+			close(f.done)
+		}()
+		lead(ctx, f)
+	}) {
+		return nil
+	}
+	fs.all[name] = f
+	return f
+}
+
+// forget keeps new callers from joining flights whose tokens are being removed.
+func (fs *flights) forget(pid id) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	for name, f := range fs.all {
+		if f.pid == pid {
+			delete(fs.all, name)
+		}
+	}
+}
+
+// wait waits for the flight or for ctx.
+func (f *flight) wait(ctx context.Context) error {
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// turns lets one goroutine of this process at a time work on a partition, also while there is no lease to be had.
+type turns struct {
+	mu  sync.Mutex
+	all map[id]*turn
+}
+
+type turn struct {
+	c       chan struct{}
+	holders int
+}
+
+// take waits for the turn; give it back with the returned function.
+func (ts *turns) take(ctx context.Context, i id) (func(), error) {
+	ts.mu.Lock()
+	if ts.all == nil {
+		ts.all = map[id]*turn{}
+	}
+	t := ts.all[i]
+	if t == nil {
+		t = &turn{c: make(chan struct{}, 1)}
+		ts.all[i] = t
+	}
+	t.holders++
+	ts.mu.Unlock()
+	leave := func() {
+		ts.mu.Lock()
+		defer ts.mu.Unlock()
+		if t.holders--; t.holders == 0 {
+			delete(ts.all, i)
+		}
+	}
+	select {
+	case t.c <- struct{}{}:
+		return func() { <-t.c; leave() }, nil
+	case <-ctx.Done():
+		leave()
+		return nil, ctx.Err()
+	}
+}

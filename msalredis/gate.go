@@ -1,0 +1,212 @@
+package msalredis
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Transport is the refresh gate: an [http.RoundTripper] in front of Entra ID's token endpoint that lets one
+// instance of the fleet ask for a token and gives its answer to all. base sends the requests; nil is a pooled
+// transport of the gate's own.
+//
+// Everything but a token request that can be repeated passes untouched: client credentials with a secret or an
+// assertion, on-behalf-of, refresh_token and user_fic can. Answers to sign-ins are seen on their way, and a
+// refresh_in is added to those that lack it.
+//
+// Callers of one identity wait for the same answer, each until its own context ends. A refresh that has begun goes on
+// when all have left. Entra ID's errors come as they are, and those that the gate makes itself are not retried by the
+// Azure SDK. While Redis is away, there is one request per process.
+func (c *Cache) Transport(base http.RoundTripper) http.RoundTripper {
+	if isNil(base) {
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.MaxIdleConnsPerHost = 16 // http.DefaultTransport keeps 2, and a burst would dial anew each time
+		base = t
+	}
+	return &gate{c, base}
+}
+
+// HTTPClient is an HTTP client whose transport is the gate, made once: give it to every MSAL client by
+// WithHTTPClient, and to Azure SDK credentials as azcore.ClientOptions.Transport.
+func (c *Cache) HTTPClient() *http.Client { return c.http() }
+
+type gate struct {
+	c    *Cache
+	base http.RoundTripper
+}
+
+// CloseIdleConnections lets http.Client.CloseIdleConnections reach the base transport.
+func (g *gate) CloseIdleConnections() {
+	if t, ok := g.base.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
+	c := g.c
+	if err := c.usable(req.Context()); err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, err
+	}
+	c.changes.listen()
+	form, rest, ok := readForm(req)
+	switch {
+	case !ok:
+		resp, err := g.base.RoundTrip(rest)
+		if err == nil && req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "/.well-known/openid-configuration") {
+			return c.observeDiscovery(req, resp)
+		}
+		return resp, err
+	case repeatable(form):
+		rest.Body.Close()
+		return g.acquire(req, form)
+	case form.Has("req_cnf") || form.Get("grant_type") == grantClientCredentials || form.Get("grant_type") == grantOnBehalfOf:
+		return g.base.RoundTrip(rest)
+	default:
+		return g.signIn(rest)
+	}
+}
+
+// observeDiscovery learns which tenant name leads to which token endpoint.
+func (c *Cache) observeDiscovery(req *http.Request, resp *http.Response) (*http.Response, error) {
+	if resp.StatusCode != http.StatusOK {
+		return resp, nil
+	}
+	body, err := peek(resp, 256<<10)
+	if err == nil {
+		c.realms.learn(req.URL.Path, body)
+	}
+	return resp, nil
+}
+
+// peek reads a response's body and puts it back. An error: it is larger than most, or broken; what was read is back.
+func peek(resp *http.Response, most int64) ([]byte, error) {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, most+1))
+	if err == nil && int64(len(body)) > most {
+		err = errTooLarge
+	}
+	rest := resp.Body
+	if err == nil {
+		rest.Close()
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+	} else {
+		resp.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.MultiReader(bytes.NewReader(body), rest), rest}
+	}
+	return body, err
+}
+
+// signIn passes a sign-in and takes note of its tokens: they are newer than any sign-out.
+func (g *gate) signIn(req *http.Request) (*http.Response, error) {
+	c := g.c
+	started := c.clock.redis()
+	resp, err := g.base.RoundTrip(req)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return resp, err
+	}
+	body, err := peek(resp, answerAtMost)
+	if err != nil {
+		return resp, nil // MSAL sees what there is
+	}
+	a := &answer{status: resp.StatusCode, body: body, started: started, received: c.clock.redis(), stamp: started}
+	a.judge()
+	if !a.good {
+		return resp, nil
+	}
+	c.origins.note(a, 0, true)
+	if a.member("refresh_token") != "" {
+		a.addRefreshIn(c.o.RefreshAt)
+		resp.Body = io.NopCloser(bytes.NewReader(a.body))
+		resp.ContentLength = int64(len(a.body))
+		resp.Header.Del("Content-Length")
+	}
+	return resp, nil
+}
+
+// acquire answers a repeatable token request.
+func (g *gate) acquire(req *http.Request, form map[string][]string) (*http.Response, error) {
+	c := g.c
+	r := c.newTokenRequest(req, form, g.base)
+	ctx := req.Context()
+	if r.grant == grantRefreshToken && r.form.Get("refresh_token") == "" {
+		// MSAL posts an empty one for a user token that came without. Entra ID would say the same.
+		return localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).response(req, c.clock.redis(), false)
+	}
+	f := c.flights.join(c, r.flight, r.pid, func(life context.Context, f *flight) {
+		f.answer, f.soon, f.err = c.lead(life, r, false)
+	})
+	if f == nil {
+		return nil, ErrClosed
+	}
+	if err := f.wait(ctx); err != nil {
+		return nil, err
+	}
+	if f.answer.good {
+		c.noteAnswer(r, f.answer)
+	}
+	if f.soon {
+		c.flights.join(c, r.flight+" refresh", r.pid, func(life context.Context, f *flight) {
+			f.answer, f.soon, f.err = c.lead(life, r, true)
+		})
+	}
+	return f.answer.response(req, c.clock.redis(), f.soon)
+}
+
+// noteAnswer remembers where an answer's tokens come from, before MSAL stores them.
+func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
+	if r.lineage != nil && r.lineage.rid == "" {
+		return // the flight has, with the generation that it knew
+	}
+	generation := int64(0)
+	if r.grant == grantClientCredentials {
+		if p := c.partitions.peek(r.pid); p != nil {
+			if s := p.snap.Load(); s != nil {
+				generation = s.generation
+			}
+		}
+	}
+	switch r.grant {
+	case grantClientCredentials:
+		c.origins.note(a, generation, false)
+	case grantUserFIC:
+		c.origins.note(a, 0, true)
+	default:
+		c.lineages.learnOBO(a.member("refresh_token"), r.base, r.scopes)
+	}
+}
+
+// lead brings an answer: what the fleet has, or what Entra ID says. background: the answer that there is serves
+// meanwhile, so nobody waits and nothing is done that another instance does already.
+func (c *Cache) lead(life context.Context, r *tokenRequest, background bool) (a *answer, soon bool, err error) {
+	ctx, cancel := context.WithTimeout(life, leadAtMost)
+	defer cancel()
+	ctx, span := c.metrics.tracer.Start(ctx, "msalredis.acquire")
+	defer span.End()
+	l := &leader{c: c, r: r, background: background, begun: time.Now()}
+	l.source = &shared{l}
+	if r.lineage != nil && r.lineage.rid == "" {
+		l.source = &owned{leader: l, p: c.partitions.named(r.lineage.pid, true)}
+	}
+	a, soon, err = l.lead(ctx)
+	if a == nil && err == nil {
+		err = &gateError{"the refresh is another instance's"} // background only: nobody sees it
+	}
+	return a, soon, err
+}
+
+const (
+	// leadAtMost bounds a flight: a lease that others hold, and two requests of postAtMost.
+	leadAtMost = 75 * time.Second
+	// postAtMost bounds one request, as MSAL bounds its own where the caller's context has no deadline.
+	postAtMost = 30 * time.Second
+	// challengeLife is how long concurrent requests may share the answer to a claims challenge.
+	challengeLife = 5 // seconds
+)

@@ -1,0 +1,249 @@
+package msalredis
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"slices"
+	"strings"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// A refresh token has a lineage rather than an identity: each use brings a new one. What is remembered of a
+// secret is remembered by its hash.
+
+type secretHash [16]byte
+
+func hashSecret(secret string) secretHash {
+	h := sha256.Sum256([]byte(secret))
+	return secretHash(h[:16])
+}
+
+// lineage is where a refresh token belongs: to an account's partition, or to an on-behalf-of answer.
+type lineage struct {
+	account     string // home account id
+	pid         id
+	environment string
+	family      string
+
+	rid    id // of the on-behalf-of request, and then the rest is empty
+	scopes string
+}
+
+// secretsAtMost bounds what is remembered of secrets: about 200 bytes each.
+const secretsAtMost = 65536
+
+// lineages remembers the lineage of the refresh tokens that MSAL was given or has brought.
+type lineages struct {
+	known *otter.Cache[secretHash, lineage]
+}
+
+func newLineages() *lineages {
+	return &lineages{otter.Must(&otter.Options[secretHash, lineage]{MaximumSize: secretsAtMost})}
+}
+
+func (l *lineages) of(secret string) (lineage, bool) {
+	if secret == "" {
+		return lineage{}, false
+	}
+	return l.known.GetIfPresent(hashSecret(secret))
+}
+
+// learn takes in a refresh token of an account's partition.
+func (l *lineages) learn(e serializer.Entry) {
+	if e.Section != serializer.SectionRefreshToken || e.HomeAccountID == "" || e.Secret == "" {
+		return
+	}
+	l.known.Set(hashSecret(e.Secret), lineage{account: e.HomeAccountID, pid: partitionID(e.HomeAccountID), environment: e.Environment, family: e.FamilyID})
+}
+
+// learnOBO takes in the refresh token of an on-behalf-of answer.
+func (l *lineages) learnOBO(secret string, rid id, s scopes) {
+	if secret != "" {
+		l.known.Set(hashSecret(secret), lineage{rid: rid, scopes: s.String()})
+	}
+}
+
+// origin is what the gate knows of a token that passed it and that MSAL is about to store.
+type origin struct {
+	stamp int64
+	known int64 // the generation of its partition when it was asked for
+	fresh bool  // of a sign-in
+}
+
+// origins remembers the origin of tokens between the gate and Export.
+type origins struct {
+	known *otter.Cache[secretHash, origin]
+}
+
+func newOrigins() *origins {
+	return &origins{otter.Must(&otter.Options[secretHash, origin]{MaximumSize: secretsAtMost})}
+}
+
+func (o *origins) of(secret string) (origin, bool) {
+	if secret == "" {
+		return origin{}, false
+	}
+	return o.known.GetIfPresent(hashSecret(secret))
+}
+
+// note remembers an answer's tokens.
+func (o *origins) note(a *answer, known int64, fresh bool) {
+	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
+		if secret := a.member(name); secret != "" {
+			o.known.Set(hashSecret(secret), origin{stamp: a.stamp, known: known, fresh: fresh})
+		}
+	}
+}
+
+// match is the access token of a snapshot that MSAL would take for a request, if there is one.
+func (s *snapshot) match(r *tokenRequest, us int64) (stored, bool) {
+	var best stored
+	found := false
+	for _, e := range s.live(us) {
+		if e.Section != serializer.SectionAccessToken || e.HomeAccountID != r.lineage.account || e.ClientID != r.client ||
+			e.KeyID != "" || e.ExtCacheKey != "" || !slices.Contains(r.realms, e.Realm) ||
+			!scopesOf(e.Target).containsAll(r.scopes) {
+			continue
+		}
+		if !found || e.ExpiresOn > best.ExpiresOn {
+			best, found = e, true
+		}
+	}
+	return best, found
+}
+
+// refreshToken is the newest refresh token of a snapshot that the request's client may redeem: its own or its
+// family's.
+func (s *snapshot) refreshToken(r *tokenRequest) (stored, bool) {
+	var best stored
+	found := false
+	if s == nil {
+		return best, false
+	}
+	for _, e := range s.entries {
+		if e.Section != serializer.SectionRefreshToken || e.HomeAccountID != r.lineage.account || e.Secret == "" {
+			continue
+		}
+		if e.ClientID != r.client && (e.FamilyID == "" || e.FamilyID != r.lineage.family) {
+			continue
+		}
+		if !found || e.stamp > best.stamp {
+			best, found = e, true
+		}
+	}
+	return best, found
+}
+
+// answerFrom makes the answer that brought a stored access token, less the refresh token, which others may have
+// redeemed since.
+func (s *snapshot) answerFrom(at stored, us int64) *answer {
+	body := `{"token_type":"Bearer","scope":` + quoted(at.Target) +
+		`,"expires_in":` + formatInt(max(0, at.ExpiresOn-us/second))
+	if at.ExtendedExpiresOn > 0 {
+		body += `,"ext_expires_in":` + formatInt(max(0, at.ExtendedExpiresOn-us/second))
+	}
+	if left := at.RefreshOn - us/second; at.RefreshOn > 0 {
+		body += `,"refresh_in":` + formatInt(max(1, left))
+	}
+	body += `,"access_token":` + quoted(at.Secret)
+	for _, e := range s.live(us) {
+		if e.Section == serializer.SectionIDToken && e.HomeAccountID == at.HomeAccountID && e.ClientID == at.ClientID && e.Realm == at.Realm {
+			body += `,"id_token":` + quoted(e.Secret)
+			break
+		}
+	}
+	if strings.Count(at.HomeAccountID, ".") == 1 { // else MSAL made it of the id_token's subject
+		body += `,"client_info":` + quoted(clientInfo(at.HomeAccountID))
+	}
+	body += "}"
+	a := &answer{status: 200, header: map[string]string{"Content-Type": "application/json; charset=utf-8"}, body: []byte(body), started: us, received: us, stamp: at.stamp}
+	a.judge()
+	a.due = at.RefreshOn * second
+	return a
+}
+
+// entriesOf makes the entries that MSAL will make of a refresh's answer, so that the tokens are in Redis before the
+// lease is released, also when every caller has left. before is the record as it was.
+func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot) []stored {
+	now := a.received / second
+	rt, _ := before.refreshToken(r)
+	environment := r.lineage.environment
+	var out []stored
+	add := func(section, key string, members ...string) {
+		raw := "{"
+		for i := 0; i < len(members); i += 2 {
+			if members[i+1] == "" {
+				continue
+			}
+			if raw != "{" {
+				raw += ","
+			}
+			raw += quoted(members[i]) + ":" + quoted(members[i+1])
+		}
+		if e, err := serializer.NewEntry(section, strings.ToLower(key), []byte(raw+"}")); err == nil {
+			out = append(out, newStored(e, a.stamp))
+		}
+	}
+	account := r.lineage.account
+	if secret := a.member("refresh_token"); secret != "" {
+		family := a.member("foci")
+		if family == "" {
+			family = rt.FamilyID
+		}
+		owner := family
+		if owner == "" {
+			owner = r.client
+		}
+		add(serializer.SectionRefreshToken, account+"-"+environment+"-RefreshToken-"+owner,
+			"home_account_id", account, "environment", environment, "credential_type", "RefreshToken",
+			"client_id", r.client, "family_id", family, "secret", secret)
+	}
+	target := a.member("scope")
+	if target == "" {
+		target = strings.Join(requestedScopes(r), " ")
+	}
+	realm := r.realms[0]
+	refreshOn := ""
+	if a.due > 0 {
+		refreshOn = formatInt(a.due / second)
+	}
+	ext := a.expires / second
+	if in := memberNumber(a, "ext_expires_in"); in > 0 {
+		ext = a.started/second + in
+	}
+	if tt := a.member("token_type"); tt == "" || strings.EqualFold(tt, "Bearer") {
+		add(serializer.SectionAccessToken, account+"-"+environment+"-AccessToken-"+r.client+"-"+realm+"-"+target,
+			"home_account_id", account, "environment", environment, "realm", realm, "credential_type", "AccessToken",
+			"client_id", r.client, "secret", a.member("access_token"), "target", target, "refresh_on", refreshOn,
+			"expires_on", formatInt(a.expires/second), "extended_expires_on", formatInt(ext), "cached_at", formatInt(now),
+			"token_type", a.member("token_type"))
+	}
+	if secret := a.member("id_token"); secret != "" {
+		add(serializer.SectionIDToken, account+"-"+environment+"-IdToken-"+r.client+"-"+realm,
+			"home_account_id", account, "environment", environment, "realm", realm, "credential_type", "IdToken",
+			"client_id", r.client, "secret", secret)
+	}
+	return out
+}
+
+// withClientInfo adds the client_info that an answer lacks, without which MSAL takes a user's token for an app's.
+func withClientInfo(body []byte, account string) []byte {
+	if strings.Count(account, ".") != 1 {
+		return body
+	}
+	end := bytes.LastIndexByte(body, '}')
+	if end < 0 {
+		return body
+	}
+	out := append([]byte(nil), body[:end]...)
+	out = append(out, `,"client_info":`+quoted(clientInfo(account))...)
+	return append(out, body[end:]...)
+}
+
+// requestedScopes are a request's scopes as they were written.
+func requestedScopes(r *tokenRequest) []string {
+	return slices.DeleteFunc(strings.Fields(r.form.Get("scope")), func(s string) bool { return oidcScopes[strings.ToLower(s)] })
+}

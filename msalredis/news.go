@@ -1,0 +1,81 @@
+package msalredis
+
+import (
+	"context"
+	"crypto/rand"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// news tells the other instances at once that a partition was removed. It only saves time: one that misses the
+// message finds out within LocalTTL.
+type news struct {
+	c      *Cache
+	client redis.UniversalClient
+	self   string
+
+	once   sync.Once
+	pubsub atomic.Pointer[redis.PubSub]
+}
+
+func newNews(c *Cache, client redis.UniversalClient) *news {
+	return &news{c: c, client: client, self: rand.Text()}
+}
+
+// listen starts to hear the others, at the first use of the Cache: making one asks Redis nothing.
+func (n *news) listen() {
+	n.once.Do(func() {
+		n.c.background(func(ctx context.Context) {
+			ps := n.client.Subscribe(ctx) // connects with the first channel
+			n.pubsub.Store(ps)
+			defer ps.Close()
+			if ctx.Err() != nil {
+				return
+			}
+			_ = ps.Subscribe(ctx, n.c.keys.changes()) // an error is seen, and tried again, by its Channel
+			messages := ps.Channel(redis.WithChannelSize(1024))
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case m, ok := <-messages:
+					if !ok {
+						return
+					}
+					n.hear(m.Payload)
+				}
+			}
+		})
+	})
+}
+
+// hear forgets what was removed by another instance.
+func (n *news) hear(payload string) {
+	from, pid, ok := strings.Cut(payload, " ")
+	if !ok || from == n.self {
+		return
+	}
+	n.c.answers.forget(id(pid))
+	n.c.flights.forget(id(pid))
+	if p := n.c.partitions.peek(id(pid)); p != nil {
+		p.checked.Store(0)
+	}
+}
+
+// tell tells the others. Nobody waits for it to succeed.
+func (n *news) tell(ctx context.Context, pid id) {
+	channel := n.c.keys.changes()
+	_ = n.c.store.do(ctx, channel, func(ctx context.Context) error {
+		return n.c.store.client.Publish(ctx, channel, n.self+" "+string(pid)).Err()
+	})
+}
+
+func (n *news) close() error {
+	if ps := n.pubsub.Load(); ps != nil {
+		return ps.Close()
+	}
+	return nil
+}

@@ -1,0 +1,111 @@
+package msalredis
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Options are the settings of a [Cache]. Zero fields take the default that ends their comment.
+type Options struct {
+	// Prefix starts every key in Redis. Caches with the same Redis, Prefix and sealing keys share tokens.
+	// Braces and white space are not allowed. Default "msal".
+	Prefix string
+
+	// RefreshAt says when a token becomes due for a refresh where Entra ID does not say so itself (refresh_in):
+	// a share, above 0 and below 1, of the token's usable life, which is its life less the last five minutes, in
+	// which MSAL refuses it. Default 0.5.
+	RefreshAt float64
+
+	// LocalTTL bounds how long this process relies on what it knows without asking Redis, and so how late it may
+	// learn of a sign-out whose message was lost. Default 10 s.
+	LocalTTL time.Duration
+
+	// LockTTL is the life of the lease under which one instance of the fleet asks Entra ID; a living holder
+	// renews it. It bounds how long the others wait for a holder that was killed. Default 5 s.
+	LockTTL time.Duration
+
+	// OpTimeout bounds every Redis operation. Default 250 ms.
+	OpTimeout time.Duration
+
+	// UserTTL is how long a user's tokens are kept after their last use. Entra ID's refresh tokens live 90 days
+	// from their last use, so more keeps dead tokens and less signs users out. Default 90 days.
+	UserTTL time.Duration
+
+	// FailClosed makes Redis errors fail the acquisition of a token. By default they are logged, and the token
+	// comes from memory or from Entra ID. Default false.
+	FailClosed bool
+
+	// LocalBytes bounds the memory for tokens known in this process, and for writes that wait for Redis to come
+	// back. Default 64 MiB.
+	LocalBytes int64
+
+	// Logger receives what an operator should know. It never receives a token, a secret, or the id of a user or
+	// tenant. Default slog.Default().
+	Logger *slog.Logger
+
+	// MeterProvider is where metrics go. Default: OpenTelemetry's global one.
+	MeterProvider metric.MeterProvider
+
+	// TracerProvider is where spans go. Default: OpenTelemetry's global one.
+	TracerProvider trace.TracerProvider
+}
+
+// filled returns a checked copy with defaults in place of zero fields.
+func (o *Options) filled() (Options, error) {
+	var f Options
+	if o != nil {
+		f = *o
+	}
+	if f.Prefix == "" {
+		f.Prefix = "msal"
+	}
+	if err := checkPrefix(f.Prefix); err != nil {
+		return f, err
+	}
+	if f.RefreshAt == 0 {
+		f.RefreshAt = 0.5
+	}
+	if math.IsNaN(f.RefreshAt) || f.RefreshAt <= 0 || f.RefreshAt >= 1 {
+		return f, fmt.Errorf("msalredis: Options.RefreshAt is %v: it must lie between 0 and 1", f.RefreshAt)
+	}
+	for _, d := range []struct {
+		name  string
+		value *time.Duration
+		def   time.Duration
+		min   time.Duration
+	}{
+		{"LocalTTL", &f.LocalTTL, 10 * time.Second, time.Millisecond},
+		{"LockTTL", &f.LockTTL, 5 * time.Second, 100 * time.Millisecond},
+		{"OpTimeout", &f.OpTimeout, 250 * time.Millisecond, time.Millisecond},
+		{"UserTTL", &f.UserTTL, 90 * 24 * time.Hour, time.Second},
+	} {
+		if *d.value == 0 {
+			*d.value = d.def
+		}
+		if *d.value < d.min {
+			return f, fmt.Errorf("msalredis: Options.%s is %v: it must be at least %v", d.name, *d.value, d.min)
+		}
+	}
+	if f.LocalBytes == 0 {
+		f.LocalBytes = 64 << 20
+	}
+	if f.LocalBytes < 0 {
+		return f, fmt.Errorf("msalredis: Options.LocalBytes is %d: it must not be negative", f.LocalBytes)
+	}
+	if f.Logger == nil {
+		f.Logger = slog.Default()
+	}
+	if f.MeterProvider == nil {
+		f.MeterProvider = otel.GetMeterProvider()
+	}
+	if f.TracerProvider == nil {
+		f.TracerProvider = otel.GetTracerProvider()
+	}
+	return f, nil
+}

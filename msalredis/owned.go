@@ -1,0 +1,99 @@
+package msalredis
+
+import (
+	"context"
+	"net/url"
+	"time"
+)
+
+// owned is the source of answers to refresh_token requests of an account: its partition. One lease serves all
+// clients and scopes of it, because two scopes at once must not redeem one refresh token twice, and clients of a
+// family share theirs.
+type owned struct {
+	*leader
+	p    *partition
+	snap *snapshot
+	sent string
+}
+
+func (o *owned) lease() id { return o.p.pid }
+
+func (o *owned) look(ctx context.Context) (*answer, bool, error) {
+	c := o.c
+	s, err := c.partitions.load(ctx, o.p)
+	us := c.clock.redis()
+	if o.arrived == 0 {
+		o.arrived = us - time.Since(o.begun).Microseconds()
+	}
+	o.snap = s
+	if s != nil && o.r.challenge == "" {
+		if at, ok := s.match(o.r, us); ok {
+			if a := s.answerFrom(at, us); a.usable(us) {
+				return a, a.due > 0 && us >= a.due, err
+			}
+		}
+	}
+	// A challenge's answer, and refusals, are kept by identity.
+	k, us, err2 := c.look(ctx, o.r, o.r.rid)
+	if err == nil {
+		err = err2
+	}
+	if a := k.answer; o.r.challenge != "" && a != nil && a.good && a.received >= o.arrived {
+		return a, false, err
+	}
+	if p := k.pause; p != nil && p.until > us && (p.throttled || p.received >= o.arrived) {
+		return p, false, err
+	}
+	return nil, false, err
+}
+
+// form puts the newest refresh token into the request: MSAL's may have been redeemed by another instance since it
+// was read.
+func (o *owned) form() (url.Values, *answer) {
+	form := url.Values{}
+	for k, v := range o.r.form {
+		form[k] = v
+	}
+	if rt, ok := o.snap.refreshToken(o.r); ok {
+		form.Set("refresh_token", rt.Secret)
+	} else if o.snap != nil && o.snap.generation > 0 {
+		return nil, localAnswer("invalid_grant", "the account has signed out", o.c.clock.redis())
+	}
+	o.sent = form.Get("refresh_token")
+	return form, nil
+}
+
+func (o *owned) moved(ctx context.Context, sent url.Values) bool {
+	s, err := o.c.partitions.load(ctx, o.p)
+	if err != nil {
+		return false
+	}
+	o.snap = s
+	rt, ok := s.refreshToken(o.r)
+	return ok && rt.Secret != sent.Get("refresh_token")
+}
+
+func (o *owned) keep(ctx context.Context, a *answer) {
+	c := o.c
+	if !a.good {
+		c.keepAnswer(ctx, o.r, o.r.rid, a)
+		return
+	}
+	known := int64(0)
+	if o.snap != nil {
+		known = o.snap.generation
+	}
+	c.origins.note(a, known, false)
+	if a.member("client_info") == "" {
+		a.body = withClientInfo(a.body, o.r.lineage.account)
+	}
+	entries := c.entriesOf(o.r, a, o.snap)
+	for _, e := range entries {
+		c.lineages.learn(e.Entry)
+	}
+	// An error leaves them to be pushed later.
+	_, _ = c.write(ctx, batch{p: o.p, entries: entries, known: known})
+	if o.r.challenge != "" {
+		c.keepAnswer(ctx, o.r, o.r.rid, a)
+	}
+}

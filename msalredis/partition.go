@@ -1,0 +1,396 @@
+package msalredis
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// snapshot is what is known of a partition at a moment. It is never changed.
+type snapshot struct {
+	version    int64             // Redis's; 0: no record there
+	generation int64             // of the last sign-out; 0: none
+	asOf       int64             // Redis's time of this knowledge, in microseconds
+	confirmed  time.Time         // ours: when Redis last said so; zero: it never did
+	entries    map[string]stored // by field
+}
+
+// later is e, or what is held of the same token where that is to be refreshed later.
+func (s *snapshot) later(e stored) stored {
+	if s != nil {
+		if held, ok := s.entries[e.field]; ok && held.Secret == e.Secret && held.RefreshOn > e.RefreshOn && held.stamp == e.stamp {
+			return held
+		}
+	}
+	return e
+}
+
+// live are the entries whose token has not expired.
+func (s *snapshot) live(us int64) []stored {
+	if s == nil {
+		return nil
+	}
+	var live []stored
+	for _, field := range slices.Sorted(maps.Keys(s.entries)) {
+		if e := s.entries[field]; !e.dead(us) {
+			live = append(live, e)
+		}
+	}
+	return live
+}
+
+// partition is the process's one holder of what is known of a partition, shared by every MSAL manager that
+// uses it.
+type partition struct {
+	pid  id
+	user bool // an account's: it slides; false: an app's tokens
+
+	mu           sync.Mutex // orders changes of snap and unsaved
+	snap         atomic.Pointer[snapshot]
+	checked      atomic.Int64 // when Redis last confirmed snap: nanoseconds of ours; 0: look before relying on it
+	evicted      atomic.Bool
+	revalidating atomic.Bool
+	// unsaved are entries that Redis has not taken yet, because it is away or refuses writes. They stand above
+	// what is read.
+	unsaved map[string]unsaved
+}
+
+// unsaved is an entry that Redis has not taken yet, and what its write script is to be told.
+type unsaved struct {
+	stored
+	known int64
+	fresh bool
+}
+
+// fresh tells whether Redis has confirmed the snapshot within age.
+func (p *partition) fresh(now time.Time, age time.Duration) bool {
+	at := p.checked.Load()
+	return at != 0 && now.UnixNano()-at < int64(age) && now.UnixNano() >= at
+}
+
+// set replaces the snapshot by newer knowledge. Answers of Redis may overtake one another; its clock orders them.
+// The caller holds mu.
+func (p *partition) set(s *snapshot) bool {
+	if old := p.snap.Load(); old != nil && old.asOf > s.asOf && p.checked.Load() != 0 {
+		return false
+	}
+	p.snap.Store(s)
+	return true
+}
+
+// partitions are those this process knows, bounded by their size.
+type partitions struct {
+	c      *Cache
+	known  *otter.Cache[id, *partition]
+	mu     sync.Mutex // one holder per partition
+	flight singleflight.Group
+}
+
+func newPartitions(c *Cache) *partitions {
+	return &partitions{c: c, known: otter.Must(&otter.Options[id, *partition]{
+		MaximumWeight: uint64(c.o.LocalBytes),
+		Weigher: func(_ id, p *partition) uint32 {
+			size := int64(512)
+			if s := p.snap.Load(); s != nil {
+				for _, e := range s.entries {
+					size += e.size()
+				}
+			}
+			return uint32(min(size, 1<<31))
+		},
+		OnAtomicDeletion: func(e otter.DeletionEvent[id, *partition]) {
+			// A manager may still hold it: from now on it must come and ask for the new holder. Replacing a
+			// holder by itself, which weighs it anew, is no eviction.
+			if e.Cause != otter.CauseReplacement {
+				e.Value.evicted.Store(true)
+			}
+		},
+	})}
+}
+
+// of is the holder of MSAL's partition key.
+func (ps *partitions) of(key string) *partition { return ps.named(partitionID(key), !isAppKey(key)) }
+
+func (ps *partitions) named(pid id, user bool) *partition {
+	if p, ok := ps.known.GetIfPresent(pid); ok {
+		return p
+	}
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
+	if p, ok := ps.known.GetIfPresent(pid); ok {
+		return p
+	}
+	if p := ps.c.pending.holder(pid); p != nil {
+		p.evicted.Store(false)
+		ps.known.Set(pid, p)
+		return p
+	}
+	p := &partition{pid: pid, user: user}
+	ps.known.Set(pid, p)
+	return p
+}
+
+// peek is the holder of a partition if there is one.
+func (ps *partitions) peek(pid id) *partition {
+	p, _ := ps.known.GetIfPresent(pid)
+	return p
+}
+
+// load asks Redis about a partition; callers at the same time share one question. It returns the knowledge
+// after it, which on an error is what was known before, nil if nothing was.
+func (ps *partitions) load(ctx context.Context, p *partition) (*snapshot, error) {
+	done := ps.flight.DoChan(string(p.pid), func() (any, error) {
+		return nil, ps.ask(context.WithoutCancel(ctx), p)
+	})
+	select {
+	case r := <-done:
+		return p.snap.Load(), r.Err
+	case <-ctx.Done():
+		return p.snap.Load(), ctx.Err()
+	}
+}
+
+func (ps *partitions) ask(ctx context.Context, p *partition) error {
+	c := ps.c
+	known := ""
+	before := p.snap.Load()
+	if before != nil && before.version > 0 {
+		known = formatInt(before.version)
+	}
+	life := int64(0)
+	if p.user {
+		life = c.o.UserTTL.Milliseconds()
+	}
+	keys := []string{c.keys.tokens(p.pid), c.keys.tombstone(p.pid)}
+	var lost atomic.Bool // the operation may outlive its time-out
+	err := c.store.run(ctx, loadScript, keys, func(r reply) error {
+		if len(r.fields) < 2 {
+			return errReply
+		}
+		version, generation := r.number(0), r.number(1)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		current := p.snap.Load()
+		if current != nil && version == current.version && generation == current.generation {
+			p.set(&snapshot{version, generation, max(r.us, current.asOf), c.clock.now(), current.entries})
+			p.seen(c)
+			return nil
+		}
+		if known != "" && formatInt(version) == known {
+			if generation == before.generation {
+				return nil // it moved on while we asked: what we know now is newer than this answer
+			}
+			// A sign-out that left the version: take the record whole at the next look.
+			p.checked.Store(0)
+			return nil
+		}
+		s := &snapshot{version: version, generation: generation, asOf: r.us, confirmed: c.clock.now(), entries: map[string]stored{}}
+		for i := 2; i+1 < len(r.fields); i += 2 {
+			if e, ok := c.openEntry(p, r.fields[i], r.fields[i+1]); ok {
+				s.entries[r.fields[i]] = current.later(e)
+			}
+		}
+		if version == 0 && generation == 0 && p.user && known != "" && current == before &&
+			c.clock.now().Sub(before.confirmed) < tombstoneLife {
+			// Redis lost a record that it had, and nobody signed out: a tombstone would still be there. The
+			// refresh token may be known to nobody else.
+			lost.Store(true)
+			s.entries = maps.Clone(before.entries)
+		}
+		overlay(s, p.unsaved)
+		if p.set(s) {
+			p.seen(c)
+			ps.weigh(p)
+		}
+		return nil
+	}, known, formatInt(life))
+	if err != nil {
+		return err
+	}
+	if lost.Load() {
+		c.log.info("Redis lost a user's record; it is written back from memory")
+		c.metrics.restored()
+		return c.writeBack(ctx, p)
+	}
+	return nil
+}
+
+func (p *partition) seen(c *Cache) { p.checked.Store(c.clock.now().UnixNano()) }
+
+// adopt takes in a later refresh_on of tokens that the record holds. It stays in this process.
+func (p *partition) adopt(same []stored) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	old := p.snap.Load()
+	if old == nil {
+		return
+	}
+	s := *old
+	s.entries = maps.Clone(old.entries)
+	changed := false
+	for _, e := range same {
+		held, ok := s.entries[e.field]
+		if !ok || held.Secret != e.Secret || held.RefreshOn >= e.RefreshOn {
+			continue
+		}
+		e.stamp, e.expiry = held.stamp, held.expiry
+		s.entries[e.field], changed = e, true
+	}
+	if changed {
+		p.snap.Store(&s)
+	}
+}
+
+// weigh tells the bounded cache that a holder's size has changed.
+func (ps *partitions) weigh(p *partition) {
+	if !p.evicted.Load() {
+		ps.known.Set(p.pid, p)
+	}
+}
+
+// overlay puts entries that Redis has not taken yet above those it has.
+func overlay(s *snapshot, waiting map[string]unsaved) {
+	for field, e := range waiting {
+		if !e.fresh && e.known < s.generation {
+			continue // a sign-out came after it was asked for
+		}
+		if held, ok := s.entries[field]; !ok || held.stamp < e.stamp {
+			s.entries[field] = e.stored
+		}
+	}
+}
+
+// openEntry opens a field of a partition. What does not open is a miss: counted, logged, and left where it is.
+func (c *Cache) openEntry(p *partition, field, value string) (stored, bool) {
+	content, stamp, expiry, err := c.opened(c.keys.tokens(p.pid), field, value)
+	var e serializer.Entry
+	if err == nil {
+		e, err = serializer.DecodeEntry(content)
+	}
+	if err == nil && fieldName(e.Section, e.Key) != field {
+		err = errRecord
+	}
+	if err != nil {
+		c.metrics.unreadable(err)
+		c.log.warn("a stored entry cannot be read and counts as missing", "record", string(p.pid), "error", err)
+		return stored{}, false
+	}
+	return stored{Entry: e, field: field, stamp: stamp, expiry: expiry}, true
+}
+
+// batch is a write to one partition.
+type batch struct {
+	p       *partition
+	entries []stored
+	known   int64 // the generation known when the tokens were asked for
+	fresh   bool  // the tokens of a sign-in
+	again   bool  // it has waited: the log knows
+}
+
+// write stores a batch and takes it into the local knowledge at once. An error of Redis leaves it to be pushed
+// when Redis takes it again, and is returned. refused: a sign-out came between, and nothing was stored.
+//
+// It goes on when ctx ends, and then returns ctx's error.
+func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
+	p := b.p
+	p.mu.Lock()
+	old := p.snap.Load()
+	if old == nil {
+		old = &snapshot{}
+	}
+	s := &snapshot{version: old.version, generation: old.generation, asOf: old.asOf, confirmed: old.confirmed, entries: maps.Clone(old.entries)}
+	if s.entries == nil {
+		s.entries = map[string]stored{}
+	}
+	for _, e := range b.entries {
+		if held, ok := s.entries[e.field]; !ok || held.stamp < e.stamp {
+			s.entries[e.field] = e
+		}
+	}
+	p.snap.Store(s)
+	p.mu.Unlock()
+	c.partitions.weigh(p)
+
+	args := []any{formatInt(b.known), "0", "0"}
+	if b.fresh {
+		args[1] = "1"
+	}
+	if p.user {
+		args[2] = formatInt(c.o.UserTTL.Milliseconds())
+	}
+	key := c.keys.tokens(p.pid)
+	for _, e := range b.entries {
+		value, err := c.sealed(key, e.field, e.stamp, e.expiry, serializer.AppendEntry(nil, e.Entry))
+		if err != nil {
+			return false, err
+		}
+		args = append(args, e.field, value)
+	}
+	// An operation whose caller left, or whose time ran out, may still be carried out: the outcome is taken in
+	// by whoever sees it, and the stamps make doing it twice harmless.
+	var refused atomic.Bool
+	err := c.store.run(ctx, storeScript, []string{key, c.keys.tombstone(p.pid)}, func(r reply) error {
+		if len(r.fields) < 3 {
+			return errReply
+		}
+		refused.Store(r.number(0) == -1)
+		p.took(c, b, s, r)
+		return nil
+	}, args...)
+	if err != nil {
+		c.pending.keepEntries(b)
+		if ctx.Err() == nil && !b.again {
+			c.log.warn("tokens could not be stored; they are kept and stored when Redis takes them", "record", string(p.pid), "error", err)
+		}
+	}
+	return refused.Load(), err
+}
+
+// took brings the local knowledge up to what the store script answered.
+func (p *partition) took(c *Cache, b batch, assumed *snapshot, r reply) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range b.entries {
+		if u, ok := p.unsaved[e.field]; ok && u.stamp <= e.stamp {
+			delete(p.unsaved, e.field)
+		}
+	}
+	if r.number(0) == -1 {
+		c.metrics.refused()
+		p.snap.Store(&snapshot{generation: r.number(1), asOf: r.us})
+		p.checked.Store(0)
+		return
+	}
+	current := p.snap.Load()
+	if current != assumed || r.number(2) != assumed.version || slices.Contains(r.fields[3:], "0") {
+		// Somebody else wrote too: what we hold is not the record at the new version.
+		p.checked.Store(0)
+		return
+	}
+	p.snap.Store(&snapshot{version: r.number(0), generation: r.number(1), asOf: max(r.us, current.asOf), confirmed: c.clock.now(), entries: current.entries})
+	p.seen(c)
+}
+
+// writeBack stores everything known of a partition that Redis has lost.
+func (c *Cache) writeBack(ctx context.Context, p *partition) error {
+	s := p.snap.Load()
+	b := batch{p: p, known: s.generation, entries: s.live(c.clock.redis())}
+	if len(b.entries) == 0 {
+		return nil
+	}
+	_, err := c.write(ctx, b)
+	return err
+}
+
+func (ps *partitions) close() {
+	ps.known.InvalidateAll()
+	ps.known.StopAllGoroutines()
+}

@@ -1,0 +1,27 @@
+-- Puts a member with an expiry into a bounded list.
+--
+-- KEYS[1]  ZSET by expiry: <prefix>:v1:{pid}:rids, or <prefix>:v1:{accounts}:list
+-- KEYS[2]  the tombstone that forbids it, or KEYS[1] again where none applies
+-- ARGV[1]  the member
+-- ARGV[2]  its life in milliseconds
+-- ARGV[3]  how many members the list holds at most
+-- ARGV[4]  the generation that the writer knew
+--
+-- Returns  { Redis time in microseconds, "1" listed, "-1" a sign-out came between }
+local now = redis.call('TIME')
+local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+local us = string.format('%.0f', now[1] * 1000000 + now[2])
+if KEYS[2] ~= KEYS[1] and tonumber(string.match(redis.call('GET', KEYS[2]) or '', '^%d+') or '0') > tonumber(ARGV[4]) then
+  return { us, '-1' }
+end
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind ~= 'zset' and kind ~= 'none' then
+  redis.call('DEL', KEYS[1])
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', ms))
+redis.call('ZADD', KEYS[1], string.format('%.0f', ms + ARGV[2]), ARGV[1])
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[3]))
+if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then
+  redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return { us, '1' }

@@ -1,0 +1,40 @@
+-- Removes a partition, or some of its fields, and leaves a tombstone: a generation that is newer than any before.
+--
+-- KEYS[1]  <prefix>:v1:{pid}:tokens
+-- KEYS[2]  <prefix>:v1:{pid}:tombstone  STRING: "generation operation"
+-- KEYS[3]  <prefix>:v1:{pid}:rids       ZSET: what was answered with this partition's tokens; left to the caller
+-- KEYS[4]  <prefix>:v1:{pid}:fence
+-- ARGV[1]  the tombstone's life in milliseconds
+-- ARGV[2]  a name of this operation: done a second time, because its answer was lost, it does nothing, or it would
+--          remove a sign-in that came between
+-- ARGV[3]  "1": the whole partition; "0": only the fields that follow
+-- ARGV[4+] fields
+--
+-- Returns  { Redis time in microseconds, generation, member of rids, ... }
+--
+-- It deletes before it writes, so that a full Redis can sign out too.
+local now = redis.call('TIME')
+local us = now[1] * 1000000 + now[2]
+local tombstone = redis.call('GET', KEYS[2]) or ''
+local generation = tonumber(string.match(tombstone, '^%d+') or '0')
+if string.match(tombstone, ' (.*)$') ~= ARGV[2] then
+  if ARGV[3] == '1' then
+    redis.call('DEL', KEYS[1], KEYS[4])
+  elseif redis.call('TYPE', KEYS[1]).ok == 'hash' then
+    for i = 4, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
+    local before = tonumber(redis.call('HGET', KEYS[1], 'v') or '0') or 0
+    redis.call('HDEL', KEYS[1], 'v')
+    if redis.call('HLEN', KEYS[1]) > 0 then
+      redis.call('HSET', KEYS[1], 'v', string.format('%.0f', math.max(before + 1, us)))
+    end
+  end
+  generation = math.max(generation + 1, us)
+  redis.call('DEL', KEYS[2])
+  redis.call('SET', KEYS[2], string.format('%.0f', generation) .. ' ' .. ARGV[2], 'PX', ARGV[1])
+end
+local answer = { string.format('%.0f', us), string.format('%.0f', generation) }
+if redis.call('TYPE', KEYS[3]).ok == 'zset' then
+  local members = redis.call('ZRANGE', KEYS[3], 0, -1)
+  for i = 1, #members do answer[#answer + 1] = members[i] end
+end
+return answer

@@ -1,0 +1,44 @@
+package msalredis
+
+import (
+	"context"
+	"net/url"
+	"time"
+)
+
+// shared is the source of answers that serve everyone of an identity: an app's, an on-behalf-of request's.
+type shared struct{ *leader }
+
+func (s *shared) lease() id { return s.r.rid }
+
+func (s *shared) look(ctx context.Context) (*answer, bool, error) {
+	k, us, err := s.c.look(ctx, s.r, s.r.rid)
+	if s.arrived == 0 {
+		s.arrived = us - time.Since(s.begun).Microseconds()
+	}
+	if a := k.answer; a.usable(us) || a != nil && a.good && a.received >= s.arrived {
+		switch {
+		case s.r.challenge != "" && a.received < s.arrived:
+			// Older than the challenge.
+		case s.r.handover > 0 && us-a.received > s.r.handover*second:
+		default:
+			return a, a.due > 0 && us >= a.due, err
+		}
+	}
+	if p := k.pause; p != nil && p.until > us && (s.r.challenge == "" || p.throttled || p.received >= s.arrived) {
+		return p, false, err
+	}
+	return nil, false, err
+}
+
+func (s *shared) form() (url.Values, *answer) { return s.r.form, nil }
+
+func (s *shared) moved(context.Context, url.Values) bool { return false }
+
+func (s *shared) keep(ctx context.Context, a *answer) {
+	s.c.keepAnswer(ctx, s.r, s.r.rid, a)
+	if s.r.challenge != "" && a.good {
+		// What others would get without the challenge has been refused by a resource.
+		s.c.keepAnswer(ctx, s.r, s.r.base, a)
+	}
+}

@@ -1,0 +1,237 @@
+package msalredis
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// errNothingRemoved is what MSAL's RemoveAccount returns for an account that its client has not loaded.
+var errNothingRemoved = errors.New("msalredis: MSAL removed nothing, because this client has not loaded the account; " +
+	"call the client's Account first, or sign out with Cache.RemoveAccount")
+
+// RemoveAccount signs an account out on every instance: it deletes the account's tokens of all clients and under
+// all aliases of its cloud, and the on-behalf-of answers given for it, and leaves a tombstone without user data for
+// 15 minutes, so that a refresh that was under way does not bring them back. A sign-in after it is kept.
+// homeAccountID is that of MSAL's Account.
+//
+// This process forgets at once, the others when they hear of it, after LocalTTL at most. If Redis cannot be
+// reached, an error is returned, and the sign-out is tried again until it is done or the Cache is closed.
+//
+// MSAL's own RemoveAccount does the same where the client has loaded the account before (Account, then
+// RemoveAccount), and else returns an error that names this method.
+func (c *Cache) RemoveAccount(ctx context.Context, homeAccountID string) error {
+	if err := c.usable(ctx); err != nil {
+		return err
+	}
+	if homeAccountID == "" {
+		return errors.New("msalredis: RemoveAccount: the home account id is empty")
+	}
+	return c.removeAccounts(ctx, []string{homeAccountID})
+}
+
+func (c *Cache) removeAccounts(ctx context.Context, homeAccountIDs []string) error {
+	var errs []error
+	for _, account := range homeAccountIDs {
+		if err := c.removePartition(ctx, c.partitions.of(account), nil); err != nil {
+			errs = append(errs, fmt.Errorf("msalredis: a sign-out has not reached Redis and is tried again until it has: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ForgetAppTokens makes the next call for an app's token ask Entra ID anew, on every instance: a role was granted, a
+// token leaked, an API answers 401 without claims. clientID and tenant are those the MSAL client was made with; scopes
+// narrow it to tokens that cover them all. It reaches others and fails as [Cache.RemoveAccount] does.
+func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, scopes ...string) error {
+	if err := c.usable(ctx); err != nil {
+		return err
+	}
+	if clientID == "" || tenant == "" {
+		return errors.New("msalredis: ForgetAppTokens: client id and tenant are needed")
+	}
+	p := c.partitions.of(appKey(serializer.Entry{ClientID: clientID, Realm: tenant}))
+	if err := c.removePartition(ctx, p, newScopes(scopes)); err != nil {
+		return fmt.Errorf("msalredis: forgetting an app's tokens has not reached Redis and is tried again until it has: %w", err)
+	}
+	return nil
+}
+
+// removePartition removes a partition, or with only those of its tokens that cover the scopes, and all that was
+// derived from it, here and in Redis.
+func (c *Cache) removePartition(ctx context.Context, p *partition, only scopes) error {
+	name := "signout " + string(p.pid) + " " + scopeHash(only)
+	operation := rand.Text()
+	push := func(ctx context.Context) error { return c.pushRemoval(ctx, p, only, operation) }
+	c.pending.keep(name, waiting{size: 256, must: true, push: push})
+	c.forgetHere(p, only)
+	done := make(chan error, 1)
+	if !c.background(func(life context.Context) { done <- push(life) }) {
+		return ErrClosed
+	}
+	select {
+	case err := <-done:
+		if err == nil {
+			c.pending.done(name)
+		}
+		return err
+	case <-ctx.Done():
+		return ctx.Err() // it goes on, and the pusher tries it again if it fails
+	}
+}
+
+// forgetHere removes from this process what a removal removes from Redis.
+func (c *Cache) forgetHere(p *partition, only scopes) {
+	p.mu.Lock()
+	if len(only) == 0 {
+		p.unsaved = nil
+	}
+	for field, e := range p.unsaved {
+		if covers(e.stored, only) {
+			delete(p.unsaved, field)
+		}
+	}
+	if old := p.snap.Load(); old != nil {
+		s := &snapshot{version: old.version, generation: max(old.generation, c.clock.redis()), asOf: old.asOf, entries: map[string]stored{}}
+		for field, e := range old.entries {
+			if len(only) > 0 && !covers(e, only) {
+				s.entries[field] = e
+			}
+		}
+		p.snap.Store(s)
+	}
+	p.checked.Store(0)
+	p.mu.Unlock()
+	c.answers.forget(p.pid)
+	c.flights.forget(p.pid)
+}
+
+func covers(e stored, only scopes) bool {
+	return e.Section == serializer.SectionAccessToken && scopesOf(e.Target).containsAll(only)
+}
+
+// pushRemoval carries a removal to Redis.
+func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, operation string) error {
+	args := []any{formatInt(tombstoneLife.Milliseconds()), operation, "1"}
+	if len(only) > 0 {
+		// What is to go must be known by field. What another instance stores meanwhile was asked for before the
+		// tombstone, and is refused after it.
+		s, err := c.partitions.load(ctx, p)
+		if err != nil {
+			return err
+		}
+		args[2] = "0"
+		for field, e := range s.entries {
+			if covers(e, only) {
+				args = append(args, field)
+			}
+		}
+	}
+	k := c.keys
+	var members atomic.Pointer[[]string]
+	err := c.store.run(ctx, signoutScript, []string{k.tokens(p.pid), k.tombstone(p.pid), k.rids(p.pid), k.fence(p.pid)}, func(r reply) error {
+		if len(r.fields) < 1 {
+			return errReply
+		}
+		list := r.fields[1:]
+		members.Store(&list)
+		p.mu.Lock()
+		s := &snapshot{generation: r.number(0), asOf: r.us}
+		if old := p.snap.Load(); old != nil && len(only) > 0 {
+			s.entries = old.entries
+		}
+		p.snap.Store(s)
+		p.checked.Store(0)
+		p.mu.Unlock()
+		return nil
+	}, args...)
+	if err != nil {
+		return err
+	}
+	if p.user && len(only) == 0 {
+		if err := c.store.do(ctx, k.accounts(), func(ctx context.Context) error {
+			return c.store.client.ZRem(ctx, k.accounts(), string(p.pid)).Err()
+		}); err != nil {
+			return err
+		}
+	}
+	for _, m := range *members.Load() {
+		kind, rest, _ := strings.Cut(m, " ")
+		hash, name, _ := strings.Cut(rest, " ")
+		if len(only) > 0 && hash != scopeHash(only) {
+			continue
+		}
+		switch kind {
+		case "r":
+			if err := c.forgetAnswer(ctx, id(name)); err != nil {
+				return err
+			}
+		case "p":
+			q := c.partitions.named(id(name), false)
+			c.forgetHere(q, only)
+			if err := c.pushRemoval(ctx, q, only, operation); err != nil {
+				return err
+			}
+			c.changes.tell(ctx, q.pid)
+		}
+	}
+	if list := *members.Load(); len(list) > 0 {
+		// Last, so that a removal that is tried again finds them again.
+		if err := c.store.do(ctx, k.rids(p.pid), func(ctx context.Context) error {
+			return c.store.client.ZRem(ctx, k.rids(p.pid), list).Err()
+		}); err != nil {
+			return err
+		}
+	}
+	c.changes.tell(ctx, p.pid)
+	return nil
+}
+
+// forgetAnswer removes what is kept of a request identity.
+func (c *Cache) forgetAnswer(ctx context.Context, rid id) error {
+	k := c.keys
+	return c.store.run(ctx, forgetScript, []string{k.response(rid), k.tombstone(rid), k.pause(rid), k.fence(rid)},
+		func(reply) error { return nil }, formatInt(tombstoneLife.Milliseconds()))
+}
+
+// scopeHash is how the list of a partition's identities tells their scopes apart.
+func scopeHash(s scopes) string { return string(hashID("scopes", s.resource()...))[:12] }
+
+// belongs notes that an answer is of a partition, so that it goes when the partition is removed. false: the partition
+// was removed after started, and the answer must not be kept.
+func (c *Cache) belongs(ctx context.Context, pid, rid id, s scopes, started int64, life int64) (bool, error) {
+	return c.enlist(ctx, pid, "r "+scopeHash(s)+" "+string(rid), life, started)
+}
+
+// enlistExtended notes a partition of an app whose requests carried extra parameters under the app's plain one,
+// which is all that ForgetAppTokens can name.
+func (c *Cache) enlistExtended(ctx context.Context, b batch) error {
+	for _, e := range b.entries {
+		if e.HomeAccountID != "" || e.ExtCacheKey == "" {
+			continue
+		}
+		base := partitionID(appKey(serializer.Entry{ClientID: e.ClientID, Realm: e.Realm}))
+		life := max(e.expiry*1000-c.clock.redis()/1000, 1000)
+		if _, err := c.enlist(ctx, base, "p "+scopeHash(scopesOf(e.Target))+" "+string(b.p.pid), life, maxStamp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enlistAtMost bounds what is listed for one partition: scopes times assertions.
+const enlistAtMost = 4096
+
+func (c *Cache) enlist(ctx context.Context, pid id, member string, life, started int64) (bool, error) {
+	var ok atomic.Bool
+	err := c.store.run(ctx, enlistScript, []string{c.keys.rids(pid), c.keys.tombstone(pid)}, func(r reply) error {
+		ok.Store(r.number(0) == 1)
+		return nil
+	}, member, formatInt(life), formatInt(enlistAtMost), formatInt(started))
+	return ok.Load(), err
+}

@@ -1,0 +1,256 @@
+package msalredis
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Scripts are the only commands this package sends, apart from the lease's, PUBLISH, SUBSCRIBE and the probe's
+// EXISTS: each does in one round trip what must be atomic, and answers with Redis's clock.
+var (
+	//go:embed scripts/load.lua
+	loadLua string
+	//go:embed scripts/store.lua
+	storeLua string
+	//go:embed scripts/signout.lua
+	signoutLua string
+	//go:embed scripts/look.lua
+	lookLua string
+	//go:embed scripts/respond.lua
+	respondLua string
+	//go:embed scripts/forget.lua
+	forgetLua string
+	//go:embed scripts/enlist.lua
+	enlistLua string
+
+	loadScript    = redis.NewScript(loadLua)
+	storeScript   = redis.NewScript(storeLua)
+	signoutScript = redis.NewScript(signoutLua)
+	lookScript    = redis.NewScript(lookLua)
+	respondScript = redis.NewScript(respondLua)
+	forgetScript  = redis.NewScript(forgetLua)
+	enlistScript  = redis.NewScript(enlistLua)
+)
+
+// errAway is returned without a wait while Redis is known to be away.
+var errAway = errors.New("msalredis: Redis is away")
+
+// store is Redis as the rest of the package sees it: operations are bounded in time and number, and once one has
+// found Redis away nobody waits for it until a probe has found it back.
+//
+// The breaker is not a library's, because theirs probe with the requests of callers: here a caller never waits
+// for a Redis that is known to be away, so the probe is a goroutine of our own.
+type store struct {
+	client  redis.UniversalClient // bounded by timeout where go-redis can do that on the application's own pool
+	timeout time.Duration
+	slots   chan struct{} // operations in flight
+	clock   *clock
+	metrics *metrics
+	log     logger
+
+	away    atomic.Bool
+	onBack  func()
+	life    context.Context // ends with the Cache
+	workers *group
+}
+
+func newStore(life context.Context, workers *group, client redis.UniversalClient, o Options, c *clock, m *metrics, log logger) *store {
+	s := &store{client: client, timeout: o.OpTimeout, clock: c, metrics: m, log: log, life: life, workers: workers}
+	// go-redis bounds a socket read by the context only where ContextTimeoutEnabled is set; WithTimeout does it on
+	// the same pool. Only *redis.Client has it.
+	size := 0
+	switch rc := client.(type) {
+	case *redis.Client:
+		s.client = rc.WithTimeout(o.OpTimeout)
+		size = rc.Options().PoolSize
+	case *redis.ClusterClient:
+		size = rc.Options().PoolSize
+		if !rc.Options().ContextTimeoutEnabled {
+			log.warn("the Redis cluster client ignores context deadlines: set ContextTimeoutEnabled in its options, or a hung node holds its connections for ReadTimeout")
+		}
+	}
+	// Half the pool stays the application's, however long our operations hang.
+	s.slots = make(chan struct{}, max(1, size/2))
+	return s
+}
+
+// do runs one operation. It returns when the operation has ended, when ctx ends, or after the time-out, whichever
+// is first; the operation itself goes on to its own time-out, so that a caller who leaves does not undo a write.
+// key is what the probe asks for if the operation finds Redis away: on a cluster it leads to the same node.
+func (s *store) do(ctx context.Context, key string, op func(context.Context) error) error {
+	if s.away.Load() {
+		return errAway
+	}
+	opctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
+	select {
+	case s.slots <- struct{}{}:
+	default:
+		// All our share of the pool is in use: under load a moment's wait, on a hung server until the time-out.
+		select {
+		case s.slots <- struct{}{}:
+		case <-ctx.Done():
+			cancel()
+			return ctx.Err()
+		case <-opctx.Done():
+			cancel()
+			return s.judge(key, fmt.Errorf("msalredis: no Redis connection within %v: %w", s.timeout, context.DeadlineExceeded))
+		}
+	}
+	done := make(chan error, 1)
+	if !s.workers.run(func() {
+		defer cancel()
+		err := op(opctx)
+		<-s.slots
+		done <- s.judge(key, err)
+	}) {
+		<-s.slots
+		cancel()
+		return ErrClosed
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-opctx.Done():
+		select {
+		case err := <-done:
+			return err
+		default:
+			return s.judge(key, fmt.Errorf("msalredis: Redis did not answer within %v: %w", s.timeout, context.DeadlineExceeded))
+		}
+	}
+}
+
+// run runs a script through do and hands its answer to use, inside the operation, so that a write's result is
+// taken in even when its caller has left.
+func (s *store) run(ctx context.Context, script *redis.Script, keys []string, use func(reply) error, args ...any) error {
+	return s.do(ctx, keys[0], func(ctx context.Context) error {
+		start := time.Now()
+		values, err := script.Run(ctx, s.client, keys, args...).Slice()
+		if err != nil {
+			return err
+		}
+		r, err := parseReply(values)
+		if err != nil {
+			return err
+		}
+		s.clock.observe(start, time.Now(), r.us)
+		return use(r)
+	})
+}
+
+// judge opens the breaker where err says that Redis is away, and returns err.
+func (s *store) judge(key string, err error) error {
+	if err == nil || errors.Is(err, redis.Nil) {
+		return err
+	}
+	s.metrics.redisError(err)
+	if isAway(err) && s.life.Err() == nil && s.away.CompareAndSwap(false, true) {
+		s.log.warn("Redis is away; tokens come from memory or from Entra ID until it is back", "error", err)
+		s.workers.run(func() { s.probe(key) })
+	}
+	return err
+}
+
+// isAway tells a server that does not serve from one that refuses: a read-only or full server answers at once and
+// still reads, so only its writes fail.
+func isAway(err error) bool {
+	var ne net.Error
+	if errors.As(err, &ne) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) {
+		return true
+	}
+	text := err.Error()
+	for _, prefix := range []string{"LOADING ", "CLUSTERDOWN ", "MASTERDOWN ", "TRYAGAIN ", "BUSY "} {
+		if strings.HasPrefix(text, prefix) {
+			return true
+		}
+	}
+	var re redis.Error
+	return !errors.As(err, &re) && !errors.Is(err, errReply) // EOF, pool time-out, refused and the like
+}
+
+func (s *store) probe(key string) {
+	pause := 50 * time.Millisecond
+	for {
+		if !sleep(s.life, pause/2+rand.N(pause)) {
+			return
+		}
+		pause = min(2*pause, 2*time.Second)
+		ctx, cancel := context.WithTimeout(s.life, s.timeout)
+		err := s.client.Exists(ctx, key).Err()
+		cancel()
+		if err != nil && isAway(err) {
+			continue
+		}
+		s.away.Store(false)
+		s.log.info("Redis is back")
+		s.onBack()
+		return
+	}
+}
+
+// sleep waits for d; false: ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+var errReply = errors.New("msalredis: unexpected answer of a script")
+
+// reply is a script's answer: Redis's clock, then strings.
+type reply struct {
+	us     int64
+	fields []string
+}
+
+func parseReply(values []any) (reply, error) {
+	if len(values) == 0 {
+		return reply{}, errReply
+	}
+	var r reply
+	for i, v := range values {
+		text, ok := v.(string)
+		if !ok {
+			return reply{}, errReply
+		}
+		if i > 0 {
+			r.fields = append(r.fields, text)
+			continue
+		}
+		us, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return reply{}, errReply
+		}
+		r.us = us
+	}
+	return r, nil
+}
+
+// number is field i as a number; -1 where it is not one.
+func (r reply) number(i int) int64 {
+	if i >= len(r.fields) {
+		return -1
+	}
+	n, err := strconv.ParseInt(r.fields[i], 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
+}

@@ -1,0 +1,425 @@
+package serializer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func mustEntry(t testing.TB, section, key, raw string) Entry {
+	t.Helper()
+	e, err := NewEntry(section, key, []byte(raw))
+	if err != nil {
+		t.Fatalf("NewEntry(%q): %v", raw, err)
+	}
+	return e
+}
+
+func TestEntryFields(t *testing.T) {
+	e := mustEntry(t, SectionAccessToken, "k", `{"home_account_id":"h","environment":"e","client_id":"c","realm":"r","target":"a b",
+		"secret":"s","family_id":"f","token_type":"Bearer","keyid":"kid","ext_cache_key":"x","cached_at":"1","expires_on":2,
+		"extended_expires_on":"3.9","refresh_on":"4"}`)
+	want := []string{"h", "e", "c", "r", "a b", "s", "f", "Bearer", "kid", "x"}
+	got := []string{e.HomeAccountID, e.Environment, e.ClientID, e.Realm, e.Target, e.Secret, e.FamilyID, e.TokenType, e.KeyID, e.ExtCacheKey}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]int64{1, 2, 3, 4}, []int64{e.CachedAt, e.ExpiresOn, e.ExtendedExpiresOn, e.RefreshOn}); diff != "" {
+		t.Error(diff)
+	}
+	// What other MSALs keep in a refresh token is read too, and left as it is.
+	raw := `{"secret":"s","expires_on":7,"cached_at":null}`
+	if e = mustEntry(t, SectionRefreshToken, "k", raw); e.ExpiresOn != 7 || e.CachedAt != 0 || string(e.Raw) != raw {
+		t.Errorf("%d %d %s", e.ExpiresOn, e.CachedAt, e.Raw)
+	}
+	if e.ID() != "RefreshToken\x00k" {
+		t.Errorf("ID %q", e.ID())
+	}
+}
+
+func TestRawIsKeptByteForByte(t *testing.T) {
+	raw := `{ "x" : 1.50 , "secret":"\u0041", "expires_on": 5,"y":"\ud800"}`
+	if e := mustEntry(t, SectionAccessToken, "k", " "+raw+"\n"); string(e.Raw) != raw {
+		t.Errorf("%s", e.Raw)
+	}
+	doc := []byte(`{"AccessToken":{"k":` + raw + `}}`)
+	if e := mustParse(t, doc)[0]; string(e.Raw) != raw {
+		t.Errorf("%s", e.Raw)
+	}
+	// Only the member at fault is touched.
+	e := mustEntry(t, SectionAccessToken, "k", `{ "x" : 1.50,"refresh_on":null,"secret":"\u0041","cached_at":1.5}`)
+	if string(e.Raw) != `{"x":1.50,"secret":"\u0041","cached_at":"1"}` {
+		t.Errorf("%s", e.Raw)
+	}
+}
+
+func TestNewEntryRefuses(t *testing.T) {
+	deep := func(n int) string { return `{"x":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + `}` }
+	mustEntry(t, SectionAccount, "k", deep(maxEntryDepth))
+	mustEntry(t, "X", "", "[5]")
+	for _, c := range []struct{ section, key, raw string }{
+		{SectionAccount, "k", ""},
+		{SectionAccount, "k", "null"},
+		{SectionAccount, "", "5"},
+		{SectionAccount, "k", "[]"},
+		{SectionAccount, "k", `"{}"`},
+		{SectionAccount, "k", "{}"},
+		{SectionAccount, "k", `{"realm":""}`},
+		{SectionAccount, "k", `{"realm":"r"}{}`},
+		{SectionAccount, "k", `{"realm":"r"`},
+		{SectionAccount, "k", deep(maxEntryDepth + 1)},
+		{SectionAccount, "k", strings.Repeat("[", 10_000_000)},
+		{"X", "k", "5"},
+		{"X", "", ""},
+		{"X", "", "5,"},
+		{"Accounts", "k", `{"a":1}`},
+		{"AdditionalFields", "", `{"AccessToken":5}`},
+	} {
+		if e, err := NewEntry(c.section, c.key, []byte(c.raw)); !errors.Is(err, ErrEntry) {
+			t.Errorf("%s %.40q: %v %v", c.section, c.raw, e, err)
+		}
+	}
+}
+
+func TestParseDocumentRefuses(t *testing.T) {
+	for _, doc := range []string{"null", "5", "[]", `"x"`, "{", "}", "{}{}", `{"AccessToken":}`, "\xff", `{"a":1,}`, `{"\x4":1}`, `{"\x4g":1}`,
+		strings.Repeat("[", 20_000_000), strings.Repeat(`{"a":`, 1_000_000), `{"x":` + strings.Repeat("[", 512) + strings.Repeat("]", 512) + "}"} {
+		start := time.Now()
+		if e, err := ParseDocument([]byte(doc)); !errors.Is(err, ErrDocument) || e != nil {
+			t.Errorf("%.40q: %v", doc, err)
+		}
+		if d := time.Since(start); d > 10*time.Second {
+			t.Errorf("%.40q took %v", doc, d)
+		}
+	}
+	for _, doc := range []string{"", " \n", "{}"} {
+		if e, err := ParseDocument([]byte(doc)); err != nil || len(e) != 0 {
+			t.Errorf("%q: %v %v", doc, e, err)
+		}
+	}
+}
+
+// Documents made to be slow: time must grow with size and not with its square.
+func TestHostileDocumentsAreLinear(t *testing.T) {
+	repeat := func(n int, format string) string {
+		var b strings.Builder
+		for i := range n {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			if strings.Contains(format, "%d") {
+				fmt.Fprintf(&b, format, i)
+			} else {
+				b.WriteString(format)
+			}
+		}
+		return b.String()
+	}
+	nested := `{"x":` + strings.Repeat(`{"a":`, 500) + `1` + strings.Repeat(`}`, 500) + `}`
+	for name, doc := range map[string]string{
+		"many entries":            `{"Account":{` + repeat(20_000, `"k%d":{"realm":"r"}`) + `}}`,
+		"one key":                 `{"Account":{` + repeat(20_000, `"k":{"realm":"r"}`) + `}}`,
+		"one section, many times": `{` + repeat(20_000, `"Account":{"k%d":{"realm":"r"}}`) + `}`,
+		"unknown section, many":   `{` + repeat(20_000, `"X":{"k%d":{"realm":"r"}}`) + `}`,
+		"many sections":           `{` + repeat(20_000, `"X%d":{"k":{"realm":"r"}}`) + `}`,
+		"many members":            `{"Account":{"k":{` + repeat(20_000, `"m%d":1`) + `}}}`,
+		"one member":              `{"Account":{"k":{` + repeat(20_000, `"realm":"r"`) + `}}}`,
+		"deep entries":            `{"Account":{` + repeat(200, `"k%d":`+nested) + `}}`,
+		"brackets in text":        `{"Account":{"k":{"realm":"` + strings.Repeat("[", 1_000_000) + `"}}}`,
+		"backslashes":             `{"Account":{"k":{"realm":"` + strings.Repeat(`\\`, 500_000) + `"}}}`,
+		"a long time":             `{"AccessToken":{"k":{"secret":"s","expires_on":"` + strings.Repeat(`9`, 500_000) + `"}}}`,
+	} {
+		start := time.Now()
+		entries := mustParse(t, []byte(doc))
+		again := mustParse(t, Assemble(entries))
+		if changed, removed := Diff(entries, again); len(changed)+len(removed) > 0 {
+			t.Errorf("%s: %d changed, %d removed", name, len(changed), len(removed))
+		}
+		for i := range again { // the slow way to compare
+			again[i].Raw = append([]byte(" "), again[i].Raw...)
+			again[i] = again[i].Clone()
+		}
+		Diff(entries, again)
+		if d := time.Since(start); d > 15*time.Second { // each takes well under one
+			t.Errorf("%s took %v", name, d)
+		}
+	}
+}
+
+// Every entry that ParseDocument gives, NewEntry takes: a whole section stands
+// one level higher in the document than an entry.
+func TestDepthIsTheSameEverywhere(t *testing.T) {
+	for n := 505; n <= 511; n++ {
+		value := strings.Repeat("[", n) + strings.Repeat("]", n)
+		got := mustParse(t, []byte(`{"X":`+value+`,"Y":1}`))
+		_, err := NewEntry("X", "", []byte(value))
+		if (err == nil) != (len(got) == 2) || (err == nil) != (n <= maxEntryDepth) {
+			t.Errorf("%d levels: %d entries, %v", n, len(got), err)
+		}
+	}
+}
+
+func TestAssembleWholeSectionAndParts(t *testing.T) {
+	part, whole, later := mustEntry(t, "X", "k", `{"a":1}`), mustEntry(t, "X", "", `5`), mustEntry(t, "X", "", `6`)
+	for _, c := range []struct {
+		entries []Entry
+		want    string
+	}{
+		{[]Entry{part, whole}, `{"X":{"k":{"a":1}}}`},
+		{[]Entry{whole, part}, `{"X":{"k":{"a":1}}}`},
+		{[]Entry{whole, later}, `{"X":6}`},
+	} {
+		if got := Assemble(c.entries); string(got) != c.want {
+			t.Errorf("%s, want %s", got, c.want)
+		}
+	}
+}
+
+func TestNamesAreValidUTF8(t *testing.T) {
+	e := mustEntry(t, SectionAccount, "\xff\xfe", `{"realm":"r"}`)
+	if got := mustParse(t, Assemble([]Entry{e})); len(got) != 1 || got[0].ID() != e.ID() || e.Key != "\ufffd\ufffd" {
+		t.Errorf("%q", e.Key)
+	}
+	if e = mustEntry(t, "X\xff", "k", `{"realm":"r"}`); e.Section != "X\ufffd" {
+		t.Errorf("%q", e.Section)
+	}
+}
+
+func TestParseDocumentIsSorted(t *testing.T) {
+	doc := `{"Z":1,"AppMetadata":{"b":{"client_id":"c"},"a":{"client_id":"c"}},"Account":{"b":{"realm":"r"},"a":{"realm":"r"}},"M":{"k":{"a":1}},"AccessToken":{"k":` + goodToken + `}}`
+	var got []string
+	for _, e := range mustParse(t, []byte(doc)) {
+		got = append(got, e.Section+"/"+e.Key)
+	}
+	want := []string{"AccessToken/k", "Account/a", "Account/b", "AppMetadata/a", "AppMetadata/b", "M/k", "Z/"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestDiff(t *testing.T) {
+	old := mustParse(t, []byte(`{"Account":{"same":{"realm":"r","x":{"a":1,"b":[1,2]}},"changed":{"realm":"r"},"gone":{"realm":"r"}},"X":[1, 2]}`))
+	now := mustParse(t, []byte(`{"X":[1,2],"Account":{"new":{"realm":"r"},"changed":{"realm":"q"},"same":{"x":{"b":[1, 2],"a":1}, "realm":"\u0072","username":""}}}`))
+	changed, removed := Diff(old, now)
+	keys := func(entries []Entry) (out []string) {
+		for _, e := range entries {
+			out = append(out, e.Key)
+		}
+		return out
+	}
+	if diff := cmp.Diff([]string{"changed", "new"}, keys(changed)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{"gone"}, keys(removed)); diff != "" {
+		t.Error(diff)
+	}
+	// Of several entries with one ID the last counts, on both sides.
+	a, b := mustEntry(t, SectionAccount, "k", `{"realm":"a"}`), mustEntry(t, SectionAccount, "k", `{"realm":"b"}`)
+	if changed, removed := Diff([]Entry{a, b}, []Entry{a, b}); len(changed)+len(removed) != 0 {
+		t.Error("equal lists differ")
+	}
+	if changed, removed := Diff([]Entry{b}, []Entry{b, a}); len(changed) != 1 || !changed[0].Equal(a) || len(removed) != 0 {
+		t.Error("the last does not count")
+	}
+	if changed, removed := Diff([]Entry{a, b}, nil); len(changed) != 0 || len(removed) != 1 || !removed[0].Equal(b) {
+		t.Error("removed twice")
+	}
+}
+
+func TestEqual(t *testing.T) {
+	for _, c := range []struct {
+		section, a, b string
+		equal         bool
+	}{
+		{SectionAccessToken, `{"secret":"s","expires_on":"5"}`, `{"expires_on":5,"secret":"\u0073"}`, true},
+		{SectionAccessToken, `{"secret":"s","expires_on":"5"}`, `{"secret":"s","expires_on":"005"}`, true},
+		{SectionAccessToken, `{"secret":"s","realm":""}`, `{"realm":null,"secret":"s"}`, true},
+		{SectionAccessToken, `{"secret":"s","refresh_on":""}`, `{"secret":"s"}`, true},
+		{SectionAccessToken, `{"secret":"s","refresh_on":"0"}`, `{"secret":"s"}`, false},
+		{SectionAccessToken, `{"secret":"s","expires_on":"5"}`, `{"secret":"s","expires_on":"6"}`, false},
+		{SectionAccessToken, `{"secret":"s"}`, `{"secret":"S"}`, false},
+		{SectionAccessToken, `{"secret":"s","x":1}`, `{"secret":"s"}`, false},
+		{SectionAccessToken, `{"secret":"s","x":1}`, `{"secret":"s","y":1}`, false},
+		{SectionAccessToken, `{"secret":"s","x":null}`, `{"secret":"s"}`, false},
+		{SectionAccessToken, `{"secret":"s","x":1}`, `{"secret":"s","x":1.0}`, false},
+		{SectionAccessToken, `{"secret":"s","x":{"a":1,"b":2}}`, `{"x":{"b":2, "a":1},"secret":"s"}`, true},
+		{SectionAccessToken, `{"secret":"s","x":[1,2]}`, `{"secret":"s","x":[2,1]}`, false},
+		{SectionAccessToken, `{"secret":"a","secret":"b"}`, `{"secret":"b"}`, true},
+		{SectionAccessToken, `{"secret":"s","realm":"r","realm":""}`, `{"secret":"s"}`, true},
+		{SectionRefreshToken, `{"secret":"s","expires_on":"5"}`, `{"secret":"s","expires_on":5}`, false}, // unknown there: MSAL keeps it as it is
+		{"X", `{"a":1,"b":2}`, `{"b":2,"a":1}`, true},
+		{"X", `{"secret":""}`, `{"a":1}`, false},
+	} {
+		a, b := mustEntry(t, c.section, "k", c.a), mustEntry(t, c.section, "k", c.b)
+		if a.Equal(b) != c.equal || b.Equal(a) != c.equal {
+			t.Errorf("%s %s %s: want %v", c.section, c.a, c.b, c.equal)
+		}
+	}
+	a := mustEntry(t, SectionAccount, "k", `{"realm":"r"}`)
+	if a.Equal(mustEntry(t, SectionAccount, "l", `{"realm":"r"}`)) || a.Equal(mustEntry(t, SectionIDToken, "k", `{"realm":"r"}`)) {
+		t.Error("entries of another ID are equal")
+	}
+	for _, raw := range []string{"", "5", "{", `{"realm":5}`} { // made by hand: no panic, and equal only to itself
+		hand := Entry{Section: SectionAccount, Key: "k", Raw: []byte(raw)}
+		if hand.Equal(a) || a.Equal(hand) || !hand.Equal(hand) {
+			t.Errorf("%q", raw)
+		}
+		hand.WithTimes(5)
+		hand.Clone()
+	}
+}
+
+func TestWithTimes(t *testing.T) {
+	e := mustEntry(t, SectionAccessToken, "k", `{ "expires_on":"100", "x":"100","cached_at": 50,"secret":"\u0041","refresh_on":"0","extended_expires_on":"99" ,"y":{"expires_on":"1"}}`)
+	later := e.WithTimes(1000)
+	if want := `{ "expires_on":"1100", "x":"100","cached_at": 1050,"secret":"\u0041","refresh_on":"0","extended_expires_on":"1099" ,"y":{"expires_on":"1"}}`; string(later.Raw) != want {
+		t.Errorf("%s", later.Raw)
+	}
+	if later.ExpiresOn != 1100 || later.CachedAt != 1050 || later.ExtendedExpiresOn != 1099 || later.RefreshOn != 0 || e.ExpiresOn != 100 {
+		t.Error("the fields do not follow")
+	}
+	if back := later.WithTimes(-1000); string(back.Raw) != string(e.Raw) {
+		t.Errorf("%s", back.Raw)
+	}
+	if same := e.WithTimes(0); &same.Raw[0] != &e.Raw[0] {
+		t.Error("an offset of 0 copies")
+	}
+	// The edges, where adding would overflow or make a time that means none.
+	for _, c := range []struct {
+		raw    string
+		offset int64
+	}{
+		{`{"secret":"s","expires_on":"9223372036854775807"}`, 1},
+		{`{"secret":"s","expires_on":"-9223372036854775808"}`, -1},
+		{`{"secret":"s","expires_on":"5"}`, -5},
+		{`{"secret":"s","expires_on":"-62135596801"}`, 1},
+		{`{"secret":"s"}`, 7},
+	} {
+		e := mustEntry(t, SectionAccessToken, "k", c.raw)
+		if got := e.WithTimes(c.offset); string(got.Raw) != c.raw {
+			t.Errorf("%s moved to %s", c.raw, got.Raw)
+		}
+	}
+	// What is no time in a section MSAL does not read stays what it is.
+	raw := `{"secret":"s","expires_on":{"expires_on":"5"},"cached_at":"soon","refresh_on":1.5}`
+	if got := mustEntry(t, SectionRefreshToken, "k", raw).WithTimes(9); string(got.Raw) != raw {
+		t.Errorf("%s", got.Raw)
+	}
+	if got := mustEntry(t, SectionRefreshToken, "k", `{"expires_on":"5"}`).WithTimes(9); got.ExpiresOn != 14 {
+		t.Errorf("%d", got.ExpiresOn)
+	}
+}
+
+func TestCloneSharesNothing(t *testing.T) {
+	doc := []byte(`{"AccessToken":{"k":` + goodToken + `}}`)
+	e := mustParse(t, doc)[0]
+	c := e.Clone()
+	want := string(e.Raw)
+	clear(doc)
+	if string(c.Raw) != want || c.Secret != "s3cret" {
+		t.Error("the clone changed with the document")
+	}
+	if e.Secret != "s3cret" { // the fields survive what must not happen
+		t.Error("a field changed with the document")
+	}
+}
+
+func TestEntryCodec(t *testing.T) {
+	for _, e := range []Entry{
+		mustEntry(t, SectionAccessToken, "k", goodToken),
+		mustEntry(t, "X", "", `5`),
+		mustEntry(t, "", "", `[]`),
+		mustEntry(t, SectionAccount, strings.Repeat("\x00{}é", 5000), `{"x":1}`),
+		mustEntry(t, SectionAccount, "\xff", `{"x":1}`),
+	} {
+		b := AppendEntry([]byte("before"), e)
+		if !bytes.HasPrefix(b, []byte("before\x01")) {
+			t.Fatal("AppendEntry does not append")
+		}
+		back, err := DecodeEntry(b[6:])
+		if err != nil || !back.Equal(e) || back.ID() != e.ID() || string(back.Raw) != string(e.Raw) {
+			t.Errorf("%v", err)
+		}
+	}
+	good := AppendEntry(nil, mustEntry(t, SectionAccessToken, "key", goodToken))
+	for n := range good {
+		if _, err := DecodeEntry(good[:n]); !errors.Is(err, ErrEntry) {
+			t.Fatalf("cut to %d bytes: %v", n, err)
+		}
+	}
+	for name, c := range map[string]struct {
+		b    []byte
+		want error
+	}{
+		"newer version":     {append([]byte{2}, good[1:]...), ErrVersion},
+		"version 0":         {append([]byte{0}, good[1:]...), ErrVersion},
+		"endless length":    {[]byte{1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, ErrEntry},
+		"too long a length": {append([]byte{1}, bytes.Repeat([]byte{0xff}, 20)...), ErrEntry},
+		"length of 2^63":    {[]byte{1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01}, ErrEntry},
+		"more than is here": {[]byte{1, 5, 'a'}, ErrEntry},
+	} {
+		if _, err := DecodeEntry(c.b); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Assemble's order of arguments does not matter to the document's contents.
+func TestAssembleInAnyOrder(t *testing.T) {
+	entries := mustParse(t, []byte(`{"AccessToken":{"a":`+goodToken+`,"b":`+goodToken+`},"Account":{"a":{"realm":"r"}},"X":{"k":{"a":1},"l":{"b":2}},"Y":[5],"":0}`))
+	for range 50 {
+		mixed := slices.Clone(entries)
+		rand.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+		doc := Assemble(mixed)
+		if !json.Valid(doc) {
+			t.Fatalf("%s", doc)
+		}
+		if got := mustParse(t, doc); !slices.EqualFunc(got, entries, Entry.Equal) {
+			t.Fatalf("%s", doc)
+		}
+	}
+}
+
+// Our validity is encoding/json's, but for the depth.
+func TestValidAgreesWithEncodingJSON(t *testing.T) {
+	for _, c := range unusual {
+		for n := range len(c.doc) + 1 {
+			if b := []byte(c.doc[:n]); valid(b, maxDepth) != json.Valid(b) {
+				t.Errorf("%q", b)
+			}
+		}
+	}
+}
+
+func FuzzDecodeEntry(f *testing.F) {
+	f.Add(AppendEntry(nil, mustEntry(f, SectionAccessToken, "k", goodToken)))
+	f.Add(AppendEntry(nil, mustEntry(f, "X", "", `5`)))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if valid(b, maxDepth) != json.Valid(b) && depth(b) <= maxDepth {
+			t.Fatal("validity differs from encoding/json's")
+		}
+		e, err := DecodeEntry(b)
+		if err != nil {
+			if errors.Is(err, ErrEntry) == errors.Is(err, ErrVersion) {
+				t.Fatalf("%v has not one name", err)
+			}
+			return
+		}
+		back, err := DecodeEntry(AppendEntry(nil, e))
+		if err != nil || !back.Equal(e) || string(back.Raw) != string(e.Raw) {
+			t.Fatalf("%v", err)
+		}
+		moved := e.WithTimes(3)
+		if moved.ID() != e.ID() || len(mustParse(t, Assemble([]Entry{moved}))) != 1 {
+			t.Fatal("an entry with other times is no entry")
+		}
+	})
+}
