@@ -36,7 +36,16 @@ func (c *Cache) loadAccounts(ctx context.Context, m *manager) error {
 	}
 	m.mu.RLock()
 	client := m.client
+	inUse := make([]string, 0, len(m.inUse))
+	for key := range m.inUse {
+		inUse = append(inUse, key)
+	}
 	m.mu.RUnlock()
+	for _, key := range inUse { // one may have signed out since, and so be on no list
+		if err := c.loadInto(ctx, m, key); err != nil {
+			return err
+		}
+	}
 	for _, name := range *pids.Load() {
 		if err := c.loadAccount(ctx, m, id(name), client); err != nil {
 			return err

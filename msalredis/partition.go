@@ -70,9 +70,13 @@ type unsaved struct {
 	fresh bool
 }
 
-// fresh tells whether Redis has confirmed the snapshot within age.
+// fresh tells whether Redis has confirmed the snapshot within age. That nothing is there is never fresh: another
+// instance may have signed the user in since, and the caller is about to pay for much more than a look.
 func (p *partition) fresh(now time.Time, age time.Duration) bool {
 	at := p.checked.Load()
+	if s := p.snap.Load(); s == nil || len(s.entries) == 0 {
+		return false
+	}
 	return at != 0 && now.UnixNano()-at < int64(age) && now.UnixNano() >= at
 }
 

@@ -97,7 +97,8 @@ func (c *Cache) forgetHere(p *partition, only scopes) {
 		}
 	}
 	if old := p.snap.Load(); old != nil {
-		s := &snapshot{version: old.version, generation: max(old.generation, c.clock.redis()), asOf: old.asOf, entries: map[string]stored{}}
+		// Version 0: what is left is no longer the record at its version, and is read whole the next time.
+		s := &snapshot{generation: max(old.generation, c.clock.redis()), asOf: old.asOf, entries: map[string]stored{}}
 		for field, e := range old.entries {
 			if len(only) > 0 && !covers(e, only) {
 				s.entries[field] = e
@@ -160,12 +161,14 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 			return err
 		}
 	}
+	var done []any
 	for _, m := range *members.Load() {
 		kind, rest, _ := strings.Cut(m, " ")
 		hash, name, _ := strings.Cut(rest, " ")
 		if len(only) > 0 && hash != scopeHash(only) {
 			continue
 		}
+		done = append(done, m)
 		switch kind {
 		case "r":
 			if err := c.forgetAnswer(ctx, id(name)); err != nil {
@@ -180,10 +183,10 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 			c.changes.tell(ctx, q.pid)
 		}
 	}
-	if list := *members.Load(); len(list) > 0 {
+	if len(done) > 0 {
 		// Last, so that a removal that is tried again finds them again.
 		if err := c.store.do(ctx, k.rids(p.pid), func(ctx context.Context) error {
-			return c.store.client.ZRem(ctx, k.rids(p.pid), list).Err()
+			return c.store.client.ZRem(ctx, k.rids(p.pid), done...).Err()
 		}); err != nil {
 			return err
 		}
