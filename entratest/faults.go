@@ -103,10 +103,7 @@ func (f *fault) insteadOf() bool { return f.interrupts() && !f.After }
 func (s *Server) applyFault(w http.ResponseWriter, r *http.Request, f *fault, entry *record) {
 	switch {
 	case f.Hang:
-		select {
-		case <-r.Context().Done():
-		case <-s.stopping.Done():
-		}
+		<-r.Context().Done() // Close ends it too
 		s.answered(entry, 0, "fault: hang")
 		panic(http.ErrAbortHandler) // ends the connection or stream without a byte
 	case f.Drop:

@@ -108,14 +108,61 @@ func TestFaultHang(t *testing.T) {
 	s := start(t, nil)
 	s.AddFault(entratest.Fault{Times: 1, Hang: true})
 	ctx, cancel := context.WithCancel(t.Context())
-	remove := s.OnTokenRequest(func(entratest.Request) { cancel() })
-	_, err := tryPost(ctx, s, tenant, appForm())
+	arrived := make(chan struct{})
+	remove := s.OnTokenRequest(func(entratest.Request) { close(arrived) })
+	failed := make(chan error)
+	go func() {
+		_, err := tryPost(ctx, s, tenant, appForm())
+		failed <- err
+	}()
+	<-arrived
 	remove()
-	if !errors.Is(err, context.Canceled) {
-		t.Fatalf("hang: %v", err)
+	// Others are answered meanwhile.
+	for range 3 {
+		if a := post(t, s, tenant, appForm()); a.status != 200 {
+			t.Error(a.raw)
+		}
 	}
-	if a := post(t, s, tenant, appForm()); a.status != 200 {
-		t.Error(a.raw)
+	if r := s.Requests(); !r[0].Answered.IsZero() || s.MaxConcurrent() != 2 {
+		t.Errorf("the request does not hang: %+v, %d at once", r[0], s.MaxConcurrent())
+	}
+	cancel()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Errorf("hang: %v", err)
+	}
+}
+
+// Close waits for a handler whose connection is gone already.
+func TestCloseWaitsForHandlers(t *testing.T) {
+	s := start(t, nil)
+	arrived, release := make(chan struct{}), make(chan struct{})
+	s.OnTokenRequest(func(entratest.Request) {
+		close(arrived)
+		<-release
+	})
+	failed, closed := make(chan error), make(chan error, 1)
+	go func() {
+		_, err := tryPost(t.Context(), s, tenant, appForm())
+		failed <- err
+	}()
+	<-arrived
+	go func() { closed <- s.Close() }()
+	if err := <-failed; err == nil {
+		t.Error("the request was answered")
+	}
+	// The connection is closed, the handler held.
+	if resp, err := s.HTTPClient().Get(s.URL()); err == nil {
+		resp.Body.Close()
+		t.Error("the listener is open")
+	}
+	select {
+	case <-closed:
+		t.Error("Close did not wait")
+	default:
+	}
+	close(release)
+	if err := <-closed; err != nil {
+		t.Error(err)
 	}
 }
 
@@ -123,22 +170,31 @@ func TestFaultHang(t *testing.T) {
 func TestCloseEndsHungRequests(t *testing.T) {
 	s := start(t, nil)
 	s.AddFault(entratest.Fault{Hang: true})
+	const n = 32
 	arrived := make(chan struct{})
-	s.OnTokenRequest(func(entratest.Request) { close(arrived) })
-	failed := make(chan error)
-	go func() {
-		_, err := tryPost(t.Context(), s, tenant, appForm())
-		failed <- err
-	}()
-	<-arrived
+	s.OnTokenRequest(func(entratest.Request) { arrived <- struct{}{} })
+	failed := make(chan error, n)
+	for range n {
+		go func() {
+			_, err := tryPost(t.Context(), s, tenant, appForm())
+			failed <- err
+		}()
+	}
+	for range n {
+		<-arrived
+	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := <-failed; err == nil {
-		t.Error("a hung request was answered")
+	for _, r := range s.Requests() {
+		if r.Error != "fault: hang" || r.Answered.IsZero() {
+			t.Errorf("Close came back before request %d was over", r.ID)
+		}
 	}
-	if r := s.Requests(); len(r) != 1 || r[0].Error != "fault: hang" || r[0].Answered.IsZero() {
-		t.Errorf("%+v", r)
+	for range n {
+		if err := <-failed; err == nil {
+			t.Error("a hung request was answered")
+		}
 	}
 	if err := s.Close(); err != nil {
 		t.Errorf("a second Close: %v", err)

@@ -101,7 +101,7 @@ func random(n int) string {
 func opaque(bytes int) string { return "0.A" + random(48) + ".AgABAwEAAAB" + random(bytes) }
 
 const (
-	refreshTokenBytes = 720 // makes 1,038 characters
+	refreshTokenBytes = 720 // makes 1,039 characters
 	codeBytes         = 480
 )
 
@@ -161,7 +161,7 @@ func (s *Server) issueAccess(t accessToken) string {
 		}
 	} else {
 		oid := t.user.objectIDIn(t.tid)
-		groups := make([]string, 14)
+		groups := make([]string, 12)
 		for i := range groups {
 			groups[i] = uuid.NewSHA1(uuid.NameSpaceOID, []byte(fmt.Sprint("group ", i, t.tid))).String()
 		}

@@ -72,7 +72,10 @@ func TestRecord(t *testing.T) {
 		t.Errorf("matchers match what they should not: %d", n)
 	}
 	s.ResetRequests()
-	post(t, s, tenant, appForm())
+	post(t, s, tenant, with(appForm(), "scope", "User.Read mail.read User.read"))
+	if n := s.Count(entratest.ByScope("user.read Mail.Read")); n != 1 {
+		t.Errorf("the order of scopes counts")
+	}
 	if r := s.Requests(); len(r) != 1 || r[0].ID != 3 {
 		t.Errorf("after ResetRequests: %+v", r)
 	}
@@ -140,6 +143,19 @@ func TestManyAtOnce(t *testing.T) {
 	wg.Wait()
 	if len(tokens) != n || s.MaxConcurrent() != n {
 		t.Errorf("%d tokens, %d at once, want %d", len(tokens), s.MaxConcurrent(), n)
+	}
+}
+
+func TestLatency(t *testing.T) {
+	s := start(t, nil)
+	const latency = 30 * time.Millisecond
+	s.SetBehavior(func(b *entratest.Behavior) { b.Latency = latency })
+	for _, v := range []string{secret, "wrong"} {
+		began := time.Now()
+		a := post(t, s, tenant, with(appForm(), "client_secret", v))
+		if took := time.Since(began); took < latency || (a.status == http.StatusOK) != (v == secret) {
+			t.Errorf("%s after %v", a.raw, took)
+		}
 	}
 }
 

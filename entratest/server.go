@@ -1,7 +1,6 @@
 package entratest
 
 import (
-	"context"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -44,28 +43,27 @@ type Server struct {
 	caPool *x509.CertPool
 	http   *http.Server
 
-	// stopping ends with Close: whatever blocks on a request's behalf watches it.
-	stopping context.Context
-	stop     context.CancelFunc
+	client   func() *http.Client
 	close    sync.Once
 	closeErr error
 	serving  sync.WaitGroup // the accept loop
 	conns    sync.WaitGroup // connections, from StateNew to StateClosed
 
 	// mu guards what follows. It is never held while signing, waiting or calling out.
-	mu         sync.Mutex
-	client     *http.Client
-	transports []*http.Transport
-	behavior   Behavior
-	apps       map[string]*App
-	users      map[string]*user // by lower-case user name and by object ID
-	codes      map[string]*authCode
-	devices    map[string]*device // by device code
-	refresh    map[string]*refreshToken
-	faults     []*fault
-	hooks      []*hook
-	recorder   recorder
-	secrets    secretLog
+	mu       sync.Mutex
+	closed   bool
+	running  int        // handlers
+	idle     *sync.Cond // on mu: running has become 0
+	behavior Behavior
+	apps     map[string]*App
+	users    map[string]*user // by lower-case user name and by object ID
+	codes    map[string]*authCode
+	devices  map[string]*device // by device code
+	refresh  map[string]*refreshToken
+	faults   []*fault
+	hooks    []*hook
+	recorder recorder
+	secrets  secretLog
 }
 
 // NewServer starts an emulator with a certificate authority of its own. The caller closes it.
@@ -112,9 +110,10 @@ func NewServer(cfg *Config) (*Server, error) {
 		}
 		s.tenants[tenantID(t)] = true
 	}
-	s.stopping, s.stop = context.WithCancel(context.Background())
+	s.idle = sync.NewCond(&s.mu)
+	s.client = sync.OnceValue(func() *http.Client { return &http.Client{Transport: s.Transport()} })
 	s.http = &http.Server{
-		Handler:   s.routes(),
+		Handler:   s.tracked(s.routes()),
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{ca.server}, MinVersion: tls.VersionTLS12},
 		// Clients that hang up or distrust the certificate are part of what is tested, and no news.
 		ErrorLog:          log.New(io.Discard, "", 0),
@@ -144,19 +143,43 @@ func (s *Server) countConn(_ net.Conn, state http.ConnState) {
 // runs: an [Server.OnTokenRequest] hook that blocks must be let go first. It may be called again.
 func (s *Server) Close() error {
 	s.close.Do(func() {
-		s.stop()
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+		// Closing a connection ends the contexts of its requests, which is what hung ones wait for.
 		s.closeErr = s.http.Close()
 		// In this order: no connection is added once the accept loop has ended.
 		s.serving.Wait()
 		s.conns.Wait()
 		s.mu.Lock()
-		transports := s.transports
-		s.mu.Unlock()
-		for _, t := range transports {
-			t.CloseIdleConnections()
+		defer s.mu.Unlock()
+		for s.running > 0 {
+			s.idle.Wait()
 		}
 	})
 	return s.closeErr
+}
+
+// tracked lets Close wait for handlers: those of HTTP/2 run in goroutines that their connection does not wait for, and one may
+// begin after its connection is gone.
+func (s *Server) tracked(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		if s.closed {
+			s.mu.Unlock()
+			panic(http.ErrAbortHandler)
+		}
+		s.running++
+		s.mu.Unlock()
+		defer func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.running--; s.running == 0 {
+				s.idle.Broadcast()
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Host is the address the server listens on, host:port.

@@ -85,33 +85,13 @@ func (s *Server) CAPEM() []byte { return append([]byte(nil), s.caPEM...) }
 func (s *Server) CertPool() *x509.CertPool { return s.caPool.Clone() }
 
 // Transport returns a new pooled transport that trusts this server and reaches it under
-// Microsoft's login names too. Each call makes one, as each instance of a fleet has one. [Server.Close] closes
-// its idle connections; a caller that needs them gone earlier does so itself.
-func (s *Server) Transport() *http.Transport {
-	t := newTransport(s.host, s.caPool)
-	s.mu.Lock()
-	s.transports = append(s.transports, t)
-	s.mu.Unlock()
-	return t
-}
+// Microsoft's login names too. Each call makes one, as each instance of a fleet has one. Its connections end with the
+// server; a caller that needs them gone earlier closes the idle ones.
+func (s *Server) Transport() *http.Transport { return newTransport(s.host, s.caPool) }
 
 // HTTPClient returns a client over one [Server.Transport], the same each time. It is what MSAL's WithHTTPClient
 // and azcore.ClientOptions.Transport want.
-func (s *Server) HTTPClient() *http.Client {
-	s.mu.Lock()
-	client := s.client
-	s.mu.Unlock()
-	if client != nil {
-		return client
-	}
-	client = &http.Client{Transport: s.Transport()}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.client == nil {
-		s.client = client
-	}
-	return s.client
-}
+func (s *Server) HTTPClient() *http.Client { return s.client() }
 
 // Transport is [Server.Transport] for another process, given the server's [Server.Host] (or URL) and [Server.CAPEM].
 // It trusts nothing but that authority and ignores proxy settings. The caller closes its idle connections.

@@ -68,7 +68,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 		s.applyFault(w, r, f, entry)
 		return
 	}
-	if !s.sleep(r, q.behavior.Latency) {
+	if !sleep(r, q.behavior.Latency) {
 		s.answered(entry, 0, "client left")
 		panic(http.ErrAbortHandler)
 	}
@@ -83,7 +83,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 }
 
 // sleep waits and reports whether the client is still there to be answered.
-func (s *Server) sleep(r *http.Request, d time.Duration) bool {
+func sleep(r *http.Request, d time.Duration) bool {
 	if d <= 0 {
 		return true
 	}
@@ -93,9 +93,8 @@ func (s *Server) sleep(r *http.Request, d time.Duration) bool {
 	case <-timer.C:
 		return true
 	case <-r.Context().Done():
-	case <-s.stopping.Done():
+		return false
 	}
-	return false
 }
 
 // grant decides a token request. Nothing is used up unless all of it is right.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
@@ -24,10 +25,12 @@ func bubble(t *testing.T, f func(t *testing.T, b *bubbleEnv)) {
 		m := miniredis.NewMiniRedis()
 		b := &bubbleEnv{Miniredis: m, hook: &hook{}}
 		b.client = redis.NewClient(&redis.Options{
-			Dialer:                func(context.Context, string, string) (net.Conn, error) { return b.dial() },
-			MaxRetries:            -1,
-			DisableIdentity:       true,
-			ContextTimeoutEnabled: true,
+			Dialer:                   func(context.Context, string, string) (net.Conn, error) { return b.dial() },
+			Addr:                     "127.0.0.1:1", // an address, and no feature that looks one up: that would be a socket
+			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+			MaxRetries:               -1,
+			DisableIdentity:          true,
+			ContextTimeoutEnabled:    true,
 		})
 		b.client.AddHook(b.hook)
 		defer m.Close()

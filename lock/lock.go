@@ -64,11 +64,12 @@ type Locker struct {
 // New makes a Locker; nil options are the defaults. It does not talk to Redis. The client stays the caller's, who closes it
 // after the Locker.
 //
-// go-redis does not bound a read from the socket by the context unless told so. For a *redis.Client (a sentinel's failover
-// client is one) New sees to it by [redis.Client.WithTimeout], on the same pool. A *redis.ClusterClient or *redis.Ring has
-// no such method: set ContextTimeoutEnabled in its options. Without it callers still come back in time, but the goroutine
-// and the connection that serve them are stuck for the client's ReadTimeout, Close waits for them, and a renewal that
-// hangs is not tried again before the lease is lost.
+// Set ContextTimeoutEnabled in the client's options: without it go-redis does not bound a read from the socket by the context.
+// Where a *redis.Client (a sentinel's failover client is one) lacks it, New uses [redis.Client.WithTimeout], on the same pool;
+// but the client's hooks, tracing for instance, do not run on that (go-redis v9.23 does not copy them). A *redis.ClusterClient or
+// *redis.Ring has no such method: without ContextTimeoutEnabled callers still come back in time, but the goroutine and the
+// connection that serve them are stuck for the client's ReadTimeout, Close waits for them, and a renewal that hangs is not tried
+// again before the lease is lost.
 //
 // A *redis.Ring has no one server to subscribe to: there waiters only poll.
 func New(client redis.UniversalClient, opts *Options) *Locker {
@@ -76,8 +77,10 @@ func New(client redis.UniversalClient, opts *Options) *Locker {
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	subscriber := client
 	if c, ok := client.(*redis.Client); ok {
-		l.client = c.WithTimeout(l.opts.OpTimeout)
-		// Nobody waits for the subscriber's handshake, but Close does.
+		if !c.Options().ContextTimeoutEnabled {
+			l.client = c.WithTimeout(l.opts.OpTimeout)
+		}
+		// Nobody waits for the subscriber's handshake, but Close does; and hooks do not see subscriptions anyway.
 		subscriber = c.WithTimeout(max(l.opts.OpTimeout, time.Second))
 	}
 	l.locks = redislock.New(l.client)

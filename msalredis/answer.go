@@ -96,7 +96,10 @@ func (a *answer) judge() {
 func number(v gjson.Result) int64 {
 	switch v.Type {
 	case gjson.Number:
-		return v.Int()
+		n, err := strconv.ParseInt(v.Raw, 10, 64)
+		if err == nil {
+			return n
+		}
 	case gjson.String:
 		n, err := strconv.ParseInt(v.Str, 10, 64)
 		if err == nil {

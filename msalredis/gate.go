@@ -191,7 +191,7 @@ func (c *Cache) lead(life context.Context, r *tokenRequest, background bool) (a 
 	ctx, span := c.metrics.tracer.Start(ctx, "msalredis.acquire")
 	defer span.End()
 	l := &leader{c: c, r: r, background: background, begun: time.Now()}
-	l.source = &shared{l}
+	l.source = &shared{leader: l}
 	if r.lineage != nil && r.lineage.rid == "" {
 		l.source = &owned{leader: l, p: c.partitions.named(r.lineage.pid, true)}
 	}

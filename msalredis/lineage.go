@@ -161,7 +161,7 @@ func (s *snapshot) answerFrom(at stored, us int64) *answer {
 	body += "}"
 	a := &answer{status: 200, header: map[string]string{"Content-Type": "application/json; charset=utf-8"}, body: []byte(body), started: us, received: us, stamp: at.stamp}
 	a.judge()
-	a.due = at.RefreshOn * second
+	a.due = at.due * second
 	return a
 }
 

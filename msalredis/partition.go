@@ -245,7 +245,7 @@ func (p *partition) adopt(same []stored) {
 		if !ok || held.Secret != e.Secret || held.RefreshOn >= e.RefreshOn {
 			continue
 		}
-		e.stamp, e.expiry = held.stamp, held.expiry
+		e.stamp, e.expiry, e.due = held.stamp, held.expiry, held.due
 		s.entries[e.field], changed = e, true
 	}
 	if changed {
@@ -287,7 +287,7 @@ func (c *Cache) openEntry(p *partition, field, value string) (stored, bool) {
 		c.log.warn("a stored entry cannot be read and counts as missing", "record", string(p.pid), "error", err)
 		return stored{}, false
 	}
-	return stored{Entry: e, field: field, stamp: stamp, expiry: expiry}, true
+	return stored{Entry: e, field: field, stamp: stamp, expiry: expiry, due: e.RefreshOn}, true
 }
 
 // batch is a write to one partition.

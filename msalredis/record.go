@@ -73,11 +73,12 @@ type stored struct {
 	field  string
 	stamp  int64 // microseconds
 	expiry int64 // seconds; 0: none
+	due    int64 // seconds: the record's refresh_on, whatever this process has put off; 0: none
 }
 
 // newStored makes the kept form of an entry whose times are Redis's.
 func newStored(e serializer.Entry, stamp int64) stored {
-	s := stored{Entry: e, field: fieldName(e.Section, e.Key), stamp: stamp}
+	s := stored{Entry: e, field: fieldName(e.Section, e.Key), stamp: stamp, due: e.RefreshOn}
 	if e.Section == serializer.SectionAccessToken {
 		s.expiry = max(e.ExpiresOn, 1)
 	}

@@ -2,12 +2,16 @@ package msalredis
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"time"
 )
 
 // shared is the source of answers that serve everyone of an identity: an app's, an on-behalf-of request's.
-type shared struct{ *leader }
+type shared struct {
+	*leader
+	last *answer
+}
 
 func (s *shared) lease() id { return s.r.rid }
 
@@ -16,6 +20,7 @@ func (s *shared) look(ctx context.Context) (*answer, bool, error) {
 	if s.arrived == 0 {
 		s.arrived = us - time.Since(s.begun).Microseconds()
 	}
+	s.last = k.answer
 	if a := k.answer; a.usable(us) || a != nil && a.good && a.received >= s.arrived {
 		switch {
 		case s.r.challenge != "" && a.received < s.arrived:
@@ -31,7 +36,16 @@ func (s *shared) look(ctx context.Context) (*answer, bool, error) {
 	return nil, false, err
 }
 
-func (s *shared) form() (url.Values, *answer) { return s.r.form, nil }
+// form is the request as it came, but for the refresh token of an on-behalf-of answer: the last answer's is newer than
+// what MSAL's memory may hold.
+func (s *shared) form() (url.Values, *answer) {
+	if s.r.lineage == nil || s.last == nil || s.last.member("refresh_token") == "" {
+		return s.r.form, nil
+	}
+	form := maps.Clone(s.r.form)
+	form.Set("refresh_token", s.last.member("refresh_token"))
+	return form, nil
+}
 
 func (s *shared) moved(context.Context, url.Values) bool { return false }
 

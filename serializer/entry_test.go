@@ -35,6 +35,11 @@ func TestEntryFields(t *testing.T) {
 	if diff := cmp.Diff([]int64{1, 2, 3, 4}, []int64{e.CachedAt, e.ExpiresOn, e.ExtendedExpiresOn, e.RefreshOn}); diff != "" {
 		t.Error(diff)
 	}
+	for _, none := range []string{`"1e30"`, `-99999999999999999999`, `"Inf"`, `"NaN"`, `"-62135596800"`, `true`, `"1_0"`} {
+		if e := mustEntry(t, SectionAccessToken, "k", `{"secret":"s","expires_on":`+none+`}`); e.ExpiresOn != 0 || string(e.Raw) != `{"secret":"s"}` {
+			t.Errorf("%s is %d: %s", none, e.ExpiresOn, e.Raw)
+		}
+	}
 	// What other MSALs keep in a refresh token is read too, and left as it is.
 	raw := `{"secret":"s","expires_on":7,"cached_at":null}`
 	if e = mustEntry(t, SectionRefreshToken, "k", raw); e.ExpiresOn != 7 || e.CachedAt != 0 || string(e.Raw) != raw {
@@ -190,6 +195,16 @@ func TestNamesAreValidUTF8(t *testing.T) {
 	}
 	if e = mustEntry(t, "X\xff", "k", `{"realm":"r"}`); e.Section != "X\ufffd" {
 		t.Errorf("%q", e.Section)
+	}
+}
+
+// MSAL writes names with %q, which is not JSON: also of scopes that are not UTF-8.
+func TestNamesQuotedByGo(t *testing.T) {
+	for _, name := range []string{"a\xff\x01", "\a\v\x7f\x80", "\U000e0001 \\x41 \"", "é\u00a0\u2028"} {
+		got := mustParse(t, fmt.Appendf(nil, `{"Account":{%q:{"realm":"r"}}}`, name))
+		if len(got) != 1 || got[0].Key != validUTF8(name) {
+			t.Errorf("%q became %q", name, got[0].Key)
+		}
 	}
 }
 

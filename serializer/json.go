@@ -101,8 +101,10 @@ func seconds(v gjson.Result) (n int64, clean, ok bool) {
 		clean = text[0] != '+' && len(v.Raw) <= len(text)+2
 		return n, clean, n != msalZeroTime
 	}
-	f, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
-	if err != nil || !(math.Abs(f) < 1e18) || int64(f) == msalZeroTime {
+	text = strings.TrimSpace(text)
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || !gjson.Valid(text) || // Go would also take 1_0, 0x1p4 and Inf
+		!(math.Abs(f) < 1e18) || int64(f) == msalZeroTime {
 		return 0, false, false
 	}
 	return int64(f), false, true

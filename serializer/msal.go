@@ -1,10 +1,11 @@
 package serializer
 
 // What MSAL Go (v1.10.1) does with the document, apps/internal/base/storage and
-// apps/internal/json, as far as it decides what may be handed to it. TestMSAL... hold each line to the real thing.
+// apps/internal/json, as far as it decides what may be handed to it. TestMSALNeedsEachRepair
+// and TestMSALFixedPoint hold it to the real thing.
 //
 //   - One value it does not expect fails the whole Unmarshal: a known text
-//     member that is a number, a time that is null, "", a decimal or the year 1,
+//     member that is a number, a time that is null, "" or a decimal,
 //     an entry that is no object, a known section that is no object.
 //   - A name it does not know is kept in AdditionalFields and written back. But it
 //     looks a name up as a Go field name, too, so "Secret" or "Accounts" count as
@@ -12,6 +13,7 @@ package serializer
 //   - It writes text members that are "" and absent times as nothing. An entry
 //     that has nothing else comes out as a lone "}", which is no JSON: the next
 //     Unmarshal of that document fails as a whole.
+//     A time of the first second of the year 1 does the same.
 //   - It writes names with %q. A control character in one comes out as \x01 or
 //     \a, which is no JSON either.
 //   - Of two sections, entries or members with one name the last counts. A known

@@ -76,7 +76,7 @@ var (
 //	     8     1  kind             'E' encrypted, 'A' by a caller's AEAD, 'P' plain text
 //	     9     1  codec            0: the payload is not compressed; the others are kept for compression
 //	    10     8  place            SHA-256(placeDomain || associated data), its first 8 bytes
-//	    18        the body; see seal_*.go of each kind
+//	    18        the body: for E see the encrypted type, for A what the AEAD returned, for P the plaintext
 //
 // The checksum comes first because it is what makes the errors exact. GCM has
 // one answer, "no", to a flipped bit, to a value in the wrong place and to a

@@ -1,8 +1,3 @@
-//go:build tink
-
-// Tink's keysets need google.golang.org/protobuf, which nothing else in this
-// module does. Run with: go get google.golang.org/protobuf@v1.36.11 && go test -tags tink ./serializer
-
 package serializer
 
 import (

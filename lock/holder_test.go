@@ -1,0 +1,5 @@
+package lock
+
+const holderEnv = "LOCK_TEST_HOLDER"
+
+func holderProcess() {}
