@@ -395,7 +395,6 @@ type process struct {
 	cmd *exec.Cmd
 	in  io.WriteCloser
 	out *bufio.Reader
-	mu  sync.Mutex
 }
 
 // processes starts n workers on the world. They are ended with the test.

@@ -368,6 +368,7 @@ func TestFederatedCredential(t *testing.T) {
 func TestPassword(t *testing.T) {
 	s := start(t, nil)
 	c := publicClient(t, s)
+	//lint:ignore SA1019 MSAL still sends this grant, so the emulator answers it
 	got, err := c.AcquireTokenByUsernamePassword(t.Context(), []string{"User.Read"}, ada.Username, ada.Password) //nolint:staticcheck // deprecated, but in use
 	if err != nil {
 		t.Fatal(err)
@@ -375,6 +376,7 @@ func TestPassword(t *testing.T) {
 	if got.Account.HomeAccountID != ada.HomeAccountID() || s.OtherRequests()["userrealm"] != 1 {
 		t.Errorf("account %+v, other requests %v", got.Account, s.OtherRequests())
 	}
+	//lint:ignore SA1019 MSAL still sends this grant, so the emulator answers it
 	if _, err := c.AcquireTokenByUsernamePassword(t.Context(), []string{"User.Read"}, ada.Username, "wrong"); !strings.Contains(text(err), "AADSTS50126") { //nolint:staticcheck // likewise
 		t.Errorf("wrong password: %v", err)
 	}

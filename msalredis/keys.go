@@ -48,7 +48,6 @@ func (k keys) lock(i id) string       { return k.of(i, "lock") }
 func (k keys) fence(i id) string      { return k.of(i, "fence") }
 func (k keys) accounts() string       { return k.prefix + ":" + formatVersion + ":{accounts}:list" }
 func (k keys) changes() string        { return k.prefix + ":" + formatVersion + ":changes" }
-func (k keys) all(rid id) []string    { return []string{k.response(rid), k.tombstone(rid), k.pause(rid)} }
 
 // checkPrefix keeps the prefix from changing a key's hash tag, and from making keys that tools cannot handle.
 func checkPrefix(prefix string) error {

@@ -87,17 +87,6 @@ func (ms *managers) gone(address uintptr) {
 	}
 }
 
-// all are the managers of clients that are still in use.
-func (ms *managers) all() []*manager {
-	ms.mu.RLock()
-	defer ms.mu.RUnlock()
-	all := make([]*manager, 0, len(ms.known))
-	for _, m := range ms.known {
-		all = append(all, m)
-	}
-	return all
-}
-
 // current tells whether MSAL may read a partition from the manager as it is: no Redis, no JSON.
 func (m *manager) current(key string, now time.Time, age time.Duration) (*partition, bool) {
 	m.mu.RLock()

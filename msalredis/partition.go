@@ -314,6 +314,7 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 	if s.entries == nil {
 		s.entries = map[string]stored{}
 	}
+	b.entries = resealed(b.entries, old)
 	for _, e := range b.entries {
 		if held, ok := s.entries[e.field]; !ok || held.stamp < e.stamp {
 			s.entries[e.field] = e
@@ -356,6 +357,24 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 		}
 	}
 	return refused.Load(), err
+}
+
+// resealed adds the account itself to the write of a new refresh token. It never changes, and so would stay sealed
+// with the key of the sign-in until that key is dropped, and the sign-in with it.
+func resealed(entries []stored, s *snapshot) []stored {
+	i := slices.IndexFunc(entries, func(e stored) bool { return e.Section == serializer.SectionRefreshToken })
+	if i < 0 {
+		return entries
+	}
+	out := slices.Clone(entries)
+	for field, e := range s.entries {
+		if e.Section == serializer.SectionAccount && e.stamp < entries[i].stamp &&
+			!slices.ContainsFunc(entries, func(x stored) bool { return x.field == field }) {
+			e.stamp = entries[i].stamp
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // took brings the local knowledge up to what the store script answered.

@@ -1,0 +1,73 @@
+# make help lists what there is. Nothing here is needed to use the library.
+
+STATICCHECK ?= go tool staticcheck
+TESTFLAGS   ?= -race -timeout 12m
+FUZZTIME    ?= 30s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+.PHONY: test
+test: deps lint ## install what the tests need, then gofmt, vet, staticcheck and go test -race ./...
+	go test $(TESTFLAGS) ./...
+
+.PHONY: lint
+lint: ## gofmt, vet and staticcheck
+	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
+	go vet ./...
+	$(STATICCHECK) ./...
+
+.PHONY: demo
+demo: ## the main demonstration; needs Go only
+	go run ./examples/fleet
+
+.PHONY: bench
+bench: deps ## compare with what one would otherwise do, on a real Redis
+	go test -run '^$$' -bench . -benchmem ./bench
+
+# Go fuzzes one function at a time.
+.PHONY: fuzz
+fuzz: ## fuzz each fuzz test for FUZZTIME (30s)
+	@set -e; for pkg in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
+		done; \
+	done
+
+# The tests start real Redis servers and run under the race detector, which needs a C compiler. Where apt-get may be
+# used (as root, or in CI with sudo that asks nothing) what is missing is installed, without starting Redis as a
+# service; elsewhere this says what to install, and fails.
+.PHONY: deps
+deps: ## install or name what the tests need: redis-server, redis-sentinel, a C compiler
+	@command -v go >/dev/null || { echo "Go is missing: https://go.dev/dl/" >&2; exit 1; }
+	@set -e; missing() { \
+		command -v redis-server >/dev/null || printf ' redis-server'; \
+		command -v redis-sentinel >/dev/null || printf ' redis-sentinel'; \
+		command -v "$$(go env CC | cut -d' ' -f1)" >/dev/null || printf ' gcc libc6-dev'; \
+	}; \
+	want=$$(missing); [ -n "$$want" ] || exit 0; \
+	sudo=; may=no; \
+	if command -v apt-get >/dev/null; then \
+		if [ "$$(id -u)" = 0 ]; then may=yes; \
+		elif [ -n "$$CI" ] && sudo -n true 2>/dev/null; then may=yes; sudo='sudo -n'; fi; \
+	fi; \
+	if [ "$$may" = no ]; then \
+		echo "The tests need, as Debian calls them:$$want" >&2; \
+		echo "  Debian, Ubuntu: sudo apt-get install$$want" >&2; \
+		echo "  macOS:          brew install redis; xcode-select --install" >&2; \
+		exit 1; \
+	fi; \
+	echo "installing$$want"; \
+	policy=/usr/sbin/policy-rc.d; \
+	if [ ! -e $$policy ]; then \
+		trap "$$sudo rm -f $$policy" EXIT; \
+		printf '#!/bin/sh\nexit 101\n' | $$sudo tee $$policy >/dev/null; $$sudo chmod 755 $$policy; \
+	fi; \
+	$$sudo apt-get update -qq; \
+	$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$want; \
+	still=$$(missing); \
+	if [ -n "$$still" ]; then echo "still missing after the installation:$$still" >&2; exit 1; fi

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
+)
+
+// A phase is what happens to the fleet, and what the library promises about it.
+type phase struct {
+	name, title, what string
+	emulatorOnly      bool
+	act               func(context.Context, *stage) error
+	promises          []promise
+}
+
+// A promise is checked against what was counted; found says what that was.
+type promise struct {
+	text string
+	kept func(*outcome) (ok bool, found string)
+}
+
+// stage is where a phase plays: one system, its fleet, and its own corner of Redis.
+type stage struct {
+	*demo
+	*outcome
+	system   system
+	prefix   string
+	fleet    *fleet
+	reported []request
+}
+
+// load puts a load on the whole fleet and adds what came of it to the outcome.
+func (s *stage) load(ctx context.Context, f *fleet, l load) error {
+	r, err := f.load(ctx, l)
+	s.total = merge(s.total, r)
+	s.reported = append(s.reported, r.Sent...)
+	return err
+}
+
+var noErrors = promise{"no call fails", func(o *outcome) (bool, string) {
+	if o.Errors == 0 {
+		return true, fmt.Sprintf("%d calls, no error", o.Calls)
+	}
+	return false, fmt.Sprintf("%d of %d calls failed: %s", o.Errors, o.Calls+o.Errors, o.FirstError)
+}}
+
+var allPhases = []*phase{
+	{
+		name: "cold", title: "cold start",
+		what: "all goroutines of all workers ask for all tokens, and nobody has one",
+		act: func(ctx context.Context, s *stage) error {
+			return s.load(ctx, s.fleet, load{Tokens: s.tokens()})
+		},
+		promises: []promise{noErrors, {"exactly one token request per tenant and scope", exactlyOnePerToken}},
+	},
+	{
+		name: "expiry", title: "expiry", emulatorOnly: true,
+		what: "everybody has every token; a steady load goes on while they expire (--life)",
+		act:  expire,
+		promises: []promise{noErrors, {"at most one token request per token and cycle, from its issue until it is due",
+			onePerCycle}},
+	},
+	{
+		name: "kill", title: "leader killed", emulatorOnly: true,
+		what: "all ask for one token; the first that sends a token request is killed before it is answered",
+		act:  killLeader,
+		promises: []promise{noErrors, {"at most one token request more than the one that died", func(o *outcome) (bool, string) {
+			return o.Requests <= 2, fmt.Sprintf("%d token requests", o.Requests)
+		}}, {"the others go on within LockTTL", func(o *outcome) (bool, string) {
+			bound := atMost(o.cfg.LockTTL + 2*o.cfg.Latency)
+			return o.Max <= float64(bound.Milliseconds()), fmt.Sprintf("the longest call took %.0f ms with a LockTTL of %v", o.Max, o.cfg.LockTTL)
+		}}},
+	},
+	{
+		name: "redis", title: "Redis away and back",
+		what: "Redis goes away, all ask for all tokens, half of them new; Redis comes back, a worker joins, all ask again",
+		act:  redisAway,
+		promises: []promise{noErrors, {"at most one token request per process and token",
+			onePerProcessAndToken}},
+	},
+}
+
+func phaseNames() (out []string) {
+	for _, ph := range allPhases {
+		out = append(out, ph.name)
+	}
+	return out
+}
+
+func phaseNamed(name string) *phase {
+	for _, ph := range allPhases {
+		if ph.name == name {
+			return ph
+		}
+	}
+	return nil
+}
+
+// msalReserve is how long before its end MSAL stops using a token.
+const msalReserve = 5 * time.Minute
+
+// expire lets everybody have every token, and then counts what a steady load costs for one and a quarter of their lives. Without
+// the library all tokens are found expired at once. With it they are renewed half-way through (Options.RefreshAt) while they
+// still serve, and no caller meets their end.
+func expire(ctx context.Context, s *stage) error {
+	s.entra.emulator.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = msalReserve + s.Life })
+	if err := s.load(ctx, s.fleet, load{Tokens: s.tokens()}); err != nil {
+		return err
+	}
+	s.total, s.reported = result{}, nil
+	s.entra.emulator.ResetRequests()
+	return s.load(ctx, s.fleet, load{Tokens: s.tokens(), For: s.Life + s.Life/4, Pause: 50 * time.Millisecond})
+}
+
+// killLeader holds the first token request at the emulator, kills its sender, and lets go.
+func killLeader(ctx context.Context, s *stage) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var taken atomic.Bool
+	remove := s.entra.emulator.OnTokenRequest(func(r entratest.Request) {
+		if !taken.CompareAndSwap(false, true) {
+			return
+		}
+		worker, err := workerOf(r)
+		if err == nil {
+			sleep(ctx, s.Latency/2)
+			err = s.fleet.kill(worker)
+		}
+		if err != nil {
+			cancel(err)
+		}
+	})
+	defer remove()
+	err := s.load(ctx, s.fleet, load{Tokens: s.tokens()[:1]})
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// recovery is how long a library may take to notice that Redis is back: its probes are two to three seconds apart after an absence
+// of seconds.
+const recovery = 3 * time.Second
+
+func redisAway(ctx context.Context, s *stage) error {
+	defer s.redis.proxy.mend()
+	tokens := s.tokens()
+	if half := tokens[:len(tokens)/2]; len(half) > 0 {
+		if err := s.load(ctx, s.fleet, load{Tokens: half}); err != nil {
+			return err
+		}
+	}
+	s.redis.proxy.cut()
+	if err := s.load(ctx, s.fleet, load{Tokens: tokens}); err != nil {
+		return err
+	}
+	s.redis.proxy.mend()
+	sleep(ctx, recovery)
+	// One that has nothing in memory, and finds in Redis what the others have brought there meanwhile.
+	newcomer, err := s.launch(ctx, s.Workers, 1)
+	if err != nil {
+		return err
+	}
+	s.fleet.workers = append(s.fleet.workers, newcomer.workers...)
+	return s.load(ctx, s.fleet, load{Tokens: tokens})
+}
+
+func exactlyOnePerToken(o *outcome) (bool, string) {
+	perToken := tally(o.sent, func(r request) any { return r.Token })
+	for t, n := range perToken {
+		if n != 1 {
+			return false, fmt.Sprintf("%d token requests for %v, %d in all for %d tokens", n, t, o.Requests, o.Tokens)
+		}
+	}
+	return len(perToken) == o.Tokens, fmt.Sprintf("%d token requests for %d tokens", o.Requests, o.Tokens)
+}
+
+// onePerCycle: the library asks again when half of a token's life has passed, in whole seconds as refresh_in is. The time between the first
+// and the last request is seen at the emulator, where the first may have been late: hence the second that is added.
+func onePerCycle(o *outcome) (bool, string) {
+	cycle := max(time.Second, (o.cfg.Life / 2).Truncate(time.Second))
+	arrived := map[token][]time.Time{}
+	for _, r := range o.sent {
+		arrived[r.Token] = append(arrived[r.Token], r.At)
+	}
+	for t, at := range arrived {
+		slices.SortFunc(at, time.Time.Compare)
+		span := at[len(at)-1].Sub(at[0])
+		if most := 1 + int((span+time.Second)/cycle); len(at) > most {
+			return false, fmt.Sprintf("%d token requests for %v in %v, %d in all", len(at), t, span.Round(time.Millisecond), o.Requests)
+		}
+	}
+	return len(arrived) == o.Tokens, fmt.Sprintf("%d token requests for %d tokens in cycles of %v", o.Requests, o.Tokens, cycle)
+}
+
+func onePerProcessAndToken(o *outcome) (bool, string) {
+	for key, n := range tally(o.sent, func(r request) any { return [2]any{r.Worker, r.Token} }) {
+		if n > 1 {
+			return false, fmt.Sprintf("%d token requests by worker and for token %v", n, key)
+		}
+	}
+	byNewcomer := 0
+	for _, r := range o.sent {
+		if r.Worker == o.cfg.Workers {
+			byNewcomer++
+		}
+	}
+	return true, fmt.Sprintf("%d token requests by %d processes for %d tokens; the newcomer sent %d",
+		o.Requests, o.processes, o.Tokens, byNewcomer)
+}
+
+func tally(sent []request, key func(request) any) map[any]int {
+	n := map[any]int{}
+	for _, r := range sent {
+		n[key(r)]++
+	}
+	return n
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+const asProgram = "MSALREDIS_TEST_AS_WORKER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// program is this test's binary, run as the command.
+type program struct {
+	t     *testing.T
+	cmd   *exec.Cmd
+	mu    sync.Mutex
+	lines []string
+	fresh chan struct{}
+	ended chan struct{} // stdout is at its end
+	errs  bytes.Buffer
+}
+
+func start(t *testing.T, env []string, args ...string) *program {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &program{t: t, cmd: exec.Command(exe, args...), fresh: make(chan struct{}, 1), ended: make(chan struct{})}
+	p.cmd.Env = append(append(os.Environ(), asProgram+"=1"), env...)
+	p.cmd.Stderr = &p.errs
+	out, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.cmd.Process.Kill() }) // after stop it does nothing
+	go func() {
+		defer close(p.ended)
+		for s := bufio.NewScanner(out); s.Scan(); {
+			p.mu.Lock()
+			p.lines = append(p.lines, s.Text())
+			p.mu.Unlock()
+			select {
+			case p.fresh <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return p
+}
+
+// wait returns the submatches of the first line that matches.
+func (p *program) wait(pattern string) []string {
+	p.t.Helper()
+	re := regexp.MustCompile(pattern)
+	timeout := time.After(60 * time.Second)
+	for {
+		p.mu.Lock()
+		for _, l := range p.lines {
+			if m := re.FindStringSubmatch(l); m != nil {
+				p.mu.Unlock()
+				return m
+			}
+		}
+		p.mu.Unlock()
+		select {
+		case <-p.fresh:
+		case <-p.ended:
+			p.t.Fatalf("ended without a line like %q: %s", pattern, p.text())
+		case <-timeout:
+			p.t.Fatalf("no line like %q: %s", pattern, p.text())
+		}
+	}
+}
+
+func (p *program) text() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return strings.Join(p.lines, "\n")
+}
+
+// stop is ctrl-C. It returns the last line.
+func (p *program) stop() string {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		p.t.Fatal(err)
+	}
+	<-p.ended
+	if err := p.cmd.Wait(); err != nil {
+		p.t.Errorf("after ctrl-C: %v\n%s\n%s", err, p.text(), p.errs.String())
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.lines[len(p.lines)-1]
+}
+
+// The compose file's fleet, without containers: an emulator and three workers, each a process.
+func TestFleetOfWorkersSendsOneTokenRequestPerToken(t *testing.T) {
+	const workers, tenants = 3, 5
+	rdb := redistest.Start(t)
+	key, err := serializer.GenerateKey("t1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"TOKEN_CACHE_KEYS=" + key.Export(), "REDIS_URL=" + rdb.URL()}
+
+	emulator := start(t, env, "--emulator", "--listen", "127.0.0.1:0", "--ca-listen", "127.0.0.1:0", "--lifetime", "1h", "--every", "100ms")
+	at := emulator.wait(`^emulator: --entra (\S+) --ca (\S+)$`)
+	var fleet []*program
+	for range workers {
+		// A machine that starves a process for longer than OpTimeout would cost a request, by design: not what is tested.
+		fleet = append(fleet, start(t, env, "--entra", at[1], "--ca", at[2], "--tenants", strconv.Itoa(tenants), "--every", "100ms", "--op-timeout", "10s"))
+	}
+	for _, w := range fleet {
+		w.wait(`: [1-9]\d* tokens taken, .*`)
+	}
+	sent := 0
+	for _, w := range fleet {
+		line := w.stop()
+		m := regexp.MustCompile(`: (\d+) tokens taken, (\d+) token requests sent, 0 errors;`).FindStringSubmatch(line)
+		if m == nil {
+			t.Fatalf("a worker's last line: %q\n%s", line, w.errs.String())
+		}
+		n, _ := strconv.Atoi(m[2])
+		sent += n
+	}
+	if sent != tenants {
+		t.Errorf("the workers sent %d token requests for %d tokens", sent, tenants)
+	}
+	want := fmt.Sprintf("emulator: %d token requests for %d tenants, 0 since the last line; at most 1 at once for one tenant", tenants, tenants)
+	emulator.wait("^" + want + "$")
+	if last := emulator.stop(); !strings.HasPrefix(last, strings.SplitN(want, ",", 2)[0]) {
+		t.Errorf("the emulator's last line: %q", last)
+	}
+}
+
+func TestBadInputIsNamed(t *testing.T) {
+	t.Setenv("TOKEN_CACHE_KEYS", "")
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "TOKEN_CACHE_KEYS"},
+		{[]string{"surplus"}, `"surplus"`},
+		{[]string{"--every", "0s"}, "--every"},
+		{[]string{"--tenants", "0"}, "--tenants"},
+		{[]string{"--emulator", "--listen", "nowhere"}, "nowhere"},
+	} {
+		err := run(context.Background(), tt.args, io.Discard, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%q: %v, want something about %s", tt.args, err, tt.want)
+		}
+	}
+	var help bytes.Buffer
+	if err := run(context.Background(), []string{"--help"}, io.Discard, &help); !errors.Is(err, flag.ErrHelp) {
+		t.Errorf("--help: %v", err)
+	}
+	if !strings.Contains(help.String(), "-scale worker=5") || !strings.Contains(help.String(), "-emulator") {
+		t.Errorf("--help says %q", help.String())
+	}
+}
