@@ -3,8 +3,6 @@ package lock
 import (
 	"context"
 	"errors"
-	"fmt"
-	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -16,10 +14,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if os.Getenv(holderEnv) != "" {
-		holderProcess()
-		return
-	}
 	goleak.VerifyTestMain(m)
 }
 
@@ -65,18 +59,6 @@ func wantErr(t testing.TB, what string, err, want error) {
 	}
 }
 
-func wantDone(t testing.TB, ctx context.Context, cause error) {
-	t.Helper()
-	select {
-	case <-ctx.Done():
-		if !errors.Is(context.Cause(ctx), cause) {
-			t.Fatalf("the context ended with cause %v, want %v", context.Cause(ctx), cause)
-		}
-	case <-time.After(bound):
-		t.Fatal("the context did not end")
-	}
-}
-
 // eventually waits for what another process does and does not announce.
 func eventually(t testing.TB, what string, f func() error) {
 	t.Helper()
@@ -114,43 +96,6 @@ func (a acquired) must(t testing.TB) *Lease {
 	return a.lease
 }
 
-func await[T any](t testing.TB, what string, c <-chan T) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(bound):
-		t.Fatalf("waited in vain for %s", what)
-		panic("unreachable")
-	}
-}
-
-// waiting counts those who wait in Acquire: they are subscribed, and have then found the lease held.
-func untilSubscribed(t testing.TB, s *redistest.Server, key string, n int) {
-	t.Helper()
-	names, err := namesOf(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "subscription to "+names.channel, func() error {
-		if got := subscribers(s, names.channel); got != n {
-			return fmt.Errorf("%d subscribers, want %d", got, n)
-		}
-		return nil
-	})
-}
-
-// subscribers counts connections, not waiters.
-func subscribers(s *redistest.Server, channel string) int {
-	switch v := s.Do("PUBSUB", "NUMSUB", channel).(type) {
-	case []any:
-		return int(v[1].(int64))
-	case map[any]any:
-		return int(v[channel].(int64))
-	}
-	return -1
-}
-
 // hook is a go-redis hook that a test gives its behaviour, and may change while it is used.
 type hook struct {
 	f atomic.Pointer[func(ctx context.Context, cmd redis.Cmder, next func() error) error]
@@ -184,6 +129,3 @@ func is(cmd redis.Cmder, s *redis.Script) bool {
 func isRefresh(cmd redis.Cmder) bool {
 	return cmd.Name() == "evalsha" && len(cmd.Args()) == 6 && !is(cmd, fenceScript) && !is(cmd, releaseScript)
 }
-
-// isObtain likewise: one key, a token, its length and a life.
-func isObtain(cmd redis.Cmder) bool { return cmd.Name() == "evalsha" && len(cmd.Args()) == 7 }

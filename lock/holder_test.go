@@ -1,5 +1,0 @@
-package lock
-
-const holderEnv = "LOCK_TEST_HOLDER"
-
-func holderProcess() {}
