@@ -21,6 +21,7 @@ import (
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	msalerrors "github.com/AzureAD/microsoft-authentication-library-for-go/apps/errors"
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/public"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
@@ -82,9 +83,15 @@ func (d *door) wait(t *testing.T) entratest.Request {
 // enough to know that it has joined the others.
 func inGate(t *testing.T, n int) {
 	t.Helper()
+	inStack(t, "msalredis.(*flight).wait(", n)
+}
+
+// inStack waits until a function is on the stacks of n goroutines.
+func inStack(t *testing.T, function string, n int) {
+	t.Helper()
 	buf := make([]byte, 16<<20)
-	eventually(t, fmt.Sprintf("%d callers in the gate", n), func() bool {
-		return bytes.Count(buf[:runtime.Stack(buf, true)], []byte("msalredis.(*flight).wait(")) >= n
+	eventually(t, fmt.Sprintf("%d goroutines in %s", n, function), func() bool {
+		return bytes.Count(buf[:runtime.Stack(buf, true)], []byte(function)) >= n
 	})
 }
 
@@ -255,6 +262,47 @@ func TestClaimsChallengeAnsweredByNothingOlder(t *testing.T) {
 		t.Error("a later challenge was answered by the answer to an earlier one")
 	}
 	w.count(t, 4, "a later challenge")
+}
+
+// The same for a user's token, where only public clients take a challenge silently.
+func TestClaimsChallengeOfUserAnsweredByNothingOlder(t *testing.T) {
+	w := newWorld(t)
+	w.rotating()
+	ctx := context.Background()
+	u := w.addUsers(1)[0]
+	a, b := w.instance(), w.instance()
+	clients := []public.Client{a.public(), b.public()}
+	link, err := clients[0].AuthCodeURL(ctx, publicID, redirectURI, []string{userScope})
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := w.entra.AuthorizeCode(link, u.Username)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := must(t)(clients[0].AcquireTokenByAuthCode(ctx, code, redirectURI, []string{userScope}))
+	challenged := func(i int) (confidential.AuthResult, error) {
+		accounts, err := clients[i%2].Accounts(ctx)
+		if err != nil || len(accounts) != 1 {
+			return confidential.AuthResult{}, fmt.Errorf("%d accounts: %w", len(accounts), err)
+		}
+		return clients[i%2].AcquireTokenSilent(ctx, []string{userScope}, public.WithSilentAccount(accounts[0]), public.WithClaims(challenge))
+	}
+	second := must(t)(challenged(1))
+	if second == old {
+		t.Error("a challenge was answered by the token that was refused")
+	}
+	w.count(t, 1, "one challenge", entratest.ByGrant(refreshGrant))
+	third := oneToken(t, stampede(t, w, challenged))
+	if third == second || third == old {
+		t.Error("concurrent challenges were answered by something older")
+	}
+	w.count(t, 2, "16 concurrent challenges", entratest.ByGrant(refreshGrant))
+	if later := must(t)(challenged(0)); later == third {
+		t.Error("a later challenge was answered by the answer to an earlier one")
+	}
+	w.count(t, 3, "a later challenge", entratest.ByGrant(refreshGrant))
+	w.noRefusals(t)
 }
 
 // Capabilities, which CAE clients send with every request, are no challenge: tokens are shared as usual, but with
@@ -906,6 +954,26 @@ func TestOnBehalfOfGoesOnAfterExpiryOnEveryInstance(t *testing.T) {
 	same(t, all(ps, o))
 	w.noRefusals(t)
 	w.count(t, 1, "after a refresh that one slept through")
+}
+
+// A refresh token of on-behalf-of that is refused is not the end: MSAL goes on with the assertion, and the refusal of
+// the one is no answer to the other.
+func TestOnBehalfOfGoesOnWhenItsRefreshTokenIsRefused(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	assertion := w.assertion(t, w.addUsers(1)[0])
+	const usable = 2 * time.Second
+	w.lasting(usable)
+	apps := []confidential.Client{w.instance().app(), w.instance().app()}
+	acquire := func(i int) (confidential.AuthResult, error) {
+		return apps[i%2].AcquireTokenOnBehalfOf(ctx, assertion, []string{userScope})
+	}
+	must(t)(acquire(0))
+	must(t)(acquire(1))
+	w.expire(usable)
+	w.entra.AddFault(entratest.Fault{Match: entratest.ByGrant(refreshGrant), Status: http.StatusBadRequest, Body: entratest.ErrorBody("invalid_grant", 700082, "The refresh token has expired due to inactivity.")})
+	oneToken(t, collect(t, 16, start(16, acquire)))
+	w.count(t, 1, "the assertion again", entratest.ByGrant(oboGrant))
 }
 
 // Key-bound requests, and client credentials proven by TLS, pass untouched: each reaches the server as it was sent.
