@@ -39,7 +39,7 @@ type workerConfig struct {
 
 // order is what a worker does: N goroutines acquire the same thing at once.
 type order struct {
-	Op        string // app, silent, obo, azsecret, azcert, now
+	Op        string // app, silent, obo, azsecret, azcert, signout
 	Tenant    string
 	Scopes    []string
 	Account   string
@@ -200,6 +200,9 @@ func (w *worker) acquire(ctx context.Context, o order, scopes []string) (string,
 		}
 		token, err := cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: scopes})
 		return token.Token, err
+	}
+	if o.Op == "signout" {
+		return "", w.tokens.RemoveAccount(ctx, o.Account)
 	}
 	app, err := w.app(o.Tenant)
 	if err != nil {

@@ -34,8 +34,9 @@ type answer struct {
 	expires int64 // the end of its life
 	due     int64 // when it should be refreshed; 0: never
 	// Of a bad one:
-	until     int64 // nobody should ask again before
-	throttled bool  // the server asked for that pause
+	until     int64  // nobody should ask again before
+	throttled bool   // the server asked for that pause
+	grant     string // what was refused: an on-behalf-of answer is asked for by two
 }
 
 // Headers worth handing on. The rest speaks of a connection that its receiver did not have.
@@ -212,11 +213,12 @@ type answerHead struct {
 	Received  int64             `json:"received"`
 	Until     int64             `json:"until,omitempty"`
 	Throttled bool              `json:"throttled,omitempty"`
+	Grant     string            `json:"grant,omitempty"`
 	Error     string            `json:"error,omitempty"`
 }
 
 func (a *answer) encode() []byte {
-	h := answerHead{Status: a.status, Header: a.header, Started: a.started, Received: a.received, Until: a.until, Throttled: a.throttled}
+	h := answerHead{Status: a.status, Header: a.header, Started: a.started, Received: a.received, Until: a.until, Throttled: a.throttled, Grant: a.grant}
 	if a.err != nil {
 		h.Error = "the token endpoint could not be reached"
 	}
@@ -230,7 +232,7 @@ func decodeAnswer(content []byte, stamp int64) (*answer, error) {
 	if !ok || json.Unmarshal(head, &h) != nil {
 		return nil, errRecord
 	}
-	a := &answer{status: h.Status, header: h.Header, body: body, started: h.Started, received: h.Received, until: h.Until, throttled: h.Throttled, stamp: stamp}
+	a := &answer{status: h.Status, header: h.Header, body: body, started: h.Started, received: h.Received, until: h.Until, throttled: h.Throttled, grant: h.Grant, stamp: stamp}
 	if h.Error != "" {
 		a.err = &gateError{h.Error + " by another instance; it may be asked again shortly"}
 	} else if h.Status < 100 || h.Status > 599 {

@@ -30,7 +30,8 @@ func (s *shared) look(ctx context.Context) (*answer, bool, error) {
 			return a, a.due > 0 && us >= a.due, err
 		}
 	}
-	if p := k.pause; p != nil && p.until > us && (s.r.challenge == "" || p.throttled || p.received >= s.arrived) {
+	// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
+	if p := k.pause; p != nil && p.until > us && (p.throttled || p.grant == s.r.grant && (s.r.challenge == "" || p.received >= s.arrived)) {
 		return p, false, err
 	}
 	return nil, false, err
@@ -50,6 +51,7 @@ func (s *shared) form() (url.Values, *answer) {
 func (s *shared) moved(context.Context, url.Values) bool { return false }
 
 func (s *shared) keep(ctx context.Context, a *answer) {
+	a.grant = s.r.grant
 	s.c.keepAnswer(ctx, s.r, s.r.rid, a)
 	if s.r.challenge != "" && a.good {
 		// What others would get without the challenge has been refused by a resource.
