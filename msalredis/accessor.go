@@ -25,14 +25,20 @@ func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.Re
 	if err := c.usable(ctx); err != nil {
 		return err
 	}
-	m, key, now := c.managers.of(u), hints.PartitionKey, c.clock.now()
-	if p, ok := m.current(key, now, c.o.LocalTTL); ok {
-		c.metrics.hit("memory")
-		if !p.fresh(now, c.o.LocalTTL/2) {
-			c.revalidate(p)
-		}
-		return nil
+	m, now := c.managers.of(u), c.clock.elapsed()
+	p, ok := m.current(hints.PartitionKey, now, int64(c.o.LocalTTL))
+	if !ok {
+		return c.replace(ctx, m, u, hints.PartitionKey)
 	}
+	c.metrics.hits.Add(1)
+	if now-p.checked.Load() >= int64(c.o.LocalTTL/2) {
+		c.revalidate(p)
+	}
+	return nil
+}
+
+// replace brings what is known of a partition up to date and hands it over.
+func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, key string) error {
 	if c.isOBO(m, u, key) {
 		return nil
 	}
@@ -50,7 +56,9 @@ func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.Re
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	c.handOver(u, m, c.clock.now())
+	if _, ok := m.current(key, c.clock.elapsed(), int64(c.o.LocalTTL)); !ok { // else another call has done it
+		c.handOver(u, m, key)
+	}
 	return nil
 }
 
@@ -58,13 +66,13 @@ func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.Re
 func (c *Cache) loadInto(ctx context.Context, m *manager, key string) error {
 	p := c.partitions.of(key)
 	var err error
-	if !p.fresh(c.clock.now(), c.o.LocalTTL) {
+	if !p.fresh(c.clock.elapsed(), c.o.LocalTTL) {
 		_, err = c.partitions.load(ctx, p)
 		c.metrics.read(err, p.snap.Load())
 	} else {
-		c.metrics.hit("process")
+		c.metrics.known.Add(1)
 	}
-	now := c.clock.now().UnixNano()
+	now := c.clock.elapsed()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	x := m.inUse[key]
@@ -142,14 +150,15 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	}
 	entries, err := serializer.ParseDocument(data)
 	if err != nil {
-		m.dirty = true
+		m.view.Store(nil)
 		m.mu.Unlock()
 		return fmt.Errorf("msalredis: MSAL's cache document: %w", err)
 	}
 	changed, removed := serializer.Diff(m.document, entries)
 	if hints.PartitionKey == "" {
 		if gone := accountsOf(removed); len(gone) > 0 {
-			m.document, m.dirty = entries, true
+			m.document = entries
+			m.view.Store(nil)
 			m.mu.Unlock()
 			return c.removeAccounts(ctx, gone)
 		}
@@ -161,8 +170,9 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	batches, refused := c.route(changed, hints.PartitionKey)
 	m.document = entries
 	// What was not stored must not stay: MSAL would go on serving it, and it would look new at each Export.
-	m.dirty = m.dirty || refused || hasSuperseded(entries)
-	m.spentAt = spentAt(entries)
+	if refused || hasSuperseded(entries) {
+		m.view.Store(nil)
+	}
 	for _, e := range changed {
 		if e.Section == serializer.SectionRefreshToken {
 			c.lineages.learn(e)
@@ -182,7 +192,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		refused, err := c.write(ctx, b)
 		if refused {
 			m.mu.Lock()
-			m.dirty = true
+			m.view.Store(nil)
 			m.mu.Unlock()
 		}
 		errs = append(errs, err)

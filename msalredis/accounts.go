@@ -34,13 +34,13 @@ func (c *Cache) loadAccounts(ctx context.Context, m *manager) error {
 	if err != nil {
 		return err
 	}
-	m.mu.RLock()
+	m.mu.Lock()
 	client := m.client
 	inUse := make([]string, 0, len(m.inUse))
 	for key := range m.inUse {
 		inUse = append(inUse, key)
 	}
-	m.mu.RUnlock()
+	m.mu.Unlock()
 	for _, key := range inUse { // one may have signed out since, and so be on no list
 		if err := c.loadInto(ctx, m, key); err != nil {
 			return err
@@ -56,7 +56,7 @@ func (c *Cache) loadAccounts(ctx context.Context, m *manager) error {
 
 func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client string) error {
 	p := c.partitions.named(pid, true)
-	if !p.fresh(c.clock.now(), c.o.LocalTTL) {
+	if !p.fresh(c.clock.elapsed(), c.o.LocalTTL) {
 		if _, err := c.partitions.load(ctx, p); err != nil {
 			return err
 		}

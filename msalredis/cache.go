@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -50,6 +51,7 @@ type Cache struct {
 	end     context.CancelFunc
 	workers group
 	closing sync.Once
+	closed  atomic.Bool
 	changes *news
 
 	hooks hooks
@@ -77,7 +79,7 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache{o: o, keys: keys{o.Prefix}, serializer: s, log: logger{o.Logger}, clock: &clock{now: time.Now}}
+	c := &Cache{o: o, keys: keys{o.Prefix}, serializer: s, log: logger{o.Logger}, clock: newClock()}
 	if c.metrics, err = newMetrics(o.MeterProvider, o.TracerProvider); err != nil {
 		return nil, fmt.Errorf("msalredis: Options.MeterProvider: %w", err)
 	}
@@ -107,11 +109,13 @@ func (c *Cache) Close() error {
 		flush, cancel := context.WithTimeout(context.Background(), c.o.OpTimeout)
 		c.pending.push(flush)
 		cancel()
+		c.closed.Store(true)
 		c.end()
 		c.changes.close()
 		err = c.locker.Close()
 		c.workers.close()
 		c.partitions.close()
+		err = errors.Join(err, c.metrics.collected.Unregister())
 	})
 	if err != nil {
 		return fmt.Errorf("msalredis: closing: %w", err)
@@ -129,7 +133,7 @@ func (c *Cache) LogValue() slog.Value { return slog.StringValue(c.String()) }
 func (c *Cache) GoString() string { return c.String() }
 
 func (c *Cache) usable(ctx context.Context) error {
-	if c.life.Err() != nil {
+	if c.closed.Load() {
 		return ErrClosed
 	}
 	return ctx.Err()

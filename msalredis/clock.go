@@ -8,7 +8,8 @@ import (
 // clock tells Redis's time, by which everything in Redis is dated: the instances of a fleet need not agree on the
 // time, only reach the same Redis.
 type clock struct {
-	now func() time.Time // the wall clock that MSAL reads
+	now   func() time.Time // the wall clock that MSAL reads
+	start time.Time
 
 	mu     sync.Mutex
 	known  bool
@@ -20,6 +21,12 @@ type clock struct {
 // tolerance is how far the clocks may be apart before times are translated. Below it translating would only
 // add the noise of the measurement.
 const tolerance = 2 * time.Second
+
+func newClock() *clock { return &clock{now: time.Now, start: time.Now()} }
+
+// elapsed is the time since the Cache was made, in nanoseconds, by a clock that nobody sets: what ages within this
+// process is dated by it. It costs half of what the wall clock does, and is read at every hit.
+func (c *clock) elapsed() int64 { return int64(time.Since(c.start)) }
 
 // observe learns from an answer that was asked for at start, arrived at end, and carries Redis's time.
 func (c *clock) observe(start, end time.Time, us int64) {

@@ -1,6 +1,7 @@
 package msalredis
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -24,37 +25,51 @@ const (
 	keptBytesMost = 256 << 10
 )
 
-// handOver gives MSAL's manager a document with the partition p and the others in use. The caller holds m.mu.
-func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, now time.Time) {
+// handOver gives MSAL's manager a document with the partition of key and the others in use. The caller holds m.mu.
+func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key string) {
+	m.view.Store(nil)
+	now, elapsed := c.clock.now(), c.clock.elapsed()
+	if x := m.inUse[key]; x != nil {
+		x.last.Store(elapsed) // it may have waited for its turn
+	}
 	ours := make([]*use, 0, len(m.inUse))
 	for _, x := range m.inUse {
 		ours = append(ours, x)
 	}
-	slices.SortFunc(ours, func(a, b *use) int { return int(b.last.Load() - a.last.Load()) })
+	slices.SortFunc(ours, func(a, b *use) int { return cmp.Compare(b.last.Load(), a.last.Load()) })
+	v := &view{rest: map[string]handed{}}
 	var entries []serializer.Entry
 	size := 0
 	shift := c.clock.shift()
 	for i, x := range ours {
-		recent := now.UnixNano()-x.last.Load() < int64(inUseFor)
+		recent := elapsed-x.last.Load() < int64(inUseFor)
 		if i > 0 && (recent && i >= inUseAtMost || !recent && (i >= keptAtMost || size >= keptBytesMost)) {
 			delete(m.inUse, x.key)
 			continue
 		}
-		x.handed = x.p.snap.Load()
-		for _, e := range readable(x.handed, now, shift) {
+		h := handed{x, x.p.snap.Load()}
+		switch {
+		case h.snap == nil || len(h.snap.entries) == 0:
+			// Nothing: the next call asks whether that is still so.
+		case v.first.use == nil:
+			v.first = h
+		default:
+			v.rest[x.key] = h
+		}
+		for _, e := range readable(h.snap, now, shift) {
 			entries = append(entries, e)
 			size += len(e.Raw)
 		}
 	}
 	entries = withAppMetadata(entries)
-	m.spentAt = spentAt(entries)
-	m.dirty = false
+	v.spentAt = elapsed + int64(untilSpent(entries, now))
 	for _, e := range entries {
 		if e.Section == serializer.SectionRefreshToken {
 			c.lineages.learn(e)
 		}
 	}
 	if changed, removed := serializer.Diff(m.document, entries); len(changed) == 0 && len(removed) == 0 {
+		m.view.Store(v)
 		return
 	}
 	document := []byte("{}")
@@ -65,10 +80,12 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, now
 		// A failed Unmarshal leaves the old contents, which may be another partition's.
 		c.metrics.unreadable(err)
 		c.log.warn("MSAL refused a cache document; its tokens count as missing", "error", "document refused")
-		entries = nil
-		m.dirty = u.Unmarshal([]byte("{}")) != nil
+		m.document = nil
+		_ = u.Unmarshal([]byte("{}"))
+		return
 	}
 	m.document = entries
+	m.view.Store(v)
 }
 
 // readable are the entries of a partition that MSAL may read now, with their times in our clock.
@@ -162,12 +179,12 @@ func appMetadata(client, environment string) (serializer.Entry, error) {
 	return serializer.NewEntry(serializer.SectionAppMetadata, key, raw)
 }
 
-// spentAt is when, in nanoseconds of our time, the first token of a document enters its last five minutes.
-func spentAt(entries []serializer.Entry) int64 {
-	first := int64(1<<63 - 1)
+// untilSpent is how long it is until the first token of a document enters its last five minutes.
+func untilSpent(entries []serializer.Entry, now time.Time) time.Duration {
+	first := 365 * 24 * time.Hour
 	for _, e := range entries {
 		if e.Section == serializer.SectionAccessToken {
-			first = min(first, time.Unix(e.ExpiresOn, 0).Add(-lastMinutes).UnixNano())
+			first = min(first, time.Unix(e.ExpiresOn, 0).Add(-lastMinutes).Sub(now))
 		}
 	}
 	return first

@@ -19,32 +19,49 @@ import (
 // MSAL calls Replace with its mutex read- or write-locked and Export with it write-locked, so no Replace of the
 // same client runs beside an Export; Replaces of different partitions do run beside each other.
 type manager struct {
-	object weak.Pointer[byte] // the manager itself: not kept alive by us, and told from a later one at its address
+	address uintptr
+	object  weak.Pointer[byte] // the manager itself: not kept alive by us, and told from a later one at its address
 
-	mu       sync.RWMutex
+	view atomic.Pointer[view] // nil: what MSAL holds is not to be relied on
+
+	mu       sync.Mutex
 	tried    bool
 	obo      bool // it refuses to be unmarshalled: the manager of on-behalf-of tokens
 	oboKeys  map[uint64]struct{}
 	inUse    map[string]*use // by MSAL's partition key
 	document []serializer.Entry
-	dirty    bool  // the document must be handed over anew before MSAL reads it
-	spentAt  int64 // ours, nanoseconds: when the first token in the document enters its last five minutes
 	client   string
+}
+
+// view is what a manager's document holds, for readers without a lock. It is never changed.
+type view struct {
+	spentAt int64  // since the Cache's start: when the first token in the document enters its last five minutes
+	first   handed // the partition whose caller brought the view about
+	rest    map[string]handed
+}
+
+// handed is what a document holds of a partition.
+type handed struct {
+	*use
+	snap *snapshot
 }
 
 // use is a partition in use on a manager.
 type use struct {
-	key    string
-	p      *partition
-	handed *snapshot // what the document holds of it
-	last   atomic.Int64
+	key  string
+	p    *partition
+	last atomic.Int64 // when it was last asked for, since the Cache's start; accurate to lastEvery
 }
+
+// lastEvery is how much later a use must be to be noted: a note is a write to memory that all processors read.
+const lastEvery = int64(100 * time.Millisecond)
 
 // managers finds the knowledge that belongs to a manager by its address. Entries go when MSAL's client does.
 type managers struct {
-	mu    sync.RWMutex
-	known map[uintptr]*manager
-	seed  maphash.Seed
+	latest atomic.Pointer[manager] // most processes have one client
+	mu     sync.RWMutex
+	known  map[uintptr]*manager
+	seed   maphash.Seed
 }
 
 func newManagers() *managers {
@@ -55,25 +72,37 @@ func newManagers() *managers {
 // call knows nothing of it.
 func (ms *managers) of(object any) *manager {
 	v := reflect.ValueOf(object)
-	if v.Kind() != reflect.Pointer || v.IsNil() || v.Type().Elem().Size() == 0 {
+	if v.Kind() != reflect.Pointer || v.IsNil() {
 		return &manager{inUse: map[string]*use{}}
 	}
 	address := v.Pointer()
-	ms.mu.RLock()
-	m := ms.known[address]
-	ms.mu.RUnlock()
+	m := ms.latest.Load()
+	if m == nil || m.address != address {
+		ms.mu.RLock()
+		m = ms.known[address]
+		ms.mu.RUnlock()
+	}
 	// An object at the address of one that is gone is another object: the weak pointer of the old one is nil.
 	if m != nil && m.object.Value() != nil {
 		return m
 	}
+	return ms.meet(object, v)
+}
+
+func (ms *managers) meet(object any, v reflect.Value) *manager {
+	if v.Type().Elem().Size() == 0 {
+		return &manager{inUse: map[string]*use{}}
+	}
+	address := v.Pointer()
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
 	if m := ms.known[address]; m != nil && m.object.Value() != nil {
 		return m
 	}
 	first := (*byte)(unsafe.Pointer(v.Pointer())) //nolint:govet // v keeps the object where it is
-	m = &manager{object: weak.Make(first), inUse: map[string]*use{}}
+	m := &manager{address: address, object: weak.Make(first), inUse: map[string]*use{}}
 	ms.known[address] = m
+	ms.latest.Store(m)
 	runtime.AddCleanup(first, func(address uintptr) { ms.gone(address) }, address)
 	runtime.KeepAlive(object)
 	return m
@@ -82,22 +111,40 @@ func (ms *managers) of(object any) *manager {
 func (ms *managers) gone(address uintptr) {
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	if m := ms.known[address]; m != nil && m.object.Value() == nil {
-		delete(ms.known, address)
+	m := ms.known[address]
+	if m == nil || m.object.Value() != nil {
+		return
 	}
+	delete(ms.known, address)
+	ms.latest.CompareAndSwap(m, nil)
 }
 
-// current tells whether MSAL may read a partition from the manager as it is: no Redis, no JSON.
-func (m *manager) current(key string, now time.Time, age time.Duration) (*partition, bool) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	u := m.inUse[key]
-	if u == nil || m.dirty || now.UnixNano() >= m.spentAt || u.p.evicted.Load() {
+// current tells whether MSAL may read a partition from the manager as it is: no lock, no Redis, no JSON.
+//
+// The use is noted before the view is looked at again, and a hand-over withdraws the view before it reads the notes:
+// so either it sees that the partition is in use and keeps it in the document, or this sees that the view is
+// withdrawn.
+func (m *manager) current(key string, now, age int64) (*partition, bool) {
+	v := m.view.Load()
+	if v == nil || now >= v.spentAt {
 		return nil, false
 	}
-	if u.p.snap.Load() != u.handed || !u.p.fresh(now, age) {
+	h := v.first
+	if h.use == nil || h.key != key {
+		var ok bool
+		if h, ok = v.rest[key]; !ok {
+			return nil, false
+		}
+	}
+	at := h.p.checked.Load()
+	if h.p.snap.Load() != h.snap || at == 0 || now-at >= age || h.p.evicted.Load() {
 		return nil, false
 	}
-	u.last.Store(now.UnixNano())
-	return u.p, true
+	if now-h.last.Load() >= lastEvery {
+		h.last.Store(now)
+		if m.view.Load() != v {
+			return nil, false
+		}
+	}
+	return h.p, true
 }

@@ -3,6 +3,7 @@ package msalredis
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -16,14 +17,16 @@ const scope = "github.com/msal-redis/msal-redis-go/msalredis"
 // metrics are the counters of a Cache. Attributes are of small fixed sets; none names a user, tenant or client.
 type metrics struct {
 	tracer        trace.Tracer
-	lookups       metric.Int64Counter
 	tokenRequests metric.Int64Counter
 	gate          metric.Int64Counter
 	redisErrors   metric.Int64Counter
 	unreadables   metric.Int64Counter
 	writes        metric.Int64Counter
 
-	hitMemory, hitProcess, hitRedis, miss, unknown metric.MeasurementOption
+	// Look-ups by where a partition was found: in MSAL's memory, in this process, in Redis, nowhere; unknown where
+	// Redis did not tell. Plain counts, read when metrics are collected: a hit costs less than noting it would.
+	hits, known, found, absent, unknown atomic.Int64
+	collected                           metric.Registration
 }
 
 func newMetrics(mp metric.MeterProvider, tp trace.TracerProvider) (*metrics, error) {
@@ -35,36 +38,32 @@ func newMetrics(mp metric.MeterProvider, tp trace.TracerProvider) (*metrics, err
 		*to = c
 		errs = append(errs, err)
 	}
-	counter(&m.lookups, "msalredis.lookups", "{lookup}", "Look-ups of a partition, by where it was found")
+	lookups, err := meter.Int64ObservableCounter("msalredis.lookups", metric.WithUnit("{lookup}"), metric.WithDescription("Look-ups of a partition, by where it was found"))
+	errs = append(errs, err)
 	counter(&m.tokenRequests, "msalredis.token_requests", "{request}", "Requests sent to the token endpoint, by grant and outcome")
 	counter(&m.gate, "msalredis.gate.answers", "{answer}", "Token requests of MSAL that the gate answered, by how")
 	counter(&m.redisErrors, "msalredis.redis.errors", "{error}", "Redis operations that failed, by kind")
 	counter(&m.unreadables, "msalredis.records.unreadable", "{record}", "Stored values that could not be opened or read, by reason")
 	counter(&m.writes, "msalredis.writes", "{write}", "Writes with an outcome other than stored")
-	where := func(v string) metric.MeasurementOption {
-		return metric.WithAttributeSet(attribute.NewSet(attribute.String("found", v)))
-	}
-	m.hitMemory, m.hitProcess, m.hitRedis, m.miss, m.unknown = where("memory"), where("process"), where("redis"), where("nowhere"), where("unknown")
+	levels := map[string]*atomic.Int64{"memory": &m.hits, "process": &m.known, "redis": &m.found, "nowhere": &m.absent, "unknown": &m.unknown}
+	m.collected, err = meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
+		for level, n := range levels {
+			o.ObserveInt64(lookups, n.Load(), metric.WithAttributes(attribute.String("found", level)))
+		}
+		return nil
+	}, lookups)
+	errs = append(errs, err)
 	return m, errors.Join(errs...)
-}
-
-func (m *metrics) hit(level string) {
-	switch level {
-	case "memory":
-		m.lookups.Add(context.Background(), 1, m.hitMemory)
-	default:
-		m.lookups.Add(context.Background(), 1, m.hitProcess)
-	}
 }
 
 func (m *metrics) read(err error, s *snapshot) {
 	switch {
 	case err != nil:
-		m.lookups.Add(context.Background(), 1, m.unknown)
+		m.unknown.Add(1)
 	case s != nil && len(s.entries) > 0:
-		m.lookups.Add(context.Background(), 1, m.hitRedis)
+		m.found.Add(1)
 	default:
-		m.lookups.Add(context.Background(), 1, m.miss)
+		m.absent.Add(1)
 	}
 }
 

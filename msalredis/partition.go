@@ -18,8 +18,6 @@ import (
 type snapshot struct {
 	version    int64             // Redis's; 0: no record there
 	generation int64             // of the last sign-out; 0: none
-	asOf       int64             // Redis's time of this knowledge, in microseconds
-	confirmed  time.Time         // ours: when Redis last said so; zero: it never did
 	entries    map[string]stored // by field
 }
 
@@ -53,11 +51,14 @@ type partition struct {
 	pid  id
 	user bool // an account's: it slides; false: an app's tokens
 
-	mu           sync.Mutex // orders changes of snap and unsaved
 	snap         atomic.Pointer[snapshot]
-	checked      atomic.Int64 // when Redis last confirmed snap: nanoseconds of ours; 0: look before relying on it
+	checked      atomic.Int64 // when Redis last confirmed snap, since the Cache's start; 0: look before relying on it
 	evicted      atomic.Bool
 	revalidating atomic.Bool
+
+	mu        sync.Mutex // orders changes of snap and all that follows
+	asOf      int64      // Redis's time of this knowledge, in microseconds
+	confirmed int64      // when Redis last gave it, since the Cache's start; 0: it never did
 	// unsaved are entries that Redis has not taken yet, because it is away or refuses writes. They stand above
 	// what is read.
 	unsaved map[string]unsaved
@@ -72,21 +73,22 @@ type unsaved struct {
 
 // fresh tells whether Redis has confirmed the snapshot within age. That nothing is there is never fresh: another
 // instance may have signed the user in since, and the caller is about to pay for much more than a look.
-func (p *partition) fresh(now time.Time, age time.Duration) bool {
+func (p *partition) fresh(now int64, age time.Duration) bool {
 	at := p.checked.Load()
 	if s := p.snap.Load(); s == nil || len(s.entries) == 0 {
 		return false
 	}
-	return at != 0 && now.UnixNano()-at < int64(age) && now.UnixNano() >= at
+	return at != 0 && now-at < int64(age)
 }
 
 // set replaces the snapshot by newer knowledge. Answers of Redis may overtake one another; its clock orders them.
 // The caller holds mu.
-func (p *partition) set(s *snapshot) bool {
-	if old := p.snap.Load(); old != nil && old.asOf > s.asOf && p.checked.Load() != 0 {
+func (p *partition) set(s *snapshot, us int64) bool {
+	if p.snap.Load() != nil && p.asOf > us && p.checked.Load() != 0 {
 		return false
 	}
 	p.snap.Store(s)
+	p.asOf = us
 	return true
 }
 
@@ -184,7 +186,7 @@ func (ps *partitions) ask(ctx context.Context, p *partition) error {
 		defer p.mu.Unlock()
 		current := p.snap.Load()
 		if current != nil && version == current.version && generation == current.generation {
-			p.set(&snapshot{version, generation, max(r.us, current.asOf), c.clock.now(), current.entries})
+			p.asOf = max(r.us, p.asOf)
 			p.seen(c)
 			return nil
 		}
@@ -196,21 +198,21 @@ func (ps *partitions) ask(ctx context.Context, p *partition) error {
 			p.checked.Store(0)
 			return nil
 		}
-		s := &snapshot{version: version, generation: generation, asOf: r.us, confirmed: c.clock.now(), entries: map[string]stored{}}
+		s := &snapshot{version: version, generation: generation, entries: map[string]stored{}}
 		for i := 2; i+1 < len(r.fields); i += 2 {
 			if e, ok := c.openEntry(p, r.fields[i], r.fields[i+1]); ok {
 				s.entries[r.fields[i]] = current.later(e)
 			}
 		}
 		if version == 0 && generation == 0 && p.user && known != "" && current == before &&
-			c.clock.now().Sub(before.confirmed) < tombstoneLife {
+			p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(tombstoneLife) {
 			// Redis lost a record that it had, and nobody signed out: a tombstone would still be there. The
 			// refresh token may be known to nobody else.
 			lost.Store(true)
 			s.entries = maps.Clone(before.entries)
 		}
 		overlay(s, p.unsaved)
-		if p.set(s) {
+		if p.set(s, r.us) {
 			p.seen(c)
 			ps.weigh(p)
 		}
@@ -227,7 +229,12 @@ func (ps *partitions) ask(ctx context.Context, p *partition) error {
 	return nil
 }
 
-func (p *partition) seen(c *Cache) { p.checked.Store(c.clock.now().UnixNano()) }
+// seen notes that Redis has just confirmed the snapshot. The caller holds mu.
+func (p *partition) seen(c *Cache) {
+	now := c.clock.elapsed()
+	p.confirmed = now
+	p.checked.Store(now)
+}
 
 // adopt takes in a later refresh_on of tokens that the record holds. It stays in this process.
 func (p *partition) adopt(same []stored) {
@@ -310,7 +317,7 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 	if old == nil {
 		old = &snapshot{}
 	}
-	s := &snapshot{version: old.version, generation: old.generation, asOf: old.asOf, confirmed: old.confirmed, entries: maps.Clone(old.entries)}
+	s := &snapshot{version: old.version, generation: old.generation, entries: maps.Clone(old.entries)}
 	if s.entries == nil {
 		s.entries = map[string]stored{}
 	}
@@ -388,7 +395,8 @@ func (p *partition) took(c *Cache, b batch, assumed *snapshot, r reply) {
 	}
 	if r.number(0) == -1 {
 		c.metrics.refused()
-		p.snap.Store(&snapshot{generation: r.number(1), asOf: r.us})
+		p.snap.Store(&snapshot{generation: r.number(1)})
+		p.asOf = r.us
 		p.checked.Store(0)
 		return
 	}
@@ -398,7 +406,8 @@ func (p *partition) took(c *Cache, b batch, assumed *snapshot, r reply) {
 		p.checked.Store(0)
 		return
 	}
-	p.snap.Store(&snapshot{version: r.number(0), generation: r.number(1), asOf: max(r.us, current.asOf), confirmed: c.clock.now(), entries: current.entries})
+	p.snap.Store(&snapshot{version: r.number(0), generation: r.number(1), entries: current.entries})
+	p.asOf = max(r.us, p.asOf)
 	p.seen(c)
 }
 

@@ -98,7 +98,7 @@ func (c *Cache) forgetHere(p *partition, only scopes) {
 	}
 	if old := p.snap.Load(); old != nil {
 		// Version 0: what is left is no longer the record at its version, and is read whole the next time.
-		s := &snapshot{generation: max(old.generation, c.clock.redis()), asOf: old.asOf, entries: map[string]stored{}}
+		s := &snapshot{generation: max(old.generation, c.clock.redis()), entries: map[string]stored{}}
 		for field, e := range old.entries {
 			if len(only) > 0 && !covers(e, only) {
 				s.entries[field] = e
@@ -142,11 +142,12 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 		list := r.fields[1:]
 		members.Store(&list)
 		p.mu.Lock()
-		s := &snapshot{generation: r.number(0), asOf: r.us}
+		s := &snapshot{generation: r.number(0)}
 		if old := p.snap.Load(); old != nil && len(only) > 0 {
 			s.entries = old.entries
 		}
 		p.snap.Store(s)
+		p.asOf = r.us
 		p.checked.Store(0)
 		p.mu.Unlock()
 		return nil
