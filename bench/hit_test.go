@@ -1,102 +1,66 @@
-// Package bench compares this library with what a service would otherwise do, on a real Redis, in one run.
 package bench
 
 import (
 	"context"
-	"errors"
-	"net/http"
+	"sync/atomic"
 	"testing"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-	"github.com/redis/go-redis/v9"
-
-	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/redistest"
-	"github.com/msal-redis/msal-redis-go/msalredis"
-	"github.com/msal-redis/msal-redis-go/serializer"
 )
-
-const (
-	clientID = "11111111-aaaa-4bbb-8ccc-000000000001"
-	secret   = "the-client's-secret"
-	graph    = "https://graph.microsoft.com/.default"
-)
-
-// naive is the accessor that one writes first: GET and SET of the whole document.
-type naive struct{ rdb *redis.Client }
-
-func (n naive) Replace(ctx context.Context, u cache.Unmarshaler, h cache.ReplaceHints) error {
-	data, err := n.rdb.Get(ctx, h.PartitionKey).Bytes()
-	if errors.Is(err, redis.Nil) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return u.Unmarshal(data)
-}
-
-func (n naive) Export(ctx context.Context, m cache.Marshaler, h cache.ExportHints) error {
-	data, err := m.Marshal()
-	if err != nil {
-		return err
-	}
-	return n.rdb.Set(ctx, h.PartitionKey, data, 0).Err()
-}
 
 // BenchmarkHit is a call for an app's token that is cached.
 func BenchmarkHit(b *testing.B) {
-	rdb := redistest.Start(b).Client()
-	entra, err := entratest.NewServer(nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { entra.Close() })
-	entra.AddApp(entratest.App{ClientID: clientID, Secret: secret})
-	key, err := serializer.GenerateKey("k")
-	if err != nil {
-		b.Fatal(err)
-	}
-	sealer, err := serializer.NewEncrypted(key)
-	if err != nil {
-		b.Fatal(err)
-	}
-	tokens, err := msalredis.New(rdb, sealer, nil)
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { tokens.Close() })
-	gate := &http.Client{Transport: tokens.Transport(entra.Transport())}
-	for _, with := range []struct {
-		name     string
-		accessor cache.ExportReplace
-		client   *http.Client
-	}{{"MSAL in memory", nil, entra.HTTPClient()}, {"naive GET and SET", naive{rdb}, entra.HTTPClient()}, {"this library", tokens, gate}} {
-		b.Run(with.name, func(b *testing.B) {
-			cred, err := confidential.NewCredFromSecret(secret)
-			if err != nil {
-				b.Fatal(err)
-			}
-			opts := []confidential.Option{confidential.WithHTTPClient(with.client)}
-			if with.accessor != nil {
-				opts = append(opts, confidential.WithCache(with.accessor))
-			}
-			app, err := confidential.New(entra.Authority(entratest.DefaultTenant), clientID, cred, opts...)
-			if err != nil {
-				b.Fatal(err)
-			}
-			ctx := context.Background()
+	w := newWorld(b)
+	for _, c := range []contender{nothing, memory, library, naively} {
+		b.Run(c.name, func(b *testing.B) {
+			app := w.app(b, w.with(b, c, w.entra.Transport()), tenantName(0))
+			ctx, want := context.Background(), scopes(graph)
 			call := func() {
-				if _, err := app.AcquireTokenByCredential(ctx, []string{graph}); err != nil {
+				if _, err := app.AcquireTokenByCredential(ctx, want); err != nil {
 					b.Fatal(err)
 				}
 			}
 			call()
+			commands, _ := w.commands()
 			b.ReportAllocs()
 			for b.Loop() {
 				call()
 			}
+			now, _ := w.commands()
+			done(b, "hit", c.name, "commands in Redis", float64(now-commands-1)/float64(b.N))
+		})
+	}
+}
+
+// BenchmarkHitFiftyTenants is the same with 50 tenants on one client and 32 goroutines.
+func BenchmarkHitFiftyTenants(b *testing.B) {
+	const tenants, goroutines = 50, 32
+	w := newWorld(b)
+	for _, c := range []contender{memory, library, naively} {
+		b.Run(c.name, func(b *testing.B) {
+			p := w.with(b, c, w.entra.Transport())
+			app := w.app(b, p, tenantName(0))
+			ctx, want := context.Background(), scopes(graph)
+			call := func(i int) {
+				if _, err := app.AcquireTokenByCredential(ctx, want, confidential.WithTenantID(tenantName(i%tenants))); err != nil {
+					b.Error(err)
+				}
+			}
+			for i := range tenants {
+				call(i)
+			}
+			sent := w.entra.Count()
+			var next atomic.Int64
+			b.SetParallelism(goroutines / 2)
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for i := int(next.Add(7)); pb.Next(); i++ {
+					call(i)
+				}
+			})
+			b.StopTimer()
+			done(b, "hit, 50 tenants, 32 goroutines, one client", c.name, "token requests", float64(w.entra.Count()-sent))
 		})
 	}
 }

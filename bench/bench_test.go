@@ -1,0 +1,256 @@
+// Package bench compares this library with what a service would otherwise do, on a real Redis, in one run:
+//
+//	go test -run '^$' -bench . ./bench
+//
+// Every benchmark is a workload, every sub-benchmark a contender; the table at the end has the ratios.
+package bench
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/bsm/redislock"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+const (
+	clientID    = "11111111-aaaa-4bbb-8ccc-000000000001"
+	secret      = "the-client's-secret"
+	redirectURI = "http://localhost:5000/signin"
+	graph       = "https://graph.microsoft.com/.default"
+	userScope   = "https://graph.microsoft.com/User.Read"
+)
+
+var user = entratest.User{ObjectID: "00000001-0000-4000-8000-00000000000a", TenantID: entratest.DefaultTenant, Username: "ada@contoso.com", Name: "Ada"}
+
+// world is a Redis and an Entra ID.
+type world struct {
+	b      *testing.B
+	redis  *redistest.Server
+	rdb    *redis.Client
+	entra  *entratest.Server
+	sealer serializer.Serializer
+}
+
+func newWorld(b *testing.B) *world {
+	w := &world{b: b, redis: redistest.Start(b)}
+	w.rdb = w.redis.Client()
+	var err error
+	if w.entra, err = entratest.NewServer(nil); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { w.entra.Close() })
+	w.entra.AddApp(entratest.App{ClientID: clientID, Secret: secret})
+	w.entra.AddUser(user)
+	key, err := serializer.GenerateKey("k")
+	if err != nil {
+		b.Fatal(err)
+	}
+	if w.sealer, err = serializer.NewEncrypted(key); err != nil {
+		b.Fatal(err)
+	}
+	results.redis(w.rdb)
+	return w
+}
+
+// process is what one process has of a contender.
+type process struct {
+	accessor cache.ExportReplace // nil: MSAL's memory alone
+	http     *http.Client
+	rdb      *redis.Client
+	// around is put around each acquisition; nil: nothing.
+	around func(ctx context.Context, call func() error) error
+	close  func()
+}
+
+// contender is one way to keep tokens.
+type contender struct {
+	name  string
+	start func(w *world, base http.RoundTripper) process
+}
+
+var (
+	memory = contender{"MSAL in memory", func(_ *world, base http.RoundTripper) process {
+		return process{http: &http.Client{Transport: base}}
+	}}
+	nothing = contender{"accessor that does nothing", func(_ *world, base http.RoundTripper) process {
+		return process{accessor: noop{}, http: &http.Client{Transport: base}}
+	}}
+	naively = contender{"naive GET and SET", func(w *world, base http.RoundTripper) process {
+		rdb := redis.NewClient(w.redis.Options())
+		return process{rdb: rdb, accessor: naive{rdb}, http: &http.Client{Transport: base}, close: func() { rdb.Close() }}
+	}}
+	locked = contender{"naive with redislock", func(w *world, base http.RoundTripper) process {
+		rdb := redis.NewClient(w.redis.Options())
+		locker := redislock.New(rdb)
+		return process{rdb: rdb, accessor: naive{rdb}, http: &http.Client{Transport: base}, close: func() { rdb.Close() },
+			around: func(ctx context.Context, call func() error) error {
+				l, err := locker.Obtain(ctx, "token-lock", 10*time.Second, &redislock.Options{RetryStrategy: redislock.LinearBackoff(100 * time.Millisecond)})
+				if err != nil {
+					return err
+				}
+				defer func() { _ = l.Release(ctx) }()
+				return call()
+			}}
+	}}
+	library = contender{"this library", func(w *world, base http.RoundTripper) process {
+		rdb := redis.NewClient(w.redis.Options())
+		tokens, err := msalredis.New(rdb, w.sealer, nil)
+		if err != nil {
+			w.b.Fatal(err)
+		}
+		return process{rdb: rdb, accessor: tokens, http: &http.Client{Transport: tokens.Transport(base)}, close: func() { tokens.Close(); rdb.Close() }}
+	}}
+)
+
+// with starts a process of a contender, ended with the benchmark.
+func (w *world) with(b *testing.B, c contender, base http.RoundTripper) process {
+	p := c.start(w, base)
+	if p.close != nil {
+		b.Cleanup(p.close)
+	}
+	return p
+}
+
+func (w *world) app(b *testing.B, p process, tenant string) confidential.Client {
+	cred, err := confidential.NewCredFromSecret(secret)
+	if err != nil {
+		b.Fatal(err)
+	}
+	opts := []confidential.Option{confidential.WithHTTPClient(p.http)}
+	if p.accessor != nil {
+		opts = append(opts, confidential.WithCache(p.accessor))
+	}
+	app, err := confidential.New(w.entra.Authority(tenant), clientID, cred, opts...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return app
+}
+
+// signIn signs the user in.
+func (w *world) signIn(b *testing.B, app confidential.Client) {
+	ctx := context.Background()
+	link, err := app.AuthCodeURL(ctx, clientID, redirectURI, []string{userScope})
+	if err != nil {
+		b.Fatal(err)
+	}
+	code, err := w.entra.AuthorizeCode(link, user.Username)
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := app.AcquireTokenByAuthCode(ctx, code, redirectURI, []string{userScope}); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// noop is the floor of every accessor: what MSAL does to call one.
+type noop struct{}
+
+func (noop) Replace(context.Context, cache.Unmarshaler, cache.ReplaceHints) error { return nil }
+func (noop) Export(context.Context, cache.Marshaler, cache.ExportHints) error     { return nil }
+
+// naive is the accessor that one writes first: GET and SET of the whole document.
+type naive struct{ rdb *redis.Client }
+
+func (n naive) Replace(ctx context.Context, u cache.Unmarshaler, h cache.ReplaceHints) error {
+	data, err := n.rdb.Get(ctx, h.PartitionKey).Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return u.Unmarshal(data)
+}
+
+func (n naive) Export(ctx context.Context, m cache.Marshaler, h cache.ExportHints) error {
+	data, err := m.Marshal()
+	if err != nil {
+		return err
+	}
+	return n.rdb.Set(ctx, h.PartitionKey, data, 0).Err()
+}
+
+// timed measures what an accessor itself takes, so that the rest of an acquisition does not hide it.
+type timed struct {
+	cache.ExportReplace
+	replace, export atomic.Int64
+}
+
+func (t *timed) Replace(ctx context.Context, u cache.Unmarshaler, h cache.ReplaceHints) error {
+	defer func(begun time.Time) { t.replace.Add(int64(time.Since(begun))) }(time.Now())
+	return t.ExportReplace.Replace(ctx, u, h)
+}
+
+func (t *timed) Export(ctx context.Context, m cache.Marshaler, h cache.ExportHints) error {
+	defer func(begun time.Time) { t.export.Add(int64(time.Since(begun))) }(time.Now())
+	return t.ExportReplace.Export(ctx, m, h)
+}
+
+// instant answers token requests in memory, each with tokens of its own, after the first one, whose answer it
+// learns: so that neither TLS nor an emulator's signatures are measured.
+type instant struct {
+	base   http.RoundTripper
+	answer atomic.Pointer[[]byte]
+	n      atomic.Int64
+}
+
+var tokenMember = regexp.MustCompile(`("(?:access_token|refresh_token)":"[^"]{16})([^"]{16})`)
+
+func (t *instant) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method != http.MethodPost {
+		return t.base.RoundTrip(req)
+	}
+	known := t.answer.Load()
+	if known == nil {
+		resp, err := t.base.RoundTrip(req)
+		if err != nil {
+			return nil, err
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("the emulator says %d: %w", resp.StatusCode, err)
+		}
+		t.answer.Store(&body)
+		known = &body
+	} else {
+		_, _ = io.Copy(io.Discard, req.Body)
+		req.Body.Close()
+	}
+	body := tokenMember.ReplaceAll(*known, fmt.Appendf(nil, "${1}%016d", t.n.Add(1)))
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)), Request: req}, nil
+}
+
+func tenantName(i int) string { return fmt.Sprintf("%08d-0000-4000-8000-000000000000", i) }
+
+func scopes(s ...string) []string { return s }
+
+// commands is how many commands Redis has processed, and how many bytes went over the wire.
+func (w *world) commands() (commands, bytes int64) {
+	stats := map[string]int64{}
+	for line := range strings.Lines(w.rdb.Info(context.Background(), "stats").Val()) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ":")
+		stats[name], _ = strconv.ParseInt(value, 10, 64)
+	}
+	return stats["total_commands_processed"], stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
+}
