@@ -87,13 +87,13 @@ func (c *Cache) loadInto(ctx context.Context, m *manager, key string) error {
 // revalidate asks Redis about a partition in the background, so that one in use never gets older than LocalTTL
 // and nobody waits for that.
 func (c *Cache) revalidate(p *partition) {
-	if c.store.away.Load() || !p.revalidating.CompareAndSwap(false, true) {
+	if c.store.away.Load() || !p.asking.TryLock() {
 		return
 	}
-	c.background(func(ctx context.Context) {
-		defer p.revalidating.Store(false)
-		_, _ = c.partitions.load(ctx, p)
-	})
+	defer p.asking.Unlock()
+	if p.asked == nil || p.asked.over() {
+		p.asked = c.partitions.ask(c.life, p)
+	}
 }
 
 // isOBO tells whether m is the manager of on-behalf-of tokens, by trying. That one marshals what it cannot read

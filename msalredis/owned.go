@@ -20,7 +20,7 @@ func (o *owned) lease() id { return o.p.pid }
 
 func (o *owned) look(ctx context.Context) (*answer, bool, error) {
 	c := o.c
-	s, err := c.partitions.load(ctx, o.p)
+	s, err := c.partitions.reload(ctx, o.p)
 	us := c.clock.redis()
 	if o.arrived == 0 {
 		o.arrived = us - time.Since(o.begun).Microseconds()
@@ -64,7 +64,7 @@ func (o *owned) form() (url.Values, *answer) {
 }
 
 func (o *owned) moved(ctx context.Context, sent url.Values) bool {
-	s, err := o.c.partitions.load(ctx, o.p)
+	s, err := o.c.partitions.reload(ctx, o.p)
 	if err != nil {
 		return false
 	}

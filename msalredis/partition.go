@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -51,10 +50,12 @@ type partition struct {
 	pid  id
 	user bool // an account's: it slides; false: an app's tokens
 
-	snap         atomic.Pointer[snapshot]
-	checked      atomic.Int64 // when Redis last confirmed snap, since the Cache's start; 0: look before relying on it
-	evicted      atomic.Bool
-	revalidating atomic.Bool
+	snap    atomic.Pointer[snapshot]
+	checked atomic.Int64 // when Redis last confirmed snap, since the Cache's start; 0: look before relying on it
+	evicted atomic.Bool
+
+	asking sync.Mutex // orders questions
+	asked  *operation // the last question to be shared
 
 	mu        sync.Mutex // orders changes of snap and all that follows
 	asOf      int64      // Redis's time of this knowledge, in microseconds
@@ -94,10 +95,9 @@ func (p *partition) set(s *snapshot, us int64) bool {
 
 // partitions are those this process knows, bounded by their size.
 type partitions struct {
-	c      *Cache
-	known  *otter.Cache[id, *partition]
-	mu     sync.Mutex // one holder per partition
-	flight singleflight.Group
+	c     *Cache
+	known *otter.Cache[id, *partition]
+	mu    sync.Mutex // one holder per partition
 }
 
 func newPartitions(c *Cache) *partitions {
@@ -153,18 +153,25 @@ func (ps *partitions) peek(pid id) *partition {
 // load asks Redis about a partition; callers at the same time share one question. It returns the knowledge
 // after it, which on an error is what was known before, nil if nothing was.
 func (ps *partitions) load(ctx context.Context, p *partition) (*snapshot, error) {
-	done := ps.flight.DoChan(string(p.pid), func() (any, error) {
-		return nil, ps.ask(context.WithoutCancel(ctx), p)
-	})
-	select {
-	case r := <-done:
-		return p.snap.Load(), r.Err
-	case <-ctx.Done():
-		return p.snap.Load(), ctx.Err()
+	p.asking.Lock()
+	if p.asked == nil || p.asked.over() {
+		p.asked = ps.ask(ctx, p)
 	}
+	asked := p.asked
+	p.asking.Unlock()
+	err := asked.wait(ctx)
+	return p.snap.Load(), err
 }
 
-func (ps *partitions) ask(ctx context.Context, p *partition) error {
+// reload is load with a question of its own: what was asked before the caller had the lease may not know what the
+// holder before it stored.
+func (ps *partitions) reload(ctx context.Context, p *partition) (*snapshot, error) {
+	err := ps.ask(ctx, p).wait(ctx)
+	return p.snap.Load(), err
+}
+
+// ask begins a question.
+func (ps *partitions) ask(ctx context.Context, p *partition) *operation {
 	c := ps.c
 	known := ""
 	before := p.snap.Load()
@@ -176,8 +183,7 @@ func (ps *partitions) ask(ctx context.Context, p *partition) error {
 		life = c.o.UserTTL.Milliseconds()
 	}
 	keys := []string{c.keys.tokens(p.pid), c.keys.tombstone(p.pid)}
-	var lost atomic.Bool // the operation may outlive its time-out
-	err := c.store.run(ctx, loadScript, keys, func(r reply) error {
+	return c.store.begin(ctx, keys[0], c.store.script(loadScript, keys, func(r reply) error {
 		if len(r.fields) < 2 {
 			return errReply
 		}
@@ -208,8 +214,10 @@ func (ps *partitions) ask(ctx context.Context, p *partition) error {
 			p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(tombstoneLife) {
 			// Redis lost a record that it had, and nobody signed out: a tombstone would still be there. The
 			// refresh token may be known to nobody else.
-			lost.Store(true)
+			c.log.info("Redis lost a user's record; it is written back from memory")
+			c.metrics.restored()
 			s.entries = maps.Clone(before.entries)
+			c.background(func(ctx context.Context) { _ = c.writeBack(ctx, p) })
 		}
 		overlay(s, p.unsaved)
 		if p.set(s, r.us) {
@@ -217,16 +225,7 @@ func (ps *partitions) ask(ctx context.Context, p *partition) error {
 			ps.weigh(p)
 		}
 		return nil
-	}, known, formatInt(life))
-	if err != nil {
-		return err
-	}
-	if lost.Load() {
-		c.log.info("Redis lost a user's record; it is written back from memory")
-		c.metrics.restored()
-		return c.writeBack(ctx, p)
-	}
-	return nil
+	}, known, formatInt(life)))
 }
 
 // seen notes that Redis has just confirmed the snapshot. The caller holds mu.

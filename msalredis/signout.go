@@ -122,7 +122,7 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 	if len(only) > 0 {
 		// What is to go must be known by field. What another instance stores meanwhile was asked for before the
 		// tombstone, and is refused after it.
-		s, err := c.partitions.load(ctx, p)
+		s, err := c.partitions.reload(ctx, p)
 		if err != nil {
 			return err
 		}

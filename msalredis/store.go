@@ -9,6 +9,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -88,46 +89,85 @@ func newStore(life context.Context, workers *group, client redis.UniversalClient
 // is first; the operation itself goes on to its own time-out, so that a caller who leaves does not undo a write.
 // key is what the probe asks for if the operation finds Redis away: on a cluster it leads to the same node.
 func (s *store) do(ctx context.Context, key string, op func(context.Context) error) error {
+	return s.begin(ctx, key, op).wait(ctx)
+}
+
+// operation is one that is under way. Any number of callers may wait for it.
+type operation struct {
+	ended chan struct{}
+	err   error // set before ended is closed
+	limit context.Context
+	late  func() error // what to tell those who have waited for as long as it may take
+}
+
+// begin starts an operation that nobody's context ends; ctx gives it its values.
+func (s *store) begin(ctx context.Context, key string, op func(context.Context) error) *operation {
+	o := &operation{ended: make(chan struct{})}
 	if s.away.Load() {
-		return errAway
+		return o.end(errAway)
 	}
-	opctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
-	select {
-	case s.slots <- struct{}{}:
-	default:
-		// All our share of the pool is in use: under load a moment's wait, on a hung server until the time-out.
-		select {
-		case s.slots <- struct{}{}:
-		case <-ctx.Done():
-			cancel()
-			return ctx.Err()
-		case <-opctx.Done():
-			cancel()
-			return s.judge(key, fmt.Errorf("msalredis: no Redis connection within %v: %w", s.timeout, context.DeadlineExceeded))
-		}
-	}
-	done := make(chan error, 1)
+	var cancel context.CancelFunc
+	o.limit, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
+	o.late = sync.OnceValue(func() error {
+		return s.judge(key, fmt.Errorf("msalredis: Redis did not answer within %v: %w", s.timeout, context.DeadlineExceeded))
+	})
 	if !s.workers.run(func() {
 		defer cancel()
-		err := op(opctx)
+		select {
+		case s.slots <- struct{}{}:
+		default:
+			// All our share of the pool is in use: under load a moment's wait, on a hung server until the time-out.
+			select {
+			case s.slots <- struct{}{}:
+			case <-o.limit.Done():
+				o.end(o.late())
+				return
+			}
+		}
+		err := op(o.limit)
 		<-s.slots
-		done <- s.judge(key, err)
+		o.end(s.judge(key, err))
 	}) {
-		<-s.slots
 		cancel()
-		return ErrClosed
+		return o.end(ErrClosed)
+	}
+	return o
+}
+
+func (o *operation) end(err error) *operation {
+	o.err = err
+	close(o.ended)
+	return o
+}
+
+// over tells whether an operation has ended or has taken too long.
+func (o *operation) over() bool {
+	select {
+	case <-o.ended:
+		return true
+	default:
+		return o.limit.Err() != nil
+	}
+}
+
+// wait waits for an operation to end, for its time-out, or for ctx.
+func (o *operation) wait(ctx context.Context) error {
+	var limit <-chan struct{}
+	if o.limit != nil {
+		limit = o.limit.Done()
 	}
 	select {
-	case err := <-done:
-		return err
+	case <-o.ended:
+		return o.err
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-opctx.Done():
+	case <-limit:
+		// The operation may be ending by itself at this moment, and then its own outcome counts.
 		select {
-		case err := <-done:
-			return err
+		case <-o.ended:
+			return o.err
 		default:
-			return s.judge(key, fmt.Errorf("msalredis: Redis did not answer within %v: %w", s.timeout, context.DeadlineExceeded))
+			return o.late()
 		}
 	}
 }
@@ -135,7 +175,12 @@ func (s *store) do(ctx context.Context, key string, op func(context.Context) err
 // run runs a script through do and hands its answer to use, inside the operation, so that a write's result is
 // taken in even when its caller has left.
 func (s *store) run(ctx context.Context, script *redis.Script, keys []string, use func(reply) error, args ...any) error {
-	return s.do(ctx, keys[0], func(ctx context.Context) error {
+	return s.do(ctx, keys[0], s.script(script, keys, use, args...))
+}
+
+// script is the operation that runs a script.
+func (s *store) script(script *redis.Script, keys []string, use func(reply) error, args ...any) func(context.Context) error {
+	return func(ctx context.Context) error {
 		start := time.Now()
 		values, err := script.Run(ctx, s.client, keys, args...).Slice()
 		if err != nil {
@@ -147,7 +192,7 @@ func (s *store) run(ctx context.Context, script *redis.Script, keys []string, us
 		}
 		s.clock.observe(start, time.Now(), r.us)
 		return use(r)
-	})
+	}
 }
 
 // judge opens the breaker where err says that Redis is away, and returns err.
