@@ -2,6 +2,7 @@ package msalredis
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -34,9 +35,9 @@ type answer struct {
 	expires int64 // the end of its life
 	due     int64 // when it should be refreshed; 0: never
 	// Of a bad one:
-	until     int64  // nobody should ask again before
-	throttled bool   // the server asked for that pause
-	grant     string // what was refused: an on-behalf-of answer is asked for by two
+	until    int64  // nobody should ask again before
+	failures int    // how many in a row, this one included, for reasons that pass
+	of       string // what was refused: the grant, for an on-behalf-of answer is asked for by two, or the refresh token's hash
 }
 
 // Headers worth handing on. The rest speaks of a connection that its receiver did not have.
@@ -115,6 +116,65 @@ func (a *answer) usable(us int64) bool {
 	return a != nil && a.good && a.expires-us > int64(lastMinutes/time.Microsecond)
 }
 
+// alive tells whether the token has life left at a time of Redis, if less than MSAL wants.
+func (a *answer) alive(us int64) bool { return a != nil && a.good && a.expires-us > second }
+
+// passing tells whether an outcome without a token is one that passes: Entra ID is down, slow or throttles.
+func (a *answer) passing() bool {
+	if a.err != nil {
+		return !errors.Is(a.err, errTooLarge)
+	}
+	return a.status == http.StatusTooManyRequests || a.status >= 500 || a.oauthError() == "temporarily_unavailable"
+}
+
+// worthRetrying tells whether asking again at once may help: no answer, or a server's error without a pause asked
+// for.
+func (a *answer) worthRetrying() bool {
+	if a.err != nil {
+		return a.passing() && !errors.Is(a.err, context.Canceled) && !errors.Is(a.err, io.ErrUnexpectedEOF)
+	}
+	return a.status >= 500 && a.header["Retry-After"] == ""
+}
+
+const (
+	refusalPause = 2 * second // a refusal: asking again at once brings the same
+	shortPause   = 1 * second // after the first failure that passes; each further one doubles it
+	longestPause = 60 * second
+	askedPause   = 3600 * second // of the pauses that a server asks for
+)
+
+// pauseAfter sets for how long an outcome that brought no token is the fleet's: those who wait take it, and those who
+// come next. failures are those that went before.
+func (a *answer) pauseAfter(failures int) {
+	pause := refusalPause
+	switch asked := a.retryAfter(); {
+	case !a.passing():
+		if a.status == http.StatusOK {
+			pause = 0 // not understood: only for those who wait in this process
+		}
+	case asked > 0:
+		pause = min(asked, askedPause)
+		a.failures = failures + 1
+	default:
+		pause = min(shortPause<<min(failures, 16), longestPause)
+		pause += rand.Int64N(pause/4 + 1) // instances that share nothing but Entra ID do not come back together
+		a.failures = failures + 1
+	}
+	a.until = a.received + pause
+}
+
+// retryAfter is the pause that the server asks for, in microseconds; 0: none (RFC 9110 section 10.2.3).
+func (a *answer) retryAfter() int64 {
+	s := a.header["Retry-After"]
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return max(0, min(n, askedPause/second)) * second
+	}
+	if t, err := http.ParseTime(s); err == nil {
+		return max(0, int64(time.Until(t)/time.Microsecond))
+	}
+	return 0
+}
+
 // addRefreshIn writes refresh_in into an answer whose server sent none, so that a token is refreshed while it still
 // serves: a share of its usable life, and at least a second before the end of that.
 func (a *answer) addRefreshIn(share float64) {
@@ -157,7 +217,7 @@ func (a *answer) response(req *http.Request, us int64, soon bool) (*http.Respons
 			body = setMember(body, name, formatInt(n))
 		}
 	}
-	if a.throttled {
+	if !a.good && a.passing() && a.until > 0 {
 		left := max(1, (a.until-us+second-1)/second)
 		header.Set("Retry-After", formatInt(left))
 	}
@@ -207,18 +267,18 @@ func splice(object []byte, v gjson.Result, number string) []byte {
 
 // answerHead is the stored form of an answer, on a line before its body.
 type answerHead struct {
-	Status    int               `json:"status"`
-	Header    map[string]string `json:"header,omitempty"`
-	Started   int64             `json:"started"`
-	Received  int64             `json:"received"`
-	Until     int64             `json:"until,omitempty"`
-	Throttled bool              `json:"throttled,omitempty"`
-	Grant     string            `json:"grant,omitempty"`
-	Error     string            `json:"error,omitempty"`
+	Status   int               `json:"status"`
+	Header   map[string]string `json:"header,omitempty"`
+	Started  int64             `json:"started"`
+	Received int64             `json:"received"`
+	Until    int64             `json:"until,omitempty"`
+	Failures int               `json:"failures,omitempty"`
+	Of       string            `json:"of,omitempty"`
+	Error    string            `json:"error,omitempty"`
 }
 
 func (a *answer) encode() []byte {
-	h := answerHead{Status: a.status, Header: a.header, Started: a.started, Received: a.received, Until: a.until, Throttled: a.throttled, Grant: a.grant}
+	h := answerHead{Status: a.status, Header: a.header, Started: a.started, Received: a.received, Until: a.until, Failures: a.failures, Of: a.of}
 	if a.err != nil {
 		h.Error = "the token endpoint could not be reached"
 	}
@@ -232,7 +292,7 @@ func decodeAnswer(content []byte, stamp int64) (*answer, error) {
 	if !ok || json.Unmarshal(head, &h) != nil {
 		return nil, errRecord
 	}
-	a := &answer{status: h.Status, header: h.Header, body: body, started: h.Started, received: h.Received, until: h.Until, throttled: h.Throttled, grant: h.Grant, stamp: stamp}
+	a := &answer{status: h.Status, header: h.Header, body: body, started: h.Started, received: h.Received, until: h.Until, failures: h.Failures, of: h.Of, stamp: stamp}
 	if h.Error != "" {
 		a.err = &gateError{h.Error + " by another instance; it may be asked again shortly"}
 	} else if h.Status < 100 || h.Status > 599 {

@@ -59,6 +59,13 @@ func (as *answers) put(rid, pid id, a *answer) {
 	})
 }
 
+func (as *answers) endPause(rid id) {
+	as.known.ComputeIfPresent(rid, func(old known) (known, otter.ComputeOp) {
+		old.pause = nil
+		return old, otter.WriteOp
+	})
+}
+
 // forget removes the answers that belong to a partition.
 func (as *answers) forget(pid id) {
 	for rid, k := range as.known.All() {
@@ -109,6 +116,10 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answer) {
 	pid := r.pid
 	life := (a.until - a.received) / 1000
+	if a.failures > 0 {
+		// Longer than the pause, so that the next failure, if it comes soon, makes it grow.
+		life += life + failuresLife
+	}
 	key := c.keys.pause(rid)
 	if a.good {
 		key = c.keys.response(rid)
@@ -149,6 +160,16 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 	if err := push(ctx); err != nil && a.good {
 		c.pending.keep("answer "+string(rid), waiting{size: int64(2*len(value)) + 512, push: push})
 	}
+}
+
+// failuresLife is for how long, in milliseconds, failures count as being in a row.
+const failuresLife = 60_000
+
+// endPause forgets failures: Entra ID answers again.
+func (c *Cache) endPause(ctx context.Context, rid id) {
+	c.answers.endPause(rid)
+	key := c.keys.pause(rid)
+	_ = c.store.do(ctx, key, func(ctx context.Context) error { return c.store.client.Del(ctx, key).Err() })
 }
 
 // homeAccount is the account of an answer's client_info, as MSAL names it; "" for an app's.

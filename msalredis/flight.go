@@ -11,6 +11,9 @@ import (
 type flight struct {
 	pid  id
 	done chan struct{}
+	// early is closed when the answer has kept its callers waiting for long, and stopgap serves them meanwhile.
+	early   chan struct{}
+	stopgap *answer
 
 	// Set before done is closed:
 	answer *answer
@@ -33,7 +36,7 @@ func (fs *flights) join(c *Cache, name string, pid id, lead func(context.Context
 	if f := fs.all[name]; f != nil {
 		return f
 	}
-	f := &flight{pid: pid, done: make(chan struct{})}
+	f := &flight{pid: pid, done: make(chan struct{}), early: make(chan struct{})}
 	if !c.background(func(ctx context.Context) {
 		defer func() {
 			fs.mu.Lock()
@@ -62,14 +65,27 @@ func (fs *flights) forget(pid id) {
 	}
 }
 
-// wait waits for the flight or for ctx.
-func (f *flight) wait(ctx context.Context) error {
+// wait waits for the flight or for ctx. soon: the answer is due, and is to be refreshed.
+func (f *flight) wait(ctx context.Context) (a *answer, soon bool, err error) {
 	select {
 	case <-f.done:
-		return f.err
-	case <-ctx.Done():
-		return ctx.Err()
+		return f.answer, f.soon, f.err
+	default:
 	}
+	select {
+	case <-f.done:
+		return f.answer, f.soon, f.err
+	case <-f.early:
+		return f.stopgap, false, nil
+	case <-ctx.Done():
+		return nil, false, ctx.Err()
+	}
+}
+
+// serve gives an answer to all who wait and to those who come until the flight has ended.
+func (f *flight) serve(a *answer) {
+	f.stopgap = a
+	close(f.early)
 }
 
 // turns lets one goroutine of this process at a time work on a partition, also while there is no lease to be had.

@@ -141,23 +141,24 @@ func (g *gate) acquire(req *http.Request, form map[string][]string) (*http.Respo
 		return localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).response(req, c.clock.redis(), false)
 	}
 	f := c.flights.join(c, r.flight, r.pid, func(life context.Context, f *flight) {
-		f.answer, f.soon, f.err = c.lead(life, r, false)
+		f.answer, f.soon, f.err = c.lead(life, r, f, false)
 	})
 	if f == nil {
 		return nil, ErrClosed
 	}
-	if err := f.wait(ctx); err != nil {
+	a, soon, err := f.wait(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if f.answer.good {
-		c.noteAnswer(r, f.answer)
+	if a.good {
+		c.noteAnswer(r, a)
 	}
-	if f.soon {
+	if soon {
 		c.flights.join(c, r.flight+" refresh", r.pid, func(life context.Context, f *flight) {
-			f.answer, f.soon, f.err = c.lead(life, r, true)
+			f.answer, f.soon, f.err = c.lead(life, r, f, true)
 		})
 	}
-	return f.answer.response(req, c.clock.redis(), f.soon)
+	return a.response(req, c.clock.redis(), soon)
 }
 
 // noteAnswer remembers where an answer's tokens come from, before MSAL stores them.
@@ -185,12 +186,13 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 
 // lead brings an answer: what the fleet has, or what Entra ID says. background: the answer that there is serves
 // meanwhile, so nobody waits and nothing is done that another instance does already.
-func (c *Cache) lead(life context.Context, r *tokenRequest, background bool) (a *answer, soon bool, err error) {
+func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, background bool) (a *answer, soon bool, err error) {
 	ctx, cancel := context.WithTimeout(life, leadAtMost)
 	defer cancel()
 	ctx, span := c.metrics.tracer.Start(ctx, "msalredis.acquire")
 	defer span.End()
-	l := &leader{c: c, r: r, background: background, begun: time.Now()}
+	l := &leader{c: c, r: r, flight: f, background: background, begun: time.Now()}
+	defer l.stop()
 	l.source = &shared{leader: l}
 	if r.lineage != nil && r.lineage.rid == "" {
 		l.source = &owned{leader: l, p: c.partitions.named(r.lineage.pid, true)}
@@ -207,6 +209,9 @@ const (
 	leadAtMost = 75 * time.Second
 	// postAtMost bounds one request, as MSAL bounds its own where the caller's context has no deadline.
 	postAtMost = 30 * time.Second
+	// patience is how long callers wait for a new token while the old one, in the last five minutes of its life, would
+	// do: a healthy Entra ID answers within it.
+	patience = 2 * time.Second
 	// challengeLife is how long concurrent requests may share the answer to a claims challenge.
 	challengeLife = 5 // seconds
 )

@@ -3,7 +3,6 @@ package msalredis
 import (
 	"context"
 	"errors"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -24,17 +23,29 @@ import (
 type leader struct {
 	c          *Cache
 	r          *tokenRequest
+	flight     *flight
 	background bool
 	begun      time.Time
 	arrived    int64 // Redis's time of begun, known from the first look
 	source     source
+	found      finding
+	timer      *time.Timer // ends the patience of those who wait
+}
+
+// finding is what a look finds.
+type finding struct {
+	answer *answer // may be given at once; nil: nothing
+	due    bool    // it should be refreshed
+	// old is a token with life left that MSAL would not keep any more: for when Entra ID does not answer.
+	old      *answer
+	pause    *answer // the outcome after which nobody should ask yet
+	failures int     // in a row, and recently
 }
 
 // source is where a request's answers are found and kept.
 type source interface {
-	// look is what may be answered at once: the answer and whether it is due. nil: nothing. An error says only that
-	// Redis did not tell.
-	look(ctx context.Context) (a *answer, due bool, err error)
+	// look is what there is. An error says only that Redis did not tell.
+	look(ctx context.Context) (finding, error)
 	// lease is the id under whose lease the request is made.
 	lease() id
 	// form is what to post, after a look.
@@ -47,13 +58,12 @@ type source interface {
 
 func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 	c := l.c
-	a, due, err := l.source.look(ctx)
+	err := l.look(ctx)
 	if err != nil && c.o.FailClosed {
 		return nil, false, err
 	}
-	if a != nil && (!due || !l.background) {
-		c.metrics.answered("shared")
-		return a, due, nil
+	if a, soon, ok := l.settled(); ok {
+		return a, soon, nil
 	}
 
 	// Within this process one at a time, whatever becomes of the lease.
@@ -63,28 +73,78 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 	}
 	defer release()
 
-	lease, a, err := l.lease(ctx)
-	if a != nil || err != nil {
-		return a, false, err
+	lease, settled, err := l.lease(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	if settled {
+		a, soon, _ := l.settled()
+		return a, soon, nil
 	}
 	if lease != nil {
 		defer func() {
 			_ = lease.Release(ctx) // one that was lost is another's by now, and what was kept is ordered by stamps
 		}()
 	}
-	if a, due, _ := l.source.look(ctx); a != nil && (!due || !l.background) {
-		c.metrics.answered("shared")
-		return a, due, nil
+	_ = l.look(ctx)
+	if a, soon, ok := l.settled(); ok {
+		return a, soon, nil
 	}
-	a = l.ask(ctx, lease)
-	if a == nil {
-		return nil, false, ctx.Err()
+	a := l.ask(ctx, lease)
+	if old := l.old(); !a.good && a.passing() && old != nil {
+		c.metrics.answered("old")
+		return old, false, nil
 	}
 	return a, false, nil
 }
 
-// lease takes the lease, or waits for the answer of who has it. Both nil: go on without.
-func (l *leader) lease(ctx context.Context) (*lock.Lease, *answer, error) {
+// look looks, and lets callers have the old token if a new one keeps them waiting.
+func (l *leader) look(ctx context.Context) (err error) {
+	l.found, err = l.source.look(ctx)
+	if old := l.found.old; old != nil && l.timer == nil && !l.background {
+		l.timer = time.AfterFunc(patience, func() { l.flight.serve(old) })
+	}
+	return err
+}
+
+func (l *leader) stop() {
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+}
+
+// old is the old token while it lives.
+func (l *leader) old() *answer {
+	if old := l.found.old; old != nil && old.alive(l.c.clock.redis()) {
+		return old
+	}
+	return nil
+}
+
+// settled tells whether what was found needs no request, and what to answer: nil for a refresh in the background,
+// which nobody waits for.
+func (l *leader) settled() (a *answer, soon, ok bool) {
+	f, m := l.found, l.c.metrics
+	switch {
+	case f.answer != nil && (!f.due || !l.background):
+		m.answered("shared")
+		return f.answer, f.due, true
+	case f.pause == nil:
+		return nil, false, false
+	case l.background:
+		return nil, false, true
+	case f.pause.passing() && l.old() != nil:
+		m.answered("old")
+		return l.old(), false, true
+	default:
+		m.answered("paused")
+		return f.pause, false, true
+	}
+}
+
+// lease takes the lease, or waits until what the holder has brought settles the matter. nil and not settled: go on
+// without.
+func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, err error) {
 	c, key := l.c, l.c.keys.lock(l.source.lease())
 	var wake *lock.Subscription
 	defer func() {
@@ -95,24 +155,24 @@ func (l *leader) lease(ctx context.Context) (*lock.Lease, *answer, error) {
 	for {
 		if c.store.away.Load() {
 			if c.o.FailClosed {
-				return nil, nil, errAway
+				return nil, false, errAway
 			}
-			return nil, nil, nil
+			return nil, false, nil
 		}
 		lease, err := c.locker.TryAcquire(ctx, key)
 		switch {
 		case err == nil:
-			return lease, nil, nil
+			return lease, false, nil
 		case ctx.Err() != nil:
-			return nil, nil, ctx.Err()
+			return nil, false, ctx.Err()
 		case !errors.Is(err, lock.ErrHeld) && !errors.Is(err, lock.ErrLost):
 			c.log.warn("no lease can be had; the token is asked for without", "error", c.store.judge(key, err))
 			if c.o.FailClosed {
-				return nil, nil, err
+				return nil, false, err
 			}
-			return nil, nil, nil
+			return nil, false, nil
 		case l.background:
-			return nil, nil, &gateError{"another instance refreshes"}
+			return nil, false, &gateError{"another instance refreshes"}
 		}
 		c.metrics.answered("waited")
 		if wake == nil {
@@ -120,7 +180,7 @@ func (l *leader) lease(ctx context.Context) (*lock.Lease, *answer, error) {
 			if wake, err = c.locker.Subscribe(ctx, key); err != nil {
 				wake = nil
 				if !sleep(ctx, 50*time.Millisecond+rand.N(50*time.Millisecond)) {
-					return nil, nil, ctx.Err()
+					return nil, false, ctx.Err()
 				}
 			}
 		} else {
@@ -133,14 +193,13 @@ func (l *leader) lease(ctx context.Context) (*lock.Lease, *answer, error) {
 			poll.Stop()
 		}
 		if ctx.Err() != nil {
-			return nil, nil, ctx.Err()
+			return nil, false, ctx.Err()
 		}
-		a, due, err := l.source.look(ctx)
-		if err != nil && c.o.FailClosed {
-			return nil, nil, err
+		if err := l.look(ctx); err != nil && c.o.FailClosed {
+			return nil, false, err
 		}
-		if a != nil && !due {
-			return nil, a, nil
+		if l.found.answer != nil || l.found.pause != nil {
+			return nil, true, nil
 		}
 	}
 }
@@ -169,7 +228,7 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 			retried = true
 			continue
 		}
-		if passing(a) && !retried {
+		if a.worthRetrying() && !retried {
 			retried = true
 			if !sleep(ctx, 100*time.Millisecond+rand.N(200*time.Millisecond)) {
 				return a
@@ -184,12 +243,15 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 			a.addRefreshIn(c.o.RefreshAt)
 		}
 	} else {
-		pauseFor(a)
+		a.pauseAfter(l.found.failures)
 	}
 	if c.hooks.afterPost != nil {
 		c.hooks.afterPost(l.r.rid)
 	}
 	l.source.keep(ctx, a)
+	if a.good && l.found.failures > 0 {
+		c.endPause(ctx, l.r.rid)
+	}
 	return a
 }
 
@@ -227,30 +289,4 @@ func (l *leader) post(ctx context.Context, form url.Values) *answer {
 	}
 	c.metrics.tokenRequest(r.grant, outcome)
 	return a
-}
-
-// passing tells whether asking again at once may help: no answer, or a server's error without a pause asked for.
-func passing(a *answer) bool {
-	if a.err != nil {
-		return !errors.Is(a.err, errTooLarge) && !errors.Is(a.err, context.Canceled) && !errors.Is(a.err, io.ErrUnexpectedEOF)
-	}
-	return a.status >= 500 && a.header["Retry-After"] == ""
-}
-
-// pauseFor sets for how long an outcome that brought no token is the fleet's: those who wait take it, and those who
-// come next.
-func pauseFor(a *answer) {
-	pause := 2 * second // a refusal: asking again at once brings the same
-	if s := a.header["Retry-After"]; s != "" && (a.status == http.StatusTooManyRequests || a.status >= 500) {
-		if n, err := strconv.ParseInt(s, 10, 64); err == nil && n > 0 {
-			pause, a.throttled = min(n, 3600)*second, true
-		} else if t, err := http.ParseTime(s); err == nil {
-			if d := time.Until(t); d > 0 {
-				pause, a.throttled = min(int64(d/time.Microsecond), 3600*second), true
-			}
-		}
-	} else if a.status == http.StatusOK {
-		pause = 0 // not understood: only for those who wait in this process
-	}
-	a.until = a.received + pause
 }

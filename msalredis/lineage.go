@@ -3,6 +3,7 @@ package msalredis
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"slices"
 	"strings"
 
@@ -19,6 +20,12 @@ type secretHash [16]byte
 func hashSecret(secret string) secretHash {
 	h := sha256.Sum256([]byte(secret))
 	return secretHash(h[:16])
+}
+
+// hashText is what may be written of a secret.
+func hashText(secret string) string {
+	h := hashSecret(secret)
+	return base64.RawURLEncoding.EncodeToString(h[:])
 }
 
 // lineage is where a refresh token belongs: to an account's partition, or to an on-behalf-of answer.

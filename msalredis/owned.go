@@ -18,7 +18,7 @@ type owned struct {
 
 func (o *owned) lease() id { return o.p.pid }
 
-func (o *owned) look(ctx context.Context) (*answer, bool, error) {
+func (o *owned) look(ctx context.Context) (f finding, err error) {
 	c := o.c
 	s, err := c.partitions.reload(ctx, o.p)
 	us := c.clock.redis()
@@ -28,8 +28,14 @@ func (o *owned) look(ctx context.Context) (*answer, bool, error) {
 	o.snap = s
 	if s != nil && o.r.challenge == "" {
 		if at, ok := s.match(o.r, us); ok {
-			if a := s.answerFrom(at, us); a.usable(us) {
-				return a, a.due > 0 && us >= a.due, err
+			switch a := s.answerFrom(at, us); {
+			case a.usable(us):
+				f.answer, f.due = a, a.due > 0 && us >= a.due
+				if !f.due {
+					return f, err
+				}
+			case a.alive(us):
+				f.old = a
 			}
 		}
 	}
@@ -39,12 +45,17 @@ func (o *owned) look(ctx context.Context) (*answer, bool, error) {
 		err = err2
 	}
 	if a := k.answer; o.r.challenge != "" && a != nil && a.good && a.received >= o.arrived {
-		return a, false, err
+		f.answer = a
 	}
-	if p := k.pause; p != nil && p.until > us && (p.throttled || p.received >= o.arrived) {
-		return p, false, err
+	if p := k.pause; p != nil {
+		f.failures = p.failures
+		rt, _ := s.refreshToken(o.r)
+		// A refusal is of one refresh token: after another sign-in there is another one.
+		if p.until > us && (p.passing() || p.received >= o.arrived || p.of == hashText(rt.Secret)) {
+			f.pause = p
+		}
 	}
-	return nil, false, err
+	return f, err
 }
 
 // form puts the newest refresh token into the request: MSAL's may have been redeemed by another instance since it
@@ -76,6 +87,7 @@ func (o *owned) moved(ctx context.Context, sent url.Values) bool {
 func (o *owned) keep(ctx context.Context, a *answer) {
 	c := o.c
 	if !a.good {
+		a.of = hashText(o.sent)
 		c.keepAnswer(ctx, o.r, o.r.rid, a)
 		return
 	}

@@ -15,26 +15,30 @@ type shared struct {
 
 func (s *shared) lease() id { return s.r.rid }
 
-func (s *shared) look(ctx context.Context) (*answer, bool, error) {
+func (s *shared) look(ctx context.Context) (f finding, err error) {
 	k, us, err := s.c.look(ctx, s.r, s.r.rid)
 	if s.arrived == 0 {
 		s.arrived = us - time.Since(s.begun).Microseconds()
 	}
 	s.last = k.answer
-	if a := k.answer; a.usable(us) || a != nil && a.good && a.received >= s.arrived {
-		switch {
-		case s.r.challenge != "" && a.received < s.arrived:
-			// Older than the challenge.
-		case s.r.handover > 0 && us-a.received > s.r.handover*second:
-		default:
-			return a, a.due > 0 && us >= a.due, err
+	switch a := k.answer; {
+	case !a.alive(us):
+	case s.r.challenge != "" && a.received < s.arrived:
+		// Older than the challenge.
+	case s.r.handover > 0 && us-a.received > s.r.handover*second:
+	case a.usable(us) || a.received >= s.arrived:
+		f.answer, f.due = a, a.due > 0 && us >= a.due
+	case s.r.grant != grantOnBehalfOf && s.r.lineage == nil: // MSAL's on-behalf-of manager refuses such a token
+		f.old = a
+	}
+	if p := k.pause; p != nil {
+		f.failures = p.failures
+		// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
+		if p.until > us && (p.passing() || p.of == s.r.grant && (s.r.challenge == "" || p.received >= s.arrived)) {
+			f.pause = p
 		}
 	}
-	// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
-	if p := k.pause; p != nil && p.until > us && (p.throttled || p.grant == s.r.grant && (s.r.challenge == "" || p.received >= s.arrived)) {
-		return p, false, err
-	}
-	return nil, false, err
+	return f, err
 }
 
 // form is the request as it came, but for the refresh token of an on-behalf-of answer: the last answer's is newer than
@@ -51,7 +55,7 @@ func (s *shared) form() (url.Values, *answer) {
 func (s *shared) moved(context.Context, url.Values) bool { return false }
 
 func (s *shared) keep(ctx context.Context, a *answer) {
-	a.grant = s.r.grant
+	a.of = s.r.grant
 	s.c.keepAnswer(ctx, s.r, s.r.rid, a)
 	if s.r.challenge != "" && a.good {
 		// What others would get without the challenge has been refused by a resource.
