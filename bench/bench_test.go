@@ -254,3 +254,23 @@ func (w *world) commands() (commands, bytes int64) {
 	}
 	return stats["total_commands_processed"], stats["total_net_input_bytes"] + stats["total_net_output_bytes"]
 }
+
+// memory is what each key takes.
+func (w *world) memory(b *testing.B) map[string]float64 {
+	ctx := context.Background()
+	keys, err := w.rdb.Keys(ctx, "*").Result()
+	if err != nil {
+		b.Fatal(err)
+	}
+	sizes := map[string]float64{} // SAMPLES 0: of all fields
+	for _, k := range keys {
+		n, err := w.rdb.MemoryUsage(ctx, k, 0).Result()
+		if err != nil {
+			b.Fatal(err)
+		}
+		sizes[k] = float64(n)
+	}
+	return sizes
+}
+
+func isAnswer(key string) bool { return !strings.HasSuffix(key, ":tokens") && strings.Contains(key, ":v1:") }

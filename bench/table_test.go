@@ -112,6 +112,8 @@ func median(all []float64) float64 {
 
 func duration(ns float64) string {
 	switch {
+	case ns == 0:
+		return ""
 	case ns < 10e3:
 		return fmt.Sprintf("%.2f us", ns/1e3)
 	case ns < 1e6:

@@ -34,8 +34,9 @@ func FromAEAD(aead AEAD) Serializer {
 type external struct{ aead AEAD }
 
 func (x *external) Seal(plaintext, associatedData []byte) ([]byte, error) {
-	header := appendHeader(make([]byte, 0, headerSize), kindAEAD, associatedData)
-	ciphertext, err := x.aead.Encrypt(plaintext, additionalData(header, associatedData))
+	codec, body := compress(plaintext)
+	header := appendHeader(make([]byte, 0, headerSize), kindAEAD, codec, associatedData)
+	ciphertext, err := x.aead.Encrypt(body, additionalData(header, associatedData))
 	if err != nil {
 		return nil, fmt.Errorf("%w to encrypt: %w", ErrAEAD, err)
 	}
@@ -54,7 +55,7 @@ func (x *external) Open(sealed, associatedData []byte) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w to decrypt: %w", ErrAEAD, err)
 	}
-	return plaintext, nil
+	return decompress(sealed[codecOffset], plaintext)
 }
 
 // String names the kind only: the AEAD may print its keys.

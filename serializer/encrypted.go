@@ -26,7 +26,8 @@ import (
 // a value, and the id, which is authenticated, selects one key; keys are never tried in turn.
 //
 // The errors of Open are [ErrFormat], [ErrCorrupt], [ErrVersion], [ErrKind],
-// [ErrUnknownKey] and [ErrAssociatedData]. Sealing adds 47 bytes and the length of the key's id.
+// [ErrUnknownKey] and [ErrAssociatedData]. What is 64 bytes
+// or more is compressed where that makes it smaller; to the rest sealing adds 47 bytes and the length of the key's id.
 //
 // NewEncrypted refuses no keys at all, a zero Key, and two keys of one id.
 func NewEncrypted(keys ...Key) (Serializer, error) {
@@ -63,7 +64,7 @@ func NewEncrypted(keys ...Key) (Serializer, error) {
 //	    18     1  n, the length of the key's id, 1 to 32
 //	    19     n  the key's id
 //	  19+n    12  nonce
-//	  31+n        ciphertext, as long as the plaintext
+//	  31+n        ciphertext, as long as the plaintext in the form of the header's codec
 //	   end    16  tag, over the ciphertext and, as additional data, value[7:19+n] || associated data
 //
 // The header's length follows from its own contents, so header and associated
@@ -81,11 +82,12 @@ func additionalData(header, associatedData []byte) []byte {
 
 func (e *encrypted) Seal(plaintext, associatedData []byte) ([]byte, error) {
 	gcm := e.keys[e.sealID]
-	v := make([]byte, 0, headerSize+1+len(e.sealID)+len(plaintext)+gcm.Overhead())
-	v = appendHeader(v, kindSealed, associatedData)
+	codec, body := compress(plaintext)
+	v := make([]byte, 0, headerSize+1+len(e.sealID)+len(body)+gcm.Overhead())
+	v = appendHeader(v, kindSealed, codec, associatedData)
 	v = append(v, byte(len(e.sealID)))
 	v = append(v, e.sealID...)
-	return finish(gcm.Seal(v, nil, plaintext, additionalData(v, associatedData))), nil
+	return finish(gcm.Seal(v, nil, body, additionalData(v, associatedData))), nil
 }
 
 func (e *encrypted) Open(sealed, associatedData []byte) ([]byte, error) {
@@ -113,7 +115,7 @@ func (e *encrypted) Open(sealed, associatedData []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: it was altered on purpose, or the key %q of this instance is not the key %q that sealed it",
 			ErrCorrupt, id, id)
 	}
-	return plaintext, nil
+	return decompress(sealed[codecOffset], plaintext)
 }
 
 // String keeps the keys out of anything that prints the Serializer.

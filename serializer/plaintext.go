@@ -1,6 +1,9 @@
 package serializer
 
-import "slices"
+import (
+	"fmt"
+	"slices"
+)
 
 // Plaintext returns a Serializer that does not encrypt. Whoever can read the
 // Redis, its backups or its network traffic can use every token in it. It is
@@ -18,7 +21,7 @@ func Plaintext() Serializer { return plaintext{} }
 type plaintext struct{}
 
 func (plaintext) Seal(text, associatedData []byte) ([]byte, error) {
-	v := appendHeader(make([]byte, 0, headerSize+len(text)), kindPlain, associatedData)
+	v := appendHeader(make([]byte, 0, headerSize+len(text)), kindPlain, codecNone, associatedData)
 	return finish(append(v, text...)), nil
 }
 
@@ -28,6 +31,9 @@ func (plaintext) Open(sealed, associatedData []byte) ([]byte, error) {
 	}
 	if err := checkPlace(sealed, associatedData); err != nil {
 		return nil, err
+	}
+	if sealed[codecOffset] != codecNone {
+		return nil, fmt.Errorf("%w: plain text that is compressed", ErrVersion)
 	}
 	return slices.Clone(sealed[headerSize:]), nil
 }

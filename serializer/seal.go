@@ -74,7 +74,7 @@ var (
 //	     3     4  CRC-32C          big endian, over everything that follows
 //	     7     1  version          1
 //	     8     1  kind             'E' encrypted, 'A' by a caller's AEAD, 'P' plain text
-//	     9     1  codec            0: the payload is not compressed; the others are kept for compression
+//	     9     1  codec            0: the payload is not compressed; 1: by S2, see compress.go
 //	    10     8  place            SHA-256(placeDomain || associated data), its first 8 bytes
 //	    18        the body: for E see the encrypted type, for A what the AEAD returned, for P the plaintext
 //
@@ -120,10 +120,10 @@ func place(associatedData []byte) [placeSize]byte {
 }
 
 // appendHeader appends the header with its checksum still open; see finish.
-func appendHeader(dst []byte, kind byte, associatedData []byte) []byte {
+func appendHeader(dst []byte, kind, codec byte, associatedData []byte) []byte {
 	dst = append(dst, magicPrefix...)
 	dst = append(dst, 0, 0, 0, 0)
-	dst = append(dst, version1, kind, codecNone)
+	dst = append(dst, version1, kind, codec)
 	p := place(associatedData)
 	return append(dst, p[:]...)
 }
@@ -158,7 +158,7 @@ func checkHeader(value []byte, kind byte) error {
 	default:
 		return fmt.Errorf("%w: kind %d", ErrVersion, value[kindOffset])
 	}
-	if c := value[codecOffset]; c != codecNone {
+	if c := value[codecOffset]; c != codecNone && c != codecS2 {
 		return fmt.Errorf("%w: compressed by codec %d", ErrVersion, c)
 	}
 	return nil
