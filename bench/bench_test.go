@@ -273,4 +273,6 @@ func (w *world) memory(b *testing.B) map[string]float64 {
 	return sizes
 }
 
-func isAnswer(key string) bool { return !strings.HasSuffix(key, ":tokens") && strings.Contains(key, ":v1:") }
+func isAnswer(key string) bool {
+	return !strings.HasSuffix(key, ":tokens") && strings.Contains(key, ":v1:")
+}
