@@ -206,6 +206,9 @@ func (ps *partitions) ask(ctx context.Context, p *partition) *operation {
 		}
 		s := &snapshot{version: version, generation: generation, entries: map[string]stored{}}
 		for i := 2; i+1 < len(r.fields); i += 2 {
+			if r.fields[i] == versionField {
+				continue
+			}
 			if e, ok := c.openEntry(p, r.fields[i], r.fields[i+1]); ok {
 				s.entries[r.fields[i]] = current.later(e)
 			}
@@ -277,6 +280,9 @@ func overlay(s *snapshot, waiting map[string]unsaved) {
 		}
 	}
 }
+
+// versionField is the one field of a partition that is no entry.
+const versionField = "v"
 
 // openEntry opens a field of a partition. What does not open is a miss: counted, logged, and left where it is.
 func (c *Cache) openEntry(p *partition, field, value string) (stored, bool) {

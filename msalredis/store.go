@@ -259,7 +259,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 var errReply = errors.New("msalredis: unexpected answer of a script")
 
-// reply is a script's answer: Redis's clock, then strings.
+// reply is a script's answer: Redis's clock, then strings; a list among them counts as its members.
 type reply struct {
 	us     int64
 	fields []string
@@ -271,20 +271,29 @@ func parseReply(values []any) (reply, error) {
 	}
 	var r reply
 	for i, v := range values {
-		text, ok := v.(string)
-		if !ok {
+		switch v := v.(type) {
+		case string:
+			r.fields = append(r.fields, v)
+		case []any:
+			for _, member := range v {
+				text, ok := member.(string)
+				if !ok || i == 0 {
+					return reply{}, errReply
+				}
+				r.fields = append(r.fields, text)
+			}
+		default:
 			return reply{}, errReply
 		}
-		if i > 0 {
-			r.fields = append(r.fields, text)
-			continue
-		}
-		us, err := strconv.ParseInt(text, 10, 64)
-		if err != nil {
-			return reply{}, errReply
-		}
-		r.us = us
 	}
+	if len(r.fields) == 0 {
+		return reply{}, errReply
+	}
+	us, err := strconv.ParseInt(r.fields[0], 10, 64)
+	if err != nil {
+		return reply{}, errReply
+	}
+	r.us, r.fields = us, r.fields[1:]
 	return r, nil
 }
 

@@ -54,6 +54,9 @@ func (e Entry) Equal(other Entry) bool {
 	if !e.isChecked() || !other.isChecked() {
 		return false // not made by our functions: equal only byte for byte
 	}
+	if e.Secret != other.Secret {
+		return false // a new token: no need to read on
+	}
 	if !isKnown {
 		return sameJSON(string(e.Raw), string(other.Raw))
 	}
