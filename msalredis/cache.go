@@ -44,6 +44,7 @@ type Cache struct {
 	answers    *answers
 	flights    *flights
 	realms     *realms
+	discovery  *discovery
 	turns      turns
 	http       func() *http.Client
 
@@ -95,6 +96,7 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	c.answers = newAnswers(o.LocalBytes)
 	c.flights = newFlights()
 	c.realms = newRealms()
+	c.discovery = newDiscovery(o.LocalBytes)
 	c.changes = newNews(c, client)
 	c.http = sync.OnceValue(func() *http.Client { return &http.Client{Transport: c.Transport(nil)} })
 	return c, nil
@@ -115,6 +117,7 @@ func (c *Cache) Close() error {
 		err = c.locker.Close()
 		c.workers.close()
 		c.partitions.close()
+		c.discovery.known.StopAllGoroutines()
 		err = errors.Join(err, c.metrics.collected.Unregister())
 	})
 	if err != nil {

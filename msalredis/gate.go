@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"net/http"
-	"strings"
 	"time"
 )
 
@@ -15,7 +14,8 @@ import (
 //
 // Everything but a token request that can be repeated passes untouched: client credentials with a secret or an
 // assertion, on-behalf-of, refresh_token and user_fic can. Answers to sign-ins are seen on their way, and a
-// refresh_in is added to those that lack it.
+// refresh_in is added to those that lack it. Discovery documents are remembered for a day, so that a new MSAL client
+// costs no request.
 //
 // Callers of one identity wait for the same answer, each until its own context ends. A refresh that has begun goes on
 // when all have left. Entra ID's errors come as they are, and those that the gate makes itself are not retried by the
@@ -54,15 +54,14 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
+	if isDiscovery(req) {
+		return g.discover(req)
+	}
 	c.changes.listen()
 	form, rest, ok := readForm(req)
 	switch {
 	case !ok:
-		resp, err := g.base.RoundTrip(rest)
-		if err == nil && req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "/.well-known/openid-configuration") {
-			return c.observeDiscovery(req, resp)
-		}
-		return resp, err
+		return g.base.RoundTrip(rest)
 	case repeatable(form):
 		rest.Body.Close()
 		return g.acquire(req, form)
@@ -71,18 +70,6 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	default:
 		return g.signIn(rest)
 	}
-}
-
-// observeDiscovery learns which tenant name leads to which token endpoint.
-func (c *Cache) observeDiscovery(req *http.Request, resp *http.Response) (*http.Response, error) {
-	if resp.StatusCode != http.StatusOK {
-		return resp, nil
-	}
-	body, err := peek(resp, 256<<10)
-	if err == nil {
-		c.realms.learn(req.URL.Path, body)
-	}
-	return resp, nil
 }
 
 // peek reads a response's body and puts it back. An error: it is larger than most, or broken; what was read is back.

@@ -216,12 +216,12 @@ func newRealms() *realms { return &realms{names: map[string][]string{}} }
 
 const realmsAtMost = 16384
 
-// learn takes in an openid-configuration that was asked for at path.
-func (r *realms) learn(path string, body []byte) {
+// learn takes in an openid-configuration that was asked for at path; false: it is none.
+func (r *realms) learn(path string, body []byte) bool {
 	name := firstSegment(path)
 	endpoint := gjson.GetBytes(body, "token_endpoint").String()
 	if name == "" || endpoint == "" {
-		return
+		return false
 	}
 	endpoint = strings.ToLower(endpoint)
 	r.mu.Lock()
@@ -229,6 +229,7 @@ func (r *realms) learn(path string, body []byte) {
 	if len(r.names) < realmsAtMost && !slices.Contains(r.names[endpoint], name) && len(r.names[endpoint]) < 16 {
 		r.names[endpoint] = append(r.names[endpoint], name)
 	}
+	return true
 }
 
 // of are the names of a token endpoint's tenant, the first being the one that MSAL most likely uses.
