@@ -97,6 +97,7 @@ func newWorld(t *testing.T, opts ...redistest.Option) *world {
 		t.Fatal(err)
 	}
 	w.keys = key.Export()
+	canary.secrets([]string{strings.TrimPrefix(w.keys, "k1:")})
 	return w
 }
 
@@ -106,6 +107,7 @@ func (w *world) addUsers(n int) []entratest.User {
 		u := entratest.User{ObjectID: fmt.Sprintf("%08d-0000-4000-8000-00000000000a", i), TenantID: tenant, Username: fmt.Sprintf("user%d@contoso.com", i), Name: "A User"}
 		w.entra.AddUser(u)
 		users = append(users, u)
+		canary.secrets([]string{u.HomeAccountID(), u.Username})
 	}
 	return users
 }
@@ -116,6 +118,7 @@ type instance struct {
 	rdb    redis.UniversalClient
 	tokens *msalredis.Cache
 	http   *http.Client
+	seen   *observed
 }
 
 // options are what the tests use unless they say otherwise: the defaults, a log that the canary reads, and a generous
@@ -153,12 +156,17 @@ func newSealer(t testing.TB, text string) serializer.Serializer {
 
 func (w *world) instanceOn(rdb redis.UniversalClient, s serializer.Serializer, o *msalredis.Options) *instance {
 	w.t.Helper()
-	tokens, err := msalredis.New(rdb, s, o)
+	seen := newObserved()
+	watched := *o
+	if watched.MeterProvider == nil {
+		watched.MeterProvider, watched.TracerProvider = seen.meters, seen.traces
+	}
+	tokens, err := msalredis.New(rdb, s, &watched)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	base := w.entra.Transport()
-	i := &instance{w: w, rdb: rdb, tokens: tokens, http: &http.Client{Transport: tokens.Transport(base)}}
+	i := &instance{w: w, rdb: rdb, seen: seen, tokens: tokens, http: &http.Client{Transport: tokens.Transport(base)}}
 	w.t.Cleanup(func() {
 		i.close()
 		base.CloseIdleConnections()
@@ -167,6 +175,11 @@ func (w *world) instanceOn(rdb redis.UniversalClient, s serializer.Serializer, o
 }
 
 func (i *instance) close() {
+	text, err := i.seen.text() // before Close: hits are counted while the Cache lives
+	if err != nil {
+		i.w.t.Errorf("metrics: %v", err)
+	}
+	canary.saw(text)
 	if err := i.tokens.Close(); err != nil {
 		i.w.t.Errorf("Close: %v", err)
 	}
@@ -280,6 +293,7 @@ func parallel(n int, f func(i int) error) []error {
 	var out []error
 	for _, err := range errs {
 		if err != nil {
+			canary.saw(err.Error())
 			out = append(out, err)
 		}
 	}
@@ -339,7 +353,7 @@ type canaries struct {
 	known map[string]bool
 }
 
-var canary = &canaries{known: map[string]bool{clientSecret: true}}
+var canary = &canaries{known: map[string]bool{clientSecret: true, clientID + "_" + tenant + "_AppTokenCache": true}}
 
 func (c *canaries) Write(p []byte) (int, error) {
 	c.mu.Lock()
