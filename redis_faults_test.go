@@ -2,9 +2,13 @@ package msalredis_test
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
@@ -94,4 +98,126 @@ func TestRedisHangsNobodyWaitsOnceTheBreakerIsOpen(t *testing.T) {
 		t.Errorf("20 calls with the breaker open took %v", took)
 	}
 	w.count(t, 21, "one request per token")
+}
+
+// fields counts the entries in Redis, of all partitions. It is how a test learns that a write has come there without
+// asking for the token, which would bring it there.
+func (w *world) fields() func() int {
+	rdb := w.redis.Client()
+	return func() int {
+		ctx := context.Background()
+		keys, err := rdb.Keys(ctx, w.prefix+":*:tokens").Result()
+		if err != nil {
+			return -1 // away
+		}
+		n := 0
+		for _, k := range keys {
+			n += int(rdb.HLen(ctx, k).Val()) - 1 // "v" is the version
+		}
+		return n
+	}
+}
+
+var apis = []string{graph, dynamics}
+
+// useWithoutRedis lets 32 goroutines on two clients of an instance acquire tokens of apis while Redis takes no writes, and
+// checks that each cost one request.
+func (i *instance) useWithoutRedis(t *testing.T) {
+	t.Helper()
+	before := map[string]int{}
+	for _, api := range apis {
+		before[api] = i.w.entra.Count(entratest.ByScope(api))
+	}
+	apps := []confidential.Client{i.app(), i.app()}
+	errs := parallel(32, func(g int) error {
+		_, err := apps[g%2].AcquireTokenByCredential(context.Background(), []string{apis[g/2%2]})
+		return err
+	})
+	if len(errs) > 0 {
+		t.Errorf("%d of 32 failed: %v", len(errs), errs[0])
+	}
+	// One that comes later finds nothing in a memory of its own, nor a request to join.
+	late := i.gateApp()
+	for _, api := range apis {
+		if _, err := late.AcquireTokenByCredential(context.Background(), []string{api}); err != nil {
+			t.Errorf("a client that came later: %v", err)
+		}
+		i.w.count(t, before[api]+1, "all callers for "+api, entratest.ByScope(api))
+	}
+}
+
+// obeysPauses checks that an instance remembers for how long Entra ID wants no requests.
+func (i *instance) obeysPauses(t *testing.T) {
+	t.Helper()
+	const api = "https://throttled.example.com/.default"
+	remove := i.w.entra.AddFault(entratest.Fault{Match: entratest.ByScope(api), Status: http.StatusTooManyRequests, RetryAfter: "60"})
+	defer remove()
+	app := i.app()
+	for range 3 {
+		if _, err := app.AcquireTokenByCredential(context.Background(), []string{api}); err == nil {
+			t.Error("a throttled request brought a token")
+		}
+	}
+	i.w.count(t, 1, "calls during the pause that Entra ID asked for", entratest.ByScope(api))
+}
+
+// sharedWithoutRequest checks that a new instance has the tokens of apis, with the accessor and with the gate alone.
+func (w *world) sharedWithoutRequest(t *testing.T) {
+	t.Helper()
+	sent := w.entra.Count()
+	fresh := w.instance()
+	for name, app := range map[string]confidential.Client{"client": fresh.app(), "client with the gate alone": fresh.gateApp()} {
+		for _, api := range apis {
+			if _, err := app.AcquireTokenByCredential(context.Background(), []string{api}); err != nil {
+				t.Errorf("a new instance's %s: %v", name, err)
+			}
+		}
+	}
+	w.count(t, sent, "a new instance")
+}
+
+// A service starts while Redis is not there. Its tokens cost one request each, and once Redis comes up they get there without
+// another: nobody need ask for them again.
+func TestRedisNotThereAtStart(t *testing.T) {
+	w := newWorld(t)
+	w.redis.Kill()
+	i := w.instance(quick)
+	i.useWithoutRedis(t)
+	w.redis.Restart()
+	fields := w.fields()
+	eventually(t, "the tokens get there", func() bool { return fields() == len(apis) })
+	w.sharedWithoutRequest(t)
+}
+
+// A Redis that reads and refuses to write, as after a failover that its clients have not seen, or when it is full: what it
+// has is served, what is new costs one request per process, and gets there once it can be written.
+func TestRedisThatTakesNoWrites(t *testing.T) {
+	for name, fault := range map[string]struct{ begin, end func(*world) }{
+		"read-only":     {func(w *world) { w.redis.ReadOnly() }, func(w *world) { w.redis.Writable() }},
+		"out of memory": {func(w *world) { w.redis.FillMemory() }, func(w *world) { w.redis.MaxMemory(0) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			u := w.addUsers(1)[0]
+			first := w.instance(quick)
+			first.signIn(first.app(), u)
+			fields := w.fields()
+			had, sent := fields(), w.entra.Count()
+
+			fault.begin(w)
+			i := w.instance(quick)
+			if _, err := silent(context.Background(), i.app(), u.HomeAccountID()); err != nil {
+				t.Errorf("a token that Redis has: %v", err)
+			}
+			w.count(t, sent, "a token that Redis has")
+			i.useWithoutRedis(t)
+			i.obeysPauses(t)
+			if got := fields(); got != had {
+				t.Fatalf("Redis has %d entries, had %d: it takes writes, and this test shows nothing", got, had)
+			}
+			fault.end(w)
+			eventually(t, "the tokens get there", func() bool { return fields() == had+len(apis) })
+			w.sharedWithoutRequest(t)
+		})
+	}
 }
