@@ -2,11 +2,16 @@ package msalredis_test
 
 import (
 	"context"
+	"io"
+	"net"
 	"net/http"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
@@ -219,5 +224,151 @@ func TestRedisThatTakesNoWrites(t *testing.T) {
 			eventually(t, "the tokens get there", func() bool { return fields() == had+len(apis) })
 			w.sharedWithoutRequest(t)
 		})
+	}
+}
+
+// link is the way from one instance to Redis, which a test can cut while others go on using theirs.
+type link struct {
+	addr string
+
+	mu    sync.Mutex
+	cut   bool
+	conns map[net.Conn]bool
+}
+
+func (w *world) link() *link {
+	w.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	l := &link{addr: listener.Addr().String(), conns: map[net.Conn]bool{}}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", w.redis.Addr())
+			if err != nil || !l.add(near, far) {
+				near.Close()
+				if far != nil {
+					far.Close()
+				}
+				continue
+			}
+			for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
+				wg.Go(func() {
+					_, _ = io.Copy(way[0], way[1])
+					near.Close()
+					far.Close()
+				})
+			}
+		}
+	})
+	w.t.Cleanup(func() {
+		listener.Close()
+		l.set(true)
+		wg.Wait()
+	})
+	return l
+}
+
+func (l *link) add(conns ...net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut {
+		return false
+	}
+	for _, c := range conns {
+		l.conns[c] = true
+	}
+	return true
+}
+
+// set cuts the link, or mends it.
+func (l *link) set(cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = cut
+	for c := range l.conns {
+		c.Close()
+	}
+	clear(l.conns)
+}
+
+// linked is an instance that reaches Redis over a link of its own.
+func (w *world) linked() (*instance, *link) {
+	w.t.Helper()
+	l := w.link()
+	o := w.redis.Options()
+	o.Addr = l.addr
+	rdb := redis.NewClient(o)
+	opts := options(w.prefix)
+	quick(opts)
+	i := w.instanceOn(rdb, w.sealer(w.keys), opts)
+	w.t.Cleanup(func() { // runs before the instance's own, which closes it anyway: a client goes after its Cache
+		i.close()
+		rdb.Close()
+	})
+	return i, l
+}
+
+// What an instance could not write comes to Redis late, and never over what others wrote meanwhile: an app's token, its
+// answer, a user's token and the refresh token that goes with it.
+func TestPendingWritesNeverReplaceNewerTokens(t *testing.T) {
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	cut, link := w.linked()
+	cutApp, cutGate := cut.app(), cut.gateApp()
+	other := w.instance()
+	app := other.app()
+	cut.signIn(cutApp, u)
+	fields := w.fields()
+	had := fields()
+
+	link.set(true)
+	old := map[string]string{
+		"app":  must(t)(cutApp.AcquireTokenByCredential(ctx, []string{graph})),
+		"user": must(t)(silent(ctx, cutApp, u.HomeAccountID(), mailScope)),
+	}
+	// Written with them, and new to Redis: when these are there, the others have been tried.
+	must(t)(cutApp.AcquireTokenByCredential(ctx, []string{dynamics}))
+	must(t)(silent(ctx, cutApp, u.HomeAccountID(), filesScope))
+	newer := map[string]string{
+		"app":  must(t)(app.AcquireTokenByCredential(ctx, []string{graph})),
+		"user": must(t)(silent(ctx, app, u.HomeAccountID(), mailScope)),
+	}
+	const late = 2
+	stored := fields()
+	if stored != had+2 || old["app"] == newer["app"] || old["user"] == newer["user"] {
+		t.Fatalf("%d entries, had %d: nothing waits to be written, and this test shows nothing", stored, had)
+	}
+	sent := w.entra.Count()
+
+	link.set(false)
+	eventually(t, "the late tokens get there", func() bool { return fields() == stored+late })
+	fresh := w.instance()
+	freshApp, freshGate := fresh.app(), fresh.gateApp()
+	for name, reader := range map[string]struct{ app, gate confidential.Client }{
+		"a new instance":            {freshApp, freshGate},
+		"the one that wrote late":   {cutApp, cutGate},
+		"the one that wrote before": {app, other.gateApp()},
+	} {
+		if must(t)(reader.gate.AcquireTokenByCredential(ctx, []string{graph})) != newer["app"] {
+			t.Errorf("%s: the app's answer is not the newer one", name)
+		}
+		eventually(t, name+" has the newer tokens", func() bool {
+			return must(t)(reader.app.AcquireTokenByCredential(ctx, []string{graph})) == newer["app"] &&
+				must(t)(silent(ctx, reader.app, u.HomeAccountID(), mailScope)) == newer["user"]
+		})
+	}
+	w.count(t, sent, "reading what was written late")
+	// The instance that was cut off has redeemed twice, the other once after it: the next one redeems the latter's.
+	must(t)(silent(ctx, freshApp, u.HomeAccountID(), calendarScope))
+	if redeemed := w.generations(); !slices.Equal(redeemed, []int{1, 2, 1, 2}) {
+		t.Errorf("generations of refresh tokens redeemed: %v; the last is not the newest's", redeemed)
 	}
 }
