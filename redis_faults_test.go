@@ -2,10 +2,12 @@ package msalredis_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -370,5 +372,95 @@ func TestPendingWritesNeverReplaceNewerTokens(t *testing.T) {
 	must(t)(silent(ctx, freshApp, u.HomeAccountID(), calendarScope))
 	if redeemed := w.generations(); !slices.Equal(redeemed, []int{1, 2, 1, 2}) {
 		t.Errorf("generations of refresh tokens redeemed: %v; the last is not the newest's", redeemed)
+	}
+}
+
+// atLease holds the lease's commands of a client until it is opened.
+type atLease struct{ opened chan struct{} }
+
+func (h atLease) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h atLease) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h atLease) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		for _, arg := range cmd.Args() {
+			if key, ok := arg.(string); ok && strings.HasSuffix(key, ":lock") {
+				<-h.opened
+			}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// The application's own commands share the client's pool. While Redis hangs and goroutines wait for it in the library,
+// be it at their first look or at the lease, half the pool stays the application's.
+func TestApplicationKeepsHalfThePoolWhileRedisHangs(t *testing.T) {
+	const pool, callers = 8, 32
+	for name, stage := range map[string]struct {
+		waitIn      string
+		atTheirLook bool
+	}{
+		"at a look":    {"msalredis.(*store).do(", true},
+		"at the lease": {"msalredis.(*leader).lease(", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			o := w.redis.Options()
+			o.PoolSize = pool
+			o.PoolTimeout = time.Second // what a command gets an error after, if there is no connection left for it
+			o.ReadTimeout = time.Minute // else the application's commands would give up on Redis itself
+			rdb := redis.NewClient(o)
+			hook := atLease{make(chan struct{})}
+			rdb.AddHook(hook)
+			opts := options(w.prefix)
+			opts.LockTTL = time.Minute // a fourth of it bounds the lease's operations
+			i := w.instanceOn(rdb, w.sealer(w.keys), opts)
+			t.Cleanup(func() {
+				i.close()
+				rdb.Close()
+			})
+			app := i.gateApp()
+			ctx := context.Background()
+			if stage.atTheirLook {
+				w.redis.Freeze()
+			}
+			open := sync.OnceFunc(func() { close(hook.opened) })
+			defer open()
+			defer w.redis.Thaw()
+			acquired := start(callers, func(n int) (confidential.AuthResult, error) {
+				return app.AcquireTokenByCredential(ctx, []string{fmt.Sprintf("https://api%d.example.com/.default", n)})
+			})
+			inStack(t, stage.waitIn, callers)
+			w.redis.Freeze()
+			open()
+			eventually(t, "the library's share of the pool is in use", func() bool {
+				s := rdb.PoolStats()
+				return s.TotalConns-s.IdleConns >= pool/2
+			})
+
+			done := make(chan error, pool/2)
+			for n := range pool / 2 {
+				go func() { done <- rdb.Set(ctx, fmt.Sprintf("%s:application:%d", w.prefix, n), 1, time.Minute).Err() }()
+			}
+			eventually(t, "the application's commands have connections, or an error", func() bool {
+				s := rdb.PoolStats()
+				return s.TotalConns-s.IdleConns == pool && s.PendingRequests == 0 || len(done) == cap(done)
+			})
+			w.redis.Thaw()
+			for range pool / 2 {
+				if err := <-done; err != nil {
+					t.Errorf("the application: %v", err)
+				}
+			}
+			for _, g := range collect(t, callers, acquired) {
+				if g.err != nil {
+					t.Errorf("caller: %v", g.err)
+				}
+			}
+			w.count(t, callers, "one request per token")
+		})
 	}
 }

@@ -85,7 +85,7 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.store = newStore(c.life, &c.workers, client, o, c.clock, c.metrics, c.log)
-	c.locker = lock.New(client, &lock.Options{TTL: o.LockTTL, OpTimeout: o.OpTimeout})
+	c.locker = lock.New(client, &lock.Options{TTL: o.LockTTL, OpTimeout: o.OpTimeout, InFlight: c.store.slots})
 	c.managers = newManagers()
 	c.pending = newPending(c)
 	c.store.onBack = c.pending.nudge
