@@ -464,3 +464,57 @@ func TestApplicationKeepsHalfThePoolWhileRedisHangs(t *testing.T) {
 		})
 	}
 }
+
+// With FailClosed an acquisition fails with Redis's error, whichever operation met it: reading, looking for another's
+// answer, the lease, storing. Without it none does. The errors say what is wrong, and no secret.
+func TestFailClosedReturnsRedisErrors(t *testing.T) {
+	appToken := func(app confidential.Client, _ entratest.User) error {
+		_, err := app.AcquireTokenByCredential(context.Background(), []string{graph})
+		return err
+	}
+	userToken := func(app confidential.Client, u entratest.User) error {
+		_, err := silent(context.Background(), app, u.HomeAccountID())
+		return err
+	}
+	kill := func(w *world) { w.redis.Kill() }
+	for name, test := range map[string]struct {
+		begin    func(*world)
+		use      func(confidential.Client, entratest.User) error
+		want     string // in the error
+		requests int    // that are made all the same
+	}{
+		"a user's token, Redis away": {kill, userToken, "reading tokens", 0},
+		"an app's token, Redis away": {kill, appToken, "looking for a shared answer", 0},
+		"an app's token, Redis hung": {func(w *world) {
+			w.redis.Freeze()
+			w.t.Cleanup(w.redis.Thaw)
+		}, appToken, "looking for a shared answer", 0},
+		"the lease, Redis read-only": {func(w *world) { w.redis.ReadOnly() }, appToken, "taking the lease", 0},
+		// Full once the request is under way: before that the lease would be what fails.
+		"storing, Redis full": {func(w *world) {
+			w.entra.OnTokenRequest(func(entratest.Request) { w.redis.FillMemory() })
+		}, appToken, "storing tokens", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			u := w.addUsers(1)[0]
+			fails, goesOn := w.instance(quick, func(o *msalredis.Options) { o.FailClosed = true }), w.instance(quick)
+			failing, going := fails.app(), goesOn.app()
+			goesOn.signIn(going, u) // what this instance has in memory is all that it can go on with
+			sent := w.entra.Count()
+			test.begin(w)
+			err := test.use(failing, u)
+			if err == nil {
+				t.Fatal("FailClosed: no error")
+			}
+			canary.saw(err.Error())
+			if !strings.Contains(err.Error(), "msalredis: "+test.want) {
+				t.Errorf("FailClosed: the error does not say %q: %v", test.want, err)
+			}
+			w.count(t, sent+test.requests, "FailClosed")
+			if err := test.use(going, u); err != nil {
+				t.Errorf("not FailClosed: %v", err)
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@ package msalredis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -49,7 +50,7 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 	c := l.c
 	a, due, err := l.source.look(ctx)
 	if err != nil && c.o.FailClosed {
-		return nil, false, err
+		return nil, false, looking(err)
 	}
 	if a != nil && (!due || !l.background) {
 		c.metrics.answered("shared")
@@ -95,7 +96,7 @@ func (l *leader) lease(ctx context.Context) (*lock.Lease, *answer, error) {
 	for {
 		if c.store.away.Load() {
 			if c.o.FailClosed {
-				return nil, nil, errAway
+				return nil, nil, leasing(errAway)
 			}
 			return nil, nil, nil
 		}
@@ -108,7 +109,7 @@ func (l *leader) lease(ctx context.Context) (*lock.Lease, *answer, error) {
 		case !errors.Is(err, lock.ErrHeld) && !errors.Is(err, lock.ErrLost):
 			c.log.warn("no lease can be had; the token is asked for without", "error", c.store.judge(key, err))
 			if c.o.FailClosed {
-				return nil, nil, err
+				return nil, nil, leasing(err)
 			}
 			return nil, nil, nil
 		case l.background:
@@ -137,13 +138,18 @@ func (l *leader) lease(ctx context.Context) (*lock.Lease, *answer, error) {
 		}
 		a, due, err := l.source.look(ctx)
 		if err != nil && c.o.FailClosed {
-			return nil, nil, err
+			return nil, nil, looking(err)
 		}
 		if a != nil && !due {
 			return nil, a, nil
 		}
 	}
 }
+
+// Redis's errors say where they come from: without that net/http and MSAL name Entra ID's address before a refused
+// connection.
+func looking(err error) error { return fmt.Errorf("msalredis: looking for a shared answer: %w", err) }
+func leasing(err error) error { return fmt.Errorf("msalredis: taking the lease: %w", err) }
 
 // ask asks Entra ID, once more where that failed for a passing reason, and keeps what came.
 func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
