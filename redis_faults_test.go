@@ -2,6 +2,7 @@ package msalredis_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
@@ -307,9 +309,7 @@ func (w *world) linked() (*instance, *link) {
 	o := w.redis.Options()
 	o.Addr = l.addr
 	rdb := redis.NewClient(o)
-	opts := options(w.prefix)
-	quick(opts)
-	i := w.instanceOn(rdb, w.sealer(w.keys), opts)
+	i := w.instanceOn(rdb, w.sealer(w.keys), options(w.prefix))
 	w.t.Cleanup(func() { // runs before the instance's own, which closes it anyway: a client goes after its Cache
 		i.close()
 		rdb.Close()
@@ -517,4 +517,122 @@ func TestFailClosedReturnsRedisErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A sign-out that cannot reach Redis is an error, holds at once in this process, and is tried again until it is done: the
+// user is signed out everywhere once Redis is back with its data, without anybody asking again.
+func TestPendingSignOutIsTriedUntilDone(t *testing.T) {
+	for name, out := range map[string]func(*instance, confidential.Client, confidential.Account) error{
+		"Cache.RemoveAccount": func(i *instance, _ confidential.Client, a confidential.Account) error {
+			return i.tokens.RemoveAccount(context.Background(), a.HomeAccountID)
+		},
+		"MSAL's RemoveAccount": func(_ *instance, app confidential.Client, a confidential.Account) error {
+			return app.RemoveAccount(context.Background(), a)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, redistest.Persistent())
+			users := w.addUsers(2)
+			gone, stays := users[0], users[1]
+			ctx := context.Background()
+			here, there := w.instance(quick), w.instance(quick)
+			app, elsewhere := here.app(), there.app()
+			for _, u := range users {
+				here.signIn(app, u)
+				must(t)(silent(ctx, elsewhere, u.HomeAccountID()))
+			}
+			account, err := app.Account(ctx, gone.HomeAccountID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent := w.entra.Count()
+
+			w.redis.Kill()
+			err = out(here, app, account)
+			if err == nil || !strings.Contains(err.Error(), "tried again") {
+				t.Fatalf("a sign-out that did not reach Redis: error %v", err)
+			}
+			canary.saw(err.Error())
+			if _, err := silent(ctx, app, gone.HomeAccountID()); err == nil {
+				t.Error("the process of the sign-out still has a token")
+			}
+			w.redis.Restart()
+			if w.fields()() == 0 {
+				t.Fatal("Redis has lost its data, and this test shows nothing")
+			}
+			eventually(t, "the other instance signs out", func() bool {
+				_, err := silent(ctx, elsewhere, gone.HomeAccountID())
+				return err != nil
+			})
+			fresh := w.instance().app()
+			for name, app := range map[string]confidential.Client{"the first": app, "another": elsewhere, "a new one": fresh} {
+				if _, err := silent(ctx, app, gone.HomeAccountID()); err == nil {
+					t.Errorf("%s still has a token", name)
+				}
+				if _, err := silent(ctx, app, stays.HomeAccountID()); err != nil {
+					t.Errorf("%s has lost another user: %v", name, err)
+				}
+			}
+			w.count(t, sent, "signing out")
+		})
+	}
+}
+
+// Close does not wait for a Redis that hangs, whatever is under way: calls, leases, subscriptions, writes that wait.
+func TestCloseReturnsWhileRedisHangs(t *testing.T) {
+	w := newWorld(t)
+	i, other := w.instance(quick), w.instance(quick)
+	app, gate := i.app(), other.gateApp()
+	ctx := context.Background()
+	must(t)(app.AcquireTokenByCredential(ctx, []string{graph}))
+	door := w.door()
+	held := start(1, func(int) (confidential.AuthResult, error) { // a lease
+		return i.gateApp().AcquireTokenByCredential(ctx, []string{dynamics})
+	})
+	door.wait(t)
+	waits := start(1, func(int) (confidential.AuthResult, error) { // and one that waits for its answer
+		return gate.AcquireTokenByCredential(ctx, []string{dynamics})
+	})
+	w.leaseWaiters(t, 1)
+	w.redis.Freeze()
+	defer w.redis.Thaw()
+	if err := i.tokens.RemoveAccount(ctx, "somebody."+tenant); err == nil { // and a write that waits
+		t.Error("a sign-out that Redis did not answer: no error")
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		i.close()
+		other.close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(20 * time.Second):
+		t.Error("Close has not returned within 20 s")
+	}
+	door.open()
+	for _, calls := range []<-chan got{held, waits} {
+		for _, g := range collect(t, 1, calls) {
+			if g.err == nil {
+				t.Error("a call under way when the Cache was closed brought a token") // there was no answer to bring
+			}
+		}
+	}
+	if _, err := app.AcquireTokenByCredential(ctx, []string{mailScope}); !errors.Is(err, msalredis.ErrClosed) {
+		t.Errorf("a call after Close: %v", err)
+	}
+}
+
+// Close writes what waits if Redis is there, also when nobody has noticed yet that it is back.
+func TestCloseFlushesWhatWaits(t *testing.T) {
+	w := newWorld(t)
+	i, link := w.linked()
+	link.set(true)
+	i.useWithoutRedis(t)
+	if got := w.fields()(); got != 0 {
+		t.Fatalf("Redis has %d entries: this test shows nothing", got)
+	}
+	link.set(false)
+	i.close()
+	w.sharedWithoutRequest(t)
 }

@@ -106,6 +106,8 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 func (c *Cache) Close() error {
 	var err error
 	c.closing.Do(func() {
+		// One more try, whatever is known: Redis may be back and the probe between two looks.
+		c.store.away.Store(false)
 		flush, cancel := context.WithTimeout(context.Background(), c.o.OpTimeout)
 		c.pending.push(flush)
 		cancel()
