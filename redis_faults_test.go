@@ -636,3 +636,50 @@ func TestCloseFlushesWhatWaits(t *testing.T) {
 	i.close()
 	w.sharedWithoutRequest(t)
 }
+
+// A Redis that loses its scripts, as by a failover or SCRIPT FLUSH, costs nothing: no error (FailClosed would return it), no
+// request, no lease left behind, at whatever point of an acquisition it happens.
+func TestLostScriptsCostNothing(t *testing.T) {
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	failClosed := func(o *msalredis.Options) { o.FailClosed = true }
+	a, b := w.instance(failClosed), w.instance(failClosed)
+	apps := []confidential.Client{a.app(), b.app()}
+	ctx := context.Background()
+	a.signIn(apps[0], u)
+	must(t)(apps[0].AcquireTokenByCredential(ctx, []string{graph})) // every script has been loaded and used
+
+	before := w.entra.Count()
+	// While the lease is held and the token under way.
+	door := w.door()
+	w.redis.FlushScripts()
+	calls := start(32, func(n int) (confidential.AuthResult, error) {
+		return apps[n%2].AcquireTokenByCredential(ctx, []string{dynamics})
+	})
+	door.wait(t)
+	inGate(t, 32)
+	w.leaseWaiters(t, 1)
+	w.redis.FlushScripts()
+	door.open()
+	oneToken(t, collect(t, 32, calls))
+	w.count(t, before+1, "32 goroutines on two instances")
+
+	// At a read, a refresh token's redemption and a sign-out.
+	w.redis.FlushScripts()
+	must(t)(silent(ctx, apps[1], u.HomeAccountID()))
+	w.count(t, before+1, "a user's token on the other instance")
+	w.redis.FlushScripts()
+	must(t)(silent(ctx, apps[1], u.HomeAccountID(), mailScope))
+	w.redis.FlushScripts()
+	must(t)(silent(ctx, w.instance(failClosed).app(), u.HomeAccountID(), mailScope))
+	w.count(t, before+2, "one redemption")
+	for _, k := range w.keysOf() {
+		if strings.HasSuffix(k, ":lock") {
+			t.Error("a lease was not released")
+		}
+	}
+	w.redis.FlushScripts()
+	if err := a.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+		t.Errorf("a sign-out: %v", err)
+	}
+}
