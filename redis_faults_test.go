@@ -2,9 +2,22 @@ package msalredis_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
@@ -94,4 +107,579 @@ func TestRedisHangsNobodyWaitsOnceTheBreakerIsOpen(t *testing.T) {
 		t.Errorf("20 calls with the breaker open took %v", took)
 	}
 	w.count(t, 21, "one request per token")
+}
+
+// fields counts the entries in Redis, of all partitions. It is how a test learns that a write has come there without
+// asking for the token, which would bring it there.
+func (w *world) fields() func() int {
+	rdb := w.redis.Client()
+	return func() int {
+		ctx := context.Background()
+		keys, err := rdb.Keys(ctx, w.prefix+":*:tokens").Result()
+		if err != nil {
+			return -1 // away
+		}
+		n := 0
+		for _, k := range keys {
+			n += int(rdb.HLen(ctx, k).Val()) - 1 // "v" is the version
+		}
+		return n
+	}
+}
+
+var apis = []string{graph, dynamics}
+
+// useWithoutRedis lets 32 goroutines on two clients of an instance acquire tokens of apis while Redis takes no writes, and
+// checks that each cost one request.
+func (i *instance) useWithoutRedis(t *testing.T) {
+	t.Helper()
+	before := map[string]int{}
+	for _, api := range apis {
+		before[api] = i.w.entra.Count(entratest.ByScope(api))
+	}
+	apps := []confidential.Client{i.app(), i.app()}
+	errs := parallel(32, func(g int) error {
+		_, err := apps[g%2].AcquireTokenByCredential(context.Background(), []string{apis[g/2%2]})
+		return err
+	})
+	if len(errs) > 0 {
+		t.Errorf("%d of 32 failed: %v", len(errs), errs[0])
+	}
+	// One that comes later finds nothing in a memory of its own, nor a request to join.
+	late := i.gateApp()
+	for _, api := range apis {
+		if _, err := late.AcquireTokenByCredential(context.Background(), []string{api}); err != nil {
+			t.Errorf("a client that came later: %v", err)
+		}
+		i.w.count(t, before[api]+1, "all callers for "+api, entratest.ByScope(api))
+	}
+}
+
+// obeysPauses checks that an instance remembers for how long Entra ID wants no requests.
+func (i *instance) obeysPauses(t *testing.T) {
+	t.Helper()
+	const api = "https://throttled.example.com/.default"
+	remove := i.w.entra.AddFault(entratest.Fault{Match: entratest.ByScope(api), Status: http.StatusTooManyRequests, RetryAfter: "60"})
+	defer remove()
+	app := i.app()
+	for range 3 {
+		if _, err := app.AcquireTokenByCredential(context.Background(), []string{api}); err == nil {
+			t.Error("a throttled request brought a token")
+		}
+	}
+	i.w.count(t, 1, "calls during the pause that Entra ID asked for", entratest.ByScope(api))
+}
+
+// sharedWithoutRequest checks that a new instance has the tokens of apis, with the accessor and with the gate alone.
+func (w *world) sharedWithoutRequest(t *testing.T) {
+	t.Helper()
+	sent := w.entra.Count()
+	fresh := w.instance()
+	for name, app := range map[string]confidential.Client{"client": fresh.app(), "client with the gate alone": fresh.gateApp()} {
+		for _, api := range apis {
+			if _, err := app.AcquireTokenByCredential(context.Background(), []string{api}); err != nil {
+				t.Errorf("a new instance's %s: %v", name, err)
+			}
+		}
+	}
+	w.count(t, sent, "a new instance")
+}
+
+// A service starts while Redis is not there. Its tokens cost one request each, and once Redis comes up they get there without
+// another: nobody need ask for them again.
+func TestRedisNotThereAtStart(t *testing.T) {
+	w := newWorld(t)
+	w.redis.Kill()
+	i := w.instance(quick)
+	i.useWithoutRedis(t)
+	w.redis.Restart()
+	fields := w.fields()
+	eventually(t, "the tokens get there", func() bool { return fields() == len(apis) })
+	w.sharedWithoutRequest(t)
+}
+
+// A Redis that reads and refuses to write, as after a failover that its clients have not seen, or when it is full: what it
+// has is served, what is new costs one request per process, and gets there once it can be written.
+func TestRedisThatTakesNoWrites(t *testing.T) {
+	for name, fault := range map[string]struct{ begin, end func(*world) }{
+		"read-only":     {func(w *world) { w.redis.ReadOnly() }, func(w *world) { w.redis.Writable() }},
+		"out of memory": {func(w *world) { w.redis.FillMemory() }, func(w *world) { w.redis.MaxMemory(0) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			u := w.addUsers(1)[0]
+			first := w.instance(quick)
+			first.signIn(first.app(), u)
+			fields := w.fields()
+			had, sent := fields(), w.entra.Count()
+
+			fault.begin(w)
+			i := w.instance(quick)
+			if _, err := silent(context.Background(), i.app(), u.HomeAccountID()); err != nil {
+				t.Errorf("a token that Redis has: %v", err)
+			}
+			w.count(t, sent, "a token that Redis has")
+			i.useWithoutRedis(t)
+			i.obeysPauses(t)
+			if got := fields(); got != had {
+				t.Fatalf("Redis has %d entries, had %d: it takes writes, and this test shows nothing", got, had)
+			}
+			fault.end(w)
+			eventually(t, "the tokens get there", func() bool { return fields() == had+len(apis) })
+			w.sharedWithoutRequest(t)
+		})
+	}
+}
+
+// link is the way from one instance to Redis, which a test can cut while others go on using theirs.
+type link struct {
+	addr string
+
+	mu    sync.Mutex
+	cut   bool
+	conns map[net.Conn]bool
+}
+
+func (w *world) link() *link {
+	w.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	l := &link{addr: listener.Addr().String(), conns: map[net.Conn]bool{}}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			near, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			far, err := net.Dial("tcp", w.redis.Addr())
+			if err != nil || !l.add(near, far) {
+				near.Close()
+				if far != nil {
+					far.Close()
+				}
+				continue
+			}
+			for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
+				wg.Go(func() {
+					_, _ = io.Copy(way[0], way[1])
+					near.Close()
+					far.Close()
+				})
+			}
+		}
+	})
+	w.t.Cleanup(func() {
+		listener.Close()
+		l.set(true)
+		wg.Wait()
+	})
+	return l
+}
+
+func (l *link) add(conns ...net.Conn) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut {
+		return false
+	}
+	for _, c := range conns {
+		l.conns[c] = true
+	}
+	return true
+}
+
+// set cuts the link, or mends it.
+func (l *link) set(cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = cut
+	for c := range l.conns {
+		c.Close()
+	}
+	clear(l.conns)
+}
+
+// linked is an instance that reaches Redis over a link of its own.
+func (w *world) linked() (*instance, *link) {
+	w.t.Helper()
+	l := w.link()
+	o := w.redis.Options()
+	o.Addr = l.addr
+	rdb := redis.NewClient(o)
+	i := w.instanceOn(rdb, w.sealer(w.keys), options(w.prefix))
+	w.t.Cleanup(func() { // runs before the instance's own, which closes it anyway: a client goes after its Cache
+		i.close()
+		rdb.Close()
+	})
+	return i, l
+}
+
+// What an instance could not write comes to Redis late, and never over what others wrote meanwhile: an app's token, its
+// answer, a user's token and the refresh token that goes with it.
+func TestPendingWritesNeverReplaceNewerTokens(t *testing.T) {
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	cut, link := w.linked()
+	cutApp, cutGate := cut.app(), cut.gateApp()
+	other := w.instance()
+	app := other.app()
+	cut.signIn(cutApp, u)
+	fields := w.fields()
+	had := fields()
+
+	link.set(true)
+	old := map[string]string{
+		"app":  must(t)(cutApp.AcquireTokenByCredential(ctx, []string{graph})),
+		"user": must(t)(silent(ctx, cutApp, u.HomeAccountID(), mailScope)),
+	}
+	// Written with them, and new to Redis: when these are there, the others have been tried.
+	must(t)(cutApp.AcquireTokenByCredential(ctx, []string{dynamics}))
+	must(t)(silent(ctx, cutApp, u.HomeAccountID(), filesScope))
+	newer := map[string]string{
+		"app":  must(t)(app.AcquireTokenByCredential(ctx, []string{graph})),
+		"user": must(t)(silent(ctx, app, u.HomeAccountID(), mailScope)),
+	}
+	const late = 2
+	stored := fields()
+	if stored != had+2 || old["app"] == newer["app"] || old["user"] == newer["user"] {
+		t.Fatalf("%d entries, had %d: nothing waits to be written, and this test shows nothing", stored, had)
+	}
+	sent := w.entra.Count()
+
+	link.set(false)
+	eventually(t, "the late tokens get there", func() bool { return fields() == stored+late })
+	fresh := w.instance()
+	freshApp, freshGate := fresh.app(), fresh.gateApp()
+	for name, reader := range map[string]struct{ app, gate confidential.Client }{
+		"a new instance":            {freshApp, freshGate},
+		"the one that wrote late":   {cutApp, cutGate},
+		"the one that wrote before": {app, other.gateApp()},
+	} {
+		if must(t)(reader.gate.AcquireTokenByCredential(ctx, []string{graph})) != newer["app"] {
+			t.Errorf("%s: the app's answer is not the newer one", name)
+		}
+		eventually(t, name+" has the newer tokens", func() bool {
+			return must(t)(reader.app.AcquireTokenByCredential(ctx, []string{graph})) == newer["app"] &&
+				must(t)(silent(ctx, reader.app, u.HomeAccountID(), mailScope)) == newer["user"]
+		})
+	}
+	w.count(t, sent, "reading what was written late")
+	// The instance that was cut off has redeemed twice, the other once after it: the next one redeems the latter's.
+	must(t)(silent(ctx, freshApp, u.HomeAccountID(), calendarScope))
+	if redeemed := w.generations(); !slices.Equal(redeemed, []int{1, 2, 1, 2}) {
+		t.Errorf("generations of refresh tokens redeemed: %v; the last is not the newest's", redeemed)
+	}
+}
+
+// atLease holds the lease's commands of a client until it is opened.
+type atLease struct{ opened chan struct{} }
+
+func (h atLease) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h atLease) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h atLease) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		for _, arg := range cmd.Args() {
+			if key, ok := arg.(string); ok && strings.HasSuffix(key, ":lock") {
+				<-h.opened
+			}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// The application's own commands share the client's pool. While Redis hangs and goroutines wait for it in the library,
+// be it at their first look or at the lease, half the pool stays the application's.
+func TestApplicationKeepsHalfThePoolWhileRedisHangs(t *testing.T) {
+	const pool, callers = 8, 32
+	for name, stage := range map[string]struct {
+		waitIn      string
+		atTheirLook bool
+	}{
+		"at a look":    {"msalredis.(*store).do(", true},
+		"at the lease": {"msalredis.(*leader).lease(", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			o := w.redis.Options()
+			o.PoolSize = pool
+			o.PoolTimeout = time.Second // what a command gets an error after, if there is no connection left for it
+			o.ReadTimeout = time.Minute // else the application's commands would give up on Redis itself
+			rdb := redis.NewClient(o)
+			hook := atLease{make(chan struct{})}
+			rdb.AddHook(hook)
+			opts := options(w.prefix)
+			opts.LockTTL = time.Minute // a fourth of it bounds the lease's operations
+			i := w.instanceOn(rdb, w.sealer(w.keys), opts)
+			t.Cleanup(func() {
+				i.close()
+				rdb.Close()
+			})
+			app := i.gateApp()
+			ctx := context.Background()
+			if stage.atTheirLook {
+				w.redis.Freeze()
+			}
+			open := sync.OnceFunc(func() { close(hook.opened) })
+			defer open()
+			defer w.redis.Thaw()
+			acquired := start(callers, func(n int) (confidential.AuthResult, error) {
+				return app.AcquireTokenByCredential(ctx, []string{fmt.Sprintf("https://api%d.example.com/.default", n)})
+			})
+			inStack(t, stage.waitIn, callers)
+			w.redis.Freeze()
+			open()
+			eventually(t, "the library's share of the pool is in use", func() bool {
+				s := rdb.PoolStats()
+				return s.TotalConns-s.IdleConns >= pool/2
+			})
+
+			done := make(chan error, pool/2)
+			for n := range pool / 2 {
+				go func() { done <- rdb.Set(ctx, fmt.Sprintf("%s:application:%d", w.prefix, n), 1, time.Minute).Err() }()
+			}
+			eventually(t, "the application's commands have connections, or an error", func() bool {
+				s := rdb.PoolStats()
+				return s.TotalConns-s.IdleConns == pool && s.PendingRequests == 0 || len(done) == cap(done)
+			})
+			w.redis.Thaw()
+			for range pool / 2 {
+				if err := <-done; err != nil {
+					t.Errorf("the application: %v", err)
+				}
+			}
+			for _, g := range collect(t, callers, acquired) {
+				if g.err != nil {
+					t.Errorf("caller: %v", g.err)
+				}
+			}
+			w.count(t, callers, "one request per token")
+		})
+	}
+}
+
+// With FailClosed an acquisition fails with Redis's error, whichever operation met it: reading, looking for another's
+// answer, the lease, storing. Without it none does. The errors say what is wrong, and no secret.
+func TestFailClosedReturnsRedisErrors(t *testing.T) {
+	appToken := func(app confidential.Client, _ entratest.User) error {
+		_, err := app.AcquireTokenByCredential(context.Background(), []string{graph})
+		return err
+	}
+	userToken := func(app confidential.Client, u entratest.User) error {
+		_, err := silent(context.Background(), app, u.HomeAccountID())
+		return err
+	}
+	kill := func(w *world) { w.redis.Kill() }
+	for name, test := range map[string]struct {
+		begin    func(*world)
+		use      func(confidential.Client, entratest.User) error
+		want     string // in the error
+		requests int    // that are made all the same
+	}{
+		"a user's token, Redis away": {kill, userToken, "reading tokens", 0},
+		"an app's token, Redis away": {kill, appToken, "looking for a shared answer", 0},
+		"an app's token, Redis hung": {func(w *world) {
+			w.redis.Freeze()
+			w.t.Cleanup(w.redis.Thaw)
+		}, appToken, "looking for a shared answer", 0},
+		"the lease, Redis read-only": {func(w *world) { w.redis.ReadOnly() }, appToken, "taking the lease", 0},
+		// Full once the request is under way: before that the lease would be what fails.
+		"storing, Redis full": {func(w *world) {
+			w.entra.OnTokenRequest(func(entratest.Request) { w.redis.FillMemory() })
+		}, appToken, "storing tokens", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			u := w.addUsers(1)[0]
+			fails, goesOn := w.instance(quick, func(o *msalredis.Options) { o.FailClosed = true }), w.instance(quick)
+			failing, going := fails.app(), goesOn.app()
+			goesOn.signIn(going, u) // what this instance has in memory is all that it can go on with
+			sent := w.entra.Count()
+			test.begin(w)
+			err := test.use(failing, u)
+			if err == nil {
+				t.Fatal("FailClosed: no error")
+			}
+			canary.saw(err.Error())
+			if !strings.Contains(err.Error(), "msalredis: "+test.want) {
+				t.Errorf("FailClosed: the error does not say %q: %v", test.want, err)
+			}
+			w.count(t, sent+test.requests, "FailClosed")
+			if err := test.use(going, u); err != nil {
+				t.Errorf("not FailClosed: %v", err)
+			}
+		})
+	}
+}
+
+// A sign-out that cannot reach Redis is an error, holds at once in this process, and is tried again until it is done: the
+// user is signed out everywhere once Redis is back with its data, without anybody asking again.
+func TestPendingSignOutIsTriedUntilDone(t *testing.T) {
+	for name, out := range map[string]func(*instance, confidential.Client, confidential.Account) error{
+		"Cache.RemoveAccount": func(i *instance, _ confidential.Client, a confidential.Account) error {
+			return i.tokens.RemoveAccount(context.Background(), a.HomeAccountID)
+		},
+		"MSAL's RemoveAccount": func(_ *instance, app confidential.Client, a confidential.Account) error {
+			return app.RemoveAccount(context.Background(), a)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, redistest.Persistent())
+			users := w.addUsers(2)
+			gone, stays := users[0], users[1]
+			ctx := context.Background()
+			here, there := w.instance(quick), w.instance(quick)
+			app, elsewhere := here.app(), there.app()
+			for _, u := range users {
+				here.signIn(app, u)
+				must(t)(silent(ctx, elsewhere, u.HomeAccountID()))
+			}
+			account, err := app.Account(ctx, gone.HomeAccountID())
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent := w.entra.Count()
+
+			w.redis.Kill()
+			err = out(here, app, account)
+			if err == nil || !strings.Contains(err.Error(), "tried again") {
+				t.Fatalf("a sign-out that did not reach Redis: error %v", err)
+			}
+			canary.saw(err.Error())
+			if _, err := silent(ctx, app, gone.HomeAccountID()); err == nil {
+				t.Error("the process of the sign-out still has a token")
+			}
+			w.redis.Restart()
+			if w.fields()() == 0 {
+				t.Fatal("Redis has lost its data, and this test shows nothing")
+			}
+			eventually(t, "the other instance signs out", func() bool {
+				_, err := silent(ctx, elsewhere, gone.HomeAccountID())
+				return err != nil
+			})
+			fresh := w.instance().app()
+			for name, app := range map[string]confidential.Client{"the first": app, "another": elsewhere, "a new one": fresh} {
+				if _, err := silent(ctx, app, gone.HomeAccountID()); err == nil {
+					t.Errorf("%s still has a token", name)
+				}
+				if _, err := silent(ctx, app, stays.HomeAccountID()); err != nil {
+					t.Errorf("%s has lost another user: %v", name, err)
+				}
+			}
+			w.count(t, sent, "signing out")
+		})
+	}
+}
+
+// Close does not wait for a Redis that hangs, whatever is under way: calls, leases, subscriptions, writes that wait.
+func TestCloseReturnsWhileRedisHangs(t *testing.T) {
+	w := newWorld(t)
+	i, other := w.instance(quick), w.instance(quick)
+	app, gate := i.app(), other.gateApp()
+	ctx := context.Background()
+	must(t)(app.AcquireTokenByCredential(ctx, []string{graph}))
+	door := w.door()
+	held := start(1, func(int) (confidential.AuthResult, error) { // a lease
+		return i.gateApp().AcquireTokenByCredential(ctx, []string{dynamics})
+	})
+	door.wait(t)
+	waits := start(1, func(int) (confidential.AuthResult, error) { // and one that waits for its answer
+		return gate.AcquireTokenByCredential(ctx, []string{dynamics})
+	})
+	w.leaseWaiters(t, 1)
+	w.redis.Freeze()
+	defer w.redis.Thaw()
+	if err := i.tokens.RemoveAccount(ctx, "somebody."+tenant); err == nil { // and a write that waits
+		t.Error("a sign-out that Redis did not answer: no error")
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		i.close()
+		other.close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(20 * time.Second):
+		t.Error("Close has not returned within 20 s")
+	}
+	door.open()
+	for _, calls := range []<-chan got{held, waits} {
+		for _, g := range collect(t, 1, calls) {
+			if g.err == nil {
+				t.Error("a call under way when the Cache was closed brought a token") // there was no answer to bring
+			}
+		}
+	}
+	if _, err := app.AcquireTokenByCredential(ctx, []string{mailScope}); !errors.Is(err, msalredis.ErrClosed) {
+		t.Errorf("a call after Close: %v", err)
+	}
+}
+
+// Close writes what waits if Redis is there, also when nobody has noticed yet that it is back.
+func TestCloseFlushesWhatWaits(t *testing.T) {
+	w := newWorld(t)
+	i, link := w.linked()
+	link.set(true)
+	i.useWithoutRedis(t)
+	if got := w.fields()(); got != 0 {
+		t.Fatalf("Redis has %d entries: this test shows nothing", got)
+	}
+	link.set(false)
+	i.close()
+	w.sharedWithoutRequest(t)
+}
+
+// A Redis that loses its scripts, as by a failover or SCRIPT FLUSH, costs nothing: no error (FailClosed would return it), no
+// request, no lease left behind, at whatever point of an acquisition it happens.
+func TestLostScriptsCostNothing(t *testing.T) {
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	failClosed := func(o *msalredis.Options) { o.FailClosed = true }
+	a, b := w.instance(failClosed), w.instance(failClosed)
+	apps := []confidential.Client{a.app(), b.app()}
+	ctx := context.Background()
+	a.signIn(apps[0], u)
+	must(t)(apps[0].AcquireTokenByCredential(ctx, []string{graph})) // every script has been loaded and used
+
+	before := w.entra.Count()
+	// While the lease is held and the token under way.
+	door := w.door()
+	w.redis.FlushScripts()
+	calls := start(32, func(n int) (confidential.AuthResult, error) {
+		return apps[n%2].AcquireTokenByCredential(ctx, []string{dynamics})
+	})
+	door.wait(t)
+	inGate(t, 32)
+	w.leaseWaiters(t, 1)
+	w.redis.FlushScripts()
+	door.open()
+	oneToken(t, collect(t, 32, calls))
+	w.count(t, before+1, "32 goroutines on two instances")
+
+	// At a read, a refresh token's redemption and a sign-out.
+	w.redis.FlushScripts()
+	must(t)(silent(ctx, apps[1], u.HomeAccountID()))
+	w.count(t, before+1, "a user's token on the other instance")
+	w.redis.FlushScripts()
+	must(t)(silent(ctx, apps[1], u.HomeAccountID(), mailScope))
+	w.redis.FlushScripts()
+	must(t)(silent(ctx, w.instance(failClosed).app(), u.HomeAccountID(), mailScope))
+	w.count(t, before+2, "one redemption")
+	for _, k := range w.keysOf() {
+		if strings.HasSuffix(k, ":lock") {
+			t.Error("a lease was not released")
+		}
+	}
+	w.redis.FlushScripts()
+	if err := a.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+		t.Errorf("a sign-out: %v", err)
+	}
 }

@@ -115,7 +115,11 @@ func (s *Lease) renew() {
 
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), l.opts.OpTimeout)
-	err := s.held.Refresh(ctx, l.opts.TTL, nil)
+	err := error(context.DeadlineExceeded)
+	if l.enter(ctx, nil) {
+		err = s.held.Refresh(ctx, l.opts.TTL, nil)
+		l.exit()
+	}
 	cancel()
 
 	s.mu.Lock()

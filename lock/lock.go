@@ -22,6 +22,11 @@ type Options struct {
 	// PollInterval is how often, give or take a half, a waiter looks whether the lease has become free, for the case that
 	// the message which should have woken it was lost. Default: 250 ms.
 	PollInterval time.Duration
+
+	// InFlight bounds the operations in flight to its capacity: each holds a place in it, in other words sends to it before
+	// and receives from it after. Who shares a pool with the application shares one InFlight among all that use it. An
+	// operation that gets no place within OpTimeout fails as one that Redis did not answer. Default: no bound.
+	InFlight chan struct{}
 }
 
 func (o *Options) withDefaults() Options {
@@ -168,7 +173,15 @@ func run[T any](l *Locker, ctx context.Context, limit time.Duration, f func(cont
 	started := l.spawn(func() {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
+		if !l.enter(bounded, left) {
+			select {
+			case handOver <- outcome{zero, context.DeadlineExceeded}:
+			case <-left: // nothing was sent
+			}
+			return
+		}
 		v, err := f(bounded)
+		l.exit()
 		select {
 		case handOver <- outcome{v, err}:
 		case <-left:
@@ -192,5 +205,25 @@ func run[T any](l *Locker, ctx context.Context, limit time.Duration, f func(cont
 	case <-timer.C:
 		close(left)
 		return zero, context.DeadlineExceeded // the caller's ctx has not ended; it becomes broken's
+	}
+}
+
+// enter takes a place among the operations in flight; false if there was none until ctx or the caller went.
+func (l *Locker) enter(ctx context.Context, left <-chan struct{}) bool {
+	if l.opts.InFlight == nil {
+		return true
+	}
+	select {
+	case l.opts.InFlight <- struct{}{}:
+		return true
+	case <-ctx.Done():
+	case <-left:
+	}
+	return false
+}
+
+func (l *Locker) exit() {
+	if l.opts.InFlight != nil {
+		<-l.opts.InFlight
 	}
 }

@@ -68,7 +68,11 @@ func (l *Locker) reapAll() {
 
 		for time.Now().Before(next.until) {
 			ctx, cancel := context.WithTimeout(context.Background(), l.opts.OpTimeout)
-			_, err := releaseScript.Run(ctx, l.client, []string{next.names.lease}, next.token, next.names.channel).Bool()
+			err := error(context.DeadlineExceeded)
+			if l.enter(ctx, nil) {
+				_, err = releaseScript.Run(ctx, l.client, []string{next.names.lease}, next.token, next.names.channel).Bool()
+				l.exit()
+			}
 			cancel()
 			if err == nil {
 				pause.Reset()

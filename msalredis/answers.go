@@ -108,7 +108,9 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 	if err != nil {
 		return c.answers.of(rid), c.clock.redis(), err
 	}
-	return *found.Load(), time.Load(), nil
+	k = *found.Load()
+	c.overlay(rid, &k)
+	return k, time.Load(), nil
 }
 
 // keepAnswer stores an answer for the fleet: a good one for its token's life, a bad one as a pause. It takes part in
@@ -145,8 +147,8 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 	}
 	push := func(ctx context.Context) error {
 		left := life - max(0, (c.clock.redis()-a.received)/1000)
-		if left <= 0 {
-			return nil
+		if left <= 0 || !a.good && c.answers.of(rid).pause != a {
+			return nil // over, or a token has come meanwhile
 		}
 		if a.good && pid != "" {
 			// Before the answer itself: a removal that comes between must find it.
@@ -157,8 +159,28 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		return c.store.run(ctx, respondScript, []string{key, c.keys.tombstone(rid), c.keys.pause(rid)},
 			func(reply) error { return nil }, formatInt(a.started), value, formatInt(left))
 	}
-	if err := push(ctx); err != nil && a.good {
-		c.pending.keep("answer "+string(rid), waiting{size: int64(2*len(value)) + 512, push: push})
+	if err := push(ctx); err != nil {
+		c.pending.keep(unsavedName(rid, a.good), &waiting{size: int64(2*len(value)) + 512, push: push})
+	}
+}
+
+// unsavedName is under which name an answer, or a pause, waits for Redis.
+func unsavedName(rid id, good bool) string {
+	if good {
+		return "answer " + string(rid)
+	}
+	return "pause " + string(rid)
+}
+
+// overlay puts what Redis has not taken yet above what it has: one that is read-only says that there is nothing, and
+// goes on saying so after each request.
+func (c *Cache) overlay(rid id, k *known) {
+	local := c.answers.of(rid)
+	if a := local.answer; a != nil && (k.answer == nil || k.answer.stamp < a.stamp) && c.pending.waits(unsavedName(rid, true)) {
+		k.answer = a
+	}
+	if p := local.pause; p != nil && (k.pause == nil || k.pause.stamp < p.stamp) && c.pending.waits(unsavedName(rid, false)) {
+		k.pause = p
 	}
 }
 

@@ -86,7 +86,7 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.store = newStore(c.life, &c.workers, client, o, c.clock, c.metrics, c.log)
-	c.locker = lock.New(client, &lock.Options{TTL: o.LockTTL, OpTimeout: o.OpTimeout})
+	c.locker = lock.New(client, &lock.Options{TTL: o.LockTTL, OpTimeout: o.OpTimeout, InFlight: c.store.slots})
 	c.managers = newManagers()
 	c.pending = newPending(c)
 	c.store.onBack = c.pending.nudge
@@ -108,6 +108,8 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 func (c *Cache) Close() error {
 	var err error
 	c.closing.Do(func() {
+		// One more try, whatever is known: Redis may be back and the probe between two looks.
+		c.store.away.Store(false)
 		flush, cancel := context.WithTimeout(context.Background(), c.o.OpTimeout)
 		c.pending.push(flush)
 		cancel()

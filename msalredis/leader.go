@@ -3,6 +3,7 @@ package msalredis
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -60,7 +61,7 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 	c := l.c
 	err := l.look(ctx)
 	if err != nil && c.o.FailClosed {
-		return nil, false, err
+		return nil, false, looking(err)
 	}
 	if a, soon, ok := l.settled(); ok {
 		return a, soon, nil
@@ -155,7 +156,7 @@ func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, er
 	for {
 		if c.store.away.Load() {
 			if c.o.FailClosed {
-				return nil, false, errAway
+				return nil, false, leasing(errAway)
 			}
 			return nil, false, nil
 		}
@@ -168,7 +169,7 @@ func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, er
 		case !errors.Is(err, lock.ErrHeld) && !errors.Is(err, lock.ErrLost):
 			c.log.warn("no lease can be had; the token is asked for without", "error", c.store.judge(key, err))
 			if c.o.FailClosed {
-				return nil, false, err
+				return nil, false, leasing(err)
 			}
 			return nil, false, nil
 		case l.background:
@@ -196,13 +197,18 @@ func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, er
 			return nil, false, ctx.Err()
 		}
 		if err := l.look(ctx); err != nil && c.o.FailClosed {
-			return nil, false, err
+			return nil, false, looking(err)
 		}
 		if l.found.answer != nil || l.found.pause != nil {
 			return nil, true, nil
 		}
 	}
 }
+
+// Redis's errors say where they come from: without that net/http and MSAL name Entra ID's address before a refused
+// connection.
+func looking(err error) error { return fmt.Errorf("msalredis: looking for a shared answer: %w", err) }
+func leasing(err error) error { return fmt.Errorf("msalredis: taking the lease: %w", err) }
 
 // ask asks Entra ID, once more where that failed for a passing reason, and keeps what came.
 func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {

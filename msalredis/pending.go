@@ -17,7 +17,7 @@ type pending struct {
 
 	mu       sync.Mutex
 	parts    map[id]*partition // those with unsaved entries
-	others   map[string]waiting
+	others   map[string]*waiting
 	bytes    int64
 	pushing  bool
 	wake     chan struct{}
@@ -32,7 +32,7 @@ type waiting struct {
 }
 
 func newPending(c *Cache) *pending {
-	return &pending{c: c, parts: map[id]*partition{}, others: map[string]waiting{}, wake: make(chan struct{}, 1)}
+	return &pending{c: c, parts: map[id]*partition{}, others: map[string]*waiting{}, wake: make(chan struct{}, 1)}
 }
 
 // holder is the partition's holder while entries of it wait.
@@ -77,7 +77,7 @@ func (w *pending) keepEntries(b batch) {
 }
 
 // keep keeps another write under a name of its own; a later one of that name replaces it.
-func (w *pending) keep(name string, p waiting) {
+func (w *pending) keep(name string, p *waiting) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if old, ok := w.others[name]; ok {
@@ -90,14 +90,21 @@ func (w *pending) keep(name string, p waiting) {
 	w.start()
 }
 
-// done takes a write back that was made otherwise.
-func (w *pending) done(name string) {
+// done takes a write back that has been made, unless a later one has taken its name meanwhile.
+func (w *pending) done(name string, p *waiting) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if p, ok := w.others[name]; ok {
+	if w.others[name] == p {
 		w.bytes -= p.size
 		delete(w.others, name)
 	}
+}
+
+// waits tells whether a write of that name waits.
+func (w *pending) waits(name string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.others[name] != nil
 }
 
 // fits tells whether size more bytes may wait. The caller holds mu.
@@ -172,12 +179,7 @@ func (w *pending) push(ctx context.Context) {
 			if err := p.push(ctx); err != nil {
 				return
 			}
-			w.mu.Lock()
-			if now, ok := w.others[name]; ok && now.size == p.size {
-				delete(w.others, name)
-				w.bytes -= p.size
-			}
-			w.mu.Unlock()
+			w.done(name, p)
 		}
 	}
 	for _, p := range parts {

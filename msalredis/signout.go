@@ -68,7 +68,8 @@ func (c *Cache) removePartition(ctx context.Context, p *partition, only scopes) 
 	name := "signout " + string(p.pid) + " " + scopeHash(only)
 	operation := rand.Text()
 	push := func(ctx context.Context) error { return c.pushRemoval(ctx, p, only, operation) }
-	c.pending.keep(name, waiting{size: 256, must: true, push: push})
+	waits := &waiting{size: 256, must: true, push: push}
+	c.pending.keep(name, waits)
 	c.forgetHere(p, only)
 	done := make(chan error, 1)
 	if !c.background(func(life context.Context) { done <- push(life) }) {
@@ -77,7 +78,7 @@ func (c *Cache) removePartition(ctx context.Context, p *partition, only scopes) 
 	select {
 	case err := <-done:
 		if err == nil {
-			c.pending.done(name)
+			c.pending.done(name, waits)
 		}
 		return err
 	case <-ctx.Done():

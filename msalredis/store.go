@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -54,7 +55,7 @@ var errAway = errors.New("msalredis: Redis is away")
 type store struct {
 	client  redis.UniversalClient // bounded by timeout where go-redis can do that on the application's own pool
 	timeout time.Duration
-	slots   chan struct{} // operations in flight
+	slots   chan struct{} // operations in flight, the lease's included
 	clock   *clock
 	metrics *metrics
 	log     logger
@@ -69,7 +70,7 @@ func newStore(life context.Context, workers *group, client redis.UniversalClient
 	s := &store{client: client, timeout: o.OpTimeout, clock: c, metrics: m, log: log, life: life, workers: workers}
 	// go-redis bounds a socket read by the context only where ContextTimeoutEnabled is set; WithTimeout does it on
 	// the same pool. Only *redis.Client has it.
-	size := 0
+	size := 10 * runtime.GOMAXPROCS(0) // go-redis's default
 	switch rc := client.(type) {
 	case *redis.Client:
 		s.client = rc.WithTimeout(o.OpTimeout)
@@ -79,6 +80,8 @@ func newStore(life context.Context, workers *group, client redis.UniversalClient
 		if !rc.Options().ContextTimeoutEnabled {
 			log.warn("the Redis cluster client ignores context deadlines: set ContextTimeoutEnabled in its options, or a hung node holds its connections for ReadTimeout")
 		}
+	case *redis.Ring:
+		size = rc.Options().PoolSize
 	}
 	// Half the pool stays the application's, however long our operations hang.
 	s.slots = make(chan struct{}, max(1, size/2))
@@ -233,7 +236,14 @@ func (s *store) probe(key string) {
 		}
 		pause = min(2*pause, 2*time.Second)
 		ctx, cancel := context.WithTimeout(s.life, s.timeout)
-		err := s.client.Exists(ctx, key).Err()
+		var err error
+		select {
+		case s.slots <- struct{}{}:
+			err = s.client.Exists(ctx, key).Err()
+			<-s.slots
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
 		cancel()
 		if err != nil && isAway(err) {
 			continue
