@@ -110,7 +110,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		i.tokens, *options(w.prefix), options(w.prefix), i.http.Transport, keys[0], keys, &keys[0], entries[0], entries, &entries[0],
 		w.sealer(w.keys), serializer.Plaintext(), locker, lease,
 	} {
-		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 			c.saw(fmt.Sprintf(verb, v))
 		}
 		c.logger().Info("printed", "value", v)

@@ -3,6 +3,7 @@ package lock
 import (
 	"context"
 	"errors"
+	"os"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -14,6 +15,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if arg := os.Getenv(holderEnv); arg != "" {
+		os.Exit(holderMain(arg))
+	}
 	goleak.VerifyTestMain(m)
 }
 

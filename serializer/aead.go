@@ -64,5 +64,8 @@ func (x *external) String() string { return "serializer: a caller's AEAD" }
 // GoString does the same for %#v.
 func (x *external) GoString() string { return x.String() }
 
+// Format does the same for every other verb, %d included.
+func (x *external) Format(f fmt.State, _ rune) { fmt.Fprint(f, x.String()) }
+
 // MarshalText does the same for encoders.
 func (x *external) MarshalText() ([]byte, error) { return []byte(x.String()), nil }

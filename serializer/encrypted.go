@@ -124,6 +124,9 @@ func (e *encrypted) String() string { return "serializer: AES-256-GCM, key " + e
 // GoString does the same for %#v.
 func (e *encrypted) GoString() string { return e.String() }
 
+// Format does the same for every other verb, %d included.
+func (e *encrypted) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.String()) }
+
 // MarshalText does the same for encoders.
 func (e *encrypted) MarshalText() ([]byte, error) { return []byte(e.String()), nil }
 

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -52,12 +54,13 @@ var allSystems = []system{
 	{thisLibrary, "this library"},
 }
 
-func parseConfig(args []string, env func(string) string, stderr io.Writer) (*config, error) {
+// parseConfig returns pflag.ErrHelp where help was asked for, and has written it then.
+func parseConfig(args []string, env func(string) string, help io.Writer) (*config, error) {
 	cfg := &config{
 		Tenant: env("AZURE_TENANT_ID"), ClientID: env("AZURE_CLIENT_ID"), Secret: env("AZURE_CLIENT_SECRET"),
 	}
 	f := pflag.NewFlagSet("fleet", pflag.ContinueOnError)
-	f.SetOutput(stderr)
+	f.SetOutput(help)
 	f.SortFlags = false
 	f.IntVar(&cfg.Workers, "workers", 8, "worker processes")
 	f.IntVar(&cfg.Goroutines, "goroutines", 32, "goroutines in each, which all want every token")
@@ -78,12 +81,12 @@ func parseConfig(args []string, env func(string) string, stderr io.Writer) (*con
 	// Breaks the promises on purpose: the library's accessor without its HTTP client.
 	_ = f.MarkHidden("without-gate")
 	f.Usage = func() {
-		fmt.Fprintf(stderr, "What a fleet of processes costs Entra ID with plain MSAL, a naive Redis accessor, and this library.\n\n"+
+		fmt.Fprintf(help, "What a fleet of processes costs Entra ID with plain MSAL, a naive Redis accessor, and this library.\n\n"+
 			"Usage: go run ./examples/fleet [flags]\n\n%s\nPhases:\n", f.FlagUsages())
 		for _, ph := range allPhases {
-			fmt.Fprintf(stderr, "  %-8s %s\n", ph.name, ph.what)
+			fmt.Fprintf(help, "  %-8s %s\n", ph.name, ph.what)
 		}
-		fmt.Fprintf(stderr, "\nExit status: 0 the library kept its promises, 1 it did not, 2 trouble, 130 interrupted.\n")
+		fmt.Fprintf(help, "\nExit status: 0 the library kept its promises, 1 it did not, 2 trouble, 130 interrupted.\n")
 	}
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -111,6 +114,9 @@ func (c *config) check() error {
 	case c.LockTTL < 100*time.Millisecond:
 		return fmt.Errorf("--lock-ttl is %v: it must be at least 100ms", c.LockTTL)
 	}
+	if len(c.Phases) == 0 || len(c.Systems) == 0 {
+		return errors.New("--phases and --systems: there must be one of each at least")
+	}
 	for _, name := range c.Phases {
 		if phaseNamed(name) == nil {
 			return fmt.Errorf("--phases: there is no %q, only %s", name, strings.Join(phaseNames(), ", "))
@@ -127,6 +133,14 @@ func (c *config) check() error {
 	if c.Redis != "" {
 		if _, err := redis.ParseURL(c.Redis); err != nil {
 			return errors.New("--redis: not a Redis URL such as redis://:password@host:6379/0") // err may quote the password
+		}
+	}
+	if c.Plot != "" { // found now, and not at the end of the run
+		if info, err := os.Stat(filepath.Dir(c.Plot)); err != nil || !info.IsDir() {
+			return fmt.Errorf("--plot: there is no folder %s", filepath.Dir(c.Plot))
+		}
+		if info, err := os.Stat(c.Plot); err == nil && info.IsDir() {
+			return fmt.Errorf("--plot: %s is a folder", c.Plot)
 		}
 	}
 	given := 0

@@ -43,18 +43,19 @@ func main() {
 		os.Exit(work(os.Stdin, os.Stdout))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	cfg, err := parseConfig(args, os.Getenv, stderr)
+	cfg, err := parseConfig(args, os.Getenv, stdout)
 	switch {
 	case errors.Is(err, pflag.ErrHelp):
 		return exitKept
 	case err != nil:
-		fmt.Fprintf(stderr, "fleet: %v\n", err)
+		fmt.Fprintf(stderr, "fleet: %v\n(see --help)\n", err)
 		return exitTrouble
 	}
 	rep, err := demonstrate(ctx, cfg, newProgress(stderr))

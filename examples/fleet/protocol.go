@@ -12,6 +12,8 @@ const workerMark = "MSALREDIS_FLEET_WORKER"
 // token is what a goroutine asks for.
 type token struct{ Tenant, Scope string }
 
+func (t token) String() string { return t.Tenant + " " + t.Scope }
+
 type setup struct {
 	Worker     int
 	System     string

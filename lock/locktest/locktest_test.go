@@ -114,14 +114,13 @@ func (m *memServer) try(ctx context.Context, key string) (*memLease, <-chan stru
 
 func (m *memServer) Acquire(ctx context.Context, key string) (*memLease, error) {
 	key = m.name(key)
+	if m.fault == deafWaiter {
+		ctx = context.WithoutCancel(ctx)
+	}
 	for {
 		l, change, err := m.try(ctx, key)
 		if change == nil {
 			return l, err
-		}
-		done := ctx.Done()
-		if m.fault == deafWaiter {
-			done = nil
 		}
 		if m.fault == neverWakes {
 			change = nil
@@ -129,7 +128,7 @@ func (m *memServer) Acquire(ctx context.Context, key string) (*memLease, error) 
 		select {
 		case <-change:
 		case <-time.After(memTTL):
-		case <-done:
+		case <-ctx.Done():
 			if m.fault == heldJoinedWithCtx {
 				return nil, errors.Join(errHeld, ctx.Err())
 			}
