@@ -319,6 +319,7 @@ func aCancelledWaiter(e *env) error {
 			return fmt.Errorf("Acquire returned %q, not the context's error", err)
 		}
 	case <-time.After(e.TTL / 2):
+		_ = held.Release(e.ctx) // lets the waiter go
 		return errors.New("Acquire did not return within half a TTL of the cancellation")
 	}
 	if err := held.Release(e.ctx); err != nil {
