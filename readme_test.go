@@ -109,13 +109,15 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 	for _, s := range sources {
 		all += readFile(t, s)
 	}
-	names := regexp.MustCompile(`Test[A-Z]\w+`).FindAllString(readFile(t, "README.md"), -1)
-	if len(names) == 0 {
-		t.Fatal("the README names no test")
-	}
-	for _, name := range names {
-		if !strings.Contains(all, "func "+name+"(") {
-			t.Errorf("%s is named and does not exist", name)
+	for _, document := range []string{"README.md", "docs/guarantees.md", "docs/redis.md"} {
+		names := regexp.MustCompile(`Test[A-Z][A-Za-z0-9]+`).FindAllString(readFile(t, document), -1)
+		if len(names) == 0 {
+			t.Errorf("%s names no test", document)
+		}
+		for _, name := range names {
+			if !strings.Contains(all, "func "+name+"(") {
+				t.Errorf("%s names %s, which does not exist", document, name)
+			}
 		}
 	}
 }
