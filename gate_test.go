@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -762,6 +763,146 @@ func TestOddAnswersPassAsMSALWouldSeeThem(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An answer that is no token with a life is nobody else's: MSAL sees it as it would without the gate, or a clear error
+// where it is too large to read; it is not kept for others, and what there was before is still there: the app's old token,
+// which was being refreshed, the user's, and the refresh token.
+func TestOddAnswersAreNotKeptAndLoseNothing(t *testing.T) {
+	life := func(to string) func([]byte) []byte {
+		return func(b []byte) []byte { return bytes.Replace(b, []byte(`"expires_in":3600`), []byte(to), 1) }
+	}
+	const tooLarge = "larger than 1 MiB"
+	for name, test := range map[string]struct {
+		fault entratest.Fault
+		says  string // of the gate's own error; empty: as without the gate
+	}{
+		"not JSON":                {fault: entratest.Fault{Body: "<html><body>Sign in</body></html>"}},
+		"cut off":                 {fault: entratest.Fault{Transform: func(b []byte) []byte { return b[:len(b)-2] }}},
+		"no access token":         {fault: entratest.Fault{Transform: func(b []byte) []byte { return bytes.Replace(b, []byte(`"access_token"`), []byte(`"x"`), 1) }}},
+		"without expires_in":      {fault: entratest.Fault{Transform: life(`"x":1`)}},
+		"expires_in null":         {fault: entratest.Fault{Transform: life(`"expires_in":null`)}},
+		"expires_in in words":     {fault: entratest.Fault{Transform: life(`"expires_in":"an hour"`)}},
+		"no life":                 {fault: entratest.Fault{Transform: life(`"expires_in":0`)}},
+		"negative life":           {fault: entratest.Fault{Transform: life(`"expires_in":-3600`)}},
+		"negative life, a string": {fault: entratest.Fault{Transform: life(`"expires_in":"-3600"`)}},
+		"expired in expires_on":   {fault: entratest.Fault{Transform: func(b []byte) []byte { return append([]byte(`{"expires_on":1500000000,`), b[1:]...) }}},
+		"larger than 1 MiB": {says: tooLarge, fault: entratest.Fault{Transform: func(b []byte) []byte {
+			return append([]byte(`{"x":"`+strings.Repeat("x", 1<<20)+`",`), b[1:]...)
+		}}},
+		"larger than 1 MiB, no JSON": {says: tooLarge, fault: entratest.Fault{Body: strings.Repeat("<p>", 1<<19)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // nearly all of it is the wait for a token to be due
+			w := newWorld(t)
+			ctx := context.Background()
+			u := w.addUsers(1)[0]
+			w.entra.SetBehavior(func(b *entratest.Behavior) { b.RefreshIn, b.AccessTokenLifetime = time.Second, time.Hour })
+			a, b := w.instance(), w.instance()
+			app := a.app()
+			due := must(t)(app.AcquireTokenByCredential(ctx, []string{graph}))
+			w.entra.SetBehavior(func(b *entratest.Behavior) { b.RefreshIn = 0 })
+			user := a.signIn(app, u).AccessToken
+			plain := newApp(t, w.entra.Authority(tenant), nil, w.entra.HTTPClient())
+			a.signIn(plain, u)
+			before := w.responses()
+			if len(before) == 0 {
+				t.Fatal("no answer is kept: this test shows nothing")
+			}
+			waitUntil(time.Now().Add(1500 * time.Millisecond))
+
+			w.entra.ResetRequests()
+			var sent atomic.Value
+			sent.Store([]byte(test.fault.Body))
+			if transform := test.fault.Transform; transform != nil {
+				test.fault.Transform = func(b []byte) []byte {
+					b = transform(b)
+					sent.Store(b)
+					return b
+				}
+			}
+			remove := w.entra.AddFault(test.fault)
+			defer remove()
+			// The old token is served while its refresh is answered so.
+			if must(t)(app.AcquireTokenByCredential(ctx, []string{graph})) != due {
+				t.Error("not the old token while it is being refreshed")
+			}
+			eventually(t, "the refresh is answered", func() bool {
+				return len(w.entra.Requests()) > 0 && !w.entra.Requests()[0].Answered.IsZero()
+			})
+			form := url.Values{"grant_type": {appGrant}, "client_id": {clientID}, "client_secret": {clientSecret}, "scope": {"https://raw.example.com/.default"}}
+			resp, err := a.http.PostForm(w.entra.Authority(tenant)+"/oauth2/v2.0/token", form)
+			if err == nil {
+				body, readErr := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if readErr != nil || !bytes.Equal(body, sent.Load().([]byte)) {
+					t.Errorf("the answer is not what the server sent: %d bytes of %d, %v", len(body), len(sent.Load().([]byte)), readErr)
+				}
+			}
+			if (err == nil) != (test.says == "") {
+				t.Errorf("the request itself: %v", err)
+			}
+			for what, acquire := range map[string]func(confidential.Client) (confidential.AuthResult, error){
+				"app": func(c confidential.Client) (confidential.AuthResult, error) {
+					return c.AcquireTokenByCredential(ctx, []string{dynamics})
+				},
+				"user": func(c confidential.Client) (confidential.AuthResult, error) {
+					return silent(ctx, c, u.HomeAccountID(), mailScope)
+				},
+			} {
+				with, err := acquire(app)
+				if err != nil {
+					canary.saw(ours(err))
+				}
+				if test.says != "" {
+					var final interface{ NonRetriable() }
+					if err == nil || !strings.Contains(err.Error(), test.says) || !errors.As(err, &final) {
+						t.Errorf("%s: %v, want an error that says %q and is not retried", what, err, test.says)
+					}
+					continue
+				}
+				without, plainErr := acquire(plain)
+				if comparable(w, err) != comparable(w, plainErr) {
+					t.Errorf("%s: without the gate: %v\nwith it: %v", what, plainErr, err)
+				}
+				if (without.AccessToken == "") != (with.AccessToken == "") || without.ExpiresOn.Sub(with.ExpiresOn).Abs() > 20*time.Second {
+					t.Errorf("%s: without the gate a token: %v, until %v; with it: %v, until %v", what, without.AccessToken != "", without.ExpiresOn, with.AccessToken != "", with.ExpiresOn)
+				}
+			}
+
+			// Nothing of it is kept, and all that was there is.
+			if after := w.responses(); !maps.Equal(before, after) {
+				t.Errorf("the answers that are kept have changed: %d before, %d after", len(before), len(after))
+			}
+			for name, app := range map[string]confidential.Client{"same": app, "other": b.app(), "gate alone on a new": w.instance().gateApp()} {
+				if must(t)(app.AcquireTokenByCredential(ctx, []string{graph})) != due {
+					t.Errorf("%s instance: the app's token is another", name)
+				}
+				if name == "gate alone on a new" {
+					continue
+				}
+				if must(t)(silent(ctx, app, u.HomeAccountID())) != user {
+					t.Errorf("%s instance: the user's token is another", name)
+				}
+			}
+			remove()
+			other := b.app()
+			eventually(t, "the refresh token serves again", func() bool { // an error is everybody's for two seconds
+				_, err := silent(ctx, other, u.HomeAccountID(), mailScope)
+				return err == nil
+			})
+		})
+	}
+}
+
+// responses are the kept answers, as they stand in Redis.
+func (w *world) responses() map[string]string {
+	w.t.Helper()
+	all := map[string]string{}
+	for _, key := range w.keysLike(":response") {
+		all[key] = w.redis.Client().Get(context.Background(), key).Val()
+	}
+	return all
 }
 
 // comparable is an error's text without the tokens in the body that MSAL quotes, which differ.

@@ -293,7 +293,7 @@ func parallel(n int, f func(i int) error) []error {
 	var out []error
 	for _, err := range errs {
 		if err != nil {
-			canary.saw(err.Error())
+			canary.saw(ours(err))
 			out = append(out, err)
 		}
 	}

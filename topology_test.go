@@ -98,6 +98,26 @@ func TestEveryTopology(t *testing.T) {
 			})
 			return shape{func() redis.UniversalClient { return s.ClientAs("limited", "limited-password") }, []*redis.Client{admin}}
 		},
+		"ACL on a cluster": func(t *testing.T, prefix string) shape {
+			c := redistest.StartCluster(t)
+			s := shape{client: func() redis.UniversalClient {
+				rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), Username: "limited", Password: "password", ContextTimeoutEnabled: true})
+				t.Cleanup(func() { rdb.Close() })
+				return rdb
+			}}
+			for _, n := range c.Nodes {
+				n.AddUser("limited", "password", forPrefix(aclRule(t), prefix)+" +cluster|slots +command")
+				s.admin = append(s.admin, n.Client())
+			}
+			t.Cleanup(func() {
+				for _, admin := range s.admin {
+					for _, refused := range aclLog(t, admin) {
+						t.Errorf("the documented rule refuses what the library does: %s", refused)
+					}
+				}
+			})
+			return s
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

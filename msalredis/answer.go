@@ -18,7 +18,7 @@ import (
 // answerAtMost bounds a token endpoint's answer. Real ones have 2 to 10 KB.
 const answerAtMost = 1 << 20
 
-var errTooLarge = errors.New("msalredis: the token endpoint's answer is larger than 1 MiB")
+var errTooLarge error = &gateError{"the token endpoint's answer is larger than 1 MiB"}
 
 // answer is what a token endpoint said, or the pause it asked for.
 type answer struct {
