@@ -30,8 +30,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// patience is for what should take a second or a few, on a machine that is busy.
-const patience = time.Minute
+// patience is for what should take a second, or all phases a minute, on a machine that is busy.
+const patience = 3 * time.Minute
 
 // small is a run of seconds. Each flag may be given again.
 var small = []string{"--workers=2", "--goroutines=4", "--tenants=2", "--scopes=1", "--latency=100ms", "--life=2s", "--lock-ttl=1s"}
@@ -166,8 +166,19 @@ func TestAllPhases(t *testing.T) {
 		if o.Requests < 1 || o.Requests >= without.Requests {
 			t.Errorf("%s: %d token requests, without the library %d", ph.name, o.Requests, without.Requests)
 		}
-		if o.Errors > 0 || without.Errors > 0 {
-			t.Errorf("%s: %q, %q", ph.name, o.FirstError, without.FirstError)
+		switch ph.name {
+		case "down":
+			if o.Errors > 0 || without.Errors == 0 {
+				t.Errorf("%s: %q; without the library %d errors", ph.name, o.FirstError, without.Errors)
+			}
+		case "throttled":
+			if o.Errors == 0 || without.Errors == 0 {
+				t.Errorf("%s: no error, though nobody had a token", ph.name)
+			}
+		default:
+			if o.Errors > 0 || without.Errors > 0 {
+				t.Errorf("%s: %q, %q", ph.name, o.FirstError, without.FirstError)
+			}
 		}
 		if o.Calls == 0 || o.P50 <= 0 || o.P99 < o.P50 || o.Max < o.P99 {
 			t.Errorf("%s: %+v", ph.name, o)

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -66,6 +67,41 @@ var allPhases = []*phase{
 			onePerCycle}},
 	},
 	{
+		name: "refresh", title: "refresh under load", emulatorOnly: true,
+		what: "a steady load for three lives of the tokens, which are refreshed half-way through each",
+		act:  refresh,
+		promises: []promise{noErrors, {"at most one token request per token and cycle, from its issue until it is due",
+			onePerCycle}, {"of 100 calls 99 take less than half as long as Entra ID", func(o *outcome) (bool, string) {
+			bound := o.cfg.Latency / 2
+			return o.P99 < float64(bound)/1e6, fmt.Sprintf("p99 %.1f ms, max %.0f ms; Entra ID takes %v", o.P99, o.Max, o.cfg.Latency)
+		}}},
+	},
+	{
+		name: "down", title: "Entra ID down", emulatorOnly: true,
+		what: "everybody has every token; from half of its usable life on Entra ID answers 503, for twice that life",
+		act:  entraDown,
+		promises: []promise{noErrors, {"at most two tries per token and pause, which grows from one second", func(o *outcome) (bool, string) {
+			// Pauses of 1, 2, 4 s and so on fit into the time, and each try is repeated once.
+			pauses := 1
+			for sum, pause := time.Duration(0), time.Second; sum < 2*o.cfg.Life; pause *= 2 {
+				sum += pause
+				pauses++
+			}
+			return o.Requests <= 2*pauses*o.Tokens, fmt.Sprintf("%d token requests for %d tokens", o.Requests, o.Tokens)
+		}}},
+	},
+	{
+		name: "throttled", title: "throttled", emulatorOnly: true,
+		what: "nobody has a token; Entra ID answers 429 and wants a pause of a second, for two",
+		act:  throttled,
+		promises: []promise{{"at most one token request per token and pause", func(o *outcome) (bool, string) {
+			most := (int(throttledFor/throttlePause) + 2) * o.Tokens
+			return o.Requests <= most, fmt.Sprintf("%d token requests for %d tokens", o.Requests, o.Tokens)
+		}}, {"in the end there is a token", func(o *outcome) (bool, string) {
+			return o.Calls > 0, fmt.Sprintf("%d calls with a token", o.Calls)
+		}}},
+	},
+	{
 		name: "kill", title: "leader killed", emulatorOnly: true,
 		what: "all ask for one token; the first that sends a token request is killed before it is answered",
 		act:  killLeader,
@@ -115,6 +151,44 @@ func expire(ctx context.Context, s *stage) error {
 	s.total, s.reported = result{}, nil
 	s.entra.emulator.ResetRequests()
 	return s.load(ctx, s.fleet, load{Tokens: s.tokens(), For: s.Life + s.Life/4, Pause: 50 * time.Millisecond})
+}
+
+// refresh keeps a steady load on tokens that come due again and again.
+func refresh(ctx context.Context, s *stage) error {
+	s.entra.emulator.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = msalReserve + s.Life })
+	if err := s.load(ctx, s.fleet, load{Tokens: s.tokens()}); err != nil {
+		return err
+	}
+	s.total, s.reported = result{}, nil
+	s.entra.emulator.ResetRequests()
+	return s.load(ctx, s.fleet, load{Tokens: s.tokens(), For: 3 * s.Life, Pause: 50 * time.Millisecond})
+}
+
+// entraDown lets Entra ID fail from half of the tokens' usable life on, until well into their last five minutes.
+func entraDown(ctx context.Context, s *stage) error {
+	s.entra.emulator.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = msalReserve + s.Life })
+	if err := s.load(ctx, s.fleet, load{Tokens: s.tokens()}); err != nil {
+		return err
+	}
+	s.total, s.reported = result{}, nil
+	s.entra.emulator.ResetRequests()
+	sleep(ctx, s.Life/4)
+	defer s.entra.emulator.AddFault(entratest.Fault{Status: http.StatusServiceUnavailable})()
+	return s.load(ctx, s.fleet, load{Tokens: s.tokens(), For: 2 * s.Life, Pause: 50 * time.Millisecond})
+}
+
+const (
+	throttlePause = time.Second
+	throttledFor  = 2 * time.Second
+)
+
+// throttled lets Entra ID throttle everybody for a while.
+func throttled(ctx context.Context, s *stage) error {
+	remove := s.entra.emulator.AddFault(entratest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "1"})
+	timer := time.AfterFunc(throttledFor, remove)
+	defer timer.Stop()
+	defer remove()
+	return s.load(ctx, s.fleet, load{Tokens: s.tokens(), For: throttledFor + 2*throttlePause, Pause: 50 * time.Millisecond})
 }
 
 // killLeader holds the first token request at the emulator, kills its sender, and lets go.

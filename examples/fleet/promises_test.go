@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -32,6 +33,20 @@ func TestPromises(t *testing.T) {
 			broken: "at most one token request per token and cycle, from its issue until it is due"},
 		{phase: "expiry", name: "none for one", sent: once[:1],
 			broken: "at most one token request per token and cycle, from its issue until it is due"},
+
+		{phase: "refresh", name: "a cycle apart", sent: append(once, at(0, a, time.Second), at(0, b, time.Second))},
+		{phase: "refresh", name: "an error", sent: once, errors: 1, broken: "no call fails"},
+		{phase: "refresh", name: "three at once", sent: append(once, at(0, a, 0), at(1, a, 0)),
+			broken: "at most one token request per token and cycle, from its issue until it is due"},
+		{phase: "refresh", name: "a call waits", sent: once, max: 90 * time.Millisecond,
+			broken: "of 100 calls 99 take less than half as long as Entra ID"},
+
+		{phase: "down", name: "two tries", sent: append(once, once...)},
+		{phase: "down", name: "an error", sent: once, errors: 1, broken: "no call fails"},
+		{phase: "down", name: "ten tries", sent: slices.Repeat(once, 10), broken: "at most two tries per token and pause, which grows from one second"},
+
+		{phase: "throttled", name: "one each", sent: once, errors: 5},
+		{phase: "throttled", name: "everybody tries", sent: slices.Repeat(once, 10), broken: "at most one token request per token and pause"},
 
 		{phase: "kill", name: "one dies, one comes after it", sent: []request{at(0, a, 0), at(1, a, time.Second)}, max: 1200 * time.Millisecond},
 		{phase: "kill", name: "an error", sent: once, errors: 1, broken: "no call fails"},
