@@ -41,7 +41,7 @@ func TestNewClientCostsNoRequest(t *testing.T) {
 // 200 tenants, skewed, 32 goroutines: by one client, and by a pool that holds fewer clients than there are tenants.
 // No error, and no token request but the first of each.
 func TestManyTenantsNoNeedlessRequest(t *testing.T) {
-	const tenants, goroutines, calls = 200, 32, 150
+	const tenants, goroutines, calls = 200, 32, 75
 	w := newWorld(t)
 	ctx := context.Background()
 	tokens := make([]string, tenants)

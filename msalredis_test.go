@@ -14,6 +14,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/public"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
 // A second process gets an app's token without any token request.
@@ -269,6 +270,27 @@ func signOut(t *testing.T, out func(*instance, confidential.Client, entratest.Us
 			t.Errorf("%s instance has another token than the sign-in's", name)
 		}
 	}
+}
+
+// A sign-out reaches other instances by a message, long before LocalTTL: also one that has only ever read from Redis,
+// and whose gate has seen no token request.
+func TestSignOutReachesOthersAtOnce(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	u := w.addUsers(1)[0]
+	a, b := w.instance(), w.instance(func(o *msalredis.Options) { o.LocalTTL = time.Hour })
+	appB := b.app()
+	a.signIn(a.app(), u)
+	must(t)(silent(ctx, appB, u.HomeAccountID()))
+	rdb, channel := w.redis.Client(), w.prefix+":v1:changes"
+	eventually(t, "both instances listen", func() bool { return rdb.PubSubNumSub(ctx, channel).Val()[channel] == 2 })
+	if err := a.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the other instance signs out", func() bool {
+		_, err := silent(ctx, appB, u.HomeAccountID())
+		return err != nil
+	})
 }
 
 // MSAL's RemoveAccount of an account that the client has not loaded removes nothing in MSAL; the error names what does.

@@ -42,6 +42,7 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 	if c.isOBO(m, u, key) {
 		return nil
 	}
+	c.changes.listen()
 	var err error
 	if key == "" {
 		err = c.loadAccounts(ctx, m)
