@@ -23,7 +23,8 @@ type Options struct {
 	RefreshAt float64
 
 	// LocalTTL bounds how long this process relies on what it knows without asking Redis, and so how late it may
-	// learn of a sign-out whose message was lost. Default 10 s.
+	// learn of a sign-out whose message was lost. It is counted in running time: while a machine is suspended it
+	// stands still. Default 10 s.
 	LocalTTL time.Duration
 
 	// LockTTL is the life of the lease under which one instance of the fleet asks Entra ID; a living holder
