@@ -1,0 +1,22 @@
+// Package msalredis shares the tokens of MSAL Go among all instances of a service through Redis, sealed, and lets
+// exactly one instance refresh each.
+//
+// It has two halves, and a service plugs both into its MSAL client:
+//
+//	tokens, err := msalredis.New(rdb, sealer, nil)
+//	app, err := confidential.New(authority, clientID, cred,
+//		confidential.WithCache(tokens),                    // share tokens
+//		confidential.WithHTTPClient(tokens.HTTPClient()))  // one refresh
+//
+// The accessor ([Cache.Replace], [Cache.Export]) gives MSAL what the fleet has and stores what MSAL brings, entry by
+// entry, so that writes of different tokens commute and a newer token is never replaced by an older one.
+//
+// The refresh gate ([Cache.Transport], [Cache.HTTPClient]) stands before the token endpoint, the one place that sees a
+// request begin and end. Callers of one identity get one answer: from what the fleet has, or from the one instance that
+// holds the lease. It serves every flow, those included that MSAL cannot persist through an accessor (on-behalf-of), and
+// Azure SDK credentials, as their transport.
+//
+// Where to read: cache.go for the whole, accessor.go and gate.go for the halves. partition.go is what a process knows of
+// an account or an app, store.go how Redis is asked, leader.go how one instance brings a token for all, signout.go how
+// tokens go away for good, and scripts/ what Redis does atomically.
+package msalredis
