@@ -42,7 +42,7 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 	if c.isOBO(m, u, key) {
 		return nil
 	}
-	c.changes.listen()
+	defer c.changes.listen() // afterwards: a new process wants its tokens before a second connection
 	var err error
 	if key == "" {
 		err = c.loadAccounts(ctx, m)
