@@ -1,6 +1,7 @@
 package msalredis
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -149,6 +150,11 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		m.mu.Unlock()
 		return fmt.Errorf("msalredis: MSAL's cache could not be marshalled: %w", err)
 	}
+	if hints.PartitionKey != "" && bytes.Equal(data, m.marshalled) {
+		// One of many who waited for the same token: another has brought it here.
+		m.mu.Unlock()
+		return nil
+	}
 	entries, err := serializer.ParseDocument(data)
 	if err != nil {
 		m.view.Store(nil)
@@ -158,7 +164,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	changed, removed := serializer.Diff(m.document, entries)
 	if hints.PartitionKey == "" {
 		if gone := accountsOf(removed); len(gone) > 0 {
-			m.document = entries
+			m.document, m.marshalled = entries, nil
 			m.view.Store(nil)
 			m.mu.Unlock()
 			return c.removeAccounts(ctx, gone)
@@ -169,7 +175,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		}
 	}
 	batches, refused := c.route(changed, hints.PartitionKey)
-	m.document = entries
+	m.document, m.marshalled = entries, data
 	// What was not stored must not stay: MSAL would go on serving it, and it would look new at each Export.
 	if refused || hasSuperseded(entries) {
 		m.view.Store(nil)

@@ -80,11 +80,11 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 		// A failed Unmarshal leaves the old contents, which may be another partition's.
 		c.metrics.unreadable(err)
 		c.log.warn("MSAL refused a cache document; its tokens count as missing", "error", "document refused")
-		m.document = nil
+		m.document, m.marshalled = nil, nil
 		_ = u.Unmarshal([]byte("{}"))
 		return
 	}
-	m.document = entries
+	m.document, m.marshalled = entries, nil
 	m.view.Store(v)
 }
 

@@ -30,7 +30,9 @@ type manager struct {
 	oboKeys  map[uint64]struct{}
 	inUse    map[string]*use // by MSAL's partition key
 	document []serializer.Entry
-	client   string
+	// marshalled is what MSAL last exported, as it came, while the document is still that.
+	marshalled []byte
+	client     string
 }
 
 // view is what a manager's document holds, for readers without a lock. It is never changed.
