@@ -54,7 +54,7 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 		return ctx.Err()
 	}
 	if err != nil && c.o.FailClosed {
-		return fmt.Errorf("msalredis: reading tokens: %w", err)
+		return failClosed("reading tokens", err)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -214,7 +214,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		return ctx.Err()
 	}
 	if err := errors.Join(errs...); err != nil && c.o.FailClosed {
-		return fmt.Errorf("msalredis: storing tokens: %w", err)
+		return failClosed("storing tokens", err)
 	}
 	return nil
 }

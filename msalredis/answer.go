@@ -18,7 +18,7 @@ import (
 // answerAtMost bounds a token endpoint's answer. Real ones have 2 to 10 KB.
 const answerAtMost = 1 << 20
 
-var errTooLarge error = &gateError{"the token endpoint's answer is larger than 1 MiB"}
+var errTooLarge error = &gateError{text: "the token endpoint's answer is larger than 1 MiB"}
 
 // answer is what a token endpoint said, or the pause it asked for.
 type answer struct {
@@ -294,7 +294,7 @@ func decodeAnswer(content []byte, stamp int64) (*answer, error) {
 	}
 	a := &answer{status: h.Status, header: h.Header, body: body, started: h.Started, received: h.Received, until: h.Until, failures: h.Failures, of: h.Of, stamp: stamp}
 	if h.Error != "" {
-		a.err = &gateError{h.Error + " by another instance; it may be asked again shortly"}
+		a.err = &gateError{text: h.Error + " by another instance; it may be asked again shortly"}
 	} else if h.Status < 100 || h.Status > 599 {
 		return nil, errRecord
 	}
@@ -303,9 +303,24 @@ func decodeAnswer(content []byte, stamp int64) (*answer, error) {
 }
 
 // gateError is an error of the gate's own making. azcore would retry it for ten seconds under a mutex.
-type gateError struct{ text string }
+type gateError struct {
+	text  string
+	cause error // may be nil
+}
 
-func (e *gateError) Error() string { return "msalredis: " + e.text }
+func (e *gateError) Error() string {
+	if e.cause != nil {
+		return "msalredis: " + e.text + ": " + e.cause.Error()
+	}
+	return "msalredis: " + e.text
+}
+
+func (e *gateError) Unwrap() error { return e.cause }
+
+// failClosed is an error of Redis as callers get it where Options.FailClosed is set; doing says what met it.
+func failClosed(doing string, err error) error {
+	return &gateError{text: "Redis failed, and Options.FailClosed is set: " + doing, cause: err}
+}
 
 // NonRetriable marks the error for the Azure SDK (azcore/internal/errorinfo.NonRetriable).
 func (e *gateError) NonRetriable() {}

@@ -186,7 +186,7 @@ func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, backgroun
 	}
 	a, soon, err = l.lead(ctx)
 	if a == nil && err == nil {
-		err = &gateError{"the refresh is another instance's"} // background only: nobody sees it
+		err = &gateError{text: "the refresh is another instance's"} // background only: nobody sees it
 	}
 	return a, soon, err
 }

@@ -3,7 +3,6 @@ package msalredis
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -173,7 +172,7 @@ func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, er
 			}
 			return nil, false, nil
 		case l.background:
-			return nil, false, &gateError{"another instance refreshes"}
+			return nil, false, &gateError{text: "another instance refreshes"}
 		}
 		c.metrics.answered("waited")
 		if wake == nil {
@@ -207,8 +206,8 @@ func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, er
 
 // Redis's errors say where they come from: without that net/http and MSAL name Entra ID's address before a refused
 // connection.
-func looking(err error) error { return fmt.Errorf("msalredis: looking for a shared answer: %w", err) }
-func leasing(err error) error { return fmt.Errorf("msalredis: taking the lease: %w", err) }
+func looking(err error) error { return failClosed("looking for a shared answer", err) }
+func leasing(err error) error { return failClosed("taking the lease", err) }
 
 // ask asks Entra ID, once more where that failed for a passing reason, and keeps what came.
 func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
