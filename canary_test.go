@@ -107,7 +107,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	c := &canaries{known: map[string]bool{}}
 	c.secrets(append(w.entra.Secrets(), secret, u.HomeAccountID(), clientID+"_"+tenant+"_AppTokenCache"))
 	for _, v := range []any{
-		i.tokens, *options(w.prefix), options(w.prefix), i.http.Transport, keys[0], keys, &keys[0], entries[0], entries, &entries[0],
+		i.tokens, i.http.Transport, keys[0], keys, &keys[0], entries[0], entries, &entries[0],
 		w.sealer(w.keys), serializer.Plaintext(), locker, lease,
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
@@ -118,6 +118,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 			c.saw(string(text))
 		}
 	}
+	c.saw(fmt.Sprintf("%v %+v", *options(w.prefix), options(w.prefix)))
 	_, err = serializer.ParseKeys("k:" + secret + "!")
 	c.saw(fmt.Sprint(err))
 	_, err = serializer.ParseKeys(w.keys + "," + w.keys)

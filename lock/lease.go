@@ -233,3 +233,6 @@ func (l *Locker) release(ctx context.Context, n names, token string) (bool, erro
 	}
 	return ours, err
 }
+
+// Format implements [fmt.Formatter]: no verb looks inside, at the token.
+func (s *Lease) Format(f fmt.State, _ rune) { fmt.Fprint(f, "lock.Lease") }

@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -227,3 +228,6 @@ func (l *Locker) exit() {
 		<-l.opts.InFlight
 	}
 }
+
+// Format implements [fmt.Formatter]: no verb looks inside, at a client with its password.
+func (l *Locker) Format(f fmt.State, _ rune) { fmt.Fprint(f, "lock.Locker") }

@@ -134,8 +134,8 @@ func (c *Cache) String() string { return "msalredis.Cache(" + c.o.Prefix + ")" }
 // LogValue implements [slog.LogValuer].
 func (c *Cache) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// GoString implements [fmt.GoStringer].
-func (c *Cache) GoString() string { return c.String() }
+// Format implements [fmt.Formatter]: no verb looks inside.
+func (c *Cache) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
 
 func (c *Cache) usable(ctx context.Context) error {
 	if c.closed.Load() {

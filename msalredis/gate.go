@@ -3,6 +3,7 @@ package msalredis
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"time"
@@ -37,6 +38,9 @@ type gate struct {
 	c    *Cache
 	base http.RoundTripper
 }
+
+// Format implements [fmt.Formatter]: no verb looks inside.
+func (g *gate) Format(f fmt.State, _ rune) { fmt.Fprint(f, "gate of ", g.c) }
 
 // CloseIdleConnections lets http.Client.CloseIdleConnections reach the base transport.
 func (g *gate) CloseIdleConnections() {
