@@ -133,13 +133,13 @@ func (l *leader) settled() (a *answer, soon, ok bool) {
 		return nil, false, false
 	case l.background:
 		return nil, false, true
-	case f.pause.passing() && l.old() != nil:
-		m.answered("old")
-		return l.old(), false, true
-	default:
-		m.answered("paused")
-		return f.pause, false, true
 	}
+	if old := l.old(); old != nil && f.pause.passing() {
+		m.answered("old")
+		return old, false, true
+	}
+	m.answered("paused")
+	return f.pause, false, true
 }
 
 // lease takes the lease, or waits until what the holder has brought settles the matter. nil and not settled: go on
