@@ -1,0 +1,144 @@
+package azcred
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/msal-redis/msal-redis-go/msalredis"
+)
+
+// Options are what a Credential may be told. The zero value is ready to use.
+type Options struct {
+	// AdditionallyAllowedTenants are the tenants, beside that of the authority, for which tokens may be asked: an API's
+	// answer can name a tenant, and must not be able to choose any. "*" allows all. Default: none.
+	AdditionallyAllowedTenants []string
+
+	// CAE is a cache for tokens of requests with EnableCAE. It must have a Prefix that no client without the capability uses.
+	// With it, ForgetAppTokens called on it reaches these tokens in every process's memory. Default: they are shared
+	// through the gate, and stay in memory until they are due.
+	CAE *msalredis.Cache
+
+	// MSAL are further options of both MSAL clients, such as confidential.WithX5C and WithAzureRegion. They come last, so
+	// WithHTTPClient replaces the gate. Default: none.
+	MSAL []confidential.Option
+}
+
+// Credential is an azcore.TokenCredential for an app. It is safe for concurrent use, and callers of one token wait for
+// nothing but that token.
+type Credential struct {
+	plain, cae confidential.Client
+	tenant     string
+	allowed    []string
+	acquire    func(context.Context, confidential.Client, policy.TokenRequestOptions) (confidential.AuthResult, error)
+}
+
+var _ azcore.TokenCredential = (*Credential)(nil)
+
+// New makes the credential of an app. authority, clientID and cred are those of confidential.New. It asks neither Redis
+// nor Entra ID anything.
+func New(authority, clientID string, cred confidential.Credential, tokens *msalredis.Cache, opts *Options) (*Credential, error) {
+	if tokens == nil {
+		return nil, errors.New("azcred: New needs a Cache")
+	}
+	o := Options{}
+	if opts != nil {
+		o = *opts
+	}
+	if o.CAE == tokens {
+		return nil, errors.New("azcred: Options.CAE must be another Cache, with a Prefix of its own")
+	}
+	u, err := url.Parse(authority)
+	if err != nil {
+		return nil, fmt.Errorf("azcred: the authority is not a URL: %w", err)
+	}
+	tenant, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
+	if tenant == "" {
+		return nil, errors.New("azcred: the authority names no tenant; it looks like https://login.microsoftonline.com/TENANT")
+	}
+	plain, err := confidential.New(authority, clientID, cred, slices.Concat([]confidential.Option{
+		confidential.WithCache(tokens),
+		confidential.WithHTTPClient(tokens.HTTPClient()),
+	}, o.MSAL)...)
+	if err != nil {
+		return nil, fmt.Errorf("azcred: %w", err)
+	}
+	msal := []confidential.Option{
+		confidential.WithHTTPClient(tokens.HTTPClient()),
+		confidential.WithClientCapabilities([]string{"CP1"}),
+	}
+	if o.CAE != nil {
+		msal = append(msal, confidential.WithCache(o.CAE), confidential.WithHTTPClient(o.CAE.HTTPClient()))
+	}
+	cae, err := confidential.New(authority, clientID, cred, slices.Concat(msal, o.MSAL)...)
+	if err != nil {
+		return nil, fmt.Errorf("azcred: %w", err)
+	}
+	return &Credential{plain: plain, cae: cae, tenant: tenant, allowed: slices.Clone(o.AdditionallyAllowedTenants), acquire: forApp}, nil
+}
+
+// OnBehalfOf is the credential of a user whose access token, assertion, an API has received: its tokens are the API's for
+// that user. Make one for each request; it costs nothing. Tokens are shared by assertion, through the gate.
+func (c *Credential) OnBehalfOf(assertion string) *Credential {
+	user := *c
+	user.acquire = func(ctx context.Context, app confidential.Client, o policy.TokenRequestOptions) (confidential.AuthResult, error) {
+		return app.AcquireTokenOnBehalfOf(ctx, assertion, o.Scopes,
+			confidential.WithTenantID(o.TenantID), confidential.WithClaims(o.Claims))
+	}
+	return &user
+}
+
+func forApp(ctx context.Context, app confidential.Client, o policy.TokenRequestOptions) (confidential.AuthResult, error) {
+	return app.AcquireTokenByCredential(ctx, o.Scopes, confidential.WithTenantID(o.TenantID), confidential.WithClaims(o.Claims))
+}
+
+// GetToken implements azcore.TokenCredential. Claims are those of an API's challenge: nothing older than this call answers
+// it. An error is ctx's, or tells the Azure SDK not to try again: the gate has done what can be done.
+func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	if len(o.Scopes) == 0 {
+		return azcore.AccessToken{}, final{errors.New("azcred: GetToken needs at least one scope")}
+	}
+	var err error
+	if o.TenantID, err = c.tenantOf(o.TenantID); err != nil {
+		return azcore.AccessToken{}, final{err}
+	}
+	app := c.plain
+	if o.EnableCAE {
+		app = c.cae
+	}
+	r, err := c.acquire(ctx, app, o)
+	switch {
+	case err == nil:
+		return azcore.AccessToken{Token: r.AccessToken, ExpiresOn: r.ExpiresOn.UTC(), RefreshOn: r.Metadata.RefreshOn.UTC()}, nil
+	case ctx.Err() != nil:
+		return azcore.AccessToken{}, ctx.Err()
+	}
+	return azcore.AccessToken{}, final{fmt.Errorf("azcred: %w", err)}
+}
+
+// tenantOf is the tenant to ask, by azidentity's rules.
+func (c *Credential) tenantOf(asked string) (string, error) {
+	own := strings.EqualFold(asked, c.tenant)
+	switch {
+	case asked == "" || own:
+		return c.tenant, nil
+	case slices.Contains(c.allowed, "*") || slices.ContainsFunc(c.allowed, func(t string) bool { return strings.EqualFold(t, asked) }):
+		return asked, nil
+	case len(c.allowed) == 0 && c.tenant == "organizations":
+		return asked, nil // the credential has no tenant of its own to compare with
+	}
+	return "", errors.New("azcred: a token for another tenant was asked; Options.AdditionallyAllowedTenants does not have it")
+}
+
+// final is an error that azcore does not try again.
+type final struct{ error }
+
+func (final) NonRetriable()   {}
+func (f final) Unwrap() error { return f.error }

@@ -1,0 +1,32 @@
+// Package azcred gives Azure SDK clients the tokens that a fleet shares: an azcore.TokenCredential over MSAL's
+// confidential client and an msalredis.Cache.
+//
+//	cred, err := azcred.New("https://login.microsoftonline.com/"+tenant, clientID, secret, tokens, nil)
+//	client, err := azsecrets.NewClient(vault, cred, nil)
+//
+// Every client of the Azure SDK for Go takes it, and msgraph-sdk-go does.
+//
+// # Or azidentity
+//
+// A credential of azidentity needs no adapter. Give it the refresh gate as its transport, and it shares its tokens
+// through that alone (the package's example runs it):
+//
+//	azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{
+//		ClientOptions: azcore.ClientOptions{Transport: tokens.HTTPClient()},
+//	})
+//
+// Choose azidentity where its way of finding a credential is wanted. Choose this package where the application has an
+// MSAL client for the same app anyway (tokens without CAE are then the same), where callers of different tokens should
+// not wait behind each other (azidentity's credentials hold a mutex while they ask), or where
+// [msalredis.Cache.ForgetAppTokens] is to reach this process's memory too.
+//
+// A managed identity needs neither: its tokens come from an endpoint on its own machine, which caches them.
+//
+// # Continuous access evaluation
+//
+// A token for a client that can answer a claims challenge (capability CP1) lives up to 28 hours, and an API may refuse
+// it at any time. MSAL's cache does not tell it from an ordinary one, so, as in azidentity, there are two MSAL clients:
+// one with the capability for requests with EnableCAE (those of every Azure SDK client), one without for the others. The
+// second uses the shared cache. The first shares its tokens through the gate, which knows them apart, and keeps
+// them in memory; [Options.CAE] gives it a cache too.
+package azcred
