@@ -1,0 +1,66 @@
+// Command azurefunctions is a custom handler for Azure Functions whose instances share their tokens: however far the
+// app scales out, each token costs one token request.
+//
+// Under the Functions host, which sets FUNCTIONS_CUSTOMHANDLER_PORT, it is the handler. Started by hand it plays the
+// host instead: it starts instances of itself, invokes and kills some, and says how many token requests that took.
+//
+//	go run ./examples/azurefunctions
+//
+// functions.go is what the app does, service.go how it comes by its tokens, invocation.go the host's protocol.
+// host.go and standin.go are there for the demonstration and the tests only.
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	var err error
+	if port := os.Getenv(portVariable); port != "" {
+		err = handle(ctx, port)
+	} else {
+		err = demonstrate(ctx, os.Stdout)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "azurefunctions:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// portVariable is where the host says on which port of the loopback interface it expects its handler.
+const portVariable = "FUNCTIONS_CUSTOMHANDLER_PORT"
+
+// handle serves the host until ctx ends. What a host that scales in kills without notice loses is nothing: tokens are
+// in Redis as soon as they have arrived.
+func handle(ctx context.Context, port string) error {
+	s, err := newService(os.Getenv)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+	if err != nil {
+		return fmt.Errorf("%s: %w", portVariable, err)
+	}
+	server := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 10 * time.Second}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(listener) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+	}
+	grace, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	return server.Shutdown(grace)
+}

@@ -1,0 +1,240 @@
+package main
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/alexedwards/scs/goredisstore"
+	"github.com/alexedwards/scs/v2"
+	"github.com/coreos/go-oidc/v3/oidc"
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/oauth2"
+)
+
+// app is one instance of the web application. It keeps nothing that another one would miss: sessions and tokens are
+// in Redis.
+type app struct {
+	settings
+	name     string
+	rdb      *redis.Client
+	tokens   *tokens
+	sessions *scs.SessionManager
+	idTokens *oidc.IDTokenVerifier
+	api      *http.Client
+}
+
+// What a session holds: who is signed in, and what a sign-in that is under way must bring back. No token.
+const (
+	keyAccount  = "account" // MSAL's home account ID
+	keyName     = "name"
+	keyMark     = "mark" // see mark
+	keyState    = "state"
+	keyNonce    = "nonce"
+	keyVerifier = "verifier"
+)
+
+func newApp(name string, s settings) (*app, error) {
+	redisOptions, err := redis.ParseURL(s.redisURL)
+	if err != nil {
+		return nil, errors.New("REDIS_URL: not a Redis URL such as rediss://:password@host:6380/0") // err may quote the password
+	}
+	a := &app{settings: s, name: name, rdb: redis.NewClient(redisOptions), api: &http.Client{Timeout: 30 * time.Second}}
+	if a.tokens, err = newTokens(a.rdb, s); err != nil {
+		a.rdb.Close()
+		return nil, err
+	}
+	a.sessions = scs.New()
+	a.sessions.Store = goredisstore.NewWithPrefix(a.rdb, "webapp:session:")
+	a.sessions.HashTokenInStore = true // who reads Redis cannot take a session over
+	a.sessions.Lifetime, a.sessions.IdleTimeout = 12*time.Hour, time.Hour
+	if strings.HasPrefix(s.publicURL, "https://") {
+		a.sessions.Cookie.Name, a.sessions.Cookie.Secure = "__Host-session", true
+	}
+	keys := oidc.ClientContext(context.Background(), &http.Client{Transport: s.entra, Timeout: 10 * time.Second})
+	authority := "https://login.microsoftonline.com/" + s.tenant
+	a.idTokens = oidc.NewVerifier(authority+"/v2.0", oidc.NewRemoteKeySet(keys, authority+"/discovery/v2.0/keys"),
+		&oidc.Config{ClientID: s.clientID})
+	return a, nil
+}
+
+func (a *app) close() {
+	a.tokens.close()
+	_ = a.rdb.Close()
+}
+
+func (a *app) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", a.home)
+	mux.HandleFunc("GET /signin", a.signIn)
+	mux.HandleFunc("GET /callback", a.callback)
+	mux.HandleFunc("GET /me", a.me)
+	mux.HandleFunc("POST /signout", a.signOut)
+	// The session's cookie is SameSite=Lax; this also refuses what browsers say comes from elsewhere.
+	handler := http.NewCrossOriginProtection().Handler(a.sessions.LoadAndSave(mux))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Instance", a.name) // for the demonstration
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+		handler.ServeHTTP(w, r)
+	})
+}
+
+var homePage = template.Must(template.New("home").Parse(`<!DOCTYPE html><title>webapp</title>
+{{if .Name}}<h1 id="user">{{.Name}}</h1>
+<p>answered by <b id="instance">{{.Instance}}</b>; <a id="me" href="/me">what Graph says</a>
+<form method="POST" action="/signout"><button id="signout">Sign out</button></form>
+{{else}}<h1>Nobody is signed in</h1>
+<p>answered by <b id="instance">{{.Instance}}</b>; <a id="signin" href="/signin">sign in</a>
+{{end}}`))
+
+func (a *app) home(w http.ResponseWriter, r *http.Request) {
+	name := ""
+	switch _, err := a.token(r.Context()); {
+	case err == nil:
+		name = a.sessions.GetString(r.Context(), keyName)
+	case !errors.Is(err, errSignIn):
+		a.fail(w, r, err)
+		return
+	}
+	_ = homePage.Execute(w, struct{ Name, Instance string }{name, a.name}) // the browser may have left
+}
+
+// signIn sends the browser to Entra ID. MSAL Go makes the URL without state, nonce (OpenID Connect Core section 3.1.2.1) and code
+// challenge (RFC 7636), so they are added.
+func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
+	target, err := a.tokens.signIn.AuthCodeURL(r.Context(), a.clientID, a.redirectURI(),
+		append([]string{oidc.ScopeOpenID, "profile", oidc.ScopeOfflineAccess}, scopes...))
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	u, err := url.Parse(target)
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	// A verifier is 32 random bytes as text, which is what state and nonce need to be, too.
+	state, nonce, verifier := oauth2.GenerateVerifier(), oauth2.GenerateVerifier(), oauth2.GenerateVerifier()
+	a.sessions.Put(r.Context(), keyState, state)
+	a.sessions.Put(r.Context(), keyNonce, nonce)
+	a.sessions.Put(r.Context(), keyVerifier, verifier)
+	q := u.Query()
+	q.Set("state", state)
+	q.Set("nonce", nonce)
+	q.Set("code_challenge", oauth2.S256ChallengeFromVerifier(verifier))
+	q.Set("code_challenge_method", "S256")
+	q.Set("response_mode", "query") // a form that another site posts comes without a SameSite=Lax cookie
+	u.RawQuery = q.Encode()
+	http.Redirect(w, r, a.login(u.RequestURI()), http.StatusFound)
+}
+
+// callback is where Entra ID sends the browser back to, perhaps on another instance than signIn's.
+func (a *app) callback(w http.ResponseWriter, r *http.Request) {
+	// What is kept for a sign-in serves once.
+	state := a.sessions.PopString(r.Context(), keyState)
+	nonce := a.sessions.PopString(r.Context(), keyNonce)
+	verifier := a.sessions.PopString(r.Context(), keyVerifier)
+	q := r.URL.Query()
+	if state == "" || subtle.ConstantTimeCompare([]byte(state), []byte(q.Get("state"))) != 1 {
+		http.Error(w, "This sign-in was not begun in this browser, or is over. Start again.", http.StatusBadRequest)
+		return
+	}
+	if q.Get("error") != "" {
+		http.Error(w, "Entra ID refused the sign-in: "+q.Get("error_description"), http.StatusForbidden)
+		return
+	}
+	result, err := a.tokens.signIn.AcquireTokenByAuthCode(r.Context(), q.Get("code"), a.redirectURI(), scopes,
+		confidential.WithChallenge(verifier))
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	// MSAL reads the ID token and leaves its nonce to us. The signature is checked because it costs nothing.
+	id, err := a.idTokens.Verify(r.Context(), result.IDToken.RawToken)
+	if err == nil && subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(nonce)) != 1 {
+		err = errors.New("the ID token's nonce is not this sign-in's")
+	}
+	if err != nil {
+		slog.WarnContext(r.Context(), "sign-in refused", "error", err)
+		http.Error(w, "This sign-in cannot be trusted. Start again.", http.StatusForbidden)
+		return
+	}
+	mark, err := a.mark(r.Context(), result.Account.HomeAccountID)
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	// A session that was known before the sign-in must not be worth more after it (session fixation).
+	if err := a.sessions.RenewToken(r.Context()); err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	a.sessions.Put(r.Context(), keyAccount, result.Account.HomeAccountID)
+	a.sessions.Put(r.Context(), keyMark, mark)
+	a.sessions.Put(r.Context(), keyName, result.IDToken.Name)
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+// me answers with what Graph says of the user: a silent call.
+func (a *app) me(w http.ResponseWriter, r *http.Request) {
+	token, err := a.token(r.Context())
+	if errors.Is(err, errSignIn) {
+		http.Error(w, "sign in", http.StatusUnauthorized)
+		return
+	}
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	me, err := a.get(r.Context(), "/v1.0/me", token)
+	if err != nil {
+		a.fail(w, r, err)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(me) // the browser may have left
+}
+
+func (a *app) get(ctx context.Context, path, token string) (json.RawMessage, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.graphURL+path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := a.api.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s answers %s", path, resp.Status)
+	}
+	return body, err
+}
+
+// login is a page of Entra ID for the browser.
+func (a *app) login(path string) string {
+	if a.loginURL != "" {
+		return a.loginURL + path
+	}
+	return "https://login.microsoftonline.com" + path
+}
+
+func (a *app) redirectURI() string { return a.publicURL + "/callback" }
+
+func (a *app) fail(w http.ResponseWriter, r *http.Request, err error) {
+	slog.ErrorContext(r.Context(), "request failed", "path", r.URL.Path, "instance", a.name, "error", err)
+	http.Error(w, "That did not work. Try again in a moment.", http.StatusBadGateway)
+}
