@@ -1,0 +1,156 @@
+package connect
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"runtime"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/auth"
+)
+
+// Options are what a URL cannot say. nil is the zero value.
+type Options struct {
+	// TLSConfig is for rediss:// URLs: RootCAs for a CA of one's own, Certificates for a server that asks for
+	// one. It is copied. ServerName is the URL's host unless set; with several hosts each has its own.
+	// Default: the system's CAs.
+	TLSConfig *tls.Config
+
+	// InsecureSkipVerify allows TLS without verification: skip_verify=true in the URL, or TLSConfig's field of this
+	// name. It does not turn verification off by itself. Default false.
+	InsecureSkipVerify bool
+
+	// Credentials log in, instead of a user and password in the URL, and again when they change: an Entra ID login is
+	// entralogin.New's. go-redis v9.23 cannot use them with Sentinel. Default: what the URL says.
+	Credentials auth.StreamingCredentialsProvider
+}
+
+// Open makes a client and asks Redis nothing: a Redis that is away does not keep a service from starting, and a wrong
+// password is found out later. The caller closes the client. Errors wrap [ErrURL].
+func Open(url string, opts *Options) (redis.UniversalClient, error) {
+	t, err := parse(url, opts)
+	if err != nil {
+		return nil, err
+	}
+	return t.open()
+}
+
+// pingTimeout bounds Dial where the caller's context has no nearer end.
+const pingTimeout = 10 * time.Second
+
+// Dial makes a client as [Open] does and asks Redis whether it may be used: every primary of a cluster, and the one that
+// Sentinel names. The URL of one server that says it is a node of a cluster gives a cluster's client. It takes 10 s at
+// most. The caller closes the client.
+//
+// Errors say what to change, and hold neither a password nor the URL. Those of the URL itself wrap [ErrURL]; the others wrap
+// what go-redis, net or crypto/tls said.
+func Dial(ctx context.Context, url string, opts *Options) (redis.UniversalClient, error) {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	t, err := parse(url, opts)
+	if err != nil {
+		return nil, err
+	}
+	client, err := t.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if t.kind != single || !isCluster(ctx, client) {
+		return client, nil
+	}
+	_ = client.Close()
+	if t, err = t.asCluster(); err != nil {
+		return nil, err
+	}
+	return t.dial(ctx)
+}
+
+func (t *target) dial(ctx context.Context) (redis.UniversalClient, error) {
+	client, err := t.open()
+	if err != nil {
+		return nil, err
+	}
+	if err := ping(ctx, client); err != nil {
+		_ = client.Close()
+		return nil, t.explain(err)
+	}
+	return client, nil
+}
+
+func ping(ctx context.Context, client redis.UniversalClient) error {
+	c, ok := client.(*redis.ClusterClient)
+	if !ok {
+		return client.Ping(ctx).Err()
+	}
+	return c.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+		if err := node.Ping(ctx).Err(); err != nil {
+			return &nodeError{addr: node.Options().Addr, err: err}
+		}
+		return nil
+	})
+}
+
+// isCluster tells whether a server that answers is a node of a cluster with slots. One that does not say is none:
+// "cluster support disabled", or a user who may not ask.
+func isCluster(ctx context.Context, client redis.UniversalClient) bool {
+	slots, err := client.ClusterSlots(ctx).Result()
+	return err == nil && len(slots) > 0
+}
+
+const (
+	dialTimeout = 2 * time.Second
+	dialTries   = 2
+	idleAtMost  = 5 * time.Minute
+)
+
+func poolSize() int { return max(20, 10*runtime.GOMAXPROCS(0)) }
+
+func or[T comparable](v, otherwise T) T {
+	var zero T
+	if v == zero {
+		return otherwise
+	}
+	return v
+}
+
+func (t *target) open() (redis.UniversalClient, error) {
+	text := t.url.String()
+	switch t.kind {
+	case cluster:
+		o, err := redis.ParseClusterURL(text)
+		if err != nil {
+			return nil, badParameter(err)
+		}
+		o.ContextTimeoutEnabled, o.DisableIdentity = true, true
+		o.DialTimeout, o.DialerRetries = or(o.DialTimeout, dialTimeout), or(o.DialerRetries, dialTries)
+		o.ConnMaxIdleTime, o.PoolSize = or(o.ConnMaxIdleTime, idleAtMost), or(o.PoolSize, poolSize())
+		o.TLSConfig, o.StreamingCredentialsProvider = t.tls, t.credentials
+		return redis.NewClusterClient(o), nil
+	case sentinel:
+		o, err := redis.ParseFailoverURL(text)
+		if err != nil {
+			return nil, badParameter(err)
+		}
+		if t.credentials != nil {
+			return nil, fmt.Errorf("%w: go-redis cannot use Options.Credentials with Sentinel; put user and password into "+
+				"the URL's parameters username and password", ErrURL)
+		}
+		o.ContextTimeoutEnabled, o.DisableIdentity = true, true
+		o.DialTimeout, o.DialerRetries = or(o.DialTimeout, dialTimeout), or(o.DialerRetries, dialTries)
+		o.ConnMaxIdleTime, o.PoolSize = or(o.ConnMaxIdleTime, idleAtMost), or(o.PoolSize, poolSize())
+		o.TLSConfig = t.tls
+		return redis.NewFailoverClient(o), nil
+	default:
+		o, err := redis.ParseURL(text)
+		if err != nil {
+			return nil, badParameter(err)
+		}
+		o.ContextTimeoutEnabled, o.DisableIdentity = true, true
+		o.DialTimeout, o.DialerRetries = or(o.DialTimeout, dialTimeout), or(o.DialerRetries, dialTries)
+		o.ConnMaxIdleTime, o.PoolSize = or(o.ConnMaxIdleTime, idleAtMost), or(o.PoolSize, poolSize())
+		o.TLSConfig, o.StreamingCredentialsProvider = t.tls, t.credentials
+		return redis.NewClient(o), nil
+	}
+}

@@ -1,0 +1,47 @@
+// Package connect makes the Redis client that the token cache wants, from one URL.
+//
+//	rdb, err := connect.Dial(ctx, os.Getenv("REDIS_URL"), nil)
+//	if err != nil {
+//		return err // says what to change
+//	}
+//	defer rdb.Close()
+//	tokens, err := msalredis.New(rdb, sealer, nil)
+//
+// [Dial] asks Redis and so finds a wrong address, password or certificate at once. [Open] asks nothing, so that a
+// service starts while Redis is away, as the cache itself does.
+//
+// # URLs
+//
+//	redis://user:password@host:6379/0            one server
+//	rediss://user:password@host:6380             the same over TLS
+//	redis://host1:6379,host2:6379,host3:6379     some nodes of a cluster; the client finds the others
+//	redis://host1:26379,host2:26379?master_name=primary&username=user&password=password
+//	                                             Sentinels; user:password@ before the hosts would be the Sentinels' own
+//	unix:///run/redis/redis.sock                 a socket of this machine
+//
+// The language is go-redis's (redis.ParseURL, redis.ParseClusterURL, redis.ParseFailoverURL), its query parameters and
+// addr=host:port included; the comma is our one addition. One address may be a cluster's: Dial asks the server, Open
+// takes it for a single server. Characters such as @ : / ? # and % are percent-encoded in a password.
+//
+// # What is set
+//
+// What the URL sets stays; the rest is
+//
+//	ContextTimeoutEnabled  true    otherwise go-redis lets no deadline bound a read, and a hung server holds the
+//	                               connections of a cluster client for ReadTimeout
+//	DialTimeout            2 s     and two attempts, where go-redis has 5 s and five
+//	ConnMaxIdleTime        5 min   Azure cuts connections that were idle for 10
+//	PoolSize               20, or 10 for each processor if that is more: the cache takes half of it at most
+//	DisableIdentity        true    go-redis would send CLIENT SETINFO, which the least permissions do not hold
+//
+// # TLS
+//
+// rediss:// verifies the server's certificate, by the system's CAs or those of [Options.TLSConfig]. A URL or
+// configuration that asks for less is refused, because whoever sits between could read every password and answer with tokens
+// of his own, unless [Options.InsecureSkipVerify] says so aloud, in the caller's own code.
+//
+// # Why a package of its own
+//
+// msalredis takes a client that an application has already. Most of what is here is URLs, TLS and advice, which such an
+// application does not want, and which the lock, the command-line tool and the examples use without the cache.
+package connect

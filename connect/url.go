@@ -1,0 +1,186 @@
+package connect
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strings"
+
+	"github.com/redis/go-redis/v9/auth"
+)
+
+// ErrURL: the URL, or the [Options] beside it, must be changed. The error that arrives says how. It holds no part of the
+// URL but the names of parameters, because a password with an unencoded character may end up in any other.
+var ErrURL = errors.New("connect: the Redis URL cannot be used")
+
+type kind int
+
+const (
+	single kind = iota
+	cluster
+	sentinel
+)
+
+// target is a URL that was understood.
+type target struct {
+	kind        kind
+	url         *url.URL // in go-redis's language
+	addrs       []string
+	tls         *tls.Config // nil: none
+	credentials auth.StreamingCredentialsProvider
+}
+
+const form = "write redis://user:password@host:6379, or rediss:// for TLS"
+
+const encode = "percent-encode @ : / ? # and % in user and password (@ is %40)"
+
+func bad(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrURL}, args...)...)
+}
+
+func parse(text string, opts *Options) (*target, error) {
+	var o Options
+	if opts != nil {
+		o = *opts
+	}
+	scheme, rest, ok := strings.Cut(strings.TrimSpace(text), "://")
+	if !ok {
+		return nil, bad("%s", form)
+	}
+	if scheme = strings.ToLower(scheme); scheme != "redis" && scheme != "rediss" && scheme != "unix" {
+		return nil, bad("its scheme is none of redis, rediss and unix; %s", form)
+	}
+	end := strings.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	authority, tail := rest[:end], rest[end:]
+	if strings.Contains(tail, "@") {
+		// An unencoded / ? or # has ended the authority early.
+		return nil, bad("an @ stands after a / ? or #; %s", encode)
+	}
+	at := strings.LastIndex(authority, "@")
+	hosts := strings.Split(authority[at+1:], ",")
+	u, err := url.Parse(scheme + "://" + authority[:at+1] + hosts[0] + tail)
+	if err != nil { // it would quote the URL
+		return nil, bad("%s, and %s", form, encode)
+	}
+	if u.Fragment != "" {
+		return nil, bad("a # stands in it; %s", encode)
+	}
+	q, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return nil, bad("its parameters are not name=value&name=value; %s", encode)
+	}
+	t := &target{url: u, addrs: []string{withPort(u.Host)}, credentials: o.Credentials}
+	if scheme == "unix" {
+		t.addrs = []string{u.Path}
+	}
+	for _, h := range hosts[1:] {
+		if h == "" {
+			return nil, bad("a host between two commas is missing")
+		}
+		q.Add("addr", withPort(h))
+	}
+	t.addrs = append(t.addrs, q["addr"]...)
+	switch {
+	case q.Has("master_name"):
+		t.kind = sentinel
+		if q.Get("master_name") == "" {
+			return nil, bad("master_name is empty: it is the name in the line \"sentinel monitor NAME host port quorum\" of sentinel.conf")
+		}
+	case len(t.addrs) > 1:
+		t.kind = cluster
+	}
+	if err := t.check(q); err != nil {
+		return nil, err
+	}
+	skip := truth(q.Get("skip_verify"))
+	q.Del("skip_verify")
+	u.RawQuery = q.Encode()
+	return t, t.secure(scheme, skip, o)
+}
+
+// check refuses what go-redis takes and the cache cannot use.
+func (t *target) check(q url.Values) error {
+	for _, name := range []string{"read_only", "route_by_latency", "route_randomly", "replica_only", "use_disconnected_replicas"} {
+		if truth(q.Get(name)) {
+			return bad("remove %s: tokens are read from the primary, a replica's may be old", name)
+		}
+	}
+	db := strings.Trim(t.url.Path, "/")
+	if t.url.Scheme == "unix" {
+		db = ""
+	}
+	if strings.Trim(db, "0123456789") != "" {
+		return bad("what follows the host is the number of a database, such as /0; %s", encode)
+	}
+	if t.kind == cluster && (db != "" && db != "0" || q.Get("db") != "" && q.Get("db") != "0") {
+		return bad("a cluster has database 0 only: remove the number after the host, and use Options.Prefix of the cache")
+	}
+	return nil
+}
+
+// secure decides on TLS.
+func (t *target) secure(scheme string, skip bool, o Options) error {
+	if scheme != "rediss" {
+		if o.TLSConfig != nil {
+			return bad("Options.TLSConfig is set, and the URL does not ask for TLS: write rediss://")
+		}
+		return nil
+	}
+	t.tls = &tls.Config{}
+	if o.TLSConfig != nil {
+		t.tls = o.TLSConfig.Clone()
+	}
+	t.tls.MinVersion = max(t.tls.MinVersion, tls.VersionTLS12)
+	t.tls.InsecureSkipVerify = t.tls.InsecureSkipVerify || skip
+	if t.tls.InsecureSkipVerify && !o.InsecureSkipVerify {
+		return bad("TLS without verification shows tokens and passwords to whoever sits between: remove skip_verify and " +
+			"give the CA (Options.TLSConfig.RootCAs), or set Options.InsecureSkipVerify")
+	}
+	if t.tls.ServerName == "" && len(t.addrs) == 1 {
+		// A cluster behind one name gives its nodes by address (Azure): their certificate has the name.
+		t.tls.ServerName = or(t.url.Hostname(), "localhost")
+	}
+	return nil
+}
+
+// asCluster is the target of one server that has turned out to be a cluster's.
+func (t *target) asCluster() (*target, error) {
+	c := *t
+	c.kind = cluster
+	return &c, c.check(t.url.Query())
+}
+
+// withPort adds Redis's port where there is none. net.JoinHostPort would bracket a bracketed address again.
+func withPort(host string) string {
+	if host == "" {
+		host = "localhost"
+	}
+	if _, _, err := net.SplitHostPort(host); err != nil {
+		return host + ":6379"
+	}
+	return host
+}
+
+func truth(s string) bool { return s == "true" || s == "1" }
+
+var (
+	unexpected = regexp.MustCompile(`unexpected option: (.*)`)
+	invalid    = regexp.MustCompile(`invalid (\w+) (?:number|duration|boolean)`)
+)
+
+// badParameter says which parameter go-redis refuses, and not what its value is.
+func badParameter(err error) error {
+	if m := unexpected.FindStringSubmatch(err.Error()); m != nil {
+		return bad("it has parameters that go-redis does not know for this kind of server: %s", m[1])
+	}
+	if m := invalid.FindStringSubmatch(err.Error()); m != nil {
+		return bad("its parameter %s has a value of another kind; durations are written 250ms or 2s", m[1])
+	}
+	return bad("a parameter has a value that go-redis does not take; each addr must be host:port")
+}
