@@ -49,9 +49,37 @@ var topologies = map[string]func(t *testing.T) *site{
 		server := redistest.Start(t)
 		return newSite(t, "", func() redis.UniversalClient { return server.Client() }, only(server))
 	},
+	// With clients that send to a replica whatever may be sent there: the library reads by scripts, which may not.
 	"cluster": func(t *testing.T) *site {
 		c := redistest.StartCluster(t)
-		return newSite(t, "", func() redis.UniversalClient { return c.Client() }, only(c.Nodes...))
+		c.AddReplicas()
+		return newSite(t, "", func() redis.UniversalClient {
+			client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), ContextTimeoutEnabled: true, ReadOnly: true, RouteRandomly: true})
+			t.Cleanup(func() { _ = client.Close() })
+			return client
+		}, only(c.Nodes...))
+	},
+	"server that refuses administration": func(t *testing.T) *site {
+		server := redistest.Start(t, redistest.Args(refused()...))
+		for _, command := range refusedCommands {
+			if err := server.Client().Do(context.Background(), command, "x").Err(); err == nil || !strings.Contains(err.Error(), "unknown command") {
+				t.Fatalf("%s: %v", command, err)
+			}
+		}
+		return newSite(t, "", func() redis.UniversalClient { return server.Client() }, only(server))
+	},
+	// Connections live for a moment, and each new one needs the password of its time.
+	"password that rotates": func(t *testing.T) *site {
+		server := redistest.Start(t)
+		password := rotate(t, server)
+		return newSite(t, "", func() redis.UniversalClient {
+			o := server.Options()
+			o.ConnMaxLifetime = 50 * time.Millisecond
+			o.CredentialsProviderContext = func(context.Context) (string, string, error) { return limited, password(), nil }
+			client := redis.NewClient(o)
+			t.Cleanup(func() { _ = client.Close() })
+			return client
+		}, only(server))
 	},
 	"Sentinel": func(t *testing.T) *site {
 		r := redistest.StartReplicated(t)
@@ -92,6 +120,65 @@ var topologies = map[string]func(t *testing.T) *site{
 		t.Cleanup(func() { noRefusedCommands(t, c.Nodes...) })
 		return newSite(t, "msal", func() redis.UniversalClient { return clusterClientAs(t, c, limited) }, only(c.Nodes...))
 	},
+}
+
+// refusedCommands are those that managed services refuse. CLIENT is more than CLIENT SETINFO, which cannot be refused alone.
+var refusedCommands = []string{"CONFIG", "SELECT", "SCRIPT", "FLUSHALL", "FLUSHDB", "CLIENT", "SCAN", "DEBUG", "MULTI", "WATCH"}
+
+func refused() (args []string) {
+	for _, command := range refusedCommands {
+		args = append(args, "--rename-command", command, "")
+	}
+	return args
+}
+
+// rotate changes the limited user's password again and again, until the test ends; the one before still does, as in any
+// rotation that nobody notices, and none older. It returns a function for the one that is right.
+func rotate(t *testing.T, server *redistest.Server) func() string {
+	var mu sync.Mutex
+	var current, last string
+	changes := 0
+	admin := server.Client()
+	set := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		changes++
+		last, current = current, fmt.Sprint("password ", changes)
+		rule := []any{"ACL", "SETUSER", limited, "on", "resetpass", ">" + current, "allkeys", "allchannels", "+@all"}
+		if last != "" {
+			rule = append(rule, ">"+last)
+		}
+		if err := admin.Do(context.Background(), rule...).Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	set()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				set()
+			case <-stop:
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		<-stopped
+		if changes < 5 {
+			t.Errorf("the password has changed %d times: this shows little", changes)
+		}
+	})
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return current
+	}
 }
 
 func only(servers ...*redistest.Server) func() []*redistest.Server {
