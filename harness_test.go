@@ -2,7 +2,6 @@ package msalredis_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
@@ -14,7 +13,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"math/big"
 	"net/http"
 	"os"
@@ -80,16 +78,26 @@ type world struct {
 
 func newWorld(t *testing.T, opts ...redistest.Option) *world {
 	t.Helper()
-	w := &world{t: t, redis: redistest.Start(t, opts...), prefix: redistest.Prefix(t)}
+	return worldOn(t, redistest.Start(t, opts...))
+}
+
+// worldOn is a world on a Redis that is there already; nil: one that the world's helpers do not know.
+func worldOn(t *testing.T, server *redistest.Server) *world {
+	t.Helper()
+	w := &world{t: t, redis: server, prefix: redistest.Prefix(t)}
 	entra, err := entratest.NewServer(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.entra = entra
 	t.Cleanup(func() {
-		canary.secrets(entra.Secrets())
+		canary.issued(entra.Secrets())
 		entra.Close()
+		if w.redis != nil {
+			w.forbidRecords(w.redis)
+		}
 	})
+	entra.OnTokenRequest(canary.named)
 	entra.AddApp(entratest.App{ClientID: clientID, Secret: clientSecret})
 	entra.AddApp(entratest.App{ClientID: publicID, Public: true})
 	key, err := serializer.GenerateKey("k1")
@@ -97,7 +105,7 @@ func newWorld(t *testing.T, opts ...redistest.Option) *world {
 		t.Fatal(err)
 	}
 	w.keys = key.Export()
-	canary.secrets([]string{strings.TrimPrefix(w.keys, "k1:")})
+	canary.forbid("sealing key", strings.TrimPrefix(w.keys, "k1:"))
 	return w
 }
 
@@ -107,7 +115,7 @@ func (w *world) addUsers(n int) []entratest.User {
 		u := entratest.User{ObjectID: fmt.Sprintf("%08d-0000-4000-8000-00000000000a", i), TenantID: tenant, Username: fmt.Sprintf("user%d@contoso.com", i), Name: "A User"}
 		w.entra.AddUser(u)
 		users = append(users, u)
-		canary.secrets([]string{u.HomeAccountID(), u.Username})
+		canary.user(u)
 	}
 	return users
 }
@@ -118,13 +126,15 @@ type instance struct {
 	rdb    redis.UniversalClient
 	tokens *msalredis.Cache
 	http   *http.Client
-	seen   *observed
 }
 
-// options are what the tests use unless they say otherwise: the defaults, a log that the canary reads, and a generous
-// OpTimeout, because what they count must not depend on a machine that starves the process for 250 ms.
+// options are what the tests use unless they say otherwise: the defaults, a log, metrics and spans that the canary reads, and a
+// generous OpTimeout, because what they count must not depend on a machine that starves the process for 250 ms.
 func options(prefix string) *msalredis.Options {
-	return &msalredis.Options{Prefix: prefix, Logger: canary.logger(), OpTimeout: 10 * time.Second}
+	return &msalredis.Options{
+		Prefix: prefix, OpTimeout: 10 * time.Second,
+		Logger: canary.logger(), MeterProvider: canary.meters, TracerProvider: canary.tracers,
+	}
 }
 
 func (w *world) instance(change ...func(*msalredis.Options)) *instance {
@@ -156,17 +166,12 @@ func newSealer(t testing.TB, text string) serializer.Serializer {
 
 func (w *world) instanceOn(rdb redis.UniversalClient, s serializer.Serializer, o *msalredis.Options) *instance {
 	w.t.Helper()
-	seen := newObserved()
-	watched := *o
-	if watched.MeterProvider == nil {
-		watched.MeterProvider, watched.TracerProvider = seen.meters, seen.traces
-	}
-	tokens, err := msalredis.New(rdb, s, &watched)
+	tokens, err := msalredis.New(rdb, s, o)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	base := w.entra.Transport()
-	i := &instance{w: w, rdb: rdb, seen: seen, tokens: tokens, http: &http.Client{Transport: tokens.Transport(base)}}
+	i := &instance{w: w, rdb: rdb, tokens: tokens, http: &http.Client{Transport: tokens.Transport(base)}}
 	w.t.Cleanup(func() {
 		i.close()
 		base.CloseIdleConnections()
@@ -175,11 +180,9 @@ func (w *world) instanceOn(rdb redis.UniversalClient, s serializer.Serializer, o
 }
 
 func (i *instance) close() {
-	text, err := i.seen.text() // before Close: hits are counted while the Cache lives
-	if err != nil {
+	if err := canary.collect(); err != nil { // before Close: hits are counted while the Cache lives
 		i.w.t.Errorf("metrics: %v", err)
 	}
-	canary.saw(text)
 	if err := i.tokens.Close(); err != nil {
 		i.w.t.Errorf("Close: %v", err)
 	}
@@ -245,7 +248,8 @@ func (i *instance) signIn(app confidential.Client, u entratest.User, scopes ...s
 }
 
 // silent acquires a user's token as a web app does: Account, then AcquireTokenSilent.
-func silent(ctx context.Context, app confidential.Client, homeAccountID string, scopes ...string) (confidential.AuthResult, error) {
+func silent(ctx context.Context, app confidential.Client, homeAccountID string, scopes ...string) (r confidential.AuthResult, err error) {
+	defer func() { canary.sawError(err) }()
 	if len(scopes) == 0 {
 		scopes = []string{userScope}
 	}
@@ -282,6 +286,15 @@ func (w *world) keysOf() []string {
 	return keys
 }
 
+// forbidRecords tells the canary what stands in a Redis at the end of a test, if it still answers.
+func (w *world) forbidRecords(server *redistest.Server) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	rdb := server.Client()
+	keys, _ := rdb.Keys(ctx, w.prefix+":*").Result()
+	canary.records(rdb, keys)
+}
+
 // parallel runs f n times at once and returns the errors.
 func parallel(n int, f func(i int) error) []error {
 	errs := make([]error, n)
@@ -293,7 +306,7 @@ func parallel(n int, f func(i int) error) []error {
 	var out []error
 	for _, err := range errs {
 		if err != nil {
-			canary.saw(ours(err))
+			canary.sawError(err)
 			out = append(out, err)
 		}
 	}
@@ -344,63 +357,6 @@ func selfSigned(t testing.TB) (*x509.Certificate, *rsa.PrivateKey) {
 		t.Fatal(err)
 	}
 	return cert, key
-}
-
-// canaries watches everything that the library writes in the whole run: no secret may be in it.
-type canaries struct {
-	mu    sync.Mutex
-	log   bytes.Buffer
-	known map[string]bool
-}
-
-var canary = &canaries{known: map[string]bool{clientSecret: true, clientID + "_" + tenant + "_AppTokenCache": true}}
-
-func (c *canaries) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.log.Write(p)
-}
-
-// logger is what instances log to; every record is kept.
-func (c *canaries) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(c, &slog.HandlerOptions{Level: slog.LevelDebug}))
-}
-
-// saw takes in text that the library made: an error, a metric, a String().
-func (c *canaries) saw(text string) { _, _ = io.WriteString(c, text+"\n") }
-
-func (c *canaries) secrets(list []string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, s := range list {
-		if len(s) >= 12 {
-			c.known[s] = true
-		}
-	}
-}
-
-// leaked are the secrets found in what was written, by hash: the test's own log must not show them either.
-func (c *canaries) leaked() (leaks []string, bytes int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	text := c.log.String()
-	for s := range c.known {
-		if strings.Contains(text, s) {
-			leaks = append(leaks, fmt.Sprintf("%d bytes, sha256 %s", len(s), hashOf(s)))
-		}
-	}
-	return leaks, len(text)
-}
-
-func (c *canaries) verdict() int {
-	leaks, _ := c.leaked()
-	for _, l := range leaks {
-		fmt.Println("FAIL: a secret is in what the library wrote:", l)
-	}
-	if len(leaks) > 0 {
-		return 1
-	}
-	return 0
 }
 
 // process is a worker in a process of its own.
@@ -486,7 +442,7 @@ func (p *process) receive() outcome {
 		return outcome{Errors: []string{"worker: " + err.Error()}}
 	}
 	for _, e := range o.Errors {
-		canary.saw(e)
+		canary.sawErrorText(e)
 	}
 	return o
 }

@@ -45,6 +45,7 @@ func TestNewRefusesBadInput(t *testing.T) {
 		} else if !strings.Contains(err.Error(), test.says) {
 			t.Errorf("%s: %q does not name %s", name, err, test.says)
 		}
+		canary.sawError(err)
 	}
 }
 

@@ -305,6 +305,7 @@ func TestMSALRemoveAccountNotLoadedNamesTheWayOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = w.instance().app().RemoveAccount(context.Background(), account)
+	canary.sawError(err)
 	if err == nil || !strings.Contains(err.Error(), "Cache.RemoveAccount") {
 		t.Errorf("error %v does not name Cache.RemoveAccount", err)
 	}

@@ -508,7 +508,7 @@ func TestFailClosedReturnsRedisErrors(t *testing.T) {
 			if err == nil {
 				t.Fatal("FailClosed: no error")
 			}
-			canary.saw(err.Error())
+			canary.sawError(err)
 			for _, want := range []string{"Redis", "FailClosed", test.want} {
 				if !strings.Contains(err.Error(), want) {
 					t.Errorf("FailClosed: the error does not say %q: %v", want, err)
@@ -559,7 +559,7 @@ func TestPendingSignOutIsTriedUntilDone(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "tried again") {
 				t.Fatalf("a sign-out that did not reach Redis: error %v", err)
 			}
-			canary.saw(err.Error())
+			canary.sawError(err)
 			if _, err := silent(ctx, app, gone.HomeAccountID()); err == nil {
 				t.Error("the process of the sign-out still has a token")
 			}
@@ -605,6 +605,8 @@ func TestCloseReturnsWhileRedisHangs(t *testing.T) {
 	defer w.redis.Thaw()
 	if err := i.tokens.RemoveAccount(ctx, "somebody."+tenant); err == nil { // and a write that waits
 		t.Error("a sign-out that Redis did not answer: no error")
+	} else {
+		canary.sawError(err)
 	}
 	closed := make(chan struct{})
 	go func() {

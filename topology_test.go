@@ -1,15 +1,14 @@
 package msalredis_test
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,323 +18,641 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/lock"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
-// shape is a Redis as a service meets it.
-type shape struct {
-	client func() redis.UniversalClient
-	admin  []*redis.Client // of every server that holds keys
+// site is a world whose Redis is not one server without passwords.
+type site struct {
+	*world
+	client  func() redis.UniversalClient // as an application makes one
+	primary func() []*redistest.Server   // the servers that hold keys
 }
 
-// aclRule is the rule that docs/redis.md tells users to give.
-func aclRule(t *testing.T) []string {
+func newSite(t *testing.T, prefix string, client func() redis.UniversalClient, primary func() []*redistest.Server) *site {
 	t.Helper()
-	text, err := os.ReadFile("docs/redis.md")
-	if err != nil {
-		t.Fatal(err)
+	s := &site{world: worldOn(t, nil), client: client, primary: primary}
+	if prefix != "" {
+		s.prefix = prefix
 	}
-	m := regexp.MustCompile(`(?s)ACL SETUSER \S+ on >\S+ (.*?)\n\n`).FindSubmatch(text)
-	if m == nil {
-		t.Fatal("docs/redis.md has no ACL rule")
-	}
-	return strings.Fields(strings.ReplaceAll(string(m[1]), "\\\n", " "))
+	t.Cleanup(func() {
+		for _, p := range s.primary() {
+			s.forbidRecords(p)
+		}
+	})
+	return s
 }
 
-// forPrefix is a rule for the keys of a test.
-func forPrefix(rules []string, prefix string) string {
-	out := slices.Clone(rules)
-	for i, r := range out {
-		if strings.HasPrefix(r, "~") || strings.HasPrefix(r, "&") {
-			out[i] = r[:1] + prefix + ":*"
+// topologies are the shapes in which Redis is met.
+var topologies = map[string]func(t *testing.T) *site{
+	"standalone": func(t *testing.T) *site {
+		server := redistest.Start(t)
+		return newSite(t, "", func() redis.UniversalClient { return server.Client() }, only(server))
+	},
+	// With clients that send to a replica whatever may be sent there: the library reads by scripts, which may not.
+	"cluster": func(t *testing.T) *site {
+		c := redistest.StartCluster(t)
+		c.AddReplicas()
+		return newSite(t, "", func() redis.UniversalClient {
+			client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), ContextTimeoutEnabled: true, ReadOnly: true, RouteRandomly: true})
+			t.Cleanup(func() { _ = client.Close() })
+			return client
+		}, only(c.Nodes...))
+	},
+	"server that refuses administration": func(t *testing.T) *site {
+		server := redistest.Start(t, redistest.Args(refused()...))
+		for _, command := range refusedCommands {
+			if err := server.Client().Do(context.Background(), command, "x").Err(); err == nil || !strings.Contains(err.Error(), "unknown command") {
+				t.Fatalf("%s: %v", command, err)
+			}
+		}
+		return newSite(t, "", func() redis.UniversalClient { return server.Client() }, only(server))
+	},
+	// Connections live for a moment, and each new one needs the password of its time.
+	"password that rotates": func(t *testing.T) *site {
+		server := redistest.Start(t)
+		password := rotate(t, server)
+		return newSite(t, "", func() redis.UniversalClient {
+			o := server.Options()
+			o.ConnMaxLifetime = 50 * time.Millisecond
+			o.CredentialsProviderContext = func(context.Context) (string, string, error) { return limited, password(), nil }
+			client := redis.NewClient(o)
+			t.Cleanup(func() { _ = client.Close() })
+			return client
+		}, only(server))
+	},
+	"Sentinel": func(t *testing.T) *site {
+		r := redistest.StartReplicated(t)
+		return newSite(t, "", func() redis.UniversalClient { return r.FailoverClient() }, func() []*redistest.Server { return []*redistest.Server{r.Primary} })
+	},
+	"RESP2": func(t *testing.T) *site {
+		server := redistest.Start(t)
+		return newSite(t, "", func() redis.UniversalClient {
+			o := server.Options()
+			o.Protocol = 2
+			client := redis.NewClient(o)
+			t.Cleanup(func() { _ = client.Close() })
+			return client
+		}, only(server))
+	},
+	"TLS": func(t *testing.T) *site {
+		server := redistest.StartTLS(t)
+		return newSite(t, "", func() redis.UniversalClient { return server.Client() }, only(server.Server))
+	},
+	"TLS with client certificates": func(t *testing.T) *site {
+		server := redistest.StartTLS(t, redistest.ClientCertificate(), redistest.Password("the password of redis"))
+		return newSite(t, "", func() redis.UniversalClient { return server.Client() }, only(server.Server))
+	},
+	// The rule of docs/redis.md, with its prefix; nothing may be refused.
+	"ACL": func(t *testing.T) *site {
+		server := redistest.Start(t)
+		server.AddUser(limited, limitedPassword, aclRule(t, "acl"))
+		allowIdentity(server)
+		t.Cleanup(func() { noRefusedCommands(t, server) })
+		return newSite(t, "msal", func() redis.UniversalClient { return server.ClientAs(limited, limitedPassword) }, only(server))
+	},
+	"ACL on a cluster": func(t *testing.T) *site {
+		c := redistest.StartCluster(t)
+		for _, n := range c.Nodes {
+			n.AddUser(limited, limitedPassword, aclRule(t, "acl")+" "+aclRule(t, "acl-cluster"))
+			allowIdentity(n)
+		}
+		t.Cleanup(func() { noRefusedCommands(t, c.Nodes...) })
+		return newSite(t, "msal", func() redis.UniversalClient { return clusterClientAs(t, c, limited) }, only(c.Nodes...))
+	},
+}
+
+// refusedCommands are those that managed services refuse. CLIENT is more than CLIENT SETINFO, which cannot be refused alone.
+var refusedCommands = []string{"CONFIG", "SELECT", "SCRIPT", "FLUSHALL", "FLUSHDB", "CLIENT", "SCAN", "DEBUG", "MULTI", "WATCH"}
+
+func refused() (args []string) {
+	for _, command := range refusedCommands {
+		args = append(args, "--rename-command", command, "")
+	}
+	return args
+}
+
+// rotate changes the limited user's password again and again, until the test ends; the one before still does, as in any
+// rotation that nobody notices, and none older. It returns a function for the one that is right.
+func rotate(t *testing.T, server *redistest.Server) func() string {
+	var mu sync.Mutex
+	var current, last string
+	changes := 0
+	admin := server.Client()
+	set := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		changes++
+		last, current = current, fmt.Sprint("password ", changes)
+		rule := []any{"ACL", "SETUSER", limited, "on", "resetpass", ">" + current, "allkeys", "allchannels", "+@all"}
+		if last != "" {
+			rule = append(rule, ">"+last)
+		}
+		if err := admin.Do(context.Background(), rule...).Err(); err != nil {
+			t.Error(err)
 		}
 	}
-	return strings.Join(out, " ")
+	set()
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				set()
+			case <-stop:
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(stop)
+		<-stopped
+		if changes < 5 {
+			t.Errorf("the password has changed %d times: this shows little", changes)
+		}
+	})
+	return func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return current
+	}
 }
 
-// Every shape of Redis in which the library is met leads the whole life of an app, a user and an on-behalf-of request.
+func only(servers ...*redistest.Server) func() []*redistest.Server {
+	return func() []*redistest.Server { return servers }
+}
+
+// On every kind of Redis: tokens are shared and rotated, a stampede is one request whose answer wakes those who wait, a
+// sign-out holds everywhere and leaves nothing, every key expires.
 func TestEveryTopology(t *testing.T) {
-	for name, start := range map[string]func(*testing.T, string) shape{
-		"standalone": func(t *testing.T, _ string) shape {
-			s := redistest.Start(t)
-			return shape{func() redis.UniversalClient { return s.Client() }, []*redis.Client{s.Client()}}
-		},
-		"RESP2": func(t *testing.T, _ string) shape {
-			s := redistest.Start(t)
-			return shape{func() redis.UniversalClient {
-				o := s.Options()
-				o.Protocol = 2
-				rdb := redis.NewClient(o)
-				t.Cleanup(func() { rdb.Close() })
-				return rdb
-			}, []*redis.Client{s.Client()}}
-		},
-		"cluster": func(t *testing.T, _ string) shape {
-			c := redistest.StartCluster(t)
-			s := shape{client: func() redis.UniversalClient { return c.Client() }}
-			for _, n := range c.Nodes {
-				s.admin = append(s.admin, n.Client())
-			}
-			return s
-		},
-		"Sentinel": func(t *testing.T, _ string) shape {
-			r := redistest.StartReplicated(t)
-			return shape{func() redis.UniversalClient { return r.FailoverClient() }, []*redis.Client{r.Primary.Client()}}
-		},
-		"TLS": func(t *testing.T, _ string) shape {
-			s := redistest.StartTLS(t)
-			return shape{func() redis.UniversalClient { return s.Client() }, []*redis.Client{s.Client()}}
-		},
-		"TLS with client certificates": func(t *testing.T, _ string) shape {
-			s := redistest.StartTLS(t, redistest.ClientCertificate())
-			return shape{func() redis.UniversalClient { return s.Client() }, []*redis.Client{s.Client()}}
-		},
-		"ACL": func(t *testing.T, prefix string) shape {
-			s, admin, _ := redistest.StartACL(t, forPrefix(aclRule(t), prefix))
-			t.Cleanup(func() {
-				for _, refused := range aclLog(t, admin) {
-					t.Errorf("the documented rule refuses what the library does: %s", refused)
-				}
-			})
-			return shape{func() redis.UniversalClient { return s.ClientAs("limited", "limited-password") }, []*redis.Client{admin}}
-		},
-		"ACL on a cluster": func(t *testing.T, prefix string) shape {
-			c := redistest.StartCluster(t)
-			s := shape{client: func() redis.UniversalClient {
-				rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), Username: "limited", Password: "password", ContextTimeoutEnabled: true})
-				t.Cleanup(func() { rdb.Close() })
-				return rdb
-			}}
-			for _, n := range c.Nodes {
-				n.AddUser("limited", "password", forPrefix(aclRule(t), prefix)+" +cluster|slots +command")
-				s.admin = append(s.admin, n.Client())
-			}
-			t.Cleanup(func() {
-				for _, admin := range s.admin {
-					for _, refused := range aclLog(t, admin) {
-						t.Errorf("the documented rule refuses what the library does: %s", refused)
-					}
-				}
-			})
-			return s
-		},
-	} {
+	for name, start := range topologies {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			wholeLife(t, w, start(t, w.prefix))
+			s := start(t)
+			s.life(t)
 		})
 	}
 }
 
-// wholeLife is all that the library does, on two instances.
-func wholeLife(t *testing.T, w *world, s shape) {
-	t.Helper()
-	ctx := context.Background()
-	w.rotating()
-	u := w.addUsers(1)[0]
-	a := w.instanceOn(s.client(), w.sealer(w.keys), options(w.prefix))
-	b := w.instanceOn(s.client(), w.sealer(w.keys), options(w.prefix))
-	appA, appB := a.app(), b.app()
+// unpolled is a LockTTL with which those who wait for another's answer look for it every 15 to 30 s (leader.go): an
+// answer that comes within promptly has come by a wake-up.
+const (
+	unpolled = 5 * time.Minute
+	promptly = 10 * time.Second
+)
 
-	if must(t)(appA.AcquireTokenByCredential(ctx, []string{graph})) != must(t)(appB.AcquireTokenByCredential(ctx, []string{graph})) {
-		t.Error("two instances have two tokens")
+func (s *site) instance() *instance {
+	s.t.Helper()
+	o := options(s.prefix)
+	o.LockTTL = unpolled
+	return s.instanceOn(s.client(), s.sealer(s.keys), o)
+}
+
+// life is what the library does, by two instances.
+func (s *site) life(t *testing.T) {
+	ctx := context.Background()
+	s.rotating()
+	users := s.addUsers(3)
+	u, stays := users[0], users[1]
+	a, b := s.instance(), s.instance()
+	apps := []confidential.Client{a.app(), b.app()}
+
+	// An app's token.
+	token := must(t)(apps[0].AcquireTokenByCredential(ctx, []string{graph}))
+	if must(t)(apps[1].AcquireTokenByCredential(ctx, []string{graph})) != token {
+		t.Error("app: the second instance has another token")
 	}
-	w.count(t, 1, "an app's token on two instances")
-	d := w.door()
+	s.count(t, 1, "app")
+
+	// A stampede on two instances: one request, and those who wait for the other instance are woken.
+	d := s.door(entratest.ByScope(dynamics))
 	outs := start(32, func(i int) (confidential.AuthResult, error) {
-		return []confidential.Client{appA, appB}[i%2].AcquireTokenByCredential(ctx, []string{dynamics})
+		return apps[i%2].AcquireTokenByCredential(ctx, []string{dynamics})
 	})
 	d.wait(t)
 	inGate(t, 32)
+	eventually(t, "one instance waits for the other's answer", func() bool { return s.subscribers(":wake") > 0 })
+	opened := time.Now()
 	d.open()
 	oneToken(t, collect(t, 32, outs))
-	w.count(t, 2, "32 callers on two instances")
+	if took := time.Since(opened); took > promptly {
+		t.Errorf("stampede: the last caller had its answer %v after it came: nobody was woken", took)
+	}
+	s.count(t, 1, "stampede", entratest.ByScope(dynamics))
 
-	before := s.keys(t, w.prefix)
-	a.signIn(appA, u)
-	must(t)(silent(ctx, appB, u.HomeAccountID()))
-	w.count(t, 3, "a user's token on two instances")
-	must(t)(silent(ctx, appB, u.HomeAccountID(), mailScope))
-	must(t)(silent(ctx, appA, u.HomeAccountID(), filesScope))
-	w.count(t, 2, "refreshes", entratest.ByGrant(refreshGrant))
-	w.noRefusals(t)
-	assertion := w.assertion(t, u)
-	must(t)(appA.AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope}))
-	must(t)(appB.AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope}))
-	w.count(t, 1, "on behalf of, on two instances", entratest.ByGrant(oboGrant))
-
-	for key, ttl := range s.keys(t, w.prefix) {
-		if ttl <= 0 {
-			t.Errorf("%s never expires", key[strings.LastIndex(key, "}"):])
-		}
+	// A user who stays, a public client's user, and then the one who goes.
+	a.signIn(apps[0], stays)
+	public := a.public()
+	publicSignIn(t, s.world, public, users[2])
+	if accounts, err := b.public().Accounts(ctx); err != nil || len(accounts) == 0 {
+		t.Errorf("public: %d accounts on the second instance: %v", len(accounts), err)
+	}
+	before := s.allKeys()
+	s.entra.ResetRequests()
+	token = a.signIn(apps[0], u).AccessToken
+	if must(t)(silent(ctx, apps[1], u.HomeAccountID())) != token {
+		t.Error("user: the second instance has another token")
+	}
+	s.count(t, 1, "sign-in and silent call")
+	mail := must(t)(silent(ctx, apps[1], u.HomeAccountID(), mailScope))
+	must(t)(silent(ctx, apps[0], u.HomeAccountID(), filesScope))
+	if must(t)(silent(ctx, apps[0], u.HomeAccountID(), mailScope)) != mail {
+		t.Error("user: the first instance has another token than the second one's refresh brought")
+	}
+	if got := s.generations(); !slices.Equal(got, []int{1, 2}) {
+		t.Errorf("user: refresh tokens of generations %v were redeemed, want 1 and 2", got)
 	}
 
-	if err := a.tokens.ForgetAppTokens(ctx, clientID, tenant, graph); err != nil {
+	// On behalf of.
+	assertion := s.assertion(t, u)
+	token = must(t)(apps[0].AcquireTokenOnBehalfOf(ctx, assertion, []string{calendarScope}))
+	if must(t)(apps[1].AcquireTokenOnBehalfOf(ctx, assertion, []string{calendarScope})) != token {
+		t.Error("on-behalf-of: the second instance has another token")
+	}
+	s.count(t, 1, "on-behalf-of", entratest.ByGrant(oboGrant))
+	s.noRefusals(t)
+	ofUser := slices.DeleteFunc(s.allKeys(), func(k string) bool { return slices.Contains(before, k) })
+	if len(ofUser) < 3 {
+		t.Errorf("the user has %d keys: what follows shows little", len(ofUser))
+	}
+	s.expiring(t)
+
+	// Signing out.
+	eventually(t, "both instances hear of each other", func() bool { return s.subscribers(":changes") == 2 })
+	if err := b.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
 		t.Fatal(err)
 	}
-	w.entra.ResetRequests()
-	eventually(t, "the other instance forgets the app's token", func() bool {
-		must(t)(appB.AcquireTokenByCredential(ctx, []string{graph}))
-		return w.entra.Count() == 1
-	})
-	must(t)(appB.AcquireTokenByCredential(ctx, []string{dynamics}))
-	w.count(t, 1, "the token of another scope")
-
-	if err := a.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
-		t.Fatal(err)
+	for n, app := range apps {
+		eventually(t, fmt.Sprintf("instance %d is signed out", n), func() bool {
+			for _, scope := range []string{userScope, mailScope, filesScope} {
+				if _, err := silent(ctx, app, u.HomeAccountID(), scope); err == nil {
+					return false
+				}
+			}
+			return true
+		})
 	}
-	if _, err := silent(ctx, appA, u.HomeAccountID()); err == nil {
-		t.Error("the instance of the sign-out still has a token")
-	}
-	eventually(t, "the other instance signs out", func() bool {
-		_, err := silent(ctx, appB, u.HomeAccountID())
-		return err != nil
-	})
-	for key := range s.keys(t, w.prefix) {
-		if _, old := before[key]; !old && !strings.HasSuffix(key, ":tombstone") && !strings.HasSuffix(key, "{accounts}:list") {
-			t.Errorf("left of the user: %s", key[strings.LastIndex(key, "}"):])
+	tombstones := 0
+	for _, k := range s.allKeys() {
+		switch {
+		case strings.HasSuffix(k, ":tombstone"):
+			tombstones++
+		case slices.Contains(ofUser, k) && !strings.HasSuffix(k, "{accounts}:list"):
+			t.Errorf("left of the user: %s", k[strings.LastIndex(k, "}"):])
 		}
 	}
+	if tombstones == 0 {
+		t.Error("a sign-out left no tombstone")
+	}
+	for _, app := range apps {
+		must(t)(silent(ctx, app, stays.HomeAccountID()))
+	}
+
+	// Forgetting an app's tokens: one scope, then all.
+	s.entra.ResetRequests()
+	for n, scopes := range [][]string{{graph}, nil} {
+		token = must(t)(apps[0].AcquireTokenByCredential(ctx, []string{graph}))
+		if err := a.tokens.ForgetAppTokens(ctx, clientID, tenant, scopes...); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the second instance asks anew", func() bool {
+			return must(t)(apps[1].AcquireTokenByCredential(ctx, []string{graph})) != token
+		})
+		if must(t)(apps[0].AcquireTokenByCredential(ctx, []string{graph})) == token {
+			t.Error("the instance that forgot has the old token")
+		}
+		s.count(t, n+1, "forgotten", entratest.ByScope(graph))
+	}
+	s.expiring(t)
 }
 
-// keys are the keys in Redis with their lives.
-func (s shape) keys(t *testing.T, prefix string) map[string]time.Duration {
+// admins are clients with all rights of the servers that hold keys.
+func (s *site) admins() (all []*redis.Client) {
+	for _, p := range s.primary() {
+		all = append(all, p.Client())
+	}
+	return all
+}
+
+// allKeys are the keys on all servers.
+func (s *site) allKeys() (all []string) {
+	s.t.Helper()
+	for _, rdb := range s.admins() {
+		keys, err := rdb.Keys(context.Background(), s.prefix+":*").Result()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		all = append(all, keys...)
+	}
+	return all
+}
+
+// expiring checks that every key has a TTL, and that there are none but the library's.
+func (s *site) expiring(t *testing.T) {
 	t.Helper()
-	ctx := context.Background()
-	found := map[string]time.Duration{}
-	for _, rdb := range s.admin {
-		keys, err := rdb.Keys(ctx, prefix+":*").Result()
+	keys := 0
+	for _, rdb := range s.admins() {
+		all, err := rdb.Keys(context.Background(), "*").Result()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, k := range keys {
-			if ttl := rdb.PTTL(ctx, k).Val(); ttl != -2 { // it has expired since
-				found[k] = ttl
+		for _, k := range all {
+			keys++
+			if !strings.HasPrefix(k, s.prefix+":v1:{") {
+				t.Errorf("a key without prefix: %s", k)
+			}
+			if ttl := rdb.PTTL(context.Background(), k).Val(); ttl == -1 {
+				t.Errorf("%s has no TTL", k[strings.LastIndexByte(k, ':'):])
 			}
 		}
 	}
-	return found
+	if keys == 0 {
+		t.Error("no key at all: this shows nothing")
+	}
 }
 
-// aclLog is what Redis has refused, by command or object.
-func aclLog(t *testing.T, admin *redis.Client) []string {
-	t.Helper()
-	entries, err := admin.ACLLog(context.Background(), 100).Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var refused []string
-	for _, e := range entries {
-		refused = append(refused, fmt.Sprintf("%s %s (%s)", e.Reason, e.Object, e.Context))
-	}
-	return refused
-}
-
-// The documented rule is the least there is: without any one of its permissions Redis refuses something.
-func TestACLRuleIsTheLeast(t *testing.T) {
-	rules := aclRule(t)
-	var wg sync.WaitGroup
-	limit := make(chan struct{}, 6)
-	for i, rule := range rules {
-		if !strings.HasPrefix(rule, "+") {
-			continue
+// subscribers are those of the channels with an ending.
+func (s *site) subscribers(ending string) (sum int) {
+	ctx := context.Background()
+	for _, rdb := range s.admins() {
+		for _, channel := range rdb.PubSubChannels(ctx, s.prefix+":*"+ending).Val() {
+			sum += int(rdb.PubSubNumSub(ctx, channel).Val()[channel])
 		}
-		wg.Go(func() {
-			limit <- struct{}{}
-			defer func() { <-limit }()
-			t.Run(rule, func(t *testing.T) {
-				w := newWorld(t)
-				s, admin, _ := redistest.StartACL(t, forPrefix(slices.Delete(slices.Clone(rules), i, i+1), w.prefix))
-				shortLife(w, func() redis.UniversalClient { return s.ClientAs("limited", "limited-password") })
-				// The instances live on: a subscription that has been quiet for some seconds is tried by a PING.
-				eventually(t, "something is refused without "+rule, func() bool { return len(aclLog(t, admin)) > 0 })
+	}
+	return sum
+}
+
+// While Sentinel fails over, planned or because the primary has died, callers go on getting tokens without an error;
+// after it tokens are shared as before, and none of the user's is lost.
+func TestSentinelFailoverTokensGoOn(t *testing.T) {
+	for name, failover := range map[string]func(r *redistest.Replicated){
+		"planned": func(r *redistest.Replicated) { r.Failover() },
+		"primary killed": func(r *redistest.Replicated) {
+			r.Primary.Kill()
+			r.WaitForPromotion()
+			r.Primary = r.Replica
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := context.Background()
+			r := redistest.StartReplicated(t)
+			s := newSite(t, "", func() redis.UniversalClient { return r.FailoverClient() }, func() []*redistest.Server { return []*redistest.Server{r.Primary} })
+			s.rotating()
+			u := s.addUsers(1)[0]
+			a, b := s.instance(), s.instance()
+			apps := []confidential.Client{a.app(), b.app()}
+			a.signIn(apps[0], u)
+			mail := must(t)(silent(ctx, apps[0], u.HomeAccountID(), mailScope)) // its refresh token is the second one
+			token := must(t)(apps[0].AcquireTokenByCredential(ctx, []string{graph}))
+			must(t)(apps[1].AcquireTokenByCredential(ctx, []string{graph}))
+			// Acknowledged by the replica: what is lost otherwise is Redis's to lose.
+			if n, err := r.Primary.Client().Wait(ctx, 1, 20*time.Second).Result(); err != nil || n != 1 {
+				t.Fatalf("%d replicas: %v", n, err)
+			}
+
+			var over atomic.Bool
+			var wg sync.WaitGroup
+			var calls [2]atomic.Int64
+			for n, app := range apps {
+				wg.Go(func() {
+					for i := 0; !over.Load(); i++ {
+						_, err1 := app.AcquireTokenByCredential(ctx, []string{graph})
+						_, err2 := silent(ctx, app, u.HomeAccountID())
+						// One that nobody has, now and then.
+						var err3 error
+						if i%50 == 0 {
+							_, err3 = app.AcquireTokenByCredential(ctx, []string{fmt.Sprintf("https://s%d-%d.example.com/.default", n, i)})
+						}
+						for _, err := range []error{err1, err2, err3} {
+							if err != nil {
+								t.Errorf("instance %d: %v", n, err)
+								return
+							}
+						}
+						calls[n].Add(1)
+					}
+				})
+			}
+			eventually(t, "calls before", func() bool { return calls[0].Load() > 10 && calls[1].Load() > 10 })
+			failover(r)
+			during := calls[0].Load()
+			eventually(t, "calls after", func() bool { return calls[0].Load() > during+10 })
+			over.Store(true)
+			wg.Wait()
+
+			// Shared again: an instance that knows nothing finds what another one stored after the failover.
+			scope := 0
+			eventually(t, "tokens are shared again", func() bool {
+				scope++
+				name := []string{fmt.Sprintf("https://after%d.example.com/.default", scope)}
+				return must(t)(apps[0].AcquireTokenByCredential(ctx, name)) == must(t)(apps[1].AcquireTokenByCredential(ctx, name))
 			})
+			s.entra.ResetRequests()
+			fresh := s.instance().app()
+			if must(t)(fresh.AcquireTokenByCredential(ctx, []string{graph})) != token {
+				t.Error("the app's token is another")
+			}
+			if must(t)(silent(ctx, fresh, u.HomeAccountID(), mailScope)) != mail {
+				t.Error("the user's token is another")
+			}
+			s.count(t, 0, "what was there before")
+			must(t)(silent(ctx, fresh, u.HomeAccountID(), filesScope))
+			if got := s.generations(); !slices.Equal(got, []int{2}) {
+				t.Errorf("generations %v were redeemed, want 2", got)
+			}
+			s.noRefusals(t)
 		})
 	}
-	wg.Wait()
 }
 
-// shortLife does everything once, whatever comes of it.
-func shortLife(w *world, client func() redis.UniversalClient) {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	u := w.addUsers(1)[0]
-	o := options(w.prefix)
-	o.LockTTL = 300 * time.Millisecond // a lease is renewed while Entra ID takes its time
-	w.entra.SetBehavior(func(b *entratest.Behavior) { b.Latency = 300 * time.Millisecond })
-	a := w.instanceOn(client(), w.sealer(w.keys), o)
-	b := w.instanceOn(client(), w.sealer(w.keys), o)
-	appA, appB := a.app(), b.app()
-	parallel(8, func(i int) error {
-		_, err := []confidential.Client{appA, appB}[i%2].AcquireTokenByCredential(ctx, []string{graph})
-		return err
-	})
-	a.signIn(appA, u)
-	_, _ = silent(ctx, appA, u.HomeAccountID(), mailScope)
-	_, _ = silent(ctx, appB, u.HomeAccountID(), filesScope)
-	if assertion, err := w.entra.UserToken(clientID, u.Username, ""); err == nil {
-		_, _ = appA.AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope})
-	}
-	public := a.public()
-	if link, err := public.AuthCodeURL(ctx, publicID, redirectURI, []string{userScope}); err == nil {
-		if code, err := w.entra.AuthorizeCode(link, u.Username); err == nil {
-			_, _ = public.AcquireTokenByAuthCode(ctx, code, redirectURI, []string{userScope})
-		}
-	}
-	_, _ = b.public().Accounts(ctx)
-	// go-redis repeats a command whose answer was lost: an acquisition that has already succeeded.
-	rdb := client()
-	for range 2 {
-		_, _ = redislock.New(rdb).Obtain(ctx, w.prefix+":v1:{twice}:lock", time.Second, &redislock.Options{Token: "the same token, each time"})
-	}
-	_ = a.tokens.ForgetAppTokens(ctx, clientID, tenant, graph)
-	_ = a.tokens.RemoveAccount(ctx, u.HomeAccountID())
-}
-
-// Sentinel makes the replica the primary, in the middle: tokens go on, those that were there and new ones.
-func TestSentinelFailoverTokensGoOn(t *testing.T) {
-	r := redistest.StartReplicated(t)
-	w := newWorld(t)
-	ctx := context.Background()
-	u := w.addUsers(1)[0]
-	a := w.instanceOn(r.FailoverClient(), w.sealer(w.keys), options(w.prefix))
-	app := a.app()
-	a.signIn(app, u)
-	must(t)(app.AcquireTokenByCredential(ctx, []string{graph}))
-	sent := w.entra.Count()
-	// Replication is asynchronous, and a failover may lose the last writes: here it is to lose none.
-	r.Primary.Do("SET", w.prefix+":marker", "x", "EX", "60")
-	replica := r.Replica.Client()
-	eventually(t, "the replica has it all", func() bool { return replica.Exists(ctx, w.prefix+":marker").Val() == 1 })
-	r.Failover()
-	fresh := w.instanceOn(r.FailoverClient(), w.sealer(w.keys), options(w.prefix)).app()
-	must(t)(fresh.AcquireTokenByCredential(ctx, []string{graph}))
-	w.count(t, sent, "an app's token that was there before the failover")
-	must(t)(silent(ctx, fresh, u.HomeAccountID()))
-	w.count(t, sent, "tokens that were there before the failover")
-	must(t)(app.AcquireTokenByCredential(ctx, []string{dynamics}))
-	eventually(t, "a token acquired after the failover, on another instance", func() bool {
-		n := w.entra.Count()
-		must(t)(w.instanceOn(r.FailoverClient(), w.sealer(w.keys), options(w.prefix)).app().AcquireTokenByCredential(ctx, []string{dynamics}))
-		return w.entra.Count() == n
-	})
-}
-
-// A cluster client that does not bound its reads by the context is told so, once.
+// New warns of a cluster client that ignores context deadlines, in the documented words, and of no other.
 func TestClusterClientWithoutContextTimeoutIsWarnedOf(t *testing.T) {
+	_, warning, _ := strings.Cut(readFile(t, "docs/redis.md"), "\n    msalredis: ")
+	warning, _, _ = strings.Cut(warning, "\n")
+	if warning == "" {
+		t.Fatal("docs/redis.md quotes no warning")
+	}
 	for _, enabled := range []bool{true, false} {
-		var log bytes.Buffer
+		log := &journal{}
 		rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, ContextTimeoutEnabled: enabled})
 		defer rdb.Close()
-		o := &msalredis.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))}
-		w := newWorld(t)
-		c, err := msalredis.New(rdb, w.sealer(w.keys), o)
+		o := options("t")
+		o.Logger = slog.New(slog.NewTextHandler(log, nil))
+		c, err := msalredis.New(rdb, newSealer(t, generatedKey(t, "k1")), o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.Close()
-		if warned := strings.Contains(log.String(), "ContextTimeoutEnabled"); warned == enabled {
-			t.Errorf("ContextTimeoutEnabled %v: a warning was given: %v", enabled, warned)
+		if err := c.Close(); err != nil {
+			t.Error(err)
 		}
+		if warned := strings.Contains(log.String(), "msalredis: "+warning); warned == enabled || enabled && log.String() != "" {
+			t.Errorf("ContextTimeoutEnabled %v: the log says %q", enabled, log)
+		}
+	}
+}
+
+const (
+	limited         = "limited"
+	limitedPassword = "the limited user's password"
+)
+
+// aclRule is a rule of docs/redis.md: what is documented is what is tested.
+func aclRule(t *testing.T, name string) string {
+	t.Helper()
+	m := regexp.MustCompile("(?s)\n```" + name + "\n(.*?)```").FindStringSubmatch(readFile(t, "docs/redis.md"))
+	if m == nil {
+		t.Fatalf("docs/redis.md has no rule %s", name)
+	}
+	return strings.Join(strings.Fields(m[1]), " ")
+}
+
+// allowIdentity allows what go-redis sends of itself, to servers that know it.
+func allowIdentity(s *redistest.Server) {
+	for _, command := range []string{"+client|setinfo", "+client|maint_notifications"} {
+		_ = s.Client().Do(context.Background(), "ACL", "SETUSER", limited, command).Err()
+	}
+}
+
+// noRefusedCommands checks that Redis has refused nobody anything.
+func noRefusedCommands(t *testing.T, servers ...*redistest.Server) {
+	t.Helper()
+	for _, s := range servers {
+		for _, e := range refusals(t, s.Client()) {
+			t.Errorf("refused: %s %s (%s)", e.Reason, e.Object, e.Context)
+		}
+	}
+}
+
+func refusals(t *testing.T, rdb *redis.Client) []*redis.ACLLogEntry {
+	t.Helper()
+	entries, err := rdb.ACLLog(context.Background(), 10_000).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return entries
+}
+
+// With the documented rule nothing is refused, what is seldom done included: a lease that is asked for twice, and what
+// go-redis does with a subscription when there is nothing to do. A full life may end before that.
+func TestACLRuleIsEnough(t *testing.T) {
+	s := redistest.Start(t)
+	s.AddUser(limited, limitedPassword, aclRule(t, "acl"))
+	allowIdentity(s)
+	s.Do("CONFIG", "RESETSTAT") // redistest has sent its PING to see that the server is up
+	w := worldOn(t, nil)
+	w.exercise("msal", s.ClientAs(limited, limitedPassword), w.addUsers(1)[0])
+	for _, seldom := range []string{"ping", "unsubscribe", "mset", "mget", "getrange"} {
+		eventually(t, seldom, func() bool { // refused or not, it is among what was asked for
+			stats, err := s.Client().InfoMap(context.Background(), "commandstats").Result()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return stats["Commandstats"]["cmdstat_"+seldom] != ""
+		})
+	}
+	noRefusedCommands(t, s)
+}
+
+// Without any one part of the documented rules Redis refuses something: they are as small as can be.
+func TestACLRuleIsTheLeast(t *testing.T) {
+	t.Run("standalone", func(t *testing.T) {
+		s := redistest.Start(t)
+		neededParts(t, aclRule(t, "acl"), "", func(name string) redis.UniversalClient { return s.ClientAs(name, limitedPassword) }, s)
+	})
+	t.Run("cluster", func(t *testing.T) {
+		c := redistest.StartCluster(t)
+		neededParts(t, aclRule(t, "acl-cluster"), aclRule(t, "acl"), func(name string) redis.UniversalClient { return clusterClientAs(t, c, name) }, c.Nodes...)
+	})
+}
+
+// neededParts leaves out each part of rule in turn, besides what is always allowed, and looks for what Redis refuses.
+func neededParts(t *testing.T, rule, always string, client func(user string) redis.UniversalClient, servers ...*redistest.Server) {
+	w := worldOn(t, nil)
+	u := w.addUsers(1)[0]
+	var parts []string
+	for _, part := range strings.Fields(rule) {
+		if strings.ContainsRune("+~&", rune(part[0])) { // with the others a user begins
+			parts = append(parts, part)
+		}
+	}
+	for _, s := range servers {
+		s.Do("CONFIG", "SET", "acllog-max-len", 10_000)
+		for _, part := range parts {
+			left := slices.DeleteFunc(strings.Fields(rule), func(p string) bool { return p == part })
+			s.AddUser("without"+part, limitedPassword, always+" "+strings.Join(left, " "))
+		}
+	}
+	try := func(part string) { w.exercise("msal:"+part, client("without"+part), u) }
+	if i := slices.Index(parts, "+eval"); i >= 0 {
+		// First, while the server knows no script, and alone: the others' EVAL makes them known.
+		try(parts[i])
+	}
+	slots := make(chan struct{}, 4)
+	_ = parallel(len(parts), func(i int) error {
+		slots <- struct{}{}
+		defer func() { <-slots }()
+		if parts[i] != "+eval" {
+			try(parts[i])
+		}
+		return nil
+	})
+	for _, part := range parts {
+		// PING and UNSUBSCRIBE come when a connection has had nothing to do for a while.
+		eventually(t, "a refusal without "+part, func() bool {
+			return slices.ContainsFunc(servers, func(s *redistest.Server) bool {
+				return slices.ContainsFunc(refusals(t, s.Client()), func(e *redis.ACLLogEntry) bool {
+					if e.Username != "without"+part {
+						return false
+					}
+					switch part[0] {
+					case '~':
+						return e.Reason == "key"
+					case '&':
+						return e.Reason == "channel"
+					default:
+						return e.Reason == "command" && e.Object == part[1:]
+					}
+				})
+			})
+		})
+	}
+}
+
+func clusterClientAs(t *testing.T, c *redistest.Cluster, user string) *redis.ClusterClient {
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), Username: user, Password: limitedPassword, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { _ = client.Close() })
+	return client
+}
+
+// exercise does everything once, whatever Redis refuses.
+func (w *world) exercise(prefix string, rdb redis.UniversalClient, u entratest.User) {
+	ctx := context.Background()
+	i := w.instanceOn(rdb, w.sealer(w.keys), options(prefix))
+	app := i.app()
+	_, _ = app.AcquireTokenByCredential(ctx, []string{graph})
+	if link, err := app.AuthCodeURL(ctx, clientID, redirectURI, []string{userScope}); err == nil {
+		if code, err := w.entra.AuthorizeCode(link, u.Username); err == nil {
+			_, _ = app.AcquireTokenByAuthCode(ctx, code, redirectURI, []string{userScope})
+		}
+	}
+	_, _ = silent(ctx, app, u.HomeAccountID(), mailScope)
+	_, _ = i.public().Accounts(ctx)
+	canary.sawError(i.tokens.ForgetAppTokens(ctx, clientID, tenant, graph))
+	canary.sawError(i.tokens.RemoveAccount(ctx, u.HomeAccountID()))
+
+	// What a lease does when it is another's already, when it is ours already (go-redis repeats a command whose answer was
+	// lost), and when it is renewed.
+	leases, key := redislock.New(rdb), prefix+":v1:{lease}:lock"
+	for _, token := range []string{"this one's", "another's", "this one's"} {
+		if lease, err := leases.Obtain(ctx, key, time.Minute, &redislock.Options{Token: token}); err == nil {
+			_ = lease.Refresh(ctx, time.Minute, nil)
+		}
+	}
+	locker := lock.New(rdb, nil)
+	w.t.Cleanup(func() { _ = locker.Close() })
+	if s, err := locker.Subscribe(ctx, key); err == nil {
+		s.Close()
 	}
 }

@@ -115,7 +115,7 @@ func newWorker(cfg workerConfig) (*worker, error) {
 	w := &worker{cfg: cfg, rdb: redis.NewClient(&redis.Options{Addr: cfg.Redis}), apps: map[string]confidential.Client{}, creds: map[string]azcore.TokenCredential{}}
 	w.tokens, err = msalredis.New(w.rdb, sealer, &msalredis.Options{
 		Prefix: cfg.Prefix, LocalTTL: cfg.LocalTTL, LockTTL: cfg.LockTTL, OpTimeout: cmp.Or(cfg.OpTimeout, 10*time.Second),
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), MeterProvider: canary.meters, TracerProvider: canary.tracers,
 	})
 	if err != nil {
 		return nil, err
@@ -128,7 +128,9 @@ func newWorker(cfg workerConfig) (*worker, error) {
 }
 
 func (w *worker) close() {
+	_ = canary.collect() // before Close: hits are counted while the Cache lives
 	w.tokens.Close()
+	canary.tell(os.Stderr) // which the parent's canary reads
 	w.base.CloseIdleConnections()
 	w.rdb.Close()
 }

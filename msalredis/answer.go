@@ -72,7 +72,7 @@ func (a *answer) judge() {
 		return
 	}
 	doc := gjson.ParseBytes(a.body)
-	if !doc.IsObject() || doc.Get("access_token").Type != gjson.String || doc.Get("access_token").Str == "" {
+	if !doc.IsObject() || ambiguous(doc) || doc.Get("access_token").Type != gjson.String || doc.Get("access_token").Str == "" {
 		return
 	}
 	life := number(doc.Get("expires_in"))
@@ -92,6 +92,26 @@ func (a *answer) judge() {
 		a.due = a.started + in*second
 	}
 	a.good = true
+}
+
+// read are the members of an answer that this package reads.
+var read = map[string]bool{
+	"access_token": true, "refresh_token": true, "id_token": true, "client_info": true, "token_type": true, "scope": true, "foci": true,
+	"expires_in": true, "expires_on": true, "ext_expires_in": true, "refresh_in": true,
+}
+
+// ambiguous tells whether a member that is read is there twice, or in other letters. MSAL's encoding/json takes the
+// last and does not look at the case, gjson takes the first and does: they would read two tokens in one answer.
+func ambiguous(doc gjson.Result) bool {
+	seen := map[string]bool{}
+	odd := false
+	doc.ForEach(func(key, _ gjson.Result) bool {
+		folded := strings.ToLower(strings.ToUpper(key.Str)) // both, as encoding/json folds: "ſ" is an s to it
+		odd = read[folded] && (key.Str != folded || seen[folded])
+		seen[folded] = true
+		return !odd
+	})
+	return odd
 }
 
 // number is a JSON number, or one in a string as Entra ID's v1 endpoint sends it; 0 for anything else.

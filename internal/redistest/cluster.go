@@ -10,14 +10,19 @@ import (
 )
 
 // Cluster is three primaries that share the 16,384 slots.
-type Cluster struct{ Nodes []*Server }
+type Cluster struct {
+	Nodes    []*Server // the primaries
+	Replicas []*Server // of the node of the same index, after AddReplicas
+
+	tb testing.TB
+}
 
 // StartCluster starts the nodes and waits until each of them knows the others and finds the cluster whole. That takes two
 // to four seconds: a fresh node refuses queries for the first two, whatever it knows (CLUSTER_WRITABLE_DELAY in cluster.c).
 func StartCluster(tb testing.TB) *Cluster {
 	tb.Helper()
 	const nodes, slots = 3, 16384
-	c := &Cluster{}
+	c := &Cluster{tb: tb}
 	for i := range nodes {
 		n := startClusterNode(tb)
 		// Distinct epochs, as redis-cli --cluster create gives them: else the nodes collide and sort it out by gossip.
@@ -45,8 +50,44 @@ func StartCluster(tb testing.TB) *Cluster {
 	return c
 }
 
+// AddReplicas gives every primary a replica, and waits until all nodes know them.
+func (c *Cluster) AddReplicas() {
+	c.tb.Helper()
+	for range c.Nodes {
+		r := startClusterNode(c.tb, "--repl-diskless-sync-delay", "0")
+		host, port, _ := strings.Cut(c.Nodes[0].Addr(), ":")
+		r.Do("CLUSTER", "MEET", host, port, c.Nodes[0].busPort())
+		c.Replicas = append(c.Replicas, r)
+	}
+	for i, r := range c.Replicas {
+		id := fmt.Sprint(c.Nodes[i].Do("CLUSTER", "MYID"))
+		eventually(c.tb, "the replica to know its primary", func() error {
+			_, err := r.try("CLUSTER", "REPLICATE", id)
+			return err
+		})
+	}
+	for _, s := range append(c.Replicas, c.Nodes...) {
+		eventually(c.tb, "the replicas to follow", func() error {
+			nodes, err := s.try("CLUSTER", "NODES")
+			if err == nil && strings.Count(fmt.Sprint(nodes), "slave ") != len(c.Replicas) {
+				err = errors.New(fmt.Sprint(nodes))
+			}
+			return err
+		})
+	}
+	for _, r := range c.Replicas {
+		eventually(c.tb, "the replica's link", func() error {
+			v, err := r.try("INFO", "replication")
+			if err == nil && !strings.Contains(fmt.Sprint(v), "master_link_status:up") {
+				err = errors.New("the link is down")
+			}
+			return err
+		})
+	}
+}
+
 // startClusterNode takes a second free port for the bus: port+10000, the default, may be taken or not be a port at all.
-func startClusterNode(tb testing.TB) *Server {
+func startClusterNode(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	for range 10 {
 		bus, err := freePort()
@@ -54,7 +95,7 @@ func startClusterNode(tb testing.TB) *Server {
 			tb.Fatal(err)
 		}
 		s, err := Launch(Args("--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus),
-			"--cluster-node-timeout", "5000", "--cluster-require-full-coverage", "yes"))
+			"--cluster-node-timeout", "5000", "--cluster-require-full-coverage", "yes"), Args(args...))
 		if errors.Is(err, errPortTaken) {
 			continue
 		}
@@ -79,7 +120,7 @@ func (s *Server) busPort() int {
 	return 0
 }
 
-// Addrs are the addresses of all nodes.
+// Addrs are the addresses of the primaries.
 func (c *Cluster) Addrs() []string {
 	var addrs []string
 	for _, n := range c.Nodes {

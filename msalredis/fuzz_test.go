@@ -1,0 +1,507 @@
+package msalredis
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/redis/go-redis/v9"
+	"github.com/tidwall/gjson"
+
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// One target for each parser of this package; serializer has its own. `make fuzz` runs them all, docs/reliability.md
+// says for how long they ran. What they found is in testdata/fuzz.
+
+// newFuzzCache is a Cache whose Redis is a function of what it is sent; nil: nobody answers.
+func newFuzzCache(tb testing.TB, redisSays func(command string) []byte) *Cache {
+	tb.Helper()
+	key, err := serializer.ParseKeys("k1:" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32)))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	sealer, err := serializer.NewEncrypted(key...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	rdb := redis.NewClient(&redis.Options{
+		MaxRetries: -1, DisableIdentity: true, PoolSize: 4, DialerRetries: 1,
+		Dialer: func(context.Context, string, string) (net.Conn, error) {
+			if redisSays == nil {
+				return nil, errors.New("nobody answers")
+			}
+			ours, theirs := net.Pipe()
+			go serveOnce(theirs, redisSays)
+			return ours, nil
+		},
+	})
+	c, err := New(rdb, sealer, &Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		_ = c.Close()
+		_ = rdb.Close()
+	})
+	return c
+}
+
+// serveOnce introduces itself as a Redis, gives one answer and hangs up.
+func serveOnce(conn net.Conn, says func(string) []byte) {
+	defer conn.Close()
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := conn.Read(buffer)
+		if err != nil {
+			return
+		}
+		command := strings.ToLower(string(buffer[:n]))
+		if strings.Contains(command, "hello") || strings.Contains(command, "maint_notifications") {
+			for range strings.Count(command, "*") { // pipelined
+				if _, err := conn.Write([]byte("-ERR unknown command\r\n")); err != nil {
+					return
+				}
+			}
+			continue
+		}
+		_, _ = conn.Write(says(command))
+		return
+	}
+}
+
+// FuzzStoredValue: whatever stands at a place in Redis, it is what was sealed for that place, or an error.
+func FuzzStoredValue(f *testing.F) {
+	c := newFuzzCache(f, nil)
+	f.Add("msal:v1:{x}:tokens", "field", int64(1_700_000_000_000_000), int64(1_700_003_600), []byte(`{"secret":"x"}`), 30, byte(1))
+	f.Add("", "", int64(-1), int64(1)<<62, []byte{}, 0, byte(0))
+	f.Fuzz(func(t *testing.T, key, field string, stamp, expiry int64, content []byte, at int, flip byte) {
+		if h := header(stamp, expiry); len(h) != headerSize {
+			t.Fatalf("the header has %d bytes", len(h))
+		}
+		value, err := c.sealed(key, field, stamp, expiry, content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, s, e, err := c.opened(key, field, value)
+		if err != nil || !bytes.Equal(got, content) || s != min(max(stamp, 0), maxStamp) || e != min(max(expiry, 0), 9_999_999_999) {
+			t.Fatalf("what was sealed does not open: %v", err)
+		}
+		if flip != 0 {
+			changed := []byte(value)
+			changed[uint(at)%uint(len(changed))] ^= flip
+			if _, _, _, err := c.opened(key, field, string(changed)); err == nil {
+				t.Fatal("a changed value opens")
+			}
+		}
+		if _, _, _, err := c.opened(key+"x", field, value); err == nil {
+			t.Fatal("a value opens at another key")
+		}
+		if _, _, _, err := c.opened(key, field+"x", value); err == nil {
+			t.Fatal("a value opens in another field")
+		}
+		// Anything at all in its place.
+		if _, _, _, err := c.opened(key, field, string(content)); err == nil {
+			t.Fatal("a value that was not sealed opens")
+		}
+		if _, _, _, err := c.opened(key, field, value[:headerSize]+string(content)); err == nil {
+			t.Fatal("a value with a good header that was not sealed opens")
+		}
+	})
+}
+
+// FuzzStoredAnswer: whatever a stored answer says, it is refused, or an answer that keeps its meaning.
+func FuzzStoredAnswer(f *testing.F) {
+	good := answer{status: 200, body: []byte(`{"access_token":"a","expires_in":3600}`), started: 1, received: 2, header: map[string]string{"Content-Type": "application/json"}}
+	failed := answer{err: io.ErrUnexpectedEOF, failures: 3, until: 5}
+	f.Add(good.encode(), int64(1), int64(2))
+	f.Add(failed.encode(), int64(1), int64(2))
+	f.Add([]byte("{}\n"), int64(0), int64(0))
+	req, _ := http.NewRequest(http.MethodPost, "https://login.microsoftonline.com/t/oauth2/v2.0/token", nil)
+	f.Fuzz(func(t *testing.T, content []byte, stamp, now int64) {
+		a, err := decodeAnswer(content, stamp)
+		if err != nil {
+			if !errors.Is(err, errRecord) || a != nil {
+				t.Fatalf("%v %v", a, err)
+			}
+			return
+		}
+		again, err := decodeAnswer(a.encode(), stamp)
+		if err != nil || again.status != a.status || again.good != a.good || !bytes.Equal(again.body, a.body) || again.until != a.until || again.expires != a.expires {
+			t.Fatalf("an answer changes when it is stored again: %v", err)
+		}
+		checkAnswer(t, a, req, now)
+	})
+}
+
+// checkAnswer holds an answer to what its callers rely on.
+func checkAnswer(t *testing.T, a *answer, req *http.Request, now int64) {
+	t.Helper()
+	if a.good && (a.member("access_token") == "" || a.expires <= a.received) {
+		t.Fatal("a good answer without a living token")
+	}
+	var read struct {
+		AccessToken  string `json:"access_token"`
+		RefreshToken string `json:"refresh_token"`
+	}
+	if a.good && utf8.Valid(a.body) && json.Unmarshal(a.body, &read) == nil && (read.AccessToken != a.member("access_token") || read.RefreshToken != a.member("refresh_token")) {
+		t.Fatal("MSAL reads other tokens than the gate")
+	}
+	for _, soon := range []bool{false, true} {
+		resp, err := a.response(req, now, soon)
+		if err != nil {
+			if a.err == nil {
+				t.Fatal(err)
+			}
+			return
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || int64(len(body)) != resp.ContentLength {
+			t.Fatalf("a body of %d bytes, said to have %d: %v", len(body), resp.ContentLength, err)
+		}
+		if !a.good {
+			if !bytes.Equal(body, a.body) {
+				t.Fatal("an answer that is not understood was changed")
+			}
+			continue
+		}
+		var before, after map[string]any
+		if err := errors.Join(json.Unmarshal(a.body, &before), json.Unmarshal(body, &after)); err != nil {
+			t.Fatalf("a good answer is no JSON: %v", err)
+		}
+		for name, v := range before {
+			switch name {
+			case "expires_in", "ext_expires_in", "refresh_in":
+				continue
+			}
+			x, _ := json.Marshal(v)
+			y, _ := json.Marshal(after[name])
+			if !bytes.Equal(x, y) {
+				t.Fatalf("%q has changed", name)
+			}
+		}
+	}
+}
+
+// endpoints is Entra ID as far as MSAL needs it, with a token endpoint that says body.
+type endpoints struct{ body []byte }
+
+func (e *endpoints) RoundTrip(req *http.Request) (*http.Response, error) {
+	body := e.body
+	if req.Method == http.MethodGet {
+		body = []byte(`{"token_endpoint":"https://login.microsoftonline.com/t/oauth2/v2.0/token","authorization_endpoint":"https://login.microsoftonline.com/t/authorize","issuer":"https://login.microsoftonline.com/t/v2.0"}`)
+	} else {
+		_, _ = io.Copy(io.Discard, req.Body)
+	}
+	return &http.Response{StatusCode: 200, Status: "200 OK", Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), Request: req}, nil
+}
+
+// FuzzTokenResponse: whatever the token endpoint says, MSAL understands through the gate what it would understand
+// without it.
+func FuzzTokenResponse(f *testing.F) {
+	for _, s := range []string{
+		`{"access_token":"a","expires_in":3600,"token_type":"Bearer"}`,
+		`{"access_token":"a","expires_in":"3600","ext_expires_in":"7200","refresh_in":"1800","refresh_token":"r","foci":"1"}`,
+		`{"access_token":"a","expires_in":3600,"expires_on":"1900000000","client_info":"eyJ1aWQiOiJ1IiwidXRpZCI6InQifQ","id_token":"x.e30.y"}`,
+		`{"access_token":"a","expires_in":null}`, `[]`, `null`, ``, `{"access_token":"a","expires_in":1e3}`,
+	} {
+		f.Add([]byte(s))
+	}
+	c := newFuzzCache(f, nil)
+	req, _ := http.NewRequest(http.MethodPost, "https://login.microsoftonline.com/t/oauth2/v2.0/token", nil)
+	server := &endpoints{}
+	plain := &http.Client{Transport: server}
+	gated := &http.Client{Transport: c.Transport(server)}
+	cred, err := confidential.NewCredFromSecret("secret")
+	if err != nil {
+		f.Fatal(err)
+	}
+	acquire := func(t *testing.T, via *http.Client) (confidential.AuthResult, error) {
+		app, err := confidential.New("https://login.microsoftonline.com/t", "client", cred, confidential.WithHTTPClient(via), confidential.WithInstanceDiscovery(false))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return app.AcquireTokenByCredential(context.Background(), []string{"scope"})
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		now := time.Now().UnixMicro()
+		a := &answer{status: 200, body: body, started: now, received: now + 1, header: map[string]string{}}
+		a.judge()
+		a.addRefreshIn(0.5)
+		checkAnswer(t, a, req, now)
+		if account := homeAccount(body); strings.Count(account, ".") == 1 {
+			if info := []byte(`{"client_info":` + quoted(clientInfo(account)) + `}`); homeAccount(info) != account && !strings.HasSuffix(account, ".") {
+				t.Fatal("a client_info of a home account makes another account")
+			}
+		}
+
+		server.body = body
+		want, wantErr := acquire(t, plain)
+		c.answers.known.InvalidateAll()
+		got, gotErr := acquire(t, gated)
+		if wantErr != nil && gotErr == nil {
+			// The gate writes a refresh_in where there is none worth the name, and MSAL then reads the rest.
+			server.body = setMember(body, "refresh_in", "60")
+			want, wantErr = acquire(t, plain)
+		}
+		if (wantErr == nil) != (gotErr == nil) {
+			t.Fatalf("with the gate %v, without %v", gotErr, wantErr)
+		}
+		if want.AccessToken != got.AccessToken || want.IDToken.RawToken != got.IDToken.RawToken || want.Account.HomeAccountID != got.Account.HomeAccountID {
+			t.Fatal("another token than without the gate")
+		}
+		if d := got.ExpiresOn.Sub(want.ExpiresOn); wantErr == nil && d.Abs() > 3*time.Second {
+			t.Fatalf("it lives %v longer than without the gate", d)
+		}
+	})
+}
+
+// FuzzTokenRequest: whatever a client posts, to whatever URL, the gate passes it on as it is or knows whose it is.
+func FuzzTokenRequest(f *testing.F) {
+	c := newFuzzCache(f, nil)
+	const kind = "application/x-www-form-urlencoded"
+	f.Add("https://login.microsoftonline.com/t/oauth2/v2.0/token", kind, "grant_type=client_credentials&client_id=c&client_secret=s&scope=a+b")
+	f.Add("https://login.microsoftonline.com/t/oauth2/v2.0/token?x=y#z", kind+"; charset=utf-8", "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=a.b.c&requested_token_use=on_behalf_of&client_assertion=e30.e30.x")
+	f.Add("http://[::1]:80", kind, "grant_type=refresh_token&refresh_token=r&claims=%7B%22access_token%22%3A%7B%22xms_cc%22%3A%7B%22values%22%3A%5B%22cp1%22%5D%7D%7D%7D")
+	f.Add("//x/%2f", "", "grant_type=user_fic&%zz")
+	f.Fuzz(func(t *testing.T, address, contentType, body string) {
+		u, err := url.Parse(address)
+		if err != nil {
+			return
+		}
+		request := func(body string) *http.Request {
+			return &http.Request{Method: http.MethodPost, URL: u, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1}
+		}
+		form, rest, ok := readForm(request(body))
+		back, err := io.ReadAll(rest.Body)
+		if err != nil || string(back) != body {
+			t.Fatal("the body was changed")
+		}
+		isDiscovery(rest)
+		if !ok || !repeatable(form) {
+			return
+		}
+		r := c.newTokenRequest(rest, form, nil)
+		if !regexp.MustCompile(`^[A-Za-z0-9_-]{24}$`).MatchString(string(r.rid)) || len(r.realms) == 0 {
+			t.Fatalf("identity %q, realms %q", r.rid, r.realms)
+		}
+		// The same form in another order is the same request; of another user, client or secret it is not.
+		same, _, ok := readForm(request(form.Encode()))
+		if !ok || c.newTokenRequest(rest, same, nil).rid != r.rid {
+			t.Fatal("one request has two identities")
+		}
+		for _, name := range []string{"assertion", "client_id", "client_secret", "username", "resource"} {
+			if contentType != kind {
+				break
+			}
+			same.Set(name, same.Get(name)+"x")
+			other := c.newTokenRequest(rest, same, nil)
+			if other.rid == r.rid {
+				t.Fatalf("another %s has the same identity", name)
+			}
+			same.Set(name, form.Get(name))
+			if !form.Has(name) {
+				same.Del(name)
+			}
+		}
+	})
+}
+
+// FuzzClaims: claims and client assertions of any shape have one meaning each.
+func FuzzClaims(f *testing.F) {
+	for _, s := range []string{
+		`{"access_token":{"xms_cc":{"values":["cp1"]},"nbf":{"essential":true,"value":"1"}}}`, `{"access_token":{"xms_cc":null}}`, `{`, `null`, `[]`,
+		"eyJ4NXQiOiJ4In0.eyJpc3MiOiJjIn0.s", "..",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		capabilities, challenge := splitClaims(text)
+		if c2, ch2 := splitClaims(text); c2 != capabilities || ch2 != challenge {
+			t.Fatal("claims have two meanings")
+		}
+		var claims map[string]any
+		if json.Unmarshal([]byte(text), &claims) == nil {
+			b, _ := json.Marshal(claims)
+			if c2, ch2 := splitClaims(string(b)); c2 != capabilities || ch2 != challenge {
+				t.Fatal("claims written otherwise have another meaning")
+			}
+			if access, ok := claims["access_token"].(map[string]any); ok && challenge == "" {
+				for name := range access {
+					if name != "xms_cc" {
+						t.Fatalf("the claim %q is no challenge", name)
+					}
+				}
+			}
+		} else if text != "" && challenge == "" {
+			t.Fatal("claims that are not understood are no challenge")
+		}
+		id := assertionIdentity(text)
+		if parts := strings.Split(text, "."); len(parts) == 3 && id != text {
+			// Who signed, when, does not matter; who vouches for whom does.
+			if assertionIdentity(parts[0]+"."+parts[1]+".other") != id {
+				t.Fatal("the signature is part of an assertion's identity")
+			}
+			if other := base64.RawURLEncoding.EncodeToString([]byte(`{"iss":"somebody else"}`)); assertionIdentity(parts[0]+"."+other+"."+parts[2]) == id && other != parts[1] {
+				t.Fatal("another issuer has the same identity")
+			}
+		}
+	})
+}
+
+// FuzzDiscovery: whatever a discovery endpoint answers, its reader gets it as it is, and what is remembered is bounded.
+func FuzzDiscovery(f *testing.F) {
+	c := newFuzzCache(f, nil)
+	server := &bodyOf{}
+	gated := c.Transport(server)
+	f.Add("/t/v2.0/.well-known/openid-configuration", []byte(`{"token_endpoint":"https://login.microsoftonline.com/t/oauth2/v2.0/token"}`))
+	f.Add("/common/discovery/instance", []byte(`{"tenant_discovery_endpoint":"https://x"}`))
+	f.Add("//.well-known/openid-configuration", []byte(`{"token_endpoint":["x"]}`))
+	f.Fuzz(func(t *testing.T, path string, body []byte) {
+		server.body = body
+		c.discovery.known.InvalidateAll()
+		req := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: "login.microsoftonline.com", Path: path}, Header: http.Header{}}
+		for range 2 { // from the server, and as it is remembered
+			resp, err := gated.RoundTrip(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := io.ReadAll(resp.Body)
+			if err != nil || !bytes.Equal(got, body) {
+				t.Fatal("the document was changed")
+			}
+		}
+		endpoint := strings.ToLower(gjson.GetBytes(body, "token_endpoint").String())
+		if names := c.realms.of(endpoint, path); len(names) > 17 || len(names) == 0 {
+			t.Fatalf("%d names", len(names))
+		}
+	})
+}
+
+type bodyOf struct{ body []byte }
+
+func (b *bodyOf) RoundTrip(req *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(b.body)), Request: req}, nil
+}
+
+// FuzzKeys: whatever MSAL's keys, a prefix and a message of another instance hold, names in Redis are made of harmless
+// characters, keep what belongs together in one slot, and differ where the keys do.
+func FuzzKeys(f *testing.F) {
+	c := newFuzzCache(f, nil)
+	f.Add("msal", "user.tenant", "AccessToken", "home-env-accesstoken-c-t-s", "self pid")
+	f.Add("{", "}{", "", "\x00", "")
+	f.Add("a b", strings.Repeat("x", 10_000), "\xff", "ÿ", " ")
+	f.Fuzz(func(t *testing.T, prefix, partition, section, key, message string) {
+		c.changes.hear(message)
+		pid := partitionID(partition)
+		if partitionID(partition+"x") == pid || fieldName(section, key) == fieldName(section+"x", key) ||
+			fieldName(section, key+"x") == fieldName(section+"x", key) || string(pid) == fieldName(section, key) {
+			t.Fatal("two keys have one name")
+		}
+		_ = c.partitions.of(partition)
+		if checkPrefix(prefix) != nil {
+			return
+		}
+		k := keys{prefix}
+		for _, name := range []string{k.tokens(pid), k.rids(pid), k.response(pid), k.pause(pid), k.tombstone(pid), k.lock(pid), k.fence(pid)} {
+			rest, ok := strings.CutPrefix(name, prefix+":v1:{"+string(pid)+"}:")
+			if !ok || strings.Count(name, "{") != 1 || strings.Count(name, "}") != 1 || !regexp.MustCompile(`^[a-z]+$`).MatchString(rest) {
+				t.Fatalf("key %q", name)
+			}
+		}
+		if !regexp.MustCompile(`^[A-Za-z0-9_-]{24}$`).MatchString(string(pid) + "") {
+			t.Fatalf("pid %q", pid)
+		}
+	})
+}
+
+// longReply finds lengths that go-redis would allocate before it has read anything: docs/reliability.md.
+var longReply = regexp.MustCompile(`[$*%~>=!|][0-9]{5,}`)
+
+// FuzzRedisReply: whatever a Redis answers, bytes on the wire, it is an error or an answer; a Cache goes on.
+func FuzzRedisReply(f *testing.F) {
+	var says []byte
+	c := newFuzzCache(f, func(string) []byte { return says })
+	dead, cancel := context.WithCancel(context.Background())
+	cancel()
+	c.store.life = dead // no breaker: each reply is asked for
+	for _, s := range []string{
+		"*4\r\n$16\r\n1700000000000000\r\n$1\r\n1\r\n$1\r\n0\r\n*2\r\n$1\r\nv\r\n$1\r\n1\r\n", "*3\r\n$16\r\n1700000000000000\r\n$0\r\n\r\n$0\r\n\r\n",
+		"*-1\r\n", "$-1\r\n", ":1\r\n", "%1\r\n+a\r\n+b\r\n", "*1\r\n*1\r\n*1\r\n*0\r\n", "-NOSCRIPT x\r\n", "-LOADING x\r\n", "_\r\n", "#t\r\n", ",1.5\r\n", "(1\r\n",
+		"=5\r\ntxt:x\r\n", ">2\r\n+message\r\n+x\r\n", "|1\r\n+a\r\n+b\r\n*0\r\n", "", "*2\r\n:1\r\n", "-MOVED 1 127.0.0.1:1\r\n",
+	} {
+		f.Add([]byte(s), byte(0))
+		f.Add([]byte(s), byte(1))
+	}
+	f.Fuzz(func(t *testing.T, reply []byte, what byte) {
+		if longReply.Match(reply) {
+			t.Skip()
+		}
+		says = reply
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		p := c.partitions.of("user.tenant")
+		p.snap.Store(nil)
+		var err error
+		switch what % 5 {
+		case 0:
+			var s *snapshot
+			if s, err = c.partitions.reload(ctx, p); s != nil && len(s.entries) > 0 {
+				t.Fatal("an entry that nobody sealed")
+			}
+		case 1:
+			var k known
+			k, _, err = c.look(ctx, &tokenRequest{}, "x")
+			if k.answer != nil || k.pause != nil {
+				t.Fatal("an answer that nobody sealed")
+			}
+		case 2:
+			err = c.loadAccounts(ctx, &manager{inUse: map[string]*use{}})
+		case 3:
+			_, err = c.enlist(ctx, "p", "m", 1, 1)
+		case 4:
+			lease, leaseErr := c.locker.TryAcquire(ctx, "k")
+			if err = leaseErr; err == nil {
+				err = lease.Release(ctx)
+			}
+		}
+		if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+			t.Fatal("it hangs")
+		}
+	})
+}
+
+// A fuzz test whose seeds are lost still passes.
+func TestFuzzSeedsAreThere(t *testing.T) {
+	found, err := filepath.Glob(filepath.Join("testdata", "fuzz", "Fuzz*", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	source, err := os.ReadFile("fuzz_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range found {
+		if target := filepath.Base(filepath.Dir(name)); !bytes.Contains(source, []byte("func "+target+"(")) {
+			t.Errorf("the seeds of %s have no target", target)
+		}
+	}
+	if len(found) == 0 {
+		t.Error("no seeds")
+	}
+}
