@@ -534,7 +534,7 @@ func TestLookupsAreCounted(t *testing.T) {
 				continue
 			}
 			for _, p := range metric.Data.(metricdata.Sum[int64]).DataPoints {
-				v, _ := p.Attributes.Value("found")
+				v, _ := p.Attributes.Value("msalredis.found")
 				got[v.AsString()] = p.Value
 			}
 		}

@@ -181,7 +181,7 @@ func (c *counters) of(start string) int64 {
 	return sum
 }
 
-const unreadable = "msalredis.records.unreadable reason="
+const unreadable = "msalredis.records.unreadable error.type="
 
 // journal is a log that a test reads; the canary reads it too.
 type journal struct {

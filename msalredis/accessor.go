@@ -44,11 +44,16 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 		return nil
 	}
 	defer c.changes.listen() // afterwards: a new process wants its tokens before a second connection
+	ctx, span := c.metrics.start(ctx, spanReplace)
+	defer span.End()
 	var err error
 	if key == "" {
 		err = c.loadAccounts(ctx, m)
 	} else {
 		err = c.loadInto(ctx, m, key)
+	}
+	if err != nil && ctx.Err() == nil {
+		failed(span, redisFailure(err))
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()

@@ -142,7 +142,6 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 	c.answers.put(rid, pid, a)
 	value, err := c.sealed(key, "", a.stamp, 0, a.encode())
 	if err != nil {
-		c.log.warn("an answer could not be sealed and is not shared", "error", err)
 		return
 	}
 	push := func(ctx context.Context) error {

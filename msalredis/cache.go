@@ -99,6 +99,9 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	c.discovery = newDiscovery(o.LocalBytes)
 	c.changes = newNews(c, client)
 	c.http = sync.OnceValue(func() *http.Client { return &http.Client{Transport: c.Transport(nil)} })
+	if err := c.metrics.observe(c); err != nil {
+		return nil, errors.Join(fmt.Errorf("msalredis: Options.MeterProvider: %w", err), c.Close())
+	}
 	return c, nil
 }
 
@@ -120,7 +123,9 @@ func (c *Cache) Close() error {
 		c.workers.close()
 		c.partitions.close()
 		c.discovery.known.StopAllGoroutines()
-		err = errors.Join(err, c.metrics.collected.Unregister())
+		if c.metrics.collected != nil {
+			err = errors.Join(err, c.metrics.collected.Unregister())
+		}
 	})
 	if err != nil {
 		return fmt.Errorf("msalredis: closing: %w", err)

@@ -48,6 +48,13 @@ func (c *clock) redis() int64 {
 	return c.now().Add(c.offset).UnixMicro()
 }
 
+// apart is what Redis's time is ahead of ours; false: nothing is known yet.
+func (c *clock) apart() (time.Duration, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.offset, c.known
+}
+
 // shift is what to add to a time of ours, in whole seconds, to get Redis's; 0 while the clocks agree.
 func (c *clock) shift() int64 {
 	c.mu.Lock()

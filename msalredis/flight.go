@@ -3,6 +3,8 @@ package msalredis
 import (
 	"context"
 	"sync"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // A flight is one answer in the making, for all callers of one identity in this process. It is bound to none of
@@ -10,15 +12,17 @@ import (
 // a refresh token's only successor.
 type flight struct {
 	pid  id
+	span trace.SpanContext // of what brings the answer; set before early or done is closed
 	done chan struct{}
 	// early is closed when the answer has kept its callers waiting for long, and stopgap serves them meanwhile.
 	early   chan struct{}
 	stopgap *answer
 
 	// Set before done is closed:
-	answer *answer
-	soon   bool // the answer is due, and being refreshed
-	err    error
+	answer  *answer
+	soon    bool   // the answer is due, and being refreshed
+	outcome string // how it came, see outcomeAsked
+	err     error
 }
 
 type flights struct {
@@ -28,15 +32,15 @@ type flights struct {
 
 func newFlights() *flights { return &flights{all: map[string]*flight{}} }
 
-// join is the flight of a name; where there is none it starts lead, with a context that ends with the Cache. nil: the
-// Cache is closed.
-func (fs *flights) join(c *Cache, name string, pid id, lead func(context.Context, *flight)) *flight {
+// join is the flight of a name; where there is none it starts lead, with a context that ends with the Cache, and says
+// so. nil: the Cache is closed.
+func (fs *flights) join(c *Cache, name string, pid id, lead func(context.Context, *flight)) (f *flight, started bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if f := fs.all[name]; f != nil {
-		return f
+		return f, false
 	}
-	f := &flight{pid: pid, done: make(chan struct{}), early: make(chan struct{})}
+	f = &flight{pid: pid, done: make(chan struct{}), early: make(chan struct{})}
 	if !c.background(func(ctx context.Context) {
 		defer func() {
 			fs.mu.Lock()
@@ -48,10 +52,10 @@ func (fs *flights) join(c *Cache, name string, pid id, lead func(context.Context
 		}()
 		lead(ctx, f)
 	}) {
-		return nil
+		return nil, false
 	}
 	fs.all[name] = f
-	return f
+	return f, true
 }
 
 // forget keeps new callers from joining flights whose tokens are being removed.
@@ -66,19 +70,19 @@ func (fs *flights) forget(pid id) {
 }
 
 // wait waits for the flight or for ctx. soon: the answer is due, and is to be refreshed.
-func (f *flight) wait(ctx context.Context) (a *answer, soon bool, err error) {
+func (f *flight) wait(ctx context.Context) (a *answer, soon bool, outcome string, err error) {
 	select {
 	case <-f.done:
-		return f.answer, f.soon, f.err
+		return f.answer, f.soon, f.outcome, f.err
 	default:
 	}
 	select {
 	case <-f.done:
-		return f.answer, f.soon, f.err
+		return f.answer, f.soon, f.outcome, f.err
 	case <-f.early:
-		return f.stopgap, false, nil
+		return f.stopgap, false, outcomeStale, nil
 	case <-ctx.Done():
-		return nil, false, ctx.Err()
+		return nil, false, outcomeLeft, ctx.Err()
 	}
 }
 

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // Transport is the refresh gate: an [http.RoundTripper] in front of Entra ID's token endpoint that lets one
@@ -126,30 +128,52 @@ func (g *gate) signIn(req *http.Request) (*http.Response, error) {
 func (g *gate) acquire(req *http.Request, form map[string][]string) (*http.Response, error) {
 	c := g.c
 	r := c.newTokenRequest(req, form, g.base)
-	ctx := req.Context()
+	began := time.Now()
+	ctx, span := c.metrics.start(req.Context(), spanGate, grantKey.String(r.grant))
+	resp, outcome, err := g.answer(ctx, span, req, r)
+	c.metrics.answered(ctx, r.grant, outcome, began)
+	span.SetAttributes(outcomeKey.String(outcome))
+	if outcome == outcomeThrottled || outcome == outcomeRefused || outcome == outcomeFailed {
+		failed(span, outcome)
+	}
+	span.End()
+	return resp, err
+}
+
+// answer answers a repeatable token request, and says how.
+func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r *tokenRequest) (*http.Response, string, error) {
+	c := g.c
 	if r.grant == grantRefreshToken && r.form.Get("refresh_token") == "" {
 		// MSAL posts an empty one for a user token that came without. Entra ID would say the same.
-		return localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).response(req, c.clock.redis(), false)
+		resp, err := localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).response(req, c.clock.redis(), false)
+		return resp, outcomeRefused, err
 	}
-	f := c.flights.join(c, r.flight, r.pid, func(life context.Context, f *flight) {
-		f.answer, f.soon, f.err = c.lead(life, r, f, false)
+	f, mine := c.flights.join(c, r.flight, r.pid, func(life context.Context, f *flight) {
+		f.answer, f.soon, f.err = c.lead(under(life, span), r, f, false)
 	})
 	if f == nil {
-		return nil, ErrClosed
+		return nil, outcomeFailed, ErrClosed
 	}
-	a, soon, err := f.wait(ctx)
+	a, soon, outcome, err := f.wait(ctx)
+	if !mine && outcome != outcomeLeft && f.span.IsValid() {
+		span.AddLink(trace.Link{SpanContext: f.span})
+	}
+	if !mine && outcome == outcomeAsked {
+		outcome = outcomeWaited
+	}
 	if err != nil {
-		return nil, err
+		return nil, outcome, err
 	}
 	if a.good {
 		c.noteAnswer(r, a)
 	}
 	if soon {
 		c.flights.join(c, r.flight+" refresh", r.pid, func(life context.Context, f *flight) {
-			f.answer, f.soon, f.err = c.lead(life, r, f, true)
+			f.answer, f.soon, f.err = c.lead(under(life, span), r, f, true)
 		})
 	}
-	return a.response(req, c.clock.redis(), soon)
+	resp, err := a.response(req, c.clock.redis(), soon)
+	return resp, outcome, err
 }
 
 // noteAnswer remembers where an answer's tokens come from, before MSAL stores them.
@@ -180,8 +204,9 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, background bool) (a *answer, soon bool, err error) {
 	ctx, cancel := context.WithTimeout(life, leadAtMost)
 	defer cancel()
-	ctx, span := c.metrics.tracer.Start(ctx, "msalredis.acquire")
+	ctx, span := c.metrics.start(ctx, spanAcquire, grantKey.String(r.grant), backgroundKey.Bool(background))
 	defer span.End()
+	f.span = span.SpanContext()
 	l := &leader{c: c, r: r, flight: f, background: background, begun: time.Now()}
 	defer l.stop()
 	l.source = &shared{leader: l}
@@ -189,6 +214,14 @@ func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, backgroun
 		l.source = &owned{leader: l, p: c.partitions.named(r.lineage.pid, true)}
 	}
 	a, soon, err = l.lead(ctx)
+	if err != nil && !background {
+		l.outcome = outcomeFailed
+	}
+	f.outcome = l.outcome
+	span.SetAttributes(outcomeKey.String(l.outcome))
+	if background {
+		c.metrics.refreshedAhead(ctx, l.outcome)
+	}
 	if a == nil && err == nil {
 		err = &gateError{text: "the refresh is another instance's"} // background only: nobody sees it
 	}

@@ -6,9 +6,11 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
+
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/msal-redis/msal-redis-go/lock"
 )
@@ -30,6 +32,33 @@ type leader struct {
 	source     source
 	found      finding
 	timer      *time.Timer // ends the patience of those who wait
+	outcome    string
+}
+
+// The outcomes of a token request of MSAL at the gate, in metrics and spans.
+const (
+	outcomeAsked     = "asked"     // Entra ID was asked, and gave a token
+	outcomeShared    = "shared"    // the fleet had an answer
+	outcomeWaited    = "waited"    // another caller or instance brought it meanwhile
+	outcomeStale     = "stale"     // a token in the last five minutes of its life: Entra ID gave no new one, or not soon
+	outcomeThrottled = "throttled" // Entra ID's 429 or Retry-After, from a request or from the fleet's pause
+	outcomeRefused   = "refused"   // Entra ID's refusal, likewise
+	outcomeFailed    = "failed"    // Entra ID failed or did not answer; with FailClosed also Redis
+	outcomeLeft      = "left"      // the caller's context ended
+	outcomeElsewhere = "elsewhere" // a refresh ahead that is another instance's, or may not be yet
+)
+
+// outcomeOf is the outcome of a request that was made, or that a pause kept from being made.
+func outcomeOf(a *answer) string {
+	switch {
+	case a.err == nil && a.status == http.StatusOK:
+		return outcomeAsked
+	case !a.passing():
+		return outcomeRefused
+	case a.status == http.StatusTooManyRequests || a.retryAfter() > 0:
+		return outcomeThrottled
+	}
+	return outcomeFailed
 }
 
 // finding is what a look finds.
@@ -62,9 +91,11 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 	if err != nil && c.o.FailClosed {
 		return nil, false, looking(err)
 	}
+	l.outcome = outcomeShared
 	if a, soon, ok := l.settled(); ok {
 		return a, soon, nil
 	}
+	l.outcome = outcomeWaited
 
 	// Within this process one at a time, whatever becomes of the lease.
 	release, err := c.turns.take(ctx, l.source.lease())
@@ -83,7 +114,8 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 	}
 	if lease != nil {
 		defer func() {
-			_ = lease.Release(ctx) // one that was lost is another's by now, and what was kept is ordered by stamps
+			// One that was lost is another's by now, and what was kept is ordered by stamps.
+			c.metrics.released(ctx, lease.Release(ctx), c)
 		}()
 	}
 	_ = l.look(ctx)
@@ -91,8 +123,9 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 		return a, soon, nil
 	}
 	a := l.ask(ctx, lease)
+	l.outcome = outcomeOf(a)
 	if old := l.old(); !a.good && a.passing() && old != nil {
-		c.metrics.answered("old")
+		l.outcome = outcomeStale
 		return old, false, nil
 	}
 	return a, false, nil
@@ -124,21 +157,21 @@ func (l *leader) old() *answer {
 // settled tells whether what was found needs no request, and what to answer: nil for a refresh in the background,
 // which nobody waits for.
 func (l *leader) settled() (a *answer, soon, ok bool) {
-	f, m := l.found, l.c.metrics
+	f := l.found
 	switch {
 	case f.answer != nil && (!f.due || !l.background):
-		m.answered("shared")
 		return f.answer, f.due, true
 	case f.pause == nil:
 		return nil, false, false
 	case l.background:
+		l.outcome = outcomeElsewhere
 		return nil, false, true
 	}
 	if old := l.old(); old != nil && f.pause.passing() {
-		m.answered("old")
+		l.outcome = outcomeStale
 		return old, false, true
 	}
-	m.answered("paused")
+	l.outcome = outcomeOf(f.pause)
 	return f.pause, false, true
 }
 
@@ -146,6 +179,24 @@ func (l *leader) settled() (a *answer, soon, ok bool) {
 // without.
 func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, err error) {
 	c, key := l.c, l.c.keys.lock(l.source.lease())
+	ctx, span := c.metrics.start(ctx, spanLock)
+	var waiting time.Time // since when another has been holding the lease
+	outcome := "unavailable"
+	defer func() {
+		switch {
+		case lease != nil:
+			outcome = "taken"
+		case settled:
+			outcome = "answered"
+		case ctx.Err() != nil:
+			outcome = outcomeLeft
+		}
+		if !waiting.IsZero() {
+			c.metrics.waited(ctx, outcome, waiting)
+		}
+		span.SetAttributes(outcomeKey.String(outcome))
+		span.End()
+	}()
 	var wake *lock.Subscription
 	defer func() {
 		if wake != nil {
@@ -172,9 +223,12 @@ func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, er
 			}
 			return nil, false, nil
 		case l.background:
+			outcome, l.outcome = outcomeElsewhere, outcomeElsewhere
 			return nil, false, &gateError{text: "another instance refreshes"}
 		}
-		c.metrics.answered("waited")
+		if waiting.IsZero() {
+			waiting = time.Now()
+		}
 		if wake == nil {
 			// Subscribed first, then one more look: what comes between is not missed.
 			if wake, err = c.locker.Subscribe(ctx, key); err != nil {
@@ -249,6 +303,7 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 		}
 	} else {
 		a.pauseAfter(l.found.failures)
+		l.tell(a)
 	}
 	if c.hooks.afterPost != nil {
 		c.hooks.afterPost(l.r.rid)
@@ -260,17 +315,41 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 	return a
 }
 
+// tell tells the log of an outcome without a token, once for the fleet: the others find the pause.
+func (l *leader) tell(a *answer) {
+	c := l.c
+	args := []any{"grant", l.r.grant, "error", tokenFailure(a), "pause", time.Duration(a.until-a.received) * time.Microsecond}
+	switch outcomeOf(a) {
+	case outcomeThrottled:
+		c.log.warn("Entra ID throttles; the whole fleet pauses for this identity", args...)
+	case outcomeFailed:
+		c.log.warn("Entra ID failed; the whole fleet pauses for this identity", args...)
+	case outcomeAsked:
+		c.log.warn("the token endpoint's answer is not understood; its caller gets it as it is", args...)
+	default:
+		c.log.info("Entra ID refused a token request", args...)
+	}
+}
+
 // post sends one request. It always returns an answer, if only of an error.
-func (l *leader) post(ctx context.Context, form url.Values) *answer {
+func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	c, r := l.c, l.r
 	ctx, cancel := context.WithTimeout(ctx, postAtMost)
 	defer cancel()
-	ctx, span := c.metrics.tracer.Start(ctx, "msalredis.token_request")
-	defer span.End()
+	ctx, span := c.metrics.tracer.Start(ctx, spanTokenRequest, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(grantKey.String(r.grant)))
+	began := time.Now()
+	defer func() {
+		kind := tokenFailure(a)
+		c.metrics.requested(ctx, r.grant, kind, began)
+		if a.status != 0 {
+			span.SetAttributes(semconv.HTTPResponseStatusCode(a.status))
+		}
+		failed(span, kind)
+		span.End()
+	}()
 	body := form.Encode()
 	started := c.clock.redis()
 	fail := func(err error) *answer {
-		c.metrics.tokenRequest(r.grant, "unreachable")
 		return &answer{err: err, started: started, received: c.clock.redis(), stamp: started}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.template.URL.String(), strings.NewReader(body))
@@ -283,15 +362,9 @@ func (l *leader) post(ctx context.Context, form url.Values) *answer {
 	if err != nil {
 		return fail(err)
 	}
-	a, err := readAnswer(resp)
-	if err != nil {
+	if a, err = readAnswer(resp); err != nil {
 		return fail(err)
 	}
 	a.started, a.received, a.stamp = started, c.clock.redis(), started
-	outcome := "ok"
-	if a.status != http.StatusOK {
-		outcome = strconv.Itoa(a.status)
-	}
-	c.metrics.tokenRequest(r.grant, outcome)
 	return a
 }

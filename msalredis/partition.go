@@ -363,10 +363,16 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 		return nil
 	}, args...)
 	if err != nil {
+		if !b.again {
+			c.metrics.kept()
+		}
 		c.pending.keepEntries(b)
 		if ctx.Err() == nil && !b.again {
 			c.log.warn("tokens could not be stored; they are kept and stored when Redis takes them", "record", string(p.pid), "error", err)
 		}
+	}
+	if err == nil && !refused.Load() {
+		c.metrics.stored()
 	}
 	return refused.Load(), err
 }

@@ -107,6 +107,18 @@ func (w *pending) waits(name string) bool {
 	return w.others[name] != nil
 }
 
+// waitingNow is how many writes wait, how many of them are sign-outs, and what memory they take.
+func (w *pending) waitingNow() (n, signouts, bytes int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, p := range w.others {
+		if p.must {
+			signouts++
+		}
+	}
+	return int64(len(w.parts) + len(w.others)), signouts, w.bytes
+}
+
 // fits tells whether size more bytes may wait. The caller holds mu.
 func (w *pending) fits(size int64) bool {
 	if w.bytes+size <= w.c.o.LocalBytes {

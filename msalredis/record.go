@@ -51,7 +51,13 @@ func place(key, field, header string) []byte {
 func (c *Cache) sealed(key, field string, stamp, expiry int64, content []byte) (string, error) {
 	h := header(stamp, expiry)
 	value, err := c.serializer.Seal(content, place(key, field, h))
+	record := "entry"
+	if field == "" {
+		record = "answer"
+	}
+	c.metrics.sealed(record, len(h)+len(value), err)
 	if err != nil {
+		c.log.warn("a value could not be sealed and is not shared", "error", err)
 		return "", fmt.Errorf("msalredis: sealing failed: %w", err)
 	}
 	return h + string(value), nil

@@ -185,7 +185,9 @@ func (s *store) run(ctx context.Context, script *redis.Script, keys []string, us
 func (s *store) script(script *redis.Script, keys []string, use func(reply) error, args ...any) func(context.Context) error {
 	return func(ctx context.Context) error {
 		start := time.Now()
+		ctx, ran := s.metrics.runs(ctx, script)
 		values, err := script.Run(ctx, s.client, keys, args...).Slice()
+		ran(err)
 		if err != nil {
 			return err
 		}
