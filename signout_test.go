@@ -5,8 +5,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
 // refusing answers chosen commands with an error while it is on.
@@ -86,4 +89,37 @@ func TestSignInAfterAPendingSignOutIsKept(t *testing.T) {
 		got, err := silent(ctx, w.instance().app(), u.HomeAccountID())
 		return err == nil && got.AccessToken == fresh.AccessToken && got.AccessToken != old.AccessToken
 	})
+}
+
+// An instance that has heard of a sign-out and not looked since does not bring the user back when Redis loses all its
+// data, tombstones too.
+func TestSignOutThatWasHeardOutlivesALossOfRedis(t *testing.T) {
+	w := newWorld(t)
+	users := w.addUsers(2)
+	ctx := context.Background()
+	never := func(o *msalredis.Options) { o.LocalTTL = time.Hour } // it learns from messages alone
+	here, there := w.instance(never), w.instance(never)
+	app, elsewhere := here.app(), there.app()
+	for _, u := range users {
+		here.signIn(app, u)
+		must(t)(silent(ctx, elsewhere, u.HomeAccountID()))
+	}
+	eventually(t, "the subscription", func() bool {
+		n, err := w.redis.Client().PubSubNumSub(ctx, w.prefix+":v1:changes").Result()
+		return err == nil && n[w.prefix+":v1:changes"] == 2
+	})
+	for _, u := range users {
+		if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Messages are heard in order: who has heard the second has heard the first.
+	eventually(t, "the message", func() bool {
+		_, err := silent(ctx, elsewhere, users[1].HomeAccountID())
+		return err != nil
+	})
+	w.redis.Do("FLUSHALL")
+	if got, err := silent(ctx, elsewhere, users[0].HomeAccountID()); err == nil {
+		t.Errorf("a user who signed out has a token again, with %d bytes", len(got.AccessToken))
+	}
 }
