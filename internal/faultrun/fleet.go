@@ -25,6 +25,8 @@ type fleet struct {
 	slots []*process
 	lives []*life
 	calls []call
+	late  []injected
+	away  []injected
 	open  map[int]map[identityOf]call // begun and not ended sign-ins and sign-outs, by worker
 }
 
@@ -106,10 +108,31 @@ func (f *fleet) read(p *process, stdout io.Reader) {
 				f.calls = append(f.calls, r.Call)
 			}
 			f.mu.Unlock()
+		case "late":
+			f.busy(r.Call.Worker, r.Call.Start, r.Call.End)
+		case "away":
+			f.mu.Lock()
+			f.away = append(f.away, injected{Kind: kindBusy, Worker: r.Call.Worker, Start: r.Call.Start})
+			f.mu.Unlock()
+		case "back":
+			f.mu.Lock()
+			for i := range f.away {
+				if a := &f.away[i]; a.Worker == r.Call.Worker && a.End == 0 {
+					a.End = r.Call.Start
+				}
+			}
+			f.mu.Unlock()
 		default:
 			p.replies <- r
 		}
 	}
+}
+
+// busy notes that a process got no processor.
+func (f *fleet) busy(worker int, a, b time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.late = append(f.late, injected{Kind: kindBusy, Worker: worker, Start: a, End: b})
 }
 
 // wait waits for the answer to an order.

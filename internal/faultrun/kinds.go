@@ -36,6 +36,7 @@ type inject func(ctx context.Context, s *stage, rng *rand.Rand, f *injected) (he
 const (
 	kindKill       = "worker killed"
 	kindFreeze     = "worker frozen"
+	kindBusy       = "(machine busy)"
 	kindLostAnswer = "Entra ID's answer lost"
 )
 
@@ -136,7 +137,15 @@ var kinds = []*kind{
 		after: 7 * time.Second, entra: true, extra: none, slow: itself, inject: entraDrops(true)},
 }
 
+// busy is no fault that is injected: a process was not given a processor for a quarter of a second, or Redis's answer did
+// not come in time, while no fault explains it. What it excuses is shown in a row of its own, empty on an idle machine.
+var busy = &kind{name: kindBusy, after: 3 * time.Second, away: true, extra: each,
+	slow: func(t terms, f injected) time.Duration { return f.End - f.Start + t.OpTimeout }}
+
 func kindNamed(name string) *kind {
+	if name == kindBusy {
+		return busy
+	}
 	for _, k := range kinds {
 		if k.name == name {
 			return k

@@ -95,7 +95,7 @@ func parseConfig(args []string, help io.Writer) (*config, error) {
 		}
 		fmt.Fprintf(help, "\nExit status: 0 every rule was kept, 1 one was not, 2 trouble, 130 interrupted.\n")
 	}
-	c.Terms.LocalTTL, c.Terms.LockTTL, c.Terms.OpTimeout = 2*time.Second, 2*time.Second, time.Second
+	c.Terms.LocalTTL, c.Terms.LockTTL, c.Terms.OpTimeout = 2*time.Second, 2*time.Second, 2*time.Second
 	c.Terms.CallTimeout, c.Terms.Usable = 20*time.Second, 24*time.Second
 	if err := f.Parse(args); err != nil {
 		return nil, err

@@ -74,7 +74,8 @@ type order struct {
 
 // record is a line of a worker's log.
 type record struct {
-	// ready: the worker is set up; done: an order is carried out; begin and call: of a call.
+	// ready: the worker is set up; done: an order is carried out; begin and call: of a call; late: the processor came
+	// late, from Call.Start to Call.End; away and back: the library says that of Redis, at Call.Start.
 	Kind  string
 	Call  call   `json:",omitzero"`
 	Error string `json:",omitempty"` // ready: why not; done after close: the leaked goroutines

@@ -75,6 +75,7 @@ func play(ctx context.Context, c *config, say io.Writer) (h *history, err error)
 		Goroutines: c.Load, Pause: c.Pause, Verbose: c.Verbose, Tenants: s.world.tenants, People: s.world.people, Terms: c.Terms,
 	}}
 	defer s.fleet.stop()
+	go beat(func(late time.Duration) { s.fleet.busy(-1, s.now()-late, s.now()) }) // here live Entra ID and the proxies
 	for slot := range c.Terms.Workers {
 		p, err := s.fleet.start(ctx, slot, s.mine(slot))
 		if err != nil {
@@ -124,6 +125,15 @@ func (s *stage) verify(ctx context.Context) error {
 
 func (s *stage) history() *history {
 	h := &history{Terms: s.Terms, Calls: s.fleet.calls, Requests: s.world.requests(), Faults: s.faults}
+	s.fleet.mu.Lock()
+	defer s.fleet.mu.Unlock()
+	h.Busy = append(h.Busy, s.fleet.late...)
+	for _, a := range s.fleet.away {
+		if a.End == 0 {
+			a.End = s.now()
+		}
+		h.Busy = append(h.Busy, a)
+	}
 	for _, l := range s.fleet.lives {
 		h.Lives = append(h.Lives, *l)
 	}

@@ -122,10 +122,11 @@ func newWorker(s setup, log *recorder) (*worker, error) {
 		return nil, err
 	}
 	w.rdb = s.Redis.client()
-	logger := slog.New(slog.DiscardHandler)
+	logger := slog.New(&breaker{Handler: slog.DiscardHandler, w: w})
 	if s.Verbose {
-		logger = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("worker", s.Worker)
+		logger = slog.New(&breaker{Handler: slog.NewTextHandler(os.Stderr, nil), w: w}).With("worker", s.Worker)
 	}
+	go w.heartbeat()
 	w.tokens, err = msalredis.New(w.rdb, sealer, &msalredis.Options{
 		Prefix: s.Prefix, LocalTTL: s.Terms.LocalTTL, LockTTL: s.Terms.LockTTL, OpTimeout: s.Terms.OpTimeout, Logger: logger,
 	})
@@ -134,6 +135,47 @@ func newWorker(s setup, log *recorder) (*worker, error) {
 	}
 	w.http = &http.Client{Transport: w.tokens.Transport(&wire{w.base, s.Worker})}
 	return w, nil
+}
+
+// breaker notes when the library's breaker opens and closes: on a busy machine it does so without a fault.
+type breaker struct {
+	slog.Handler
+	w *worker
+}
+
+func (b *breaker) Enabled(context.Context, slog.Level) bool { return true }
+
+func (b *breaker) Handle(ctx context.Context, r slog.Record) error {
+	switch {
+	case strings.HasPrefix(r.Message, "Redis is away"):
+		b.w.log.write(record{Kind: "away", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
+	case strings.HasPrefix(r.Message, "Redis is back"):
+		b.w.log.write(record{Kind: "back", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
+	}
+	if !b.Handler.Enabled(ctx, r.Level) {
+		return nil
+	}
+	return b.Handler.Handle(ctx, r)
+}
+
+// heartbeat notes when this process was not given a processor in time.
+func (w *worker) heartbeat() {
+	beat(func(late time.Duration) {
+		now := w.now()
+		w.log.write(record{Kind: "late", Call: call{Worker: w.Worker, Start: now - late, End: now}})
+	})
+}
+
+// beat calls note with every lateness that is more than a processor's usual.
+func beat(note func(late time.Duration)) {
+	const every = 50 * time.Millisecond
+	for {
+		begun := time.Now()
+		time.Sleep(every)
+		if late := time.Since(begun) - every; late > 250*time.Millisecond {
+			note(late)
+		}
+	}
 }
 
 // client is a client of the topology whose connections go through the proxies.
@@ -164,7 +206,8 @@ func (w *worker) close(ignore goleak.Option) error {
 	w.base.CloseIdleConnections()
 	_ = w.rdb.Close()
 	return goleak.Find(ignore,
-		// This process's own reader of orders.
+		// This process's own: the reader of orders, and the heartbeat.
+		goleak.IgnoreAnyFunction("github.com/msal-redis/msal-redis-go/internal/faultrun.beat"), goleak.IgnoreAnyFunction("main.beat"),
 		goleak.IgnoreAnyFunction("github.com/msal-redis/msal-redis-go/internal/faultrun.work.func1"), goleak.IgnoreAnyFunction("main.work.func1"))
 }
 
