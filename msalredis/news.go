@@ -61,6 +61,11 @@ func (n *news) hear(payload string) {
 	n.c.answers.forget(id(pid))
 	n.c.flights.forget(id(pid))
 	if p := n.c.partitions.peek(id(pid)); p != nil {
+		// What is held is no longer what Redis would confirm: should Redis lose its data, tombstone and all, before the
+		// next look, it must not be written back.
+		p.mu.Lock()
+		p.confirmed = 0
+		p.mu.Unlock()
 		p.checked.Store(0)
 	}
 }

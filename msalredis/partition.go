@@ -2,6 +2,7 @@ package msalredis
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -351,6 +352,11 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 		}
 		args = append(args, e.field, value)
 	}
+	if c.pending.waits(signOutOf(p)) {
+		// It concerns what was there before these tokens, so it goes first: the pusher keeps that order.
+		c.pending.keepEntries(b)
+		return false, errBehind
+	}
 	// An operation whose caller left, or whose time ran out, may still be carried out: the outcome is taken in
 	// by whoever sees it, and the stamps make doing it twice harmless.
 	var refused atomic.Bool
@@ -376,6 +382,9 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 	}
 	return refused.Load(), err
 }
+
+// errBehind says that a write waits for a sign-out to be done.
+var errBehind = errors.New("msalredis: a sign-out of this account waits for Redis, and the tokens wait behind it")
 
 // resealed adds the account itself to the write of a new refresh token. It never changes, and so would stay sealed
 // with the key of the sign-in until that key is dropped, and the sign-in with it.

@@ -65,7 +65,7 @@ func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, sc
 // removePartition removes a partition, or with only those of its tokens that cover the scopes, and all that was
 // derived from it, here and in Redis.
 func (c *Cache) removePartition(ctx context.Context, p *partition, only scopes) error {
-	name := "signout " + string(p.pid) + " " + scopeHash(only)
+	name := removalOf(p, only)
 	operation := rand.Text()
 	push := func(ctx context.Context) error { return c.pushRemoval(ctx, p, only, operation) }
 	waits := &waiting{size: 256, must: true, push: push}
@@ -112,6 +112,14 @@ func (c *Cache) forgetHere(p *partition, only scopes) {
 	c.answers.forget(p.pid)
 	c.flights.forget(p.pid)
 }
+
+// removalOf names a removal among the writes that wait.
+func removalOf(p *partition, only scopes) string {
+	return "signout " + string(p.pid) + " " + scopeHash(only)
+}
+
+// signOutOf names the removal of all of a partition.
+func signOutOf(p *partition) string { return removalOf(p, nil) }
 
 func covers(e stored, only scopes) bool {
 	return e.Section == serializer.SectionAccessToken && scopesOf(e.Target).containsAll(only)

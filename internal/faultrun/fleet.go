@@ -1,0 +1,212 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// fleet is the parent's side of its workers. A slot is a place in the fleet: who is killed there gets a successor.
+type fleet struct {
+	binaries func(slot int) (path string, clock int)
+	base     setup
+	began    time.Time
+
+	mu    sync.Mutex
+	next  int
+	slots []*process
+	lives []*life
+	calls []call
+	late  []injected
+	away  []injected
+	open  map[int]map[identityOf]call // begun and not ended sign-ins and sign-outs, by worker
+}
+
+type identityOf struct{ user, flow string }
+
+type process struct {
+	slot    int
+	life    *life
+	command *exec.Cmd
+	stdin   io.WriteCloser
+	replies chan record   // ready and done; closed when the process has ended
+	killed  atomic.Bool   // by us
+	ended   chan struct{} // the process is gone, and its log read to the end
+}
+
+// start starts a worker in a slot and returns when it is ready.
+func (f *fleet) start(ctx context.Context, slot int, mine []int) (*process, error) {
+	path, clock := f.binaries(slot)
+	f.mu.Lock()
+	s := f.base
+	s.Worker, s.Clock, s.Mine = f.next, clock, mine
+	f.next++
+	p := &process{slot: slot, life: &life{Worker: s.Worker, Start: time.Since(f.began)}, replies: make(chan record, 4), ended: make(chan struct{})}
+	f.lives = append(f.lives, p.life)
+	f.mu.Unlock()
+
+	p.command = exec.Command(path)
+	p.command.Env = append(os.Environ(), workerMark+"=1", fmt.Sprintf("%s=%d", clockMark, clock))
+	p.command.Stderr = os.Stderr
+	p.command.WaitDelay = 5 * time.Second
+	stdout, err := p.command.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if p.stdin, err = p.command.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := p.command.Start(); err != nil {
+		return nil, err
+	}
+	go f.read(p, stdout)
+	if err := json.NewEncoder(p.stdin).Encode(s); err != nil {
+		return nil, err
+	}
+	return p, p.wait(ctx)
+}
+
+// read takes in a worker's log until it ends.
+func (f *fleet) read(p *process, stdout io.Reader) {
+	defer close(p.ended)
+	defer close(p.replies)
+	lines := json.NewDecoder(stdout)
+	for {
+		var r record
+		if lines.Decode(&r) != nil {
+			_ = p.command.Wait()
+			f.mu.Lock()
+			p.life.End = time.Since(f.began)
+			for _, c := range f.open[p.life.Worker] { // it never returned
+				f.calls = append(f.calls, c)
+			}
+			f.mu.Unlock()
+			return
+		}
+		switch r.Kind {
+		case "begin", "call":
+			f.mu.Lock()
+			key := identityOf{r.Call.User, r.Call.Flow}
+			if r.Kind == "begin" {
+				if f.open == nil {
+					f.open = map[int]map[identityOf]call{}
+				}
+				if f.open[p.life.Worker] == nil {
+					f.open[p.life.Worker] = map[identityOf]call{}
+				}
+				f.open[p.life.Worker][key] = r.Call
+			} else {
+				delete(f.open[p.life.Worker], key)
+				f.calls = append(f.calls, r.Call)
+			}
+			f.mu.Unlock()
+		case "late":
+			f.busy(r.Call.Worker, r.Call.Start, r.Call.End)
+		case "away":
+			f.mu.Lock()
+			f.away = append(f.away, injected{Kind: kindBusy, Worker: r.Call.Worker, Start: r.Call.Start})
+			f.mu.Unlock()
+		case "back":
+			f.mu.Lock()
+			for i := range f.away {
+				if a := &f.away[i]; a.Worker == r.Call.Worker && a.End == 0 {
+					a.End = r.Call.Start
+				}
+			}
+			f.mu.Unlock()
+		default:
+			p.replies <- r
+		}
+	}
+}
+
+// busy notes that a process got no processor.
+func (f *fleet) busy(worker int, a, b time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.late = append(f.late, injected{Kind: kindBusy, Worker: worker, Start: a, End: b})
+}
+
+// wait waits for the answer to an order.
+func (p *process) wait(ctx context.Context) error {
+	select {
+	case r, ok := <-p.replies:
+		switch {
+		case !ok && p.killed.Load():
+			return errKilled
+		case !ok:
+			return fmt.Errorf("worker %d has died", p.life.Worker)
+		case r.Kind == "ready" && r.Error != "":
+			return fmt.Errorf("worker %d: %s", p.life.Worker, r.Error)
+		case r.Error != "":
+			p.life.Leaked = r.Error
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+var errKilled = errors.New("the worker was killed")
+
+func (p *process) send(do string) { _ = json.NewEncoder(p.stdin).Encode(order{do}) }
+
+func (p *process) do(ctx context.Context, do string) error {
+	p.send(do)
+	return p.wait(ctx)
+}
+
+// all gives every worker an order at once and waits for all.
+func (f *fleet) all(ctx context.Context, do string) error {
+	for _, p := range f.slots {
+		p.send(do)
+	}
+	for _, p := range f.slots {
+		if err := p.wait(ctx); err != nil {
+			return err
+		}
+		if do == "close" {
+			p.life.Closed = true
+		}
+	}
+	return nil
+}
+
+// end lets a worker go and waits until it has.
+func (p *process) end(ctx context.Context) error {
+	_ = p.stdin.Close()
+	select {
+	case <-p.ended:
+		return nil
+	case <-time.After(10 * time.Second):
+		p.kill()
+		return fmt.Errorf("worker %d did not end", p.life.Worker)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// kill ends a worker by SIGKILL: nothing of it can clean up.
+func (p *process) kill() {
+	p.killed.Store(true)
+	_ = p.command.Process.Kill()
+	<-p.ended
+}
+
+func (p *process) signal(s syscall.Signal) { _ = p.command.Process.Signal(s) }
+
+func (f *fleet) stop() {
+	for _, p := range f.slots {
+		if p != nil {
+			p.kill()
+		}
+	}
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/redis/go-redis/v9"
+)
+
+// load begins to take tokens; it ends with ctx.
+func (w *worker) load(ctx context.Context, wg *sync.WaitGroup) {
+	for g := range w.Goroutines {
+		wg.Go(func() {
+			rng := rand.New(rand.NewPCG(w.Seed, uint64(w.Worker)<<32|uint64(g)))
+			for w.pause(ctx, rng) {
+				switch n := rng.IntN(100); {
+				case n < 50:
+					w.one(ctx, w.People[rng.IntN(len(w.People))], rng)
+				default:
+					w.do(call{Flow: flowApp, Tenant: w.Tenants[rng.IntN(len(w.Tenants))], Scope: scopeApp}, person{})
+				}
+			}
+		})
+	}
+	if len(w.Mine) > 0 {
+		wg.Go(func() { w.sessions(ctx, rand.New(rand.NewPCG(w.Seed, uint64(w.Worker)<<32|1<<31))) })
+	}
+}
+
+func (w *worker) pause(ctx context.Context, rng *rand.Rand) bool {
+	t := time.NewTimer(time.Duration(rng.Int64N(int64(2 * w.Pause))))
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (w *worker) one(_ context.Context, p person, rng *rand.Rand) {
+	c := call{Flow: flowSilent, Tenant: p.Tenant, User: p.Account, Scope: scopeRead}
+	switch {
+	case p.Assertion != "":
+		c.Flow, c.Scope = flowOBO, scopeOBO
+	case rng.IntN(3) == 0:
+		c.Scope = scopeMail
+	}
+	w.do(c, p)
+}
+
+// sessions signs people out and, at once or a little later, in again. All sign-ins and sign-outs of one person are made
+// here, one after another: so the log says who is signed in at any moment. Only a sign-out that failed leaves it
+// open, until the sign-in that follows.
+func (w *worker) sessions(ctx context.Context, rng *rand.Rand) {
+	for w.pause(ctx, rng) && w.pause(ctx, rng) {
+		p := w.People[w.Mine[rng.IntN(len(w.Mine))]]
+		if w.do(call{Flow: flowSignOut, Tenant: p.Tenant, User: p.Account}, p) && rng.IntN(2) == 0 {
+			for range rng.IntN(6) {
+				if !w.pause(ctx, rng) {
+					break
+				}
+			}
+		}
+		for !w.do(call{Flow: flowSignIn, Tenant: p.Tenant, User: p.Account, Scope: scopeRead}, p) {
+			if !w.pause(ctx, rng) {
+				return // whether the person is signed in, nobody knows: the checker does not ask
+			}
+		}
+	}
+}
+
+// everyone makes one call for each of the people, a few at once.
+func (w *worker) everyone(ctx context.Context, people []int, flow string) {
+	next := make(chan person)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for p := range next {
+				c := call{Flow: flow, Tenant: p.Tenant, User: p.Account, Scope: scopeRead}
+				if flow == flowVerify {
+					c.Scope = scopeVerify
+				}
+				for try := range 20 {
+					if w.do(c, p) || flow != flowSignIn || try == 19 || ctx.Err() != nil {
+						break
+					}
+				}
+			}
+		})
+	}
+	for _, i := range people {
+		if w.People[i].Assertion == "" {
+			next <- w.People[i]
+		}
+	}
+	close(next)
+	wg.Wait()
+}
+
+func (w *worker) all() []int {
+	out := make([]int, len(w.People))
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
+
+// do makes a call and writes it down; true: it succeeded. The context is not the load's: what has begun is ended, so
+// that no failure is of the run's own making.
+func (w *worker) do(c call, p person) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), w.Terms.CallTimeout)
+	defer cancel()
+	c.Worker = w.Worker
+	c.Start = w.now()
+	if c.Flow == flowSignIn || c.Flow == flowSignOut {
+		w.log.write(record{Kind: "begin", Call: c})
+	}
+	result, err := w.acquire(ctx, c, p)
+	c.End = w.now()
+	if err != nil {
+		c.Fail, c.Error = classOf(err), err.Error()[:min(len(err.Error()), 300)]
+	} else if c.Flow != flowSignOut {
+		c.Token = w.read(result.AccessToken)
+	}
+	w.log.write(record{Kind: "call", Call: c})
+	return err == nil
+}
+
+var errNoAccount = errors.New("the cache has no such account")
+
+func (w *worker) acquire(ctx context.Context, c call, p person) (confidential.AuthResult, error) {
+	if c.Flow == flowSignOut {
+		return confidential.AuthResult{}, w.tokens.RemoveAccount(ctx, c.User)
+	}
+	app, err := w.app(c.Tenant)
+	if err != nil {
+		return confidential.AuthResult{}, err
+	}
+	scopes := []string{c.Scope}
+	switch c.Flow {
+	case flowApp:
+		return app.AcquireTokenByCredential(ctx, scopes)
+	case flowOBO:
+		return app.AcquireTokenOnBehalfOf(ctx, p.Assertion, scopes)
+	case flowSignIn:
+		code, err := w.code(ctx, app, p, scopes)
+		if err != nil {
+			return confidential.AuthResult{}, err
+		}
+		return app.AcquireTokenByAuthCode(ctx, code, redirectURI, scopes)
+	}
+	account, err := app.Account(ctx, c.User)
+	if err != nil {
+		return confidential.AuthResult{}, err
+	}
+	if account.HomeAccountID == "" {
+		return confidential.AuthResult{}, errNoAccount
+	}
+	return app.AcquireTokenSilent(ctx, scopes, confidential.WithSilentAccount(account))
+}
+
+// read reads what a token says of itself.
+func (w *worker) read(text string) token {
+	sum := sha256.Sum256([]byte(text))
+	t := token{Hash: hex.EncodeToString(sum[:8])}
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 {
+		return t
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return t
+	}
+	var claims struct {
+		OID, TID, Aud, Scp, IDTyp string
+		Iat, Exp                  int64
+	}
+	if json.Unmarshal(payload, &claims) != nil {
+		return t
+	}
+	t.Tenant, t.Audience, t.Scopes = claims.TID, claims.Aud, claims.Scp
+	if claims.IDTyp != "app" {
+		t.Subject = claims.OID
+	}
+	t.Issued, t.Expires = w.since(claims.Iat), w.since(claims.Exp)
+	return t
+}
+
+func (w *worker) since(unix int64) time.Duration {
+	return time.Unix(unix, 0).Sub(time.Unix(0, w.Began))
+}
+
+func classOf(err error) string {
+	text := err.Error()
+	var redisError redis.Error
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && !strings.Contains(text, "Redis"):
+		return failDeadline
+	case errors.Is(err, errNoAccount), strings.Contains(text, "no token found"):
+		return failNoAccount
+	case strings.Contains(text, "invalid_grant"):
+		return failGrant
+	case errors.As(err, &redisError), strings.Contains(text, "Redis"):
+		return failRedis
+	case strings.Contains(text, "http"), strings.Contains(text, "EOF"), strings.Contains(text, "connection"):
+		return failEntra
+	}
+	return failOther
+}
+
+// code is what the browser brings back from a sign-in.
+func (w *worker) code(ctx context.Context, app confidential.Client, p person, scopes []string) (string, error) {
+	link, err := app.AuthCodeURL(ctx, clientID, redirectURI, scopes, confidential.WithLoginHint(p.Name))
+	if err != nil {
+		return "", err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, link, nil)
+	if err != nil {
+		return "", err
+	}
+	resp, err := w.base.RoundTrip(req) // no redirect is followed
+	if err != nil {
+		return "", err
+	}
+	resp.Body.Close()
+	back, err := resp.Location()
+	if err != nil || back.Query().Get("code") == "" {
+		return "", fmt.Errorf("the sign-in page answers %s", resp.Status)
+	}
+	return back.Query().Get("code"), nil
+}

@@ -1,0 +1,162 @@
+package main
+
+import "time"
+
+// The parent and a worker talk in lines of JSON: through the worker's stdin one setup, then orders; through its
+// stdout records. The end of stdin is the end of the worker, so that none outlives the parent. Secrets come this way
+// because arguments and environments can be read by other processes.
+
+// workerMark is the environment variable that makes the executable a worker.
+const workerMark = "MSALREDIS_FAULTRUN_WORKER"
+
+// clockMark is the environment variable by which a worker that was built for it runs with another clock, in seconds.
+const clockMark = "MSALREDIS_FAULTRUN_CLOCK"
+
+// markField names, in a token request to the emulator, the worker that sent it.
+const markField = "faultrun_worker"
+
+// person is somebody who signs in, or on whose behalf an API acts.
+type person struct {
+	Account string // home account id
+	Name    string
+	Tenant  string
+	// Assertion is the token that the API received; empty: the person signs in.
+	Assertion string `json:",omitempty"`
+}
+
+// setup is what a worker needs to know.
+type setup struct {
+	Worker     int
+	Began      int64 // of the run, unix nanoseconds: the zero of all times in the log
+	Clock      int   // what the worker's clock is off, in seconds
+	Redis      endpoint
+	Prefix     string
+	Keys       string
+	Entra, CA  string
+	Secret     string
+	Seed       uint64
+	Goroutines int
+	Pause      time.Duration
+	Verbose    bool
+	Tenants    []string
+	People     []person
+	Mine       []int // of People: whose sign-ins and sign-outs are this worker's affair
+	Terms      terms
+}
+
+// terms are the settings on which the bounds rest.
+type terms struct {
+	Workers                      int
+	LocalTTL, LockTTL, OpTimeout time.Duration
+	CallTimeout                  time.Duration // of every caller's context
+	Usable                       time.Duration // of a token's life: less MSAL's five minutes
+	Rotate                       bool          // a refresh token dies when it is redeemed
+}
+
+// due is when a token becomes due for a refresh: the default of Options.RefreshAt.
+func (t terms) due() time.Duration { return t.Usable / 2 }
+
+// endpoint is where Redis is.
+type endpoint struct {
+	Topology string
+	Addrs    []string
+	Master   string
+	// Through maps a server's address to that of the proxy before it.
+	Through map[string]string
+}
+
+// order is what a worker is to do.
+type order struct {
+	// signin: all of mine once; load: until rest; rest: end the load and say so; rollcall: a silent call for everyone;
+	// verify: redeem everyone's refresh token; close: close the Cache and look for leaked goroutines.
+	Do string
+}
+
+// record is a line of a worker's log.
+type record struct {
+	// ready: the worker is set up; done: an order is carried out; begin and call: of a call; late: the processor came
+	// late, from Call.Start to Call.End; away and back: the library says that of Redis, at Call.Start.
+	Kind  string
+	Call  call   `json:",omitzero"`
+	Error string `json:",omitempty"` // ready: why not; done after close: the leaked goroutines
+}
+
+// The flows of a call.
+const (
+	flowApp     = "app"
+	flowSilent  = "silent"
+	flowOBO     = "obo"
+	flowSignIn  = "signin"
+	flowSignOut = "signout"
+	flowVerify  = "verify"
+)
+
+// call is one call of the library, as its caller saw it. Times count from the beginning of the run.
+type call struct {
+	Worker     int
+	Flow       string
+	Tenant     string
+	User       string `json:",omitempty"` // home account id
+	Scope      string
+	Start, End time.Duration // End 0: it never returned
+	Fail       string        `json:",omitempty"` // a class of failure; empty: it succeeded
+	Error      string        `json:",omitempty"`
+	Token      token         `json:",omitzero"`
+}
+
+// Classes of failure.
+const (
+	failNoAccount = "no account" // the cache knows nothing of the user
+	failGrant     = "invalid_grant"
+	failEntra     = "entra" // Entra ID refused for a passing reason, or could not be reached
+	failDeadline  = "deadline"
+	failRedis     = "redis"
+	failOther     = "other"
+)
+
+// token is what an access token says of itself; Hash stands for it.
+type token struct {
+	Hash     string
+	Subject  string // oid; of an app's token empty
+	Tenant   string // tid
+	Audience string
+	Scopes   string        // scp
+	Issued   time.Duration // iat and exp, in whole seconds
+	Expires  time.Duration
+}
+
+// identity is what a token is for.
+type identity struct{ Tenant, User, Scope string }
+
+func (c call) identity() identity { return identity{c.Tenant, c.User, c.Scope} }
+
+// request is one token request, as the emulator saw it.
+type request struct {
+	ID      int
+	Worker  int
+	Grant   string
+	For     identity
+	Arrived time.Duration
+	// Answered is 0 for one without an answer.
+	Answered time.Duration
+	Status   int
+	Error    string
+}
+
+// life is what became of a worker process.
+type life struct {
+	Worker     int
+	Start, End time.Duration
+	Killed     bool
+	Closed     bool   // it was told to close, and did
+	Leaked     string // goroutines
+}
+
+// injected is a fault that happened.
+type injected struct {
+	Kind       string
+	Start, End time.Duration
+	Worker     int      `json:",omitempty"` // whom it hit
+	Users      []string `json:",omitempty"` // whose records it damaged
+	Note       string   `json:",omitempty"`
+}

@@ -1,0 +1,263 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/goleak"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// worker is one instance of the service: one Cache, and one MSAL client for each tenant.
+type worker struct {
+	setup
+	base   *http.Transport
+	http   *http.Client
+	rdb    redis.UniversalClient
+	tokens *msalredis.Cache
+	log    *recorder
+
+	mu   sync.Mutex
+	apps map[string]confidential.Client
+}
+
+// recorder writes the log. A line is out before a call goes on: what a killed worker did is known.
+type recorder struct {
+	mu  sync.Mutex
+	out *json.Encoder
+}
+
+func (r *recorder) write(line record) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.out.Encode(line) // without a parent there is nobody to write to, and stdin has ended too
+}
+
+// work is the life of a worker process.
+func work(in io.Reader, out io.Writer) int {
+	// A terminal sends Ctrl-C to everyone; who ends when is the parent's affair.
+	signal.Ignore(os.Interrupt)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	lines, log := json.NewDecoder(in), &recorder{out: json.NewEncoder(out)}
+	var s setup
+	if lines.Decode(&s) != nil {
+		return exitTrouble
+	}
+	ignore := goleak.IgnoreCurrent()
+	w, err := newWorker(s, log)
+	if err != nil {
+		log.write(record{Kind: "ready", Error: err.Error()})
+		return exitTrouble
+	}
+	log.write(record{Kind: "ready"})
+
+	orders := make(chan order)
+	go func() {
+		defer close(orders)
+		for {
+			var o order
+			if lines.Decode(&o) != nil {
+				return
+			}
+			orders <- o
+		}
+	}()
+	rest := func() {}
+	for o := range orders {
+		answer := record{Kind: "done"}
+		switch o.Do {
+		case "load":
+			loading, stop := context.WithCancel(ctx)
+			var wg sync.WaitGroup
+			w.load(loading, &wg)
+			rest = func() { stop(); wg.Wait() }
+		case "rest":
+			rest()
+		case "signin":
+			w.everyone(ctx, w.Mine, flowSignIn)
+		case "rollcall":
+			w.everyone(ctx, w.all(), flowSilent)
+		case "verify":
+			w.everyone(ctx, w.all(), flowVerify)
+		case "close":
+			if err := w.close(ignore); err != nil {
+				answer.Error = err.Error()
+			}
+		}
+		log.write(answer)
+	}
+	return exitKept
+}
+
+func newWorker(s setup, log *recorder) (*worker, error) {
+	w := &worker{setup: s, log: log, apps: map[string]confidential.Client{}}
+	keys, err := serializer.ParseKeys(s.Keys)
+	if err != nil {
+		return nil, err
+	}
+	sealer, err := serializer.NewEncrypted(keys...)
+	if err != nil {
+		return nil, err
+	}
+	if w.base, err = entratest.Transport(s.Entra, []byte(s.CA)); err != nil {
+		return nil, err
+	}
+	w.rdb = s.Redis.client()
+	logger := slog.New(&breaker{Handler: slog.DiscardHandler, w: w})
+	if s.Verbose {
+		logger = slog.New(&breaker{Handler: slog.NewTextHandler(os.Stderr, nil), w: w}).With("worker", s.Worker)
+	}
+	go w.heartbeat()
+	w.tokens, err = msalredis.New(w.rdb, sealer, &msalredis.Options{
+		Prefix: s.Prefix, LocalTTL: s.Terms.LocalTTL, LockTTL: s.Terms.LockTTL, OpTimeout: s.Terms.OpTimeout, Logger: logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	w.http = &http.Client{Transport: w.tokens.Transport(&wire{w.base, s.Worker})}
+	return w, nil
+}
+
+// breaker notes when the library's breaker opens and closes: on a busy machine it does so without a fault.
+type breaker struct {
+	slog.Handler
+	w *worker
+}
+
+func (b *breaker) Enabled(context.Context, slog.Level) bool { return true }
+
+func (b *breaker) Handle(ctx context.Context, r slog.Record) error {
+	switch {
+	case strings.HasPrefix(r.Message, "Redis is away"):
+		b.w.log.write(record{Kind: "away", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
+	case strings.HasPrefix(r.Message, "Redis is back"):
+		b.w.log.write(record{Kind: "back", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
+	}
+	if !b.Handler.Enabled(ctx, r.Level) {
+		return nil
+	}
+	return b.Handler.Handle(ctx, r)
+}
+
+// heartbeat notes when this process was not given a processor in time.
+func (w *worker) heartbeat() {
+	beat(func(late time.Duration) {
+		now := w.now()
+		w.log.write(record{Kind: "late", Call: call{Worker: w.Worker, Start: now - late, End: now}})
+	})
+}
+
+// beat calls note with every lateness that is more than a processor's usual.
+func beat(note func(late time.Duration)) {
+	const every = 50 * time.Millisecond
+	for {
+		begun := time.Now()
+		time.Sleep(every)
+		if late := time.Since(begun) - every; late > 250*time.Millisecond {
+			note(late)
+		}
+	}
+}
+
+// client is a client of the topology whose connections go through the proxies.
+func (e endpoint) client() redis.UniversalClient {
+	var d net.Dialer
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if through, ok := e.Through[addr]; ok {
+			addr = through
+		}
+		return d.DialContext(ctx, network, addr)
+	}
+	switch e.Topology {
+	case topologySentinel:
+		return redis.NewFailoverClient(&redis.FailoverOptions{
+			MasterName: e.Master, SentinelAddrs: e.Addrs, Dialer: dial, ContextTimeoutEnabled: true})
+	case topologyCluster:
+		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: e.Addrs, Dialer: dial, ContextTimeoutEnabled: true})
+	default:
+		return redis.NewClient(&redis.Options{Addr: e.Addrs[0], Dialer: dial, ContextTimeoutEnabled: true})
+	}
+}
+
+// close ends the library and reports what it left running.
+func (w *worker) close(ignore goleak.Option) error {
+	if err := w.tokens.Close(); err != nil {
+		return fmt.Errorf("Close: %w", err)
+	}
+	w.base.CloseIdleConnections()
+	_ = w.rdb.Close()
+	return goleak.Find(ignore,
+		// This process's own: the reader of orders, and the heartbeat.
+		goleak.IgnoreAnyFunction("github.com/msal-redis/msal-redis-go/internal/faultrun.beat"), goleak.IgnoreAnyFunction("main.beat"),
+		goleak.IgnoreAnyFunction("github.com/msal-redis/msal-redis-go/internal/faultrun.work.func1"), goleak.IgnoreAnyFunction("main.work.func1"))
+}
+
+// now is the time of the run, by the machine's clock.
+func (w *worker) now() time.Duration {
+	return time.Duration(time.Now().Add(-time.Duration(w.Clock)*time.Second).UnixNano() - w.Began)
+}
+
+func (w *worker) app(tenant string) (confidential.Client, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	app, ok := w.apps[tenant]
+	if ok {
+		return app, nil
+	}
+	cred, err := confidential.NewCredFromSecret(w.Secret)
+	if err != nil {
+		return app, err
+	}
+	app, err = confidential.New("https://login.microsoftonline.com/"+tenant, clientID, cred,
+		confidential.WithCache(w.tokens), confidential.WithHTTPClient(w.http))
+	if err == nil {
+		w.apps[tenant] = app
+	}
+	return app, err
+}
+
+// wire is the last thing a token request passes in its process: below MSAL and below the gate.
+type wire struct {
+	base   http.RoundTripper
+	worker int
+}
+
+func (w *wire) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method != http.MethodPost || !strings.HasSuffix(req.URL.Path, "/oauth2/v2.0/token") {
+		return w.base.RoundTrip(req)
+	}
+	body, err := io.ReadAll(req.Body)
+	req.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	form, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, err
+	}
+	form.Set(markField, strconv.Itoa(w.worker))
+	body = []byte(form.Encode())
+	sent := req.Clone(req.Context())
+	// Without GetBody net/http does not send it a second time on its own: the emulator is to see what the gate does.
+	sent.Body, sent.ContentLength, sent.GetBody = io.NopCloser(bytes.NewReader(body)), int64(len(body)), nil
+	return w.base.RoundTrip(sent)
+}

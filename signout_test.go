@@ -1,0 +1,125 @@
+package msalredis_test
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/msalredis"
+)
+
+// refusing answers chosen commands with an error while it is on.
+type refusing struct {
+	on     atomic.Bool
+	chosen func(redis.Cmder) bool
+}
+
+// refusal is an answer of a server that is there: it does not open the breaker.
+type refusal struct{}
+
+func (refusal) Error() string { return "ERR refused by the test" }
+func (refusal) RedisError()   {}
+
+func (r *refusing) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (r *refusing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (r *refusing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if r.on.Load() && r.chosen(cmd) {
+			cmd.SetErr(refusal{})
+			return refusal{}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// hooked is a client whose hooks the library passes: of a *redis.Client it makes a copy, without hooks, that has a time-out.
+type hooked struct{ redis.UniversalClient }
+
+// isSignOut tells the script of a sign-out by its keys (signout.lua).
+func isSignOut(cmd redis.Cmder) bool { return hasKeys(cmd, ":tokens", ":tombstone", ":rids", ":fence") }
+
+func hasKeys(cmd redis.Cmder, ends ...string) bool {
+	args := cmd.Args()
+	if !strings.HasPrefix(strings.ToLower(cmd.Name()), "eval") || len(args) < 3+len(ends) {
+		return false
+	}
+	for i, end := range ends {
+		if key, ok := args[3+i].(string); !ok || !strings.HasSuffix(key, end) {
+			return false
+		}
+	}
+	return true
+}
+
+// A sign-out that Redis has not taken is tried again until it is done, and then concerns what was there when it was
+// asked for: a sign-in that came meanwhile is kept.
+func TestSignInAfterAPendingSignOutIsKept(t *testing.T) {
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	refuse := &refusing{chosen: isSignOut}
+	rdb := w.redis.Client()
+	rdb.AddHook(refuse)
+	here := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))
+	app := here.app()
+	old := here.signIn(app, u)
+
+	refuse.on.Store(true)
+	if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err == nil {
+		t.Fatal("a sign-out that Redis refused succeeded")
+	}
+	fresh := here.signIn(app, u)
+	refuse.on.Store(false)
+	tombstone := func() bool {
+		for _, k := range w.keysOf() {
+			if strings.HasSuffix(k, ":tombstone") {
+				return true
+			}
+		}
+		return false
+	}
+	eventually(t, "the sign-out", tombstone)
+	eventually(t, "another instance finds the sign-in", func() bool {
+		got, err := silent(ctx, w.instance().app(), u.HomeAccountID())
+		return err == nil && got.AccessToken == fresh.AccessToken && got.AccessToken != old.AccessToken
+	})
+}
+
+// An instance that has heard of a sign-out and not looked since does not bring the user back when Redis loses all its
+// data, tombstones too.
+func TestSignOutThatWasHeardOutlivesALossOfRedis(t *testing.T) {
+	w := newWorld(t)
+	users := w.addUsers(2)
+	ctx := context.Background()
+	never := func(o *msalredis.Options) { o.LocalTTL = time.Hour } // it learns from messages alone
+	here, there := w.instance(never), w.instance(never)
+	app, elsewhere := here.app(), there.app()
+	for _, u := range users {
+		here.signIn(app, u)
+		must(t)(silent(ctx, elsewhere, u.HomeAccountID()))
+	}
+	eventually(t, "the subscription", func() bool {
+		n, err := w.redis.Client().PubSubNumSub(ctx, w.prefix+":v1:changes").Result()
+		return err == nil && n[w.prefix+":v1:changes"] == 2
+	})
+	for _, u := range users {
+		if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Messages are heard in order: who has heard the second has heard the first.
+	eventually(t, "the message", func() bool {
+		_, err := silent(ctx, elsewhere, users[1].HomeAccountID())
+		return err != nil
+	})
+	w.redis.Do("FLUSHALL")
+	if got, err := silent(ctx, elsewhere, users[0].HomeAccountID()); err == nil {
+		t.Errorf("a user who signed out has a token again, with %d bytes", len(got.AccessToken))
+	}
+}
