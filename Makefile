@@ -3,6 +3,7 @@
 STATICCHECK ?= go tool staticcheck
 TESTFLAGS   ?= -race -timeout 12m
 FUZZTIME    ?= 30s
+SOAKTIME    ?= 10m
 
 .DEFAULT_GOAL := help
 
@@ -29,7 +30,7 @@ demo: ## the main demonstration; needs Go only
 bench: deps ## compare with what one would otherwise do, on a real Redis
 	go test -run '^$$' -bench . -benchmem ./bench
 
-# Go fuzzes one function at a time.
+# Go fuzzes one function at a time. What it finds is kept in testdata/fuzz of the package, and is a seed from then on.
 .PHONY: fuzz
 fuzz: ## fuzz each fuzz test for FUZZTIME (30s)
 	@set -e; for pkg in $$(go list ./...); do \
@@ -37,6 +38,18 @@ fuzz: ## fuzz each fuzz test for FUZZTIME (30s)
 			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
 		done; \
 	done
+
+.PHONY: matrix
+matrix: deps ## run what depends on the server against Redis 8 and Valkey 8 of a newer Debian
+	@internal/redistest/matrix.sh
+
+# The database may be out of reach, which is no failure of this module; a vulnerability that is called is.
+.PHONY: vuln
+vuln: ## look for known vulnerabilities with govulncheck, where its database can be reached
+	@out=$$(go run golang.org/x/vuln/cmd/govulncheck@latest ./... 2>&1) && status=0 || status=$$?; echo "$$out"; \
+	if [ $$status -ne 0 ] && ! echo "$$out" | grep -q '^Vulnerability #'; then \
+		echo "vuln: NOT CHECKED: govulncheck or its database cannot be reached from here"; exit 0; \
+	fi; exit $$status
 
 # The tests start real Redis servers and run under the race detector, which needs a C compiler. Where apt-get may be
 # used (as root, or in CI with sudo that asks nothing) what is missing is installed, without starting Redis as a

@@ -120,21 +120,19 @@ func (w *world) addUsers(n int) []entratest.User {
 	return users
 }
 
-// instance is one Cache and the HTTP client of its gate, as one process has them.
+// instance is one Cache and the HTTP client of its gate, as one process has them, with its metrics and spans.
 type instance struct {
 	w      *world
 	rdb    redis.UniversalClient
+	seen   *observed
 	tokens *msalredis.Cache
 	http   *http.Client
 }
 
-// options are what the tests use unless they say otherwise: the defaults, a log, metrics and spans that the canary reads, and a
-// generous OpTimeout, because what they count must not depend on a machine that starves the process for 250 ms.
+// options are what the tests use unless they say otherwise: the defaults, a log that the canary reads, and a generous
+// OpTimeout, because what they count must not depend on a machine that starves the process for 250 ms.
 func options(prefix string) *msalredis.Options {
-	return &msalredis.Options{
-		Prefix: prefix, OpTimeout: 10 * time.Second,
-		Logger: canary.logger(), MeterProvider: canary.meters, TracerProvider: canary.tracers,
-	}
+	return &msalredis.Options{Prefix: prefix, OpTimeout: 10 * time.Second, Logger: canary.logger()}
 }
 
 func (w *world) instance(change ...func(*msalredis.Options)) *instance {
@@ -166,12 +164,17 @@ func newSealer(t testing.TB, text string) serializer.Serializer {
 
 func (w *world) instanceOn(rdb redis.UniversalClient, s serializer.Serializer, o *msalredis.Options) *instance {
 	w.t.Helper()
-	tokens, err := msalredis.New(rdb, s, o)
+	seen := newObserved()
+	watched := *o
+	if watched.MeterProvider == nil {
+		watched.MeterProvider, watched.TracerProvider = seen.meters, seen.traces
+	}
+	tokens, err := msalredis.New(rdb, s, &watched)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	base := w.entra.Transport()
-	i := &instance{w: w, rdb: rdb, tokens: tokens, http: &http.Client{Transport: tokens.Transport(base)}}
+	i := &instance{w: w, rdb: rdb, seen: seen, tokens: tokens, http: &http.Client{Transport: tokens.Transport(base)}}
 	w.t.Cleanup(func() {
 		i.close()
 		base.CloseIdleConnections()
@@ -180,7 +183,7 @@ func (w *world) instanceOn(rdb redis.UniversalClient, s serializer.Serializer, o
 }
 
 func (i *instance) close() {
-	if err := canary.collect(); err != nil { // before Close: hits are counted while the Cache lives
+	if err := canary.collect(i.seen.reader); err != nil { // before Close: hits are counted while the Cache lives
 		i.w.t.Errorf("metrics: %v", err)
 	}
 	if err := i.tokens.Close(); err != nil {

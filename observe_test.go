@@ -21,7 +21,9 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
+	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
@@ -29,6 +31,21 @@ import (
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
+
+// observed collects the metrics and spans of an instance.
+type observed struct {
+	reader *sdkmetric.ManualReader
+	spans  *tracetest.InMemoryExporter
+	traces *sdktrace.TracerProvider
+	meters *sdkmetric.MeterProvider
+}
+
+func newObserved() *observed {
+	o := &observed{reader: sdkmetric.NewManualReader(), spans: tracetest.NewInMemoryExporter()}
+	o.traces = sdktrace.NewTracerProvider(sdktrace.WithSyncer(o.spans), sdktrace.WithSpanProcessor(spans{canary}))
+	o.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(o.reader))
+	return o
+}
 
 // point is one series of a metric: a sum's or gauge's value, or a histogram's count.
 type point struct {
@@ -103,7 +120,7 @@ func (c *census) of(t *testing.T, i *instance, name string, attributes ...string
 			if value == "" && !has { // "error.type=": without
 				continue
 			}
-			ok = ok && has && v.Emit() == value
+			ok = ok && has && v.String() == value
 		}
 		if ok {
 			sum += p.value
@@ -490,7 +507,7 @@ func (c *census) documented(t *testing.T) {
 			if !slices.Contains(codeIn(row[3]), string(kv.Key)) {
 				t.Errorf("%s has the attribute %s, which its row does not list", p.name, kv.Key)
 			}
-			if v := kv.Value.Emit(); !strings.Contains(document, "`"+v+"`") && !regexp.MustCompile(`^\d{3}$`).MatchString(v) {
+			if v := kv.Value.String(); !strings.Contains(document, "`"+v+"`") && !regexp.MustCompile(`^\d{3}$`).MatchString(v) {
 				t.Errorf("%s has %s=%s, and the document does not speak of it", p.name, kv.Key, v)
 			}
 		}

@@ -128,7 +128,7 @@ func newWorker(cfg workerConfig) (*worker, error) {
 }
 
 func (w *worker) close() {
-	_ = canary.collect() // before Close: hits are counted while the Cache lives
+	_ = canary.collect(canary.reader) // before Close: hits are counted while the Cache lives
 	w.tokens.Close()
 	canary.tell(os.Stderr) // which the parent's canary reads
 	w.base.CloseIdleConnections()

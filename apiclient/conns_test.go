@@ -64,7 +64,7 @@ func TestTenThousandRequestsFewConnections(t *testing.T) {
 		t.Run(fmt.Sprint("HTTP/2 ", http2), func(t *testing.T) {
 			requests := 10_000
 			if http2 {
-				requests = 1_000
+				requests = 2_000
 			}
 			entra.ResetRequests()
 			var conns, open, served, withoutToken atomic.Int64

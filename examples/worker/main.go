@@ -37,6 +37,7 @@ type config struct {
 	tenants, gophers   int
 	pause, waitForEmul time.Duration
 	opTimeout          time.Duration
+	metrics            string
 }
 
 func main() {
@@ -91,6 +92,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.IntVar(&c.tenants, "tenants", 10, "worker: how many tenants it takes tokens of")
 	f.IntVar(&c.gophers, "goroutines", 32, "worker: how many goroutines take tokens")
 	f.DurationVar(&c.pause, "pause", 10*time.Millisecond, "worker: pause of a goroutine between two tokens")
+	f.StringVar(&c.metrics, "metrics", "", "worker: `address` at which Prometheus finds /metrics, plain HTTP (default: none)")
 	if err := f.Parse(args); err != nil {
 		return err
 	}

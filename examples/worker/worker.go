@@ -44,7 +44,17 @@ func runWorker(ctx context.Context, c config, stdout io.Writer) error {
 	}
 	rdb := redis.NewClient(o)
 	defer rdb.Close()
-	tokens, err := msalredis.New(rdb, sealer, &msalredis.Options{OpTimeout: c.opTimeout})
+	options := &msalredis.Options{OpTimeout: c.opTimeout}
+	if c.metrics != "" {
+		m, err := serveMetrics(c.metrics)
+		if err != nil {
+			return err
+		}
+		defer m.Close()
+		options.MeterProvider = m.provider
+		fmt.Fprintf(stdout, "metrics: http://%s/metrics\n", m.address)
+	}
+	tokens, err := msalredis.New(rdb, sealer, options)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"regexp"
@@ -134,11 +135,38 @@ func TestFleetOfWorkersSendsOneTokenRequestPerToken(t *testing.T) {
 	var fleet []*program
 	for range workers {
 		// A machine that starves a process for longer than OpTimeout would cost a request, by design: not what is tested.
-		fleet = append(fleet, start(t, env, "--entra", at[1], "--ca", at[2], "--tenants", strconv.Itoa(tenants), "--every", "100ms", "--op-timeout", "10s"))
+		fleet = append(fleet, start(t, env, "--entra", at[1], "--ca", at[2], "--tenants", strconv.Itoa(tenants), "--every", "100ms", "--op-timeout", "10s", "--metrics", "127.0.0.1:0"))
 	}
 	for _, w := range fleet {
 		w.wait(`: [1-9]\d* tokens taken, .*`)
 	}
+	// What Prometheus reads of them is what the emulator counts.
+	scraped := func() (hits, requests int) {
+		for _, w := range fleet {
+			body, err := get(context.Background(), http.DefaultClient, w.wait(`^metrics: (\S+)$`)[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			for pattern, sum := range map[string]*int{
+				`(?m)^msalredis_lookups_total\{msalredis_found="memory"\} (\d+)$`:     &hits,
+				`(?m)^msalredis_token_request_duration_seconds_count\{[^}]*\} (\d+)$`: &requests,
+			} {
+				for _, m := range regexp.MustCompile(pattern).FindAllSubmatch(body, -1) {
+					n, _ := strconv.Atoi(string(m[1]))
+					*sum += n
+				}
+			}
+		}
+		return hits, requests
+	}
+	deadline := time.Now().Add(60 * time.Second)
+	for hits, requests := scraped(); hits == 0 || requests != tenants; hits, requests = scraped() {
+		if time.Now().After(deadline) {
+			t.Fatalf("the metrics count %d hits, and %d token requests for %d tokens", hits, requests, tenants)
+		}
+		<-fleet[0].fresh // a line is printed every 100 ms
+	}
+	http.DefaultClient.CloseIdleConnections()
 	sent := 0
 	for _, w := range fleet {
 		line := w.stop()

@@ -64,7 +64,7 @@ func (w *worker) one(_ context.Context, p person, rng *rand.Rand) {
 // here, one after another: so the log says who is signed in at any moment. Only a sign-out that failed leaves it
 // open, until the sign-in that follows.
 func (w *worker) sessions(ctx context.Context, rng *rand.Rand) {
-	for w.pause(ctx, rng) && w.pause(ctx, rng) {
+	for w.pause(ctx, rng) {
 		p := w.People[w.Mine[rng.IntN(len(w.Mine))]]
 		if w.do(call{Flow: flowSignOut, Tenant: p.Tenant, User: p.Account}, p) && rng.IntN(2) == 0 {
 			for range rng.IntN(6) {

@@ -114,6 +114,7 @@ func openStore(topology string) (s *store, err error) {
 		return nil, fmt.Errorf("there is no topology %q", topology)
 	}
 	s.admin = e.client()
+	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy's toxics log past the logger that they are given
 	api := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.New(io.Discard))
 	for _, server := range s.servers {
 		p := toxiproxy.NewProxy(api, server.Addr(), "127.0.0.1:0", server.Addr())

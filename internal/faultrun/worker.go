@@ -147,9 +147,9 @@ func (b *breaker) Enabled(context.Context, slog.Level) bool { return true }
 
 func (b *breaker) Handle(ctx context.Context, r slog.Record) error {
 	switch {
-	case strings.HasPrefix(r.Message, "Redis is away"):
+	case strings.HasPrefix(r.Message, "redis is away"):
 		b.w.log.write(record{Kind: "away", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
-	case strings.HasPrefix(r.Message, "Redis is back"):
+	case strings.HasPrefix(r.Message, "redis is back"):
 		b.w.log.write(record{Kind: "back", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
 	}
 	if !b.Handler.Enabled(ctx, r.Level) {
@@ -201,7 +201,7 @@ func (e endpoint) client() redis.UniversalClient {
 // close ends the library and reports what it left running.
 func (w *worker) close(ignore goleak.Option) error {
 	if err := w.tokens.Close(); err != nil {
-		return fmt.Errorf("Close: %w", err)
+		return fmt.Errorf("closing the cache: %w", err)
 	}
 	w.base.CloseIdleConnections()
 	_ = w.rdb.Close()
