@@ -42,11 +42,13 @@ var user = entratest.User{ObjectID: "00000001-0000-4000-8000-00000000000a", Tena
 
 // world is a Redis and an Entra ID.
 type world struct {
-	b      *testing.B
-	redis  *redistest.Server
-	rdb    *redis.Client
-	entra  *entratest.Server
-	sealer serializer.Serializer
+	b     *testing.B
+	redis *redistest.Server
+	rdb   *redis.Client
+	entra *entratest.Server
+	keys  string
+
+	spawned []*worker
 }
 
 func newWorld(b *testing.B) *world {
@@ -63,9 +65,7 @@ func newWorld(b *testing.B) *world {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if w.sealer, err = serializer.NewEncrypted(key); err != nil {
-		b.Fatal(err)
-	}
+	w.keys = key.Export()
 	results.redis(w.rdb)
 	return w
 }
@@ -83,22 +83,22 @@ type process struct {
 // contender is one way to keep tokens.
 type contender struct {
 	name  string
-	start func(w *world, base http.RoundTripper) process
+	start func(at place, base http.RoundTripper) (process, error)
 }
 
 var (
-	memory = contender{"MSAL in memory", func(_ *world, base http.RoundTripper) process {
-		return process{http: &http.Client{Transport: base}}
+	memory = contender{"MSAL in memory", func(_ place, base http.RoundTripper) (process, error) {
+		return process{http: &http.Client{Transport: base}}, nil
 	}}
-	nothing = contender{"accessor that does nothing", func(_ *world, base http.RoundTripper) process {
-		return process{accessor: noop{}, http: &http.Client{Transport: base}}
+	nothing = contender{"accessor that does nothing", func(_ place, base http.RoundTripper) (process, error) {
+		return process{accessor: noop{}, http: &http.Client{Transport: base}}, nil
 	}}
-	naively = contender{"naive GET and SET", func(w *world, base http.RoundTripper) process {
-		rdb := redis.NewClient(w.redis.Options())
-		return process{rdb: rdb, accessor: naive{rdb}, http: &http.Client{Transport: base}, close: func() { rdb.Close() }}
+	naively = contender{"naive GET and SET", func(at place, base http.RoundTripper) (process, error) {
+		rdb := redis.NewClient(&redis.Options{Addr: at.Redis})
+		return process{rdb: rdb, accessor: naive{rdb}, http: &http.Client{Transport: base}, close: func() { rdb.Close() }}, nil
 	}}
-	locked = contender{"naive with redislock", func(w *world, base http.RoundTripper) process {
-		rdb := redis.NewClient(w.redis.Options())
+	locked = contender{"naive with redislock", func(at place, base http.RoundTripper) (process, error) {
+		rdb := redis.NewClient(&redis.Options{Addr: at.Redis})
 		locker := redislock.New(rdb)
 		return process{rdb: rdb, accessor: naive{rdb}, http: &http.Client{Transport: base}, close: func() { rdb.Close() },
 			around: func(ctx context.Context, call func() error) error {
@@ -108,21 +108,45 @@ var (
 				}
 				defer func() { _ = l.Release(ctx) }()
 				return call()
-			}}
+			}}, nil
 	}}
-	library = contender{"this library", func(w *world, base http.RoundTripper) process {
-		rdb := redis.NewClient(w.redis.Options())
-		tokens, err := msalredis.New(rdb, w.sealer, nil)
+	library = sealedBy("this library", func(at place) (serializer.Serializer, error) {
+		keys, err := serializer.ParseKeys(at.Keys)
 		if err != nil {
-			w.b.Fatal(err)
+			return nil, err
 		}
-		return process{rdb: rdb, accessor: tokens, http: &http.Client{Transport: tokens.Transport(base)}, close: func() { tokens.Close(); rdb.Close() }}
-	}}
+		return serializer.NewEncrypted(keys...)
+	})
 )
 
-// with starts a process of a contender, ended with the benchmark.
+// sealedBy is this library with a Serializer.
+func sealedBy(name string, sealer func(place) (serializer.Serializer, error)) contender {
+	return contender{name, func(at place, base http.RoundTripper) (process, error) {
+		s, err := sealer(at)
+		if err != nil {
+			return process{}, err
+		}
+		rdb := redis.NewClient(&redis.Options{Addr: at.Redis})
+		tokens, err := msalredis.New(rdb, s, nil)
+		if err != nil {
+			return process{}, err
+		}
+		return process{rdb: rdb, accessor: tokens, http: &http.Client{Transport: tokens.Transport(base)}, close: func() { tokens.Close(); rdb.Close() }}, nil
+	}}
+}
+
+// start is a process of a contender within this one.
+func (w *world) start(b *testing.B, c contender, base http.RoundTripper) process {
+	p, err := c.start(place{Redis: w.redis.Addr(), Keys: w.keys}, base)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return p
+}
+
+// with is start, ended with the benchmark.
 func (w *world) with(b *testing.B, c contender, base http.RoundTripper) process {
-	p := c.start(w, base)
+	p := w.start(b, c, base)
 	if p.close != nil {
 		b.Cleanup(p.close)
 	}
@@ -130,15 +154,7 @@ func (w *world) with(b *testing.B, c contender, base http.RoundTripper) process 
 }
 
 func (w *world) app(b *testing.B, p process, tenant string) confidential.Client {
-	cred, err := confidential.NewCredFromSecret(secret)
-	if err != nil {
-		b.Fatal(err)
-	}
-	opts := []confidential.Option{confidential.WithHTTPClient(p.http)}
-	if p.accessor != nil {
-		opts = append(opts, confidential.WithCache(p.accessor))
-	}
-	app, err := confidential.New(w.entra.Authority(tenant), clientID, cred, opts...)
+	app, err := p.newApp(w.entra.Authority(tenant))
 	if err != nil {
 		b.Fatal(err)
 	}

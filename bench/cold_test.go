@@ -35,7 +35,7 @@ func BenchmarkColdRead(b *testing.B) {
 				sent := w.entra.Count()
 				t := &timed{}
 				for b.Loop() {
-					p := c.start(w, base)
+					p := w.start(b, c, base)
 					// A process that starts has connected to Redis before it needs a token.
 					if err := p.rdb.Ping(context.Background()).Err(); err != nil {
 						b.Fatal(err)

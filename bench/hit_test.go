@@ -32,6 +32,8 @@ func BenchmarkHit(b *testing.B) {
 	}
 }
 
+const fiftyTenants = "hit, 50 tenants, 32 goroutines, one client"
+
 // BenchmarkHitFiftyTenants is the same with 50 tenants on one client and 32 goroutines.
 func BenchmarkHitFiftyTenants(b *testing.B) {
 	const tenants, goroutines = 50, 32
@@ -60,7 +62,7 @@ func BenchmarkHitFiftyTenants(b *testing.B) {
 				}
 			})
 			b.StopTimer()
-			done(b, "hit, 50 tenants, 32 goroutines, one client", c.name, "token requests", float64(w.entra.Count()-sent))
+			done(b, fiftyTenants, c.name, "token requests", float64(w.entra.Count()-sent))
 		})
 	}
 }

@@ -17,7 +17,7 @@ func BenchmarkSize(b *testing.B) {
 					if err := w.rdb.FlushAll(context.Background()).Err(); err != nil {
 						b.Fatal(err)
 					}
-					p := c.start(w, w.entra.Transport())
+					p := w.start(b, c, w.entra.Transport())
 					app := w.app(b, p, tenantName(0))
 					if kind == "user" {
 						w.signIn(b, app)

@@ -3,7 +3,9 @@ package bench
 import (
 	"cmp"
 	"context"
+	"flag"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
 	"slices"
@@ -15,9 +17,24 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
+var resultsDir = flag.String("results", "", "write the table and the pictures to this `directory`")
+
 func TestMain(m *testing.M) {
+	if config := os.Getenv(workerEnv); config != "" {
+		if err := work(config); err != nil {
+			fmt.Fprintln(os.Stderr, "worker:", err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	code := m.Run()
-	results.print()
+	results.print(os.Stdout)
+	if *resultsDir != "" && code == 0 {
+		if err := results.write(*resultsDir); err != nil {
+			fmt.Fprintln(os.Stderr, "results:", err)
+			code = 1
+		}
+	}
 	os.Exit(code)
 }
 
@@ -35,6 +52,8 @@ type table struct {
 	server    string
 	workloads []string
 	figures   map[string][]*figure
+	notes     []string
+	pictures  []picture
 }
 
 var results = table{figures: map[string][]*figure{}}
@@ -51,6 +70,15 @@ func (t *table) redis(rdb *redis.Client) {
 	}
 }
 
+// note keeps a line to be read with the table, once.
+func (t *table) note(text string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !slices.Contains(t.notes, text) {
+		t.notes = append(t.notes, text)
+	}
+}
+
 // add takes in a contender's figures: nanoseconds an operation, of n, and pairs of a unit and a number. A benchmark
 // is run with more and more operations until they take long enough: the last time counts.
 func (t *table) add(workload, contender string, n int, ns float64, more ...any) {
@@ -59,12 +87,11 @@ func (t *table) add(workload, contender string, n int, ns float64, more ...any) 
 	if !slices.Contains(t.workloads, workload) {
 		t.workloads = append(t.workloads, workload)
 	}
-	i := slices.IndexFunc(t.figures[workload], func(f *figure) bool { return f.contender == contender })
-	if i < 0 {
-		t.figures[workload] = append(t.figures[workload], &figure{contender: contender, more: map[string]float64{}})
-		i = len(t.figures[workload]) - 1
+	f := t.figure(workload, contender)
+	if f == nil {
+		f = &figure{contender: contender, more: map[string]float64{}}
+		t.figures[workload] = append(t.figures[workload], f)
 	}
-	f := t.figures[workload][i]
 	if len(f.time) > 0 && n > f.n {
 		f.time = f.time[:len(f.time)-1]
 	}
@@ -74,35 +101,62 @@ func (t *table) add(workload, contender string, n int, ns float64, more ...any) 
 	}
 }
 
+func (t *table) figure(workload, contender string) *figure {
+	for _, f := range t.figures[workload] {
+		if f.contender == contender {
+			return f
+		}
+	}
+	return nil
+}
+
 // print prints the table: each contender beside the first of its workload.
-func (t *table) print() {
+func (t *table) print(to io.Writer) {
 	if len(t.workloads) == 0 {
 		return
 	}
-	fmt.Printf("\n%d cores, %s, Redis %s on loopback\n\n", runtime.GOMAXPROCS(0), runtime.Version(), t.server)
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "workload\tcontender\ttime\tratio\t")
+	fmt.Fprintf(to, "\n%d cores, %s, Redis %s on loopback\n\n", runtime.GOMAXPROCS(0), runtime.Version(), t.server)
+	w := tabwriter.NewWriter(to, 0, 0, 2, ' ', 0)
+	t.rows(func(cells ...string) { fmt.Fprintln(w, strings.Join(cells, "\t")) })
+	w.Flush()
+	for _, note := range t.notes {
+		fmt.Fprintln(to, note)
+	}
+	fmt.Fprintln(to)
+	for _, g := range goals {
+		if shown, reached, ok := g.check(t); ok {
+			fmt.Fprintf(to, "%s  %s: %s; goal %s\n", map[bool]string{true: "reached", false: "MISSED "}[reached], g.what, shown, g.goal)
+		}
+	}
+}
+
+// rows calls row for the heading and each line of the table.
+func (t *table) rows(row func(cells ...string)) {
+	row("workload", "contender", "time", "ratio", "")
 	for _, name := range t.workloads {
 		first := median(t.figures[name][0].time)
-		for i, f := range t.figures[name] {
-			label := name
-			if i > 0 {
-				label = ""
-			}
+		label := name
+		for _, f := range t.figures[name] {
 			ns := median(f.time)
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t", label, f.contender, duration(ns), ratio(ns, first))
 			units := make([]string, 0, len(f.more))
 			for unit := range f.more {
 				units = append(units, unit)
 			}
 			slices.Sort(units)
-			for _, unit := range units {
-				fmt.Fprintf(w, "%.6g %s  ", f.more[unit], unit)
+			for i, unit := range units {
+				units[i] = fmt.Sprintf("%s %s", number(f.more[unit]), unit)
 			}
-			fmt.Fprintln(w)
+			row(label, f.contender, duration(ns), ratio(ns, first), strings.Join(units, ", "))
+			label = ""
 		}
 	}
-	w.Flush()
+}
+
+func number(v float64) string {
+	if v >= 100 || v == float64(int64(v)) {
+		return fmt.Sprintf("%.0f", v)
+	}
+	return fmt.Sprintf("%.3g", v)
 }
 
 func median(all []float64) float64 {
@@ -124,7 +178,7 @@ func duration(ns float64) string {
 }
 
 func ratio(ns, first float64) string {
-	if first == 0 {
+	if first == 0 || ns == 0 {
 		return ""
 	}
 	return fmt.Sprintf("%.2f", ns/first)

@@ -1,0 +1,61 @@
+package bench
+
+import "fmt"
+
+// goal is what the project wants a figure of this library to be: a time's ratio to another contender's, or a number of
+// its own.
+type goal struct {
+	what, goal string
+	workload   string
+	against    string // contender, or empty: of unit
+	before     string // workload of against, where that is another
+	unit       string
+	most       float64
+	least      float64 // of the ratio turned round: how many times faster
+}
+
+var goals = []goal{
+	{what: "hit, against an accessor that does nothing", goal: "at most 1.10", workload: "hit", against: nothing.name, most: 1.10},
+	{what: "hit, commands in Redis", goal: "0", workload: "hit", unit: "commands in Redis", most: 0.001},
+	{what: "hit, times faster than a naive accessor", goal: "at least 100", workload: "hit", against: naively.name, least: 100},
+	{what: "50 tenants, against MSAL's memory", goal: "at most 1.5", workload: fiftyTenants, against: memory.name, most: 1.5},
+	{what: "50 tenants, token requests", goal: "0", workload: fiftyTenants, unit: "token requests", most: 0},
+	{what: "cold read of an app's token, against GET and Unmarshal", goal: "at most 1.3", workload: "cold read, app", against: naively.name, most: 1.3},
+	{what: "cold read of a user's tokens, against GET and Unmarshal", goal: "at most 1.3", workload: "cold read, user", against: naively.name, most: 1.3},
+	{what: "store of an app's token, against Marshal and SET", goal: "at most 1.5", workload: "store, app", against: naively.name, most: 1.5},
+	{what: "store of a user's tokens, against Marshal and SET", goal: "at most 1.5", workload: "store, user", against: naively.name, most: 1.5},
+	{what: "stampede, token requests", goal: "1", workload: "stampede, 8 processes x 32", unit: "token requests", most: 1},
+	{what: "stampede, ms from the answer to the last caller", goal: "at most 25", workload: "stampede, 8 processes x 32", unit: "ms from the last answer to the last caller", most: 25},
+	{what: "steady load, token requests of the fleet per refresh", goal: "1", workload: steadyLoad, unit: "token requests per refresh", most: 1},
+	{what: "steady load, calls that waited for Entra ID", goal: "0", workload: steadyLoad, unit: "calls that waited for Entra ID", most: 0},
+	{what: "steady load, Redis writes between refreshes", goal: "0", workload: steadyLoad, unit: "writes in a window without a refresh", most: 0},
+	{what: "Redis memory of a user's record, against naive JSON", goal: "at most 0.70", workload: "memory in Redis, user", unit: "x naive", most: 0.70},
+	{what: "hit, 100,000 partitions against 100", goal: "at most 1.2", workload: "hit, 100000 partitions", against: library.name, before: "hit, 100 partitions", most: 1.2},
+	{what: "cold read, 100,000 partitions against 100", goal: "at most 1.2", workload: "cold read, 100000 partitions", against: library.name, before: "cold read, 100 partitions", most: 1.2},
+	{what: "idle fleet, commands in Redis but the connection's own", goal: "0", workload: idleFleet, unit: "commands but PING", most: 0},
+}
+
+// check is what the run shows of a goal; not ok: nothing.
+func (g goal) check(t *table) (shown string, reached, ok bool) {
+	ours := t.figure(g.workload, library.name)
+	if ours == nil {
+		return "", false, false
+	}
+	if g.unit != "" {
+		v, ok := ours.more[g.unit]
+		return number(v), v <= g.most, ok
+	}
+	workload := g.workload
+	if g.before != "" {
+		workload = g.before
+	}
+	other := t.figure(workload, g.against)
+	if other == nil {
+		return "", false, false
+	}
+	v := median(ours.time) / median(other.time)
+	if g.least > 0 {
+		return fmt.Sprintf("%.0f", 1/v), 1/v >= g.least, true
+	}
+	return fmt.Sprintf("%.2f", v), v <= g.most, true
+}

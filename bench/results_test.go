@@ -1,0 +1,220 @@
+package bench
+
+import (
+	"fmt"
+	"image/color"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/plotter"
+	"gonum.org/v1/plot/vg"
+	"gonum.org/v1/plot/vg/draw"
+	"gonum.org/v1/plot/vg/vgsvg"
+)
+
+// picture is what a contender's line or cloud is made of.
+type picture struct {
+	file, contender string
+	xy              plotter.XYs
+}
+
+const (
+	steadyPicture   = "steady.svg"
+	requestsPicture = "processes-requests.svg"
+	timePicture     = "processes-time.svg"
+)
+
+func (t *table) point(file, contender string, xy ...plotter.XY) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i := range t.pictures {
+		if t.pictures[i].file == file && t.pictures[i].contender == contender {
+			t.pictures[i].xy = append(t.pictures[i].xy, xy...)
+			return
+		}
+	}
+	t.pictures = append(t.pictures, picture{file, contender, xy})
+}
+
+// latencies keeps the slowest call of each twentieth of a second.
+func (t *table) latencies(contender string, calls []sample) {
+	const slot = 50 * time.Millisecond
+	slowest := map[time.Duration]time.Duration{}
+	for _, c := range calls {
+		slowest[c.Due/slot] = max(slowest[c.Due/slot], c.Took)
+	}
+	for at, took := range slowest {
+		t.point(steadyPicture, contender, plotter.XY{X: (at * slot).Seconds(), Y: max(float64(took)/1e6, 1e-3)})
+	}
+}
+
+// growth keeps what a fleet of a size costs. What was measured with more operations replaces what was with fewer.
+func (t *table) growth(contender string, processes int, requests, ns float64) {
+	for file, y := range map[string]float64{requestsPicture: requests, timePicture: ns / 1e6} {
+		for i := range t.pictures {
+			if one := &t.pictures[i]; one.file == file && one.contender == contender {
+				one.xy = slices.DeleteFunc(one.xy, func(p plotter.XY) bool { return p.X == float64(processes) })
+			}
+		}
+		t.point(file, contender, plotter.XY{X: float64(processes), Y: y})
+	}
+}
+
+var colors = map[string]color.Color{
+	memory.name:  color.RGBA{0x9a, 0xa5, 0xb1, 0xff},
+	naively.name: color.RGBA{0xe0, 0x8e, 0x45, 0xff},
+	library.name: color.RGBA{0x1f, 0x6f, 0xb2, 0xff},
+}
+
+// write writes the table and the pictures.
+func (t *table) write(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for file, about := range map[string]struct{ title, x, y string }{
+		steadyPicture:   {"Calls while a token is refreshed, 300 ms at Entra ID, " + steadyLoad[len("steady load, "):] + ": the slowest of each 50 ms", "seconds", "ms"},
+		requestsPicture: {"Token requests for one token", "cold processes, 4 callers each", "token requests"},
+		timePicture:     {"Time until the slowest caller has the token, 300 ms at Entra ID", "cold processes, 4 callers each", "ms"},
+	} {
+		p := plot.New()
+		p.Title.Text, p.X.Label.Text, p.Y.Label.Text = about.title, about.x, about.y
+		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+		if file != steadyPicture {
+			p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, sizes{}
+		}
+		p.Legend.Top, p.Legend.Left = true, true
+		p.Add(plotter.NewGrid())
+		drawn := false
+		for _, one := range t.pictures {
+			if one.file != file {
+				continue
+			}
+			drawn = true
+			cloud, err := plotter.NewScatter(one.xy)
+			if err != nil {
+				return err
+			}
+			cloud.GlyphStyle = draw.GlyphStyle{Color: colors[one.contender], Radius: vg.Points(1.6), Shape: draw.CircleGlyph{}}
+			p.Add(cloud)
+			if file != steadyPicture {
+				line, err := plotter.NewLine(one.xy)
+				if err != nil {
+					return err
+				}
+				line.Color, line.Width = colors[one.contender], vg.Points(1.5)
+				p.Add(line)
+			}
+			p.Legend.Add(one.contender, cloud)
+		}
+		if !drawn {
+			continue
+		}
+		svg := vgsvg.New(20*vg.Centimeter, 9*vg.Centimeter)
+		p.Draw(draw.New(svg))
+		f, err := os.Create(filepath.Join(dir, file))
+		if err != nil {
+			return err
+		}
+		_, err = svg.WriteTo(f)
+		if err2 := f.Close(); err == nil {
+			err = err2
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return os.WriteFile(filepath.Join(dir, "README.md"), []byte(t.markdown()), 0o644)
+}
+
+// sizes are the ticks of fleets.
+type sizes struct{}
+
+func (sizes) Ticks(_, _ float64) (ticks []plot.Tick) {
+	for n := 1; n <= 64; n *= 2 {
+		ticks = append(ticks, plot.Tick{Value: float64(n), Label: fmt.Sprint(n)})
+	}
+	return ticks
+}
+
+func (t *table) markdown() string {
+	var s strings.Builder
+	fmt.Fprintf(&s, "# Results\n\nWritten by `make bench`; what the workloads are says [bench/README.md](../README.md). One run; ratios are to the\nfirst line of a workload.\n\n")
+	for _, line := range machine(t.server) {
+		fmt.Fprintf(&s, "- %s\n", line)
+	}
+	for _, note := range t.notes {
+		fmt.Fprintf(&s, "- %s\n", note)
+	}
+	s.WriteString("\n## Goals\n\n| | goal | shown | |\n|---|---|---|---|\n")
+	for _, g := range goals {
+		if shown, reached, ok := g.check(t); ok {
+			fmt.Fprintf(&s, "| %s | %s | %s | %s |\n", g.what, g.goal, shown, map[bool]string{true: "reached", false: "**missed**"}[reached])
+		}
+	}
+	s.WriteString("\n## Figures\n\n")
+	heading := true
+	t.rows(func(cells ...string) {
+		fmt.Fprintf(&s, "| %s |\n", strings.Join(cells, " | "))
+		if heading {
+			s.WriteString("|" + strings.Repeat("---|", len(cells)) + "\n")
+			heading = false
+		}
+	})
+	s.WriteString("\n## Pictures\n\n")
+	drawn := map[string]bool{}
+	for _, p := range t.pictures {
+		if !drawn[p.file] {
+			drawn[p.file] = true
+			fmt.Fprintf(&s, "![%s](%s)\n\n", strings.TrimSuffix(p.file, ".svg"), p.file)
+		}
+	}
+	return strings.TrimRight(s.String(), "\n") + "\n"
+}
+
+// machine says where the figures come from.
+func machine(server string) []string {
+	said := func(name string, args ...string) string {
+		out, err := exec.Command(name, args...).Output()
+		if err != nil {
+			return "none"
+		}
+		return strings.TrimSpace(string(out))
+	}
+	cpu := runtime.GOARCH
+	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(text)) {
+			if v, ok := strings.CutPrefix(line, "model name\t: "); ok {
+				cpu = strings.TrimSpace(v)
+				break
+			}
+		}
+	}
+	memory := ""
+	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
+		var kib int
+		if _, err := fmt.Sscanf(string(text), "MemTotal: %d kB", &kib); err == nil {
+			memory = fmt.Sprintf(", %d GiB", kib>>20)
+		}
+	}
+	msal := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == "github.com/AzureAD/microsoft-authentication-library-for-go" {
+				msal = m.Version
+			}
+		}
+	}
+	return []string{
+		fmt.Sprintf("%d cores, %s%s, %s", runtime.NumCPU(), cpu, memory, runtime.GOOS),
+		fmt.Sprintf("%s, MSAL Go %s, Redis %s on loopback, Node %s", runtime.Version(), msal, server, said("node", "--version")),
+		"commit " + said("git", "describe", "--always", "--dirty", "--exclude=*"),
+		"`" + "make bench" + "`, " + time.Now().UTC().Format("2006-01-02"),
+	}
+}

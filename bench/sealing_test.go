@@ -1,0 +1,72 @@
+package bench
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"testing"
+
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// sealings are ways to seal, the least first.
+var sealings = []contender{
+	sealedBy("neither", func(place) (serializer.Serializer, error) { return serializer.Plaintext(), nil }),
+	sealedBy("AES-256-GCM alone", func(place) (serializer.Serializer, error) {
+		block, err := aes.NewCipher(make([]byte, 32))
+		if err != nil {
+			return nil, err
+		}
+		gcm, err := cipher.NewGCMWithRandomNonce(block)
+		return encryptedOnly{gcm}, err
+	}),
+	library, // both
+}
+
+type encryptedOnly struct{ cipher.AEAD }
+
+func (e encryptedOnly) Seal(plaintext, data []byte) ([]byte, error) {
+	return e.AEAD.Seal(nil, nil, plaintext, data), nil
+}
+
+func (e encryptedOnly) Open(sealed, data []byte) ([]byte, error) {
+	return e.AEAD.Open(nil, nil, sealed, data)
+}
+
+// BenchmarkSealing is the first Replace of a new client for a user, and what Redis keeps of the user, without encryption
+// and compression, with the first, and with both.
+func BenchmarkSealing(b *testing.B) {
+	for _, c := range sealings {
+		name := c.name
+		if name == library.name {
+			name = "both (this library)"
+		}
+		b.Run(name, func(b *testing.B) {
+			w := newWorld(b)
+			w.signIn(b, w.app(b, w.with(b, c, w.entra.Transport()), tenantName(0)))
+			base := w.entra.Transport()
+			t := &timed{}
+			for b.Loop() {
+				p := w.start(b, c, base)
+				if err := p.rdb.Ping(context.Background()).Err(); err != nil {
+					b.Fatal(err)
+				}
+				t.ExportReplace = p.accessor
+				p.accessor = t
+				if account, err := w.app(b, p, tenantName(0)).Account(context.Background(), user.HomeAccountID()); err != nil || account.IsZero() {
+					b.Fatalf("the user is not there: %v", err)
+				}
+				p.close()
+			}
+			var record float64
+			for key, bytes := range w.memory(b) {
+				if !isAnswer(key) {
+					record += bytes
+				}
+			}
+			ns := float64(t.replace.Load()) / float64(b.N)
+			b.ReportMetric(ns, "replace-ns/op")
+			results.add("encryption and compression: a user's cold read", name, b.N, ns, "bytes in Redis", record)
+		})
+	}
+}
