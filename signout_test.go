@@ -16,6 +16,7 @@ import (
 type refusing struct {
 	on     atomic.Bool
 	chosen func(redis.Cmder) bool
+	also   atomic.Bool // refuse stores too
 }
 
 // refusal is an answer of a server that is there: it does not open the breaker.
@@ -30,7 +31,7 @@ func (r *refusing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 }
 func (r *refusing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if r.on.Load() && r.chosen(cmd) {
+		if r.on.Load() && r.chosen(cmd) || r.also.Load() && isStore(cmd) {
 			cmd.SetErr(refusal{})
 			return refusal{}
 		}
@@ -43,6 +44,11 @@ type hooked struct{ redis.UniversalClient }
 
 // isSignOut tells the script of a sign-out by its keys (signout.lua).
 func isSignOut(cmd redis.Cmder) bool { return hasKeys(cmd, ":tokens", ":tombstone", ":rids", ":fence") }
+
+// isStore tells the script that writes entries (store.lua) from that which reads them by its many arguments.
+func isStore(cmd redis.Cmder) bool {
+	return hasKeys(cmd, ":tokens", ":tombstone") && cmd.Args()[2] == 2 && len(cmd.Args()) > 3+2+3
+}
 
 func hasKeys(cmd redis.Cmder, ends ...string) bool {
 	args := cmd.Args()
@@ -75,6 +81,7 @@ func TestSignInAfterAPendingSignOutIsKept(t *testing.T) {
 		t.Fatal("a sign-out that Redis refused succeeded")
 	}
 	fresh := here.signIn(app, u)
+	refuse.also.Store(true)
 	refuse.on.Store(false)
 	tombstone := func() bool {
 		for _, k := range w.keysOf() {
@@ -85,6 +92,12 @@ func TestSignInAfterAPendingSignOutIsKept(t *testing.T) {
 		return false
 	}
 	eventually(t, "the sign-out", tombstone)
+	for range 3 { // the sign-out is done and the sign-in waits: here it counts already
+		if got, err := silent(ctx, app, u.HomeAccountID()); err != nil || got.AccessToken != fresh.AccessToken {
+			t.Errorf("between the sign-out and the storing of the sign-in: %v", err)
+		}
+	}
+	refuse.also.Store(false)
 	eventually(t, "another instance finds the sign-in", func() bool {
 		got, err := silent(ctx, w.instance().app(), u.HomeAccountID())
 		return err == nil && got.AccessToken == fresh.AccessToken && got.AccessToken != old.AccessToken

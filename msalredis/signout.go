@@ -155,6 +155,11 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 		if old := p.snap.Load(); old != nil && len(only) > 0 {
 			s.entries = old.entries
 		}
+		if len(only) == 0 && len(p.unsaved) > 0 {
+			// A sign-in that came while this waited, and waits behind it.
+			s.entries = map[string]stored{}
+			overlay(s, p.unsaved)
+		}
 		p.snap.Store(s)
 		p.asOf = r.us
 		p.checked.Store(0)

@@ -279,6 +279,16 @@ func (c *checker) signedIn(user string, a, b time.Duration) (since time.Duration
 	return last.End, last.Flow == flowSignIn && last.Fail == "" && last.End > 0 && last.End < a
 }
 
+// signInAt is the sign-in that ended at a moment.
+func (c *checker) signInAt(user string, at time.Duration) call {
+	for _, s := range c.sessions[user] {
+		if s.End == at {
+			return s
+		}
+	}
+	return call{Worker: -1}
+}
+
 // knows tells whether a worker has had a user's tokens in its hands since a moment.
 func (c *checker) knows(worker int, user string, since, before time.Duration) bool {
 	return slices.ContainsFunc(c.silent[user], func(x call) bool {
@@ -335,6 +345,12 @@ const whySignedOut = "the user is not signed in"
 func (c *checker) excuse(x call) (why string, ok bool) {
 	entra := c.during(x.Start, x.End, func(k *kind) bool { return k.entra })
 	away := c.during(x.Start, x.End, func(k *kind) bool { return k.away })
+	// A process that was stopped finds on waking that all its operations took too long.
+	for _, f := range c.frozen[x.Worker] {
+		if f.Start <= x.End && f.End+recovery >= x.Start {
+			away = append(away, f)
+		}
+	}
 	since := time.Duration(0)
 	switch x.Flow {
 	case flowSignIn:
@@ -352,13 +368,19 @@ func (c *checker) excuse(x call) (why string, ok bool) {
 		if c.damaged(x.User, since, x.End) {
 			return "its record was damaged", true
 		}
-		if c.knows(x.Worker, x.User, since, x.Start) {
-			return "", false
+		in := c.signInAt(x.User, since)
+		stored := c.stored(in.Worker, in.Start, in.End)
+		known := stored // before, what another process has may be of the session before this one
+		if x.Worker == in.Worker {
+			known = since
 		}
-		for _, s := range c.sessions[x.User] {
-			if s.End == since && c.unstored(s.Worker, s.Start, s.End) {
-				return whyUnstored, true
-			}
+		switch {
+		case c.knows(x.Worker, x.User, known, x.Start):
+			return "", false
+		case x.Start < stored:
+			return "the sign-in may not be stored yet", true
+		case c.unstored(in.Worker, in.Start, in.End):
+			return whyUnstored, true
 		}
 		lost := c.during(since, x.End, func(k *kind) bool { return k.loses })
 		return "Redis cannot tell, or has lost it", len(away)+len(lost) > 0
@@ -516,10 +538,8 @@ func (c *checker) mayLose(user string, since time.Duration) (fault, why string) 
 			return f.Kind, "Entra ID's answer was lost after the old token had died"
 		}
 	}
-	for _, x := range c.sessions[user] {
-		if x.Flow == flowSignIn && x.End == since && c.unstored(x.Worker, x.Start, x.End) {
-			return kindKill, whyUnstored
-		}
+	if in := c.signInAt(user, since); c.unstored(in.Worker, in.Start, in.End) {
+		return kindKill, whyUnstored
 	}
 	if !c.Terms.Rotate {
 		return "", ""
@@ -541,16 +561,24 @@ func (c *checker) unstored(worker int, asked, answered time.Duration) bool {
 	if !ok || killed < asked {
 		return false
 	}
+	return answered == 0 || killed < c.stored(worker, asked, answered)
+}
+
+// stored is when the answer to a request is surely in Redis.
+func (c *checker) stored(worker int, asked, answered time.Duration) time.Duration {
 	stored := answered + near
 	for again := true; again; {
 		again = false
-		for _, f := range c.during(asked, stored, func(k *kind) bool { return k.away || k.full }) {
+		for _, f := range c.during(asked, stored, func(k *kind) bool { return k.away || k.full || k.name == kindFreeze }) {
+			if f.Kind == kindFreeze && f.Worker != worker {
+				continue
+			}
 			if until := f.End + kindNamed(f.Kind).after; until > stored {
 				stored, again = until, true
 			}
 		}
 	}
-	return answered == 0 || killed < stored+c.stopped(worker, asked, killed)
+	return stored
 }
 
 // lastFault is the fault before the first failure that a loss showed in, or the last of all.
