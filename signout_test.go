@@ -136,3 +136,31 @@ func TestSignOutThatWasHeardOutlivesALossOfRedis(t *testing.T) {
 		t.Errorf("a user who signed out has a token again, with %d bytes", len(got.AccessToken))
 	}
 }
+
+// Redis loses a record while the tombstone of a sign-out before it is still there: what an instance knows of the sign-in
+// after that goes back.
+func TestRecordLostAfterASignOutAndASignInIsWrittenBack(t *testing.T) {
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	here := w.instance(func(o *msalredis.Options) { o.LocalTTL = time.Second })
+	app := here.app()
+	here.signIn(app, u)
+	if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+		t.Fatal(err)
+	}
+	fresh := here.signIn(app, u)
+	must(t)(silent(ctx, w.instance().app(), u.HomeAccountID()))
+	for _, k := range w.keysOf() {
+		if strings.HasSuffix(k, ":tokens") {
+			w.redis.Do("DEL", k)
+		}
+	}
+	eventually(t, "here looks at Redis again, and another instance finds the sign-in", func() bool {
+		if got, err := silent(ctx, app, u.HomeAccountID()); err != nil || got.AccessToken != fresh.AccessToken {
+			t.Fatalf("here: %v", err)
+		}
+		got, err := silent(ctx, w.instance().app(), u.HomeAccountID())
+		return err == nil && got.AccessToken == fresh.AccessToken
+	})
+}

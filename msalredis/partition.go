@@ -214,10 +214,11 @@ func (ps *partitions) ask(ctx context.Context, p *partition) *operation {
 				s.entries[r.fields[i]] = current.later(e)
 			}
 		}
-		if version == 0 && generation == 0 && p.user && known != "" && current == before &&
-			p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(tombstoneLife) {
-			// Redis lost a record that it had, and nobody signed out: a tombstone would still be there. The
-			// refresh token may be known to nobody else.
+		recently := p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(tombstoneLife)
+		if version == 0 && p.user && known != "" && current == before &&
+			(generation == 0 && recently || generation > 0 && generation == before.generation) {
+			// Redis lost a record that it had, and nobody signed out since: a tombstone would be there, and not
+			// the one that the record was written after. The refresh token may be known to nobody else.
 			c.log.info("Redis lost a user's record; it is written back from memory")
 			c.metrics.restored()
 			s.entries = maps.Clone(before.entries)
