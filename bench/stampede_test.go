@@ -1,15 +1,50 @@
 package bench
 
 import (
+	"bytes"
+	"io"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 )
 
 // entraTakes is how long Entra ID takes for a token, as it does (shown in many a trace: 100 to 500 ms).
 const entraTakes = 300 * time.Millisecond
+
+// alone is the floor: MSAL without an accessor, with its callers' one answer at hand in each process.
+var alone = contender{"single-flight in each process, no Redis", func(_ place, base http.RoundTripper) (process, error) {
+	return process{http: &http.Client{Transport: &sharing{base: base}}}, nil
+}}
+
+// sharing is one token request for all who ask at once. It compares nothing: its callers want one token.
+type sharing struct {
+	base  http.RoundTripper
+	group singleflight.Group
+}
+
+func (s *sharing) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method != http.MethodPost {
+		return s.base.RoundTrip(r)
+	}
+	body, err, _ := s.group.Do(r.URL.String(), func() (any, error) {
+		resp, err := s.base.RoundTrip(r)
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		return io.ReadAll(resp.Body)
+	})
+	if err != nil {
+		return nil, err
+	}
+	header := http.Header{"Content-Type": {"application/json"}}
+	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(bytes.NewReader(body.([]byte))), Request: r}, nil
+}
 
 // burst has callers in each of the processes want one token that nobody has, and says how long the slowest waited, how
 // long after Entra ID's last answer, and how many token requests that took.
@@ -33,7 +68,7 @@ func BenchmarkStampede(b *testing.B) {
 	w := newWorld(b)
 	w.entra.SetBehavior(func(e *entratest.Behavior) { e.Latency = entraTakes })
 	tenants := 0
-	for _, c := range append([]program{{name: memory.name}, {name: naively.name}, {name: locked.name}, {name: library.name}}, peers(b)...) {
+	for _, c := range append([]program{{name: memory.name}, {name: naively.name}, {name: locked.name}, {name: alone.name}, {name: library.name}}, peers(b)...) {
 		b.Run(c.name, func(b *testing.B) {
 			var total, late time.Duration
 			requests := 0

@@ -140,7 +140,7 @@ func work(config string) error {
 		return err
 	}
 	var p process
-	for _, c := range []contender{memory, naively, locked, library} {
+	for _, c := range []contender{memory, naively, locked, alone, library} {
 		if c.name == at.Contender {
 			if p, err = c.start(at, base); err != nil {
 				return err
