@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 
 	"github.com/redis/go-redis/v9/auth"
@@ -104,8 +105,34 @@ func parse(text string, opts *Options) (*target, error) {
 	return t, t.secure(scheme, skip, o)
 }
 
+// limits are what the numbers of a URL may be: go-redis allocates for them, or panics.
+var limits = map[string]struct{ least, most int }{
+	"pool_size":                  {0, connsAtMost},
+	"max_concurrent_dials":       {0, connsAtMost},
+	"min_idle_conns":             {0, connsAtMost},
+	"max_idle_conns":             {0, connsAtMost},
+	"max_active_conns":           {0, connsAtMost},
+	"pipeline_pool_size":         {-1, connsAtMost},
+	"pipeline_read_buffer_size":  {0, bufferAtMost},
+	"pipeline_write_buffer_size": {0, bufferAtMost},
+}
+
+const (
+	connsAtMost  = 10_000   // Redis's own default of maxclients
+	bufferAtMost = 16 << 20 // bytes, of one connection; go-redis's default is 128 KiB
+)
+
 // check refuses what go-redis takes and the cache cannot use.
 func (t *target) check(q url.Values) error {
+	for name, values := range q {
+		if len(values) > 1 && name != "addr" {
+			return bad("the parameter %s stands in it twice: remove one", name) // go-redis takes the last, url.Values the first
+		}
+		n, err := strconv.Atoi(values[0])
+		if l, ok := limits[name]; ok && err == nil && (n < l.least || n > l.most) {
+			return bad("%s must be between %d and %d", name, l.least, l.most)
+		}
+	}
 	for _, name := range []string{"read_only", "route_by_latency", "route_randomly", "replica_only", "use_disconnected_replicas"} {
 		if truth(q.Get(name)) {
 			return bad("remove %s: tokens are read from the primary, a replica's may be old", name)

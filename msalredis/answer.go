@@ -312,7 +312,7 @@ func decodeAnswer(content []byte, stamp int64) (*answer, error) {
 	if !ok || json.Unmarshal(head, &h) != nil {
 		return nil, errRecord
 	}
-	a := &answer{status: h.Status, header: h.Header, body: body, started: h.Started, received: h.Received, until: h.Until, failures: h.Failures, of: h.Of, stamp: stamp}
+	a := &answer{status: h.Status, header: h.Header, body: body, started: h.Started, received: h.Received, until: h.Until, failures: max(h.Failures, 0), of: h.Of, stamp: stamp}
 	if h.Error != "" {
 		a.err = &gateError{text: h.Error + " by another instance; it may be asked again shortly"}
 	} else if h.Status < 100 || h.Status > 599 {

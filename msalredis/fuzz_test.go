@@ -132,6 +132,8 @@ func FuzzStoredAnswer(f *testing.F) {
 	f.Add(good.encode(), int64(1), int64(2))
 	f.Add(failed.encode(), int64(1), int64(2))
 	f.Add([]byte("{}\n"), int64(0), int64(0))
+	f.Add([]byte(`{"status":503,"failures":-9}`+"\n"), int64(0), int64(0))
+	f.Add([]byte(`{"status":429,"header":{"Retry-After":"Fri, 31 Dec 9999 23:59:59 GMT"}}`+"\n"), int64(0), int64(0))
 	req, _ := http.NewRequest(http.MethodPost, "https://login.microsoftonline.com/t/oauth2/v2.0/token", nil)
 	f.Fuzz(func(t *testing.T, content []byte, stamp, now int64) {
 		a, err := decodeAnswer(content, stamp)
@@ -152,6 +154,12 @@ func FuzzStoredAnswer(f *testing.F) {
 // checkAnswer holds an answer to what its callers rely on.
 func checkAnswer(t *testing.T, a *answer, req *http.Request, now int64) {
 	t.Helper()
+	if next := *a; !a.good && a.received >= 0 && a.received < maxStamp {
+		next.pauseAfter(a.failures)
+		if pause := next.until - a.received; pause < 0 || pause > askedPause {
+			t.Fatalf("a pause of %d microseconds", pause)
+		}
+	}
 	if a.good && (a.member("access_token") == "" || a.expires <= a.received) {
 		t.Fatal("a good answer without a living token")
 	}
