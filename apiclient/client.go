@@ -40,7 +40,8 @@ type Options struct {
 	// RetryDelay is the first wait where the API names none. It doubles with each repetition. Default: 800 ms.
 	RetryDelay time.Duration
 
-	// Transport sends the requests. Default: a pooled transport of the client's own.
+	// Transport sends the requests. Give one of [NewTransport] to several clients that are to share connections. Default: one
+	// of the client's own.
 	Transport http.RoundTripper
 }
 
@@ -69,7 +70,7 @@ func New(resource string, cred azcore.TokenCredential, opts *Options) (*http.Cli
 		o.Scopes = []string{strings.TrimSuffix(resource, "/") + "/.default"}
 	}
 	if o.Transport == nil {
-		o.Transport = pooled(cmp.Or(o.MaxConnsPerHost, 64))
+		o.Transport = NewTransport(cmp.Or(o.MaxConnsPerHost, 64))
 	}
 	auth := &authorizer{
 		cred:   cred,
@@ -93,14 +94,15 @@ func New(resource string, cred azcore.TokenCredential, opts *Options) (*http.Cli
 	return &http.Client{Transport: t}, nil
 }
 
-// pooled is net/http's default transport with a bound on connections, all of which may stay idle: the default keeps two
-// for a host and closes the others after each burst.
-func pooled(conns int) *http.Transport {
+// NewTransport is what a client has whose Options name none: net/http's default transport with a bound on connections, all
+// of which may stay idle, where the default keeps two for a host and closes the others after each burst. Make one where
+// clients are to share it, such as those of one API for each of many tenants.
+func NewTransport(maxConnsPerHost int) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		MaxConnsPerHost:       conns,
-		MaxIdleConnsPerHost:   conns,
+		MaxConnsPerHost:       maxConnsPerHost,
+		MaxIdleConnsPerHost:   maxConnsPerHost,
 		IdleConnTimeout:       90 * time.Second, // Azure's load balancers forget an idle connection after 4 minutes
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,

@@ -53,9 +53,7 @@ func TestTenThousandRequestsFewConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cred, err := azcred.New(entra.Authority(entratest.DefaultTenant), clientID, secret, tokens, &azcred.Options{
-		MSAL: []confidential.Option{confidential.WithHTTPClient(&http.Client{Transport: tokens.Transport(entra.Transport())})},
-	})
+	cred, err := azcred.New(entra.Authority(entratest.DefaultTenant), clientID, secret, tokens, &azcred.Options{Transport: entra.Transport()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +76,7 @@ func TestTenThousandRequestsFewConnections(t *testing.T) {
 			api.EnableHTTP2 = http2
 			api.StartTLS()
 			defer api.Close()
-			base := apiclient.Pooled(bound)
+			base := apiclient.NewTransport(bound)
 			base.TLSClientConfig = &tls.Config{RootCAs: api.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs}
 			dial := base.DialContext
 			base.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {

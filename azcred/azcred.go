@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -25,6 +26,10 @@ type Options struct {
 	// With it, ForgetAppTokens called on it reaches these tokens in every process's memory. Default: they are shared
 	// through the gate, and stay in memory until they are due.
 	CAE *msalredis.Cache
+
+	// Transport takes token requests from the gate to Entra ID, in place of the transport of a Cache's HTTPClient: for a proxy
+	// or a CA of one's own, or an emulator. Default: that one.
+	Transport http.RoundTripper
 
 	// MSAL are further options of both MSAL clients, such as confidential.WithX5C and WithAzureRegion. They come last, so
 	// WithHTTPClient replaces the gate. Default: none.
@@ -65,23 +70,30 @@ func New(authority, clientID string, cred confidential.Credential, tokens *msalr
 	}
 	plain, err := confidential.New(authority, clientID, cred, slices.Concat([]confidential.Option{
 		confidential.WithCache(tokens),
-		confidential.WithHTTPClient(tokens.HTTPClient()),
+		confidential.WithHTTPClient(o.gate(tokens)),
 	}, o.MSAL)...)
 	if err != nil {
 		return nil, fmt.Errorf("azcred: %w", err)
 	}
 	msal := []confidential.Option{
-		confidential.WithHTTPClient(tokens.HTTPClient()),
+		confidential.WithHTTPClient(o.gate(tokens)),
 		confidential.WithClientCapabilities([]string{"CP1"}),
 	}
 	if o.CAE != nil {
-		msal = append(msal, confidential.WithCache(o.CAE), confidential.WithHTTPClient(o.CAE.HTTPClient()))
+		msal = append(msal, confidential.WithCache(o.CAE), confidential.WithHTTPClient(o.gate(o.CAE)))
 	}
 	cae, err := confidential.New(authority, clientID, cred, slices.Concat(msal, o.MSAL)...)
 	if err != nil {
 		return nil, fmt.Errorf("azcred: %w", err)
 	}
 	return &Credential{plain: plain, cae: cae, tenant: tenant, allowed: slices.Clone(o.AdditionallyAllowedTenants), acquire: forApp}, nil
+}
+
+func (o *Options) gate(tokens *msalredis.Cache) *http.Client {
+	if o.Transport == nil {
+		return tokens.HTTPClient()
+	}
+	return &http.Client{Transport: tokens.Transport(o.Transport)}
 }
 
 // OnBehalfOf is the credential of a user whose access token, assertion, an API has received: its tokens are the API's for

@@ -73,13 +73,15 @@ func (w *world) cache(prefix string) (*msalredis.Cache, *http.Client) {
 // credential is that of one process.
 func (w *world) credential(change ...func(*azcred.Options)) *azcred.Credential {
 	w.t.Helper()
-	c, gate := w.cache(w.prefix)
-	return w.on(c, gate, change...)
+	c, _ := w.cache(w.prefix)
+	return w.on(c, change...)
 }
 
-func (w *world) on(c *msalredis.Cache, gate *http.Client, change ...func(*azcred.Options)) *azcred.Credential {
+func (w *world) on(c *msalredis.Cache, change ...func(*azcred.Options)) *azcred.Credential {
 	w.t.Helper()
-	o := &azcred.Options{MSAL: []confidential.Option{confidential.WithHTTPClient(gate)}}
+	base := w.entra.Transport()
+	w.t.Cleanup(base.CloseIdleConnections)
+	o := &azcred.Options{Transport: base}
 	for _, f := range change {
 		f(o)
 	}
@@ -172,9 +174,9 @@ func TestCAETokensAreKeptApart(t *testing.T) {
 			if !own {
 				return w.credential()
 			}
-			c, gate := w.cache(w.prefix + "-cae")
+			c, _ := w.cache(w.prefix + "-cae")
 			plainCache, _ := w.cache(w.prefix)
-			return w.on(plainCache, gate, func(o *azcred.Options) { o.CAE = c })
+			return w.on(plainCache, func(o *azcred.Options) { o.CAE = c })
 		}
 		one, two := credential(), credential()
 		with := get(t, one, cae(vault)).Token
@@ -206,24 +208,35 @@ func TestCAETokensAreKeptApart(t *testing.T) {
 	}
 }
 
-// With a cache of its own, a CAE token that is forgotten is gone from every process's memory.
-func TestForgottenCAETokensAreAskedForAnew(t *testing.T) {
+// With a cache of its own for CAE, what is forgotten in one cache is gone from every process's memory, and the other cache
+// keeps its own: each MSAL client has the gate of its own cache, also with a transport of the caller's.
+func TestForgottenTokensAreAskedForAnew(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	credential := func() (*azcred.Credential, *msalredis.Cache) {
-		c, gate := w.cache(w.prefix + "-cae")
-		plainCache, _ := w.cache(w.prefix)
-		return w.on(plainCache, gate, func(o *azcred.Options) { o.CAE = c }), c
-	}
-	one, c := credential()
-	before := get(t, one, cae(vault)).Token
-	if err := c.ForgetAppTokens(context.Background(), clientID, tenant); err != nil {
+	plainCache, _ := w.cache(w.prefix)
+	caeCache, _ := w.cache(w.prefix + "-cae")
+	cred := w.on(plainCache, func(o *azcred.Options) { o.CAE = caeCache })
+	with, without := get(t, cred, cae(vault)).Token, get(t, cred, plain(vault)).Token
+	if err := caeCache.ForgetAppTokens(context.Background(), clientID, tenant); err != nil {
 		t.Fatal(err)
 	}
-	if get(t, one, cae(vault)).Token == before {
-		t.Error("the forgotten token was served")
+	if get(t, cred, plain(vault)).Token != without {
+		t.Error("the token without CAE was forgotten with the others")
 	}
-	w.count(2, "a token, forgotten, and its successor")
+	old := with
+	if with = get(t, cred, cae(vault)).Token; with == old {
+		t.Error("the forgotten CAE token was served")
+	}
+	if err := plainCache.ForgetAppTokens(context.Background(), clientID, tenant); err != nil {
+		t.Fatal(err)
+	}
+	if get(t, cred, cae(vault)).Token != with {
+		t.Error("the CAE token was forgotten with the others")
+	}
+	if get(t, cred, plain(vault)).Token == without {
+		t.Error("the forgotten token without CAE was served")
+	}
+	w.count(4, "two tokens, forgotten, and their successors")
 }
 
 // A challenge is answered by a new token, which then serves every request, here and elsewhere.
@@ -312,12 +325,12 @@ func TestOnBehalfOf(t *testing.T) {
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	c, gate := w.cache(w.prefix)
+	c, _ := w.cache(w.prefix)
 	wrong, err := confidential.NewCredFromSecret("not-the-secret")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cred, err := azcred.New(w.entra.Authority(tenant), clientID, wrong, c, &azcred.Options{MSAL: []confidential.Option{confidential.WithHTTPClient(gate)}})
+	cred, err := azcred.New(w.entra.Authority(tenant), clientID, wrong, c, &azcred.Options{Transport: w.entra.Transport()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,8 +67,7 @@ func ExampleNew() {
 		log.Fatal(err)
 	}
 	cred, err := azcred.New("https://login.microsoftonline.com/"+tenant, clientID, msalCred, tokens, &azcred.Options{
-		// Only for the emulator: without this, tokens.HTTPClient() is used.
-		MSAL: []confidential.Option{confidential.WithHTTPClient(&http.Client{Transport: tokens.Transport(entra.Transport())})},
+		Transport: entra.Transport(), // to the emulator
 	})
 	if err != nil {
 		log.Fatal(err)
