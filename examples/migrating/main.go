@@ -1,0 +1,165 @@
+// Command migrating shows a service moving from the accessor that one writes first to the shared cache, without signing
+// anybody out and without a token request: see importing.go, and docs/migrating.md.
+//
+//	go run ./examples/migrating
+//
+// It needs nothing but Go: Redis is embedded, Entra ID the emulator of package entratest.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+const (
+	clientID    = "3eba9900-0000-4000-8000-000000000002"
+	secret      = "known to everybody"
+	redirectURI = "http://localhost/callback"
+	appScope    = "https://graph.microsoft.com/.default"
+	userScope   = "https://graph.microsoft.com/User.Read"
+)
+
+func main() {
+	flag.Usage = func() {
+		fmt.Fprint(flag.CommandLine.Output(), "migrating moves a service's tokens from a naive accessor to the shared cache, and counts token requests.\nIt takes no flags.\n")
+	}
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "migrating:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer) error {
+	entra, err := entratest.NewServer(nil)
+	if err != nil {
+		return err
+	}
+	defer entra.Close()
+	entra.AddApp(entratest.App{ClientID: clientID, Secret: secret, RedirectURIs: []string{redirectURI}})
+	entra.AddUser(entratest.User{Username: "ada@contoso.com", Name: "Ada Lovelace"})
+	embedded := miniredis.NewMiniRedis()
+	if err := embedded.StartAddr("127.0.0.1:0"); err != nil {
+		return err
+	}
+	defer embedded.Close()
+	embedded.ClockTTL(true) // what expires does so by its time to live; without this, never
+	rdb := redis.NewClient(&redis.Options{Addr: embedded.Addr()})
+	defer rdb.Close()
+
+	step := func(what string) {
+		fmt.Fprintf(out, "%-62s %d token requests so far\n", what, entra.Count())
+	}
+
+	// The service as it was: an instance has an app's token, and Ada has signed in.
+	old := naive{rdb}
+	before, err := newApp(entra, old, entra.Transport())
+	if err != nil {
+		return err
+	}
+	if _, err := before.AcquireTokenByCredential(ctx, []string{appScope}); err != nil {
+		return err
+	}
+	ada, err := signIn(ctx, entra, before)
+	if err != nil {
+		return err
+	}
+	step("naive accessor: an app's token, and Ada signs in")
+
+	// An instance of the new version, while old ones run. It finds what they have.
+	key, err := serializer.GenerateKey("demo")
+	if err != nil {
+		return err
+	}
+	sealer, err := serializer.NewEncrypted(key)
+	if err != nil {
+		return err
+	}
+	tokens, err := msalredis.New(rdb, sealer, &msalredis.Options{OpTimeout: 5 * time.Second})
+	if err != nil {
+		return err
+	}
+	defer tokens.Close()
+	both := &importing{Cache: tokens, old: old}
+	gate := tokens.Transport(entra.Transport()) // a service takes tokens.HTTPClient()
+	during, err := newApp(entra, both, gate)
+	if err != nil {
+		return err
+	}
+	if err := use(ctx, during, ada); err != nil {
+		return err
+	}
+	step("shared cache that takes over old records: both are found")
+
+	// The old instances are gone, and so is the need to look at their records.
+	after, err := newApp(entra, tokens, gate)
+	if err != nil {
+		return err
+	}
+	if err := use(ctx, after, ada); err != nil {
+		return err
+	}
+	step("shared cache alone: both are found")
+
+	if err := both.RemoveAccount(ctx, ada.HomeAccountID); err != nil {
+		return err
+	}
+	for _, app := range []confidential.Client{during, after} {
+		if _, err := app.AcquireTokenSilent(ctx, []string{userScope}, confidential.WithSilentAccount(ada)); err == nil {
+			return errors.New("Ada has signed out, and got a token")
+		}
+	}
+	step("Ada signs out: nobody finds her tokens")
+	return nil
+}
+
+func newApp(entra *entratest.Server, accessor cache.ExportReplace, transport http.RoundTripper) (confidential.Client, error) {
+	cred, err := confidential.NewCredFromSecret(secret)
+	if err != nil {
+		return confidential.Client{}, err
+	}
+	return confidential.New(entra.Authority(entratest.DefaultTenant), clientID, cred,
+		confidential.WithCache(accessor), confidential.WithHTTPClient(&http.Client{Transport: transport}))
+}
+
+func signIn(ctx context.Context, entra *entratest.Server, app confidential.Client) (confidential.Account, error) {
+	link, err := app.AuthCodeURL(ctx, clientID, redirectURI, []string{userScope})
+	if err != nil {
+		return confidential.Account{}, err
+	}
+	code, err := entra.AuthorizeCode(link, "ada@contoso.com")
+	if err != nil {
+		return confidential.Account{}, err
+	}
+	result, err := app.AcquireTokenByAuthCode(ctx, code, redirectURI, []string{userScope})
+	return result.Account, err
+}
+
+// use is what an instance does all day.
+func use(ctx context.Context, app confidential.Client, ada confidential.Account) error {
+	if _, err := app.AcquireTokenByCredential(ctx, []string{appScope}); err != nil {
+		return err
+	}
+	_, err := app.AcquireTokenSilent(ctx, []string{userScope}, confidential.WithSilentAccount(ada))
+	return err
+}
