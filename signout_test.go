@@ -104,6 +104,50 @@ func TestSignInAfterAPendingSignOutIsKept(t *testing.T) {
 	})
 }
 
+// delaying delays the first look at a record on its way to Redis, so that Redis's clock seems to be ahead by half of that.
+type delaying struct{ once atomic.Int64 }
+
+func (d *delaying) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (d *delaying) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (d *delaying) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if hasKeys(cmd, ":tokens", ":tombstone") {
+			time.Sleep(time.Duration(d.once.Swap(0)))
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// A busy machine measures Redis's clock badly and corrects that later, so what comes later may have the earlier stamp. No part of
+// a sign-in is lost for it.
+func TestSignInIsKeptWhenTheClockIsCorrectedInBetween(t *testing.T) {
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	refuse, slow := &refusing{chosen: isSignOut}, &delaying{}
+	rdb := w.redis.Client()
+	rdb.AddHook(refuse)
+	rdb.AddHook(slow)
+	here := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))
+	app := here.app()
+	slow.once.Store(int64(3 * time.Second))
+	here.signIn(app, u)
+	must(t)(silent(ctx, app, u.HomeAccountID()))
+
+	refuse.on.Store(true)
+	if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err == nil {
+		t.Fatal("a sign-out that Redis refused succeeded")
+	}
+	fresh := here.signIn(app, u)
+	refuse.on.Store(false)
+	eventually(t, "another instance finds the sign-in", func() bool {
+		got, err := silent(ctx, w.instance().app(), u.HomeAccountID())
+		return err == nil && got.AccessToken == fresh.AccessToken
+	})
+}
+
 // An instance that has heard of a sign-out and not looked since does not bring the user back when Redis loses all its
 // data, tombstones too.
 func TestSignOutThatWasHeardOutlivesALossOfRedis(t *testing.T) {

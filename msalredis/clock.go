@@ -16,6 +16,7 @@ type clock struct {
 	offset time.Duration // Redis's time less ours
 	spread time.Duration // how wrong offset may be: half the round trip that told it
 	at     time.Time
+	last   int64 // what redis has said last
 }
 
 // tolerance is how far the clocks may be apart before times are translated. Below it translating would only
@@ -42,10 +43,18 @@ func (c *clock) observe(start, end time.Time, us int64) {
 }
 
 // redis is Redis's time in microseconds, by our best knowledge; our own clock's while nothing is known.
+//
+// It always moves on, unless it is set back by more than tolerance. A busy machine's first look may tell the time seconds wrong, the next one better,
+// and what this process does later must not get the earlier stamp for that.
 func (c *clock) redis() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.now().Add(c.offset).UnixMicro()
+	us := c.now().Add(c.offset).UnixMicro()
+	if back := c.last - us; back >= 0 && back < tolerance.Microseconds() {
+		us = c.last + 1
+	}
+	c.last = us
+	return us
 }
 
 // apart is what Redis's time is ahead of ours; false: nothing is known yet.
