@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -17,8 +18,8 @@ const accountsAtMost = 1024
 
 // enlistAccount puts a partition on the list of accounts.
 func (c *Cache) enlistAccount(ctx context.Context, b batch) error {
-	key := c.keys.accounts()
-	return c.store.run(ctx, enlistScript, []string{key, key}, func(reply) error { return nil },
+	key := c.keys.Accounts()
+	return c.store.run(ctx, layout.EnlistScript, []string{key, key}, func(reply) error { return nil },
 		string(b.p.pid), formatInt(c.o.UserTTL.Milliseconds()), formatInt(accountsAtMost), "0")
 }
 
@@ -26,8 +27,8 @@ func (c *Cache) enlistAccount(ctx context.Context, b batch) error {
 // known, accounts without tokens of it are left out.
 func (c *Cache) loadAccounts(ctx context.Context, m *manager) error {
 	var pids atomic.Pointer[[]string]
-	err := c.store.do(ctx, c.keys.accounts(), func(ctx context.Context) error {
-		list, err := c.store.client.ZRange(ctx, c.keys.accounts(), 0, -1).Result()
+	err := c.store.do(ctx, c.keys.Accounts(), func(ctx context.Context) error {
+		list, err := c.store.client.ZRange(ctx, c.keys.Accounts(), 0, -1).Result()
 		pids.Store(&list)
 		return err
 	})
@@ -70,7 +71,7 @@ func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client stri
 			ours = true
 		}
 	}
-	if account == "" || !ours || partitionID(account) != pid {
+	if account == "" || !ours || layout.PartitionID(account) != pid {
 		return nil
 	}
 	return c.loadInto(ctx, m, account)

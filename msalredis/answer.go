@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
 // answerAtMost bounds a token endpoint's answer. Real ones have 2 to 10 KB.
@@ -285,38 +287,24 @@ func splice(object []byte, v gjson.Result, number string) []byte {
 	return append(out, object[v.Index+len(v.Raw):]...)
 }
 
-// answerHead is the stored form of an answer, on a line before its body.
-type answerHead struct {
-	Status   int               `json:"status"`
-	Header   map[string]string `json:"header,omitempty"`
-	Started  int64             `json:"started"`
-	Received int64             `json:"received"`
-	Until    int64             `json:"until,omitempty"`
-	Failures int               `json:"failures,omitempty"`
-	Of       string            `json:"of,omitempty"`
-	Error    string            `json:"error,omitempty"`
-}
-
-func (a *answer) encode() []byte {
-	h := answerHead{Status: a.status, Header: a.header, Started: a.started, Received: a.received, Until: a.until, Failures: a.failures, Of: a.of}
+// encode is the stored form of an answer to a request.
+func (a *answer) encode(r *tokenRequest) []byte {
+	h := layout.AnswerHead{Status: a.status, Header: a.header, Started: a.started, Received: a.received, Until: a.until, Failures: a.failures, Of: a.of,
+		Client: r.client, Tenant: r.realms[0], Scopes: r.scopes.String()}
 	if a.err != nil {
 		h.Error = "the token endpoint could not be reached"
 	}
-	b, _ := json.Marshal(h) // of strings and numbers: always marshals
-	return append(append(b, '\n'), a.body...)
+	return layout.EncodeAnswer(h, a.body)
 }
 
 func decodeAnswer(content []byte, stamp int64) (*answer, error) {
-	head, body, ok := bytes.Cut(content, []byte("\n"))
-	var h answerHead
-	if !ok || json.Unmarshal(head, &h) != nil {
-		return nil, errRecord
+	h, body, err := layout.DecodeAnswer(content)
+	if err != nil {
+		return nil, err
 	}
 	a := &answer{status: h.Status, header: h.Header, body: body, started: h.Started, received: h.Received, until: h.Until, failures: max(h.Failures, 0), of: h.Of, stamp: stamp}
 	if h.Error != "" {
 		a.err = &gateError{text: h.Error + " by another instance; it may be asked again shortly"}
-	} else if h.Status < 100 || h.Status > 599 {
-		return nil, errRecord
 	}
 	a.judge()
 	return a, nil

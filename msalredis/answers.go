@@ -9,6 +9,8 @@ import (
 
 	"github.com/maypok86/otter/v2"
 	"github.com/tidwall/gjson"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
 // answers are the last answers that this process has seen, for when Redis is away.
@@ -79,8 +81,8 @@ func (as *answers) forget(pid id) {
 func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us int64, err error) {
 	var found atomic.Pointer[known]
 	var time atomic.Int64
-	keys := []string{c.keys.response(rid), c.keys.pause(rid)}
-	err = c.store.run(ctx, lookScript, keys, func(rep reply) error {
+	keys := []string{c.keys.Response(rid), c.keys.Pause(rid)}
+	err = c.store.run(ctx, layout.LookScript, keys, func(rep reply) error {
 		if len(rep.fields) != 2 {
 			return errReply
 		}
@@ -89,7 +91,7 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 			if rep.fields[i] == "" {
 				continue
 			}
-			content, stamp, _, err := c.opened(keys[i], "", rep.fields[i])
+			content, stamp, _, err := layout.Open(c.serializer, keys[i], "", rep.fields[i])
 			var a *answer
 			if err == nil {
 				a, err = decodeAnswer(content, stamp)
@@ -122,9 +124,9 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		// Longer than the pause, so that the next failure, if it comes soon, makes it grow.
 		life += life + failuresLife
 	}
-	key := c.keys.pause(rid)
+	key := c.keys.Pause(rid)
 	if a.good {
-		key = c.keys.response(rid)
+		key = c.keys.Response(rid)
 		life = (a.expires - a.received) / 1000
 		if r.handover > 0 {
 			life = min(life, r.handover*1000)
@@ -133,14 +135,14 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 			life = min(life, challengeLife*1000)
 		}
 		if account := homeAccount(a.body); account != "" && r.grant != grantClientCredentials {
-			pid = partitionID(account)
+			pid = layout.PartitionID(account)
 		}
 	}
 	if life <= 0 {
 		return
 	}
 	c.answers.put(rid, pid, a)
-	value, err := c.sealed(key, "", a.stamp, 0, a.encode())
+	value, err := c.sealed(key, "", a.stamp, 0, a.encode(r))
 	if err != nil {
 		return
 	}
@@ -155,7 +157,7 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 				return err
 			}
 		}
-		return c.store.run(ctx, respondScript, []string{key, c.keys.tombstone(rid), c.keys.pause(rid)},
+		return c.store.run(ctx, layout.RespondScript, []string{key, c.keys.Tombstone(rid), c.keys.Pause(rid)},
 			func(reply) error { return nil }, formatInt(a.started), value, formatInt(left))
 	}
 	if err := push(ctx); err != nil {
@@ -189,7 +191,7 @@ const failuresLife = 60_000
 // endPause forgets failures: Entra ID answers again.
 func (c *Cache) endPause(ctx context.Context, rid id) {
 	c.answers.endPause(rid)
-	key := c.keys.pause(rid)
+	key := c.keys.Pause(rid)
 	_ = c.store.do(ctx, key, func(ctx context.Context) error { return c.store.client.Del(ctx, key).Err() })
 }
 

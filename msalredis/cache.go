@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/lock"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -29,7 +30,7 @@ const tombstoneLife = 15 * time.Minute
 // concurrent use.
 type Cache struct {
 	o          Options
-	keys       keys
+	keys       layout.Names
 	serializer serializer.Serializer
 	log        logger
 	metrics    *metrics
@@ -80,7 +81,7 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache{o: o, keys: keys{o.Prefix}, serializer: s, log: logger{o.Logger}, clock: newClock()}
+	c := &Cache{o: o, keys: layout.Names{Prefix: o.Prefix}, serializer: s, log: logger{o.Logger}, clock: newClock()}
 	if c.metrics, err = newMetrics(o.MeterProvider, o.TracerProvider); err != nil {
 		return nil, fmt.Errorf("msalredis: Options.MeterProvider: %w", err)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/tidwall/gjson"
 
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -91,35 +92,35 @@ func FuzzStoredValue(f *testing.F) {
 	f.Add("msal:v1:{x}:tokens", "field", int64(1_700_000_000_000_000), int64(1_700_003_600), []byte(`{"secret":"x"}`), 30, byte(1))
 	f.Add("", "", int64(-1), int64(1)<<62, []byte{}, 0, byte(0))
 	f.Fuzz(func(t *testing.T, key, field string, stamp, expiry int64, content []byte, at int, flip byte) {
-		if h := header(stamp, expiry); len(h) != headerSize {
+		if h := layout.Header(stamp, expiry); len(h) != layout.HeaderSize {
 			t.Fatalf("the header has %d bytes", len(h))
 		}
 		value, err := c.sealed(key, field, stamp, expiry, content)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, s, e, err := c.opened(key, field, value)
-		if err != nil || !bytes.Equal(got, content) || s != min(max(stamp, 0), maxStamp) || e != min(max(expiry, 0), 9_999_999_999) {
+		got, s, e, err := layout.Open(c.serializer, key, field, value)
+		if err != nil || !bytes.Equal(got, content) || s != min(max(stamp, 0), layout.MaxStamp) || e != min(max(expiry, 0), 9_999_999_999) {
 			t.Fatalf("what was sealed does not open: %v", err)
 		}
 		if flip != 0 {
 			changed := []byte(value)
 			changed[uint(at)%uint(len(changed))] ^= flip
-			if _, _, _, err := c.opened(key, field, string(changed)); err == nil {
+			if _, _, _, err := layout.Open(c.serializer, key, field, string(changed)); err == nil {
 				t.Fatal("a changed value opens")
 			}
 		}
-		if _, _, _, err := c.opened(key+"x", field, value); err == nil {
+		if _, _, _, err := layout.Open(c.serializer, key+"x", field, value); err == nil {
 			t.Fatal("a value opens at another key")
 		}
-		if _, _, _, err := c.opened(key, field+"x", value); err == nil {
+		if _, _, _, err := layout.Open(c.serializer, key, field+"x", value); err == nil {
 			t.Fatal("a value opens in another field")
 		}
 		// Anything at all in its place.
-		if _, _, _, err := c.opened(key, field, string(content)); err == nil {
+		if _, _, _, err := layout.Open(c.serializer, key, field, string(content)); err == nil {
 			t.Fatal("a value that was not sealed opens")
 		}
-		if _, _, _, err := c.opened(key, field, value[:headerSize]+string(content)); err == nil {
+		if _, _, _, err := layout.Open(c.serializer, key, field, value[:layout.HeaderSize]+string(content)); err == nil {
 			t.Fatal("a value with a good header that was not sealed opens")
 		}
 	})
@@ -129,8 +130,9 @@ func FuzzStoredValue(f *testing.F) {
 func FuzzStoredAnswer(f *testing.F) {
 	good := answer{status: 200, body: []byte(`{"access_token":"a","expires_in":3600}`), started: 1, received: 2, header: map[string]string{"Content-Type": "application/json"}}
 	failed := answer{err: io.ErrUnexpectedEOF, failures: 3, until: 5}
-	f.Add(good.encode(), int64(1), int64(2))
-	f.Add(failed.encode(), int64(1), int64(2))
+	r := &tokenRequest{client: "c", realms: []string{"t"}, scopes: scopesOf("s")}
+	f.Add(good.encode(r), int64(1), int64(2))
+	f.Add(failed.encode(r), int64(1), int64(2))
 	f.Add([]byte("{}\n"), int64(0), int64(0))
 	f.Add([]byte(`{"status":503,"failures":-9}`+"\n"), int64(0), int64(0))
 	f.Add([]byte(`{"status":429,"header":{"Retry-After":"Fri, 31 Dec 9999 23:59:59 GMT"}}`+"\n"), int64(0), int64(0))
@@ -138,12 +140,12 @@ func FuzzStoredAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, content []byte, stamp, now int64) {
 		a, err := decodeAnswer(content, stamp)
 		if err != nil {
-			if !errors.Is(err, errRecord) || a != nil {
+			if !errors.Is(err, layout.ErrRecord) || a != nil {
 				t.Fatalf("%v %v", a, err)
 			}
 			return
 		}
-		again, err := decodeAnswer(a.encode(), stamp)
+		again, err := decodeAnswer(a.encode(r), stamp)
 		if err != nil || again.status != a.status || again.good != a.good || !bytes.Equal(again.body, a.body) || again.until != a.until || again.expires != a.expires {
 			t.Fatalf("an answer changes when it is stored again: %v", err)
 		}
@@ -416,17 +418,17 @@ func FuzzKeys(f *testing.F) {
 	f.Add("a b", strings.Repeat("x", 10_000), "\xff", "ÿ", " ")
 	f.Fuzz(func(t *testing.T, prefix, partition, section, key, message string) {
 		c.changes.hear(message)
-		pid := partitionID(partition)
-		if partitionID(partition+"x") == pid || fieldName(section, key) == fieldName(section+"x", key) ||
-			fieldName(section, key+"x") == fieldName(section+"x", key) || string(pid) == fieldName(section, key) {
+		pid := layout.PartitionID(partition)
+		if layout.PartitionID(partition+"x") == pid || layout.FieldName(section, key) == layout.FieldName(section+"x", key) ||
+			layout.FieldName(section, key+"x") == layout.FieldName(section+"x", key) || string(pid) == layout.FieldName(section, key) {
 			t.Fatal("two keys have one name")
 		}
 		_ = c.partitions.of(partition)
-		if checkPrefix(prefix) != nil {
+		if layout.CheckPrefix(prefix) != nil {
 			return
 		}
-		k := keys{prefix}
-		for _, name := range []string{k.tokens(pid), k.rids(pid), k.response(pid), k.pause(pid), k.tombstone(pid), k.lock(pid), k.fence(pid)} {
+		k := layout.Names{Prefix: prefix}
+		for _, name := range []string{k.Tokens(pid), k.RIDs(pid), k.Response(pid), k.Pause(pid), k.Tombstone(pid), k.Lock(pid), k.Fence(pid)} {
 			rest, ok := strings.CutPrefix(name, prefix+":v1:{"+string(pid)+"}:")
 			if !ok || strings.Count(name, "{") != 1 || strings.Count(name, "}") != 1 || !regexp.MustCompile(`^[a-z]+$`).MatchString(rest) {
 				t.Fatalf("key %q", name)
@@ -481,7 +483,7 @@ func FuzzRedisReply(f *testing.F) {
 		case 2:
 			err = c.loadAccounts(ctx, &manager{inUse: map[string]*use{}})
 		case 3:
-			_, err = c.enlist(ctx, "p", "m", 1, 1)
+			_, err = c.enlist(ctx, "p", layout.ParseMember("m"), 1, 1)
 		case 4:
 			lease, leaseErr := c.locker.TryAcquire(ctx, "k")
 			if err = leaseErr; err == nil {

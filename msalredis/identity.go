@@ -13,6 +13,8 @@ import (
 	"sync"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
 // Grants that can be repeated, and so shared (MSAL: oauth/ops/internal/grant).
@@ -131,7 +133,7 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, via http.Rou
 
 	switch r.grant {
 	case grantClientCredentials:
-		r.pid = partitionID(r.client + "_" + r.realms[0] + appKeySuffix)
+		r.pid = layout.PartitionID(r.client + "_" + r.realms[0] + appKeySuffix)
 	case grantUserFIC:
 		r.handover = 60
 	case grantRefreshToken:
@@ -151,12 +153,12 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, via http.Rou
 		}
 	}
 	if r.rid == "" {
-		r.rid = hashID("request", parts...)
+		r.rid = layout.HashID("request", parts...)
 	}
 	r.base = r.rid
 	if challenge != "" {
 		r.challenge = challenge
-		r.rid = hashID("challenge", string(r.rid), challenge)
+		r.rid = layout.HashID("challenge", string(r.rid), challenge)
 	}
 	r.flight = string(r.rid) + " " + r.grant
 	return r
@@ -186,7 +188,7 @@ func splitClaims(text string) (capabilities, challenge string) {
 	}
 	var claims map[string]any
 	if json.Unmarshal([]byte(text), &claims) != nil {
-		return "", string(hashID("claims", text))
+		return "", string(layout.HashID("claims", text))
 	}
 	if access, ok := claims["access_token"].(map[string]any); ok {
 		if cc, ok := access["xms_cc"]; ok {
@@ -202,7 +204,7 @@ func splitClaims(text string) (capabilities, challenge string) {
 		return capabilities, ""
 	}
 	b, _ := json.Marshal(claims) // maps marshal with sorted keys
-	return capabilities, string(hashID("claims", string(b)))
+	return capabilities, string(layout.HashID("claims", string(b)))
 }
 
 // realms remembers which tenant names lead to a token endpoint: MSAL keeps tokens under the name it was given,

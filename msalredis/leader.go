@@ -178,7 +178,7 @@ func (l *leader) settled() (a *answer, soon, ok bool) {
 // lease takes the lease, or waits until what the holder has brought settles the matter. nil and not settled: go on
 // without.
 func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, err error) {
-	c, key := l.c, l.c.keys.lock(l.source.lease())
+	c, key := l.c, l.c.keys.Lock(l.source.lease())
 	ctx, span := c.metrics.start(ctx, spanLock)
 	var waiting time.Time // since when another has been holding the lease
 	outcome := "unavailable"

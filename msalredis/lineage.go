@@ -9,6 +9,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -63,7 +64,7 @@ func (l *lineages) learn(e serializer.Entry) {
 	if e.Section != serializer.SectionRefreshToken || e.HomeAccountID == "" || e.Secret == "" {
 		return
 	}
-	l.known.Set(hashSecret(e.Secret), lineage{account: e.HomeAccountID, pid: partitionID(e.HomeAccountID), environment: e.Environment, family: e.FamilyID})
+	l.known.Set(hashSecret(e.Secret), lineage{account: e.HomeAccountID, pid: layout.PartitionID(e.HomeAccountID), environment: e.Environment, family: e.FamilyID})
 }
 
 // learnOBO takes in the refresh token of an on-behalf-of answer.

@@ -35,7 +35,7 @@ func (n *news) listen() {
 			if ctx.Err() != nil {
 				return
 			}
-			_ = ps.Subscribe(ctx, n.c.keys.changes()) // an error is seen, and tried again, by its Channel
+			_ = ps.Subscribe(ctx, n.c.keys.Changes()) // an error is seen, and tried again, by its Channel
 			messages := ps.Channel(redis.WithChannelSize(1024))
 			for {
 				select {
@@ -72,7 +72,7 @@ func (n *news) hear(payload string) {
 
 // tell tells the others. Nobody waits for it to succeed.
 func (n *news) tell(ctx context.Context, pid id) {
-	channel := n.c.keys.changes()
+	channel := n.c.keys.Changes()
 	_ = n.c.store.do(ctx, channel, func(ctx context.Context) error {
 		return n.c.store.client.Publish(ctx, channel, n.self+" "+string(pid)).Err()
 	})

@@ -9,6 +9,8 @@ import (
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
 // Options are the settings of a [Cache]. Zero fields take the default that ends their comment.
@@ -66,7 +68,7 @@ func (o *Options) filled() (Options, error) {
 	if f.Prefix == "" {
 		f.Prefix = "msal"
 	}
-	if err := checkPrefix(f.Prefix); err != nil {
+	if err := layout.CheckPrefix(f.Prefix); err != nil {
 		return f, err
 	}
 	if f.RefreshAt == 0 {

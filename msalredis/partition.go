@@ -11,6 +11,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -124,7 +125,9 @@ func newPartitions(c *Cache) *partitions {
 }
 
 // of is the holder of MSAL's partition key.
-func (ps *partitions) of(key string) *partition { return ps.named(partitionID(key), !isAppKey(key)) }
+func (ps *partitions) of(key string) *partition {
+	return ps.named(layout.PartitionID(key), !isAppKey(key))
+}
 
 func (ps *partitions) named(pid id, user bool) *partition {
 	if p, ok := ps.known.GetIfPresent(pid); ok {
@@ -183,8 +186,8 @@ func (ps *partitions) ask(ctx context.Context, p *partition) *operation {
 	if p.user {
 		life = c.o.UserTTL.Milliseconds()
 	}
-	keys := []string{c.keys.tokens(p.pid), c.keys.tombstone(p.pid)}
-	return c.store.begin(ctx, keys[0], c.store.script(loadScript, keys, func(r reply) error {
+	keys := []string{c.keys.Tokens(p.pid), c.keys.Tombstone(p.pid)}
+	return c.store.begin(ctx, keys[0], c.store.script(layout.LoadScript, keys, func(r reply) error {
 		if len(r.fields) < 2 {
 			return errReply
 		}
@@ -207,7 +210,7 @@ func (ps *partitions) ask(ctx context.Context, p *partition) *operation {
 		}
 		s := &snapshot{version: version, generation: generation, entries: map[string]stored{}}
 		for i := 2; i+1 < len(r.fields); i += 2 {
-			if r.fields[i] == versionField {
+			if r.fields[i] == layout.VersionField {
 				continue
 			}
 			if e, ok := c.openEntry(p, r.fields[i], r.fields[i+1]); ok {
@@ -283,19 +286,9 @@ func overlay(s *snapshot, waiting map[string]unsaved) {
 	}
 }
 
-// versionField is the one field of a partition that is no entry.
-const versionField = "v"
-
 // openEntry opens a field of a partition. What does not open is a miss: counted, logged, and left where it is.
 func (c *Cache) openEntry(p *partition, field, value string) (stored, bool) {
-	content, stamp, expiry, err := c.opened(c.keys.tokens(p.pid), field, value)
-	var e serializer.Entry
-	if err == nil {
-		e, err = serializer.DecodeEntry(content)
-	}
-	if err == nil && fieldName(e.Section, e.Key) != field {
-		err = errRecord
-	}
+	e, stamp, expiry, err := layout.OpenEntry(c.serializer, c.keys.Tokens(p.pid), field, value)
 	if err != nil {
 		c.metrics.unreadable(err)
 		c.log.warn("a stored entry cannot be read and counts as missing", "record", string(p.pid), "error", err)
@@ -345,7 +338,7 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 	if p.user {
 		args[2] = formatInt(c.o.UserTTL.Milliseconds())
 	}
-	key := c.keys.tokens(p.pid)
+	key := c.keys.Tokens(p.pid)
 	for _, e := range b.entries {
 		value, err := c.sealed(key, e.field, e.stamp, e.expiry, serializer.AppendEntry(nil, e.Entry))
 		if err != nil {
@@ -361,7 +354,7 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 	// An operation whose caller left, or whose time ran out, may still be carried out: the outcome is taken in
 	// by whoever sees it, and the stamps make doing it twice harmless.
 	var refused atomic.Bool
-	err := c.store.run(ctx, storeScript, []string{key, c.keys.tombstone(p.pid)}, func(r reply) error {
+	err := c.store.run(ctx, layout.StoreScript, []string{key, c.keys.Tombstone(p.pid)}, func(r reply) error {
 		if len(r.fields) < 3 {
 			return errReply
 		}

@@ -5,9 +5,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"strings"
 	"sync/atomic"
 
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -144,7 +144,7 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 	}
 	k := c.keys
 	var members atomic.Pointer[[]string]
-	err := c.store.run(ctx, signoutScript, []string{k.tokens(p.pid), k.tombstone(p.pid), k.rids(p.pid), k.fence(p.pid)}, func(r reply) error {
+	err := c.store.run(ctx, layout.SignoutScript, []string{k.Tokens(p.pid), k.Tombstone(p.pid), k.RIDs(p.pid), k.Fence(p.pid)}, func(r reply) error {
 		if len(r.fields) < 1 {
 			return errReply
 		}
@@ -170,27 +170,26 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 		return err
 	}
 	if p.user && len(only) == 0 {
-		if err := c.store.do(ctx, k.accounts(), func(ctx context.Context) error {
-			return c.store.client.ZRem(ctx, k.accounts(), string(p.pid)).Err()
+		if err := c.store.do(ctx, k.Accounts(), func(ctx context.Context) error {
+			return c.store.client.ZRem(ctx, k.Accounts(), string(p.pid)).Err()
 		}); err != nil {
 			return err
 		}
 	}
 	var done []any
 	for _, m := range *members.Load() {
-		kind, rest, _ := strings.Cut(m, " ")
-		hash, name, _ := strings.Cut(rest, " ")
-		if len(only) > 0 && hash != scopeHash(only) {
+		member := layout.ParseMember(m)
+		if len(only) > 0 && member.Scopes != scopeHash(only) {
 			continue
 		}
 		done = append(done, m)
-		switch kind {
-		case "r":
-			if err := c.forgetAnswer(ctx, id(name)); err != nil {
+		switch member.Kind {
+		case layout.MemberAnswer:
+			if err := c.forgetAnswer(ctx, member.ID); err != nil {
 				return err
 			}
-		case "p":
-			q := c.partitions.named(id(name), false)
+		case layout.MemberPartition:
+			q := c.partitions.named(member.ID, false)
 			c.forgetHere(q, only)
 			if err := c.pushRemoval(ctx, q, only, operation); err != nil {
 				return err
@@ -200,8 +199,8 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 	}
 	if len(done) > 0 {
 		// Last, so that a removal that is tried again finds them again.
-		if err := c.store.do(ctx, k.rids(p.pid), func(ctx context.Context) error {
-			return c.store.client.ZRem(ctx, k.rids(p.pid), done...).Err()
+		if err := c.store.do(ctx, k.RIDs(p.pid), func(ctx context.Context) error {
+			return c.store.client.ZRem(ctx, k.RIDs(p.pid), done...).Err()
 		}); err != nil {
 			return err
 		}
@@ -213,17 +212,17 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 // forgetAnswer removes what is kept of a request identity.
 func (c *Cache) forgetAnswer(ctx context.Context, rid id) error {
 	k := c.keys
-	return c.store.run(ctx, forgetScript, []string{k.response(rid), k.tombstone(rid), k.pause(rid), k.fence(rid)},
+	return c.store.run(ctx, layout.ForgetScript, []string{k.Response(rid), k.Tombstone(rid), k.Pause(rid), k.Fence(rid)},
 		func(reply) error { return nil }, formatInt(tombstoneLife.Milliseconds()))
 }
 
 // scopeHash is how the list of a partition's identities tells their scopes apart.
-func scopeHash(s scopes) string { return string(hashID("scopes", s.resource()...))[:12] }
+func scopeHash(s scopes) string { return string(layout.HashID("scopes", s.resource()...))[:12] }
 
 // belongs notes that an answer is of a partition, so that it goes when the partition is removed. false: the partition
 // was removed after started, and the answer must not be kept.
 func (c *Cache) belongs(ctx context.Context, pid, rid id, s scopes, started int64, life int64) (bool, error) {
-	return c.enlist(ctx, pid, "r "+scopeHash(s)+" "+string(rid), life, started)
+	return c.enlist(ctx, pid, layout.Member{Kind: layout.MemberAnswer, Scopes: scopeHash(s), ID: rid}, life, started)
 }
 
 // enlistExtended notes a partition of an app whose requests carried extra parameters under the app's plain one,
@@ -233,9 +232,9 @@ func (c *Cache) enlistExtended(ctx context.Context, b batch) error {
 		if e.HomeAccountID != "" || e.ExtCacheKey == "" {
 			continue
 		}
-		base := partitionID(appKey(serializer.Entry{ClientID: e.ClientID, Realm: e.Realm}))
+		base := layout.PartitionID(appKey(serializer.Entry{ClientID: e.ClientID, Realm: e.Realm}))
 		life := max(e.expiry*1000-c.clock.redis()/1000, 1000)
-		if _, err := c.enlist(ctx, base, "p "+scopeHash(scopesOf(e.Target))+" "+string(b.p.pid), life, maxStamp); err != nil {
+		if _, err := c.enlist(ctx, base, layout.Member{Kind: layout.MemberPartition, Scopes: scopeHash(scopesOf(e.Target)), ID: b.p.pid}, life, layout.MaxStamp); err != nil {
 			return err
 		}
 	}
@@ -245,11 +244,11 @@ func (c *Cache) enlistExtended(ctx context.Context, b batch) error {
 // enlistAtMost bounds what is listed for one partition: scopes times assertions.
 const enlistAtMost = 4096
 
-func (c *Cache) enlist(ctx context.Context, pid id, member string, life, started int64) (bool, error) {
+func (c *Cache) enlist(ctx context.Context, pid id, member layout.Member, life, started int64) (bool, error) {
 	var ok atomic.Bool
-	err := c.store.run(ctx, enlistScript, []string{c.keys.rids(pid), c.keys.tombstone(pid)}, func(r reply) error {
+	err := c.store.run(ctx, layout.EnlistScript, []string{c.keys.RIDs(pid), c.keys.Tombstone(pid)}, func(r reply) error {
 		ok.Store(r.number(0) == 1)
 		return nil
-	}, member, formatInt(life), formatInt(enlistAtMost), formatInt(started))
+	}, member.String(), formatInt(life), formatInt(enlistAtMost), formatInt(started))
 	return ok.Load(), err
 }

@@ -2,7 +2,6 @@ package msalredis
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -17,37 +16,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Scripts are the only commands this package sends, apart from the lease's, PUBLISH, SUBSCRIBE and the probe's
-// EXISTS: each does in one round trip what must be atomic, and answers with Redis's clock.
-var (
-	//go:embed scripts/load.lua
-	loadLua string
-	//go:embed scripts/store.lua
-	storeLua string
-	//go:embed scripts/signout.lua
-	signoutLua string
-	//go:embed scripts/look.lua
-	lookLua string
-	//go:embed scripts/respond.lua
-	respondLua string
-	//go:embed scripts/forget.lua
-	forgetLua string
-	//go:embed scripts/enlist.lua
-	enlistLua string
-
-	loadScript    = redis.NewScript(loadLua)
-	storeScript   = redis.NewScript(storeLua)
-	signoutScript = redis.NewScript(signoutLua)
-	lookScript    = redis.NewScript(lookLua)
-	respondScript = redis.NewScript(respondLua)
-	forgetScript  = redis.NewScript(forgetLua)
-	enlistScript  = redis.NewScript(enlistLua)
-)
-
 // errAway is returned without a wait while Redis is known to be away.
 var errAway = errors.New("msalredis: Redis is away")
 
-// store is Redis as the rest of the package sees it: operations are bounded in time and number, and once one has
+// store is Redis as the rest of the package sees it. Scripts are nearly all that it is asked: each does in one round
+// trip what must be atomic, and answers with Redis's clock. Operations are bounded in time and number, and once one has
 // found Redis away nobody waits for it until a probe has found it back.
 //
 // The breaker is not a library's, because theirs probe with the requests of callers: here a caller never waits

@@ -9,6 +9,8 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
 // Spans of one acquisition, where MSAL has no token:
@@ -54,8 +56,8 @@ func under(ctx context.Context, span trace.Span) context.Context {
 }
 
 var scriptNames = map[*redis.Script]string{
-	loadScript: "load", storeScript: "store", signoutScript: "signout", lookScript: "look",
-	respondScript: "respond", forgetScript: "forget", enlistScript: "enlist",
+	layout.LoadScript: "load", layout.StoreScript: "store", layout.SignoutScript: "signout", layout.LookScript: "look",
+	layout.RespondScript: "respond", layout.ForgetScript: "forget", layout.EnlistScript: "enlist",
 }
 
 // runs begins the measure of a script's run; the returned function ends it. It begins no trace: what the Cache does by

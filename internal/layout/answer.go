@@ -1,0 +1,43 @@
+package layout
+
+import (
+	"bytes"
+	"encoding/json"
+)
+
+// AnswerHead is what is kept of an answer of a token endpoint, on a line before its body.
+type AnswerHead struct {
+	Status   int               `json:"status"`
+	Header   map[string]string `json:"header,omitempty"`
+	Started  int64             `json:"started"` // when its request started, in microseconds of Redis time
+	Received int64             `json:"received"`
+	Until    int64             `json:"until,omitempty"`    // nobody should ask again before
+	Failures int               `json:"failures,omitempty"` // in a row
+	Of       string            `json:"of,omitempty"`       // the grant, or a refresh token's hash
+	Error    string            `json:"error,omitempty"`    // there was no answer, but this
+
+	// Whose request it was, for the person who looks: the answer of client_credentials does not say. Absent in what
+	// older versions kept.
+	Client string `json:"client,omitempty"`
+	Tenant string `json:"tenant,omitempty"`
+	Scopes string `json:"scopes,omitempty"`
+}
+
+// EncodeAnswer makes the content of a record.
+func EncodeAnswer(h AnswerHead, body []byte) []byte {
+	b, _ := json.Marshal(h) // of strings and numbers: always marshals
+	return append(append(b, '\n'), body...)
+}
+
+// DecodeAnswer takes the content of a record apart. The body shares its memory.
+func DecodeAnswer(content []byte) (AnswerHead, []byte, error) {
+	head, body, ok := bytes.Cut(content, []byte("\n"))
+	var h AnswerHead
+	if !ok || json.Unmarshal(head, &h) != nil {
+		return AnswerHead{}, nil, ErrRecord
+	}
+	if h.Error == "" && (h.Status < 100 || h.Status > 599) {
+		return AnswerHead{}, nil, ErrRecord
+	}
+	return h, body, nil
+}

@@ -1,0 +1,68 @@
+package layout_test
+
+import (
+	"testing"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// What stands in Redis is read by every later version: these bytes stay what they are.
+func TestGolden(t *testing.T) {
+	n := layout.Names{Prefix: "msal"}
+	pid := layout.PartitionID("uid.utid")
+	value, err := layout.Seal(serializer.Plaintext(), n.Tokens(pid), "f", 1_700_000_000_000_000, 1_700_003_600, []byte("content"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := layout.AnswerHead{Status: 200, Header: map[string]string{"Content-Type": "application/json"}, Started: 1, Received: 2,
+		Until: 3, Failures: 4, Of: "client_credentials", Error: "e", Client: "c", Tenant: "t", Scopes: "s"}
+	for _, c := range []struct{ what, got, want string }{
+		{"partition", n.Tokens(pid), "msal:v1:{ZY6o0RdybmF7D_-QC09l-Y6E}:tokens"},
+		{"field", layout.FieldName("AccessToken", "k"), "xEG_RGSqqItFEkHaTsJ4JtWw"},
+		{"list of accounts", n.Accounts(), "msal:v1:{accounts}:list"},
+		{"channel", n.Changes(), "msal:v1:changes"},
+		{"digits of a record", value[:layout.HeaderSize], "17000000000000001700003600"},
+		{"answer", string(layout.EncodeAnswer(head, []byte("{}"))), `{"status":200,"header":{"Content-Type":"application/json"},"started":1,"received":2,"until":3,"failures":4,"of":"client_credentials","error":"e","client":"c","tenant":"t","scopes":"s"}` + "\n{}"},
+		{"member", layout.Member{Kind: "r", Scopes: "s", ID: "i"}.String(), "r s i"},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %q, want %q", c.what, c.got, c.want)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	n := layout.Names{Prefix: "msal"}
+	pid := layout.PartitionID("x")
+	for key, what := range map[string]string{
+		n.Tokens(pid): "tokens", n.RIDs(pid): "rids", n.Response(pid): "response", n.Pause(pid): "pause",
+		n.Tombstone(pid): "tombstone", n.Lock(pid): "lock", n.Fence(pid): "fence",
+	} {
+		if i, w, ok := n.Parse(key); i != pid || w != what || !ok {
+			t.Errorf("%s: %q %q %v", key, i, w, ok)
+		}
+	}
+	for _, key := range []string{"", "msal", n.Changes(), "msal:v2:{a}:tokens", "msal2:v1:{a}:tokens", "msal:v1:{}:tokens", "msal:v1:{a}:", "msal:v1:{a"} {
+		if _, _, ok := n.Parse(key); ok {
+			t.Errorf("%q is taken for one of ours", key)
+		}
+	}
+	m := layout.Member{Kind: layout.MemberPartition, Scopes: "s", ID: pid}
+	if got := layout.ParseMember(m.String()); got != m {
+		t.Errorf("member %v, want %v", got, m)
+	}
+}
+
+// An answer of a version that did not say whose request it was is one all the same.
+func TestAnswerOfOlderVersion(t *testing.T) {
+	h, body, err := layout.DecodeAnswer([]byte(`{"status":200,"started":1,"received":2,"of":"client_credentials"}` + "\n{}"))
+	if err != nil || h.Status != 200 || h.Client != "" || string(body) != "{}" {
+		t.Errorf("%+v %q %v", h, body, err)
+	}
+	for _, bad := range []string{"", "{}", "{}\n{}", "x\n{}", `{"status":99}` + "\n"} {
+		if _, _, err := layout.DecodeAnswer([]byte(bad)); err == nil {
+			t.Errorf("%q is taken for an answer", bad)
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package layout
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"strings"
+)
+
+// version is part of every key: a format that cannot live beside this one gets another.
+const version = "v1"
+
+// Names builds every name that the cache uses in Redis. Names are hashes, because MSAL's own keys hold user,
+// tenant and client ids and scopes; they are not keyed, so that rotating the sealing keys never changes a name.
+// What belongs together carries the same hash tag and so lives in one cluster slot.
+// https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/#hash-tags
+type Names struct{ Prefix string }
+
+// ID is the hashed name of a partition (pid) or of a request identity (rid).
+type ID string
+
+// HashID hashes parts under a domain of their own. Lengths are hashed too, so that no two lists of parts coincide.
+func HashID(domain string, parts ...string) ID {
+	h := sha256.New()
+	var n [8]byte
+	for _, p := range append([]string{domain}, parts...) {
+		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
+		h.Write(n[:])
+		h.Write([]byte(p))
+	}
+	return ID(base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:18]))
+}
+
+// PartitionID names the partition that MSAL calls key.
+func PartitionID(key string) ID { return HashID("partition", key) }
+
+// FieldName is the field of a partition in which an entry is kept.
+func FieldName(section, key string) string { return string(HashID("entry", section, key)) }
+
+// VersionField is the one field of a partition that is no entry.
+const VersionField = "v"
+
+func (n Names) of(i ID, what string) string {
+	return n.Prefix + ":" + version + ":{" + string(i) + "}:" + what
+}
+
+// Tokens is a partition's HASH: its version, and a field for each entry.
+func (n Names) Tokens(pid ID) string { return n.of(pid, "tokens") }
+
+// RIDs is a partition's ZSET by expiry of what was answered with its tokens; see [Member].
+func (n Names) RIDs(pid ID) string { return n.of(pid, "rids") }
+
+// Response is the STRING with the last token response of a request identity.
+func (n Names) Response(rid ID) string { return n.of(rid, "response") }
+
+// Pause is the STRING with the outcome after which nobody should ask yet.
+func (n Names) Pause(rid ID) string { return n.of(rid, "pause") }
+
+// Tombstone is the STRING that a removal leaves.
+func (n Names) Tombstone(i ID) string { return n.of(i, "tombstone") }
+
+// Lock is the lease of who asks Entra ID; package lock derives the names of its fence and its wake-up channel from it.
+func (n Names) Lock(i ID) string { return n.of(i, "lock") }
+
+// Fence is the STRING with the last fencing number of that lease.
+func (n Names) Fence(i ID) string { return n.of(i, "fence") }
+
+// Accounts is the ZSET by expiry of the partitions of accounts written under MSAL's key "".
+func (n Names) Accounts() string { return n.of("accounts", "list") }
+
+// Changes is the channel on which removals are told: who tells, a space, the partition.
+func (n Names) Changes() string { return n.Prefix + ":" + version + ":changes" }
+
+// Parse takes a key apart that was made by the methods above; ok is false for any other.
+func (n Names) Parse(key string) (i ID, what string, ok bool) {
+	rest, ok := strings.CutPrefix(key, n.Prefix+":"+version+":{")
+	if !ok {
+		return "", "", false
+	}
+	name, what, ok := strings.Cut(rest, "}:")
+	return ID(name), what, ok && name != "" && what != ""
+}
+
+// Member is one of [Names.RIDs]: what goes when the partition is removed.
+type Member struct {
+	Kind   string // MemberAnswer or MemberPartition
+	Scopes string // a short hash of its scopes
+	ID     ID
+}
+
+// The kinds of members: an answer, by its request identity, and a further partition of the same app.
+const (
+	MemberAnswer    = "r"
+	MemberPartition = "p"
+)
+
+// String is the form in which a member is kept.
+func (m Member) String() string { return m.Kind + " " + m.Scopes + " " + string(m.ID) }
+
+// ParseMember reads a member.
+func ParseMember(text string) Member {
+	kind, rest, _ := strings.Cut(text, " ")
+	scopes, name, _ := strings.Cut(rest, " ")
+	return Member{kind, scopes, ID(name)}
+}
+
+// CheckPrefix keeps the prefix from changing a key's hash tag, and from making keys that tools cannot handle.
+func CheckPrefix(prefix string) error {
+	if strings.ContainsAny(prefix, "{} \t\r\n\x00") {
+		return fmt.Errorf("msalredis: Options.Prefix %q: braces and white space are not allowed", prefix)
+	}
+	if len(prefix) > 128 {
+		return fmt.Errorf("msalredis: Options.Prefix: %d bytes, at most 128 are allowed", len(prefix))
+	}
+	return nil
+}

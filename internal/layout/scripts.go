@@ -1,0 +1,34 @@
+package layout
+
+import (
+	_ "embed"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Each script does in one round trip what must be atomic, and answers with Redis's clock first. What it is given and
+// what it answers stands at its beginning.
+var (
+	//go:embed scripts/load.lua
+	loadLua string
+	//go:embed scripts/store.lua
+	storeLua string
+	//go:embed scripts/signout.lua
+	signoutLua string
+	//go:embed scripts/look.lua
+	lookLua string
+	//go:embed scripts/respond.lua
+	respondLua string
+	//go:embed scripts/forget.lua
+	forgetLua string
+	//go:embed scripts/enlist.lua
+	enlistLua string
+
+	LoadScript    = redis.NewScript(loadLua)
+	StoreScript   = redis.NewScript(storeLua)
+	SignoutScript = redis.NewScript(signoutLua)
+	LookScript    = redis.NewScript(lookLua)
+	RespondScript = redis.NewScript(respondLua)
+	ForgetScript  = redis.NewScript(forgetLua)
+	EnlistScript  = redis.NewScript(enlistLua)
+)
