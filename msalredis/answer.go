@@ -289,8 +289,12 @@ func splice(object []byte, v gjson.Result, number string) []byte {
 
 // encode is the stored form of an answer to a request.
 func (a *answer) encode(r *tokenRequest) []byte {
+	grant := r.grant
+	if r.lineage != nil && r.lineage.rid != "" {
+		grant = grantOnBehalfOf
+	}
 	h := layout.AnswerHead{Status: a.status, Header: a.header, Started: a.started, Received: a.received, Until: a.until, Failures: a.failures, Of: a.of,
-		Client: r.client, Tenant: r.realms[0], Scopes: r.scopes.String()}
+		Grant: grant, Client: r.client, Tenant: r.realms[0], Scopes: r.scopes.String()}
 	if a.err != nil {
 		h.Error = "the token endpoint could not be reached"
 	}

@@ -134,7 +134,7 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		if r.challenge != "" && rid == r.rid {
 			life = min(life, challengeLife*1000)
 		}
-		if account := homeAccount(a.body); account != "" && r.grant != grantClientCredentials {
+		if account := layout.HomeAccount(a.body); account != "" && r.grant != grantClientCredentials {
 			pid = layout.PartitionID(account)
 		}
 	}
@@ -193,22 +193,6 @@ func (c *Cache) endPause(ctx context.Context, rid id) {
 	c.answers.endPause(rid)
 	key := c.keys.Pause(rid)
 	_ = c.store.do(ctx, key, func(ctx context.Context) error { return c.store.client.Del(ctx, key).Err() })
-}
-
-// homeAccount is the account of an answer's client_info, as MSAL names it; "" for an app's.
-func homeAccount(body []byte) string {
-	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(gjson.GetBytes(body, "client_info").String(), "="))
-	if err != nil || !gjson.ValidBytes(raw) {
-		return ""
-	}
-	uid, utid := gjson.GetBytes(raw, "uid").String(), gjson.GetBytes(raw, "utid").String()
-	if uid == "" {
-		return ""
-	}
-	if utid == "" {
-		utid = uid
-	}
-	return uid + "." + utid
 }
 
 // clientInfo is the client_info that MSAL makes a home account id of.

@@ -156,7 +156,7 @@ func FuzzStoredAnswer(f *testing.F) {
 // checkAnswer holds an answer to what its callers rely on.
 func checkAnswer(t *testing.T, a *answer, req *http.Request, now int64) {
 	t.Helper()
-	if next := *a; !a.good && a.received >= 0 && a.received < maxStamp {
+	if next := *a; !a.good && a.received >= 0 && a.received < layout.MaxStamp {
 		next.pauseAfter(a.failures)
 		if pause := next.until - a.received; pause < 0 || pause > askedPause {
 			t.Fatalf("a pause of %d microseconds", pause)
@@ -254,8 +254,8 @@ func FuzzTokenResponse(f *testing.F) {
 		a.judge()
 		a.addRefreshIn(0.5)
 		checkAnswer(t, a, req, now)
-		if account := homeAccount(body); strings.Count(account, ".") == 1 {
-			if info := []byte(`{"client_info":` + quoted(clientInfo(account)) + `}`); homeAccount(info) != account && !strings.HasSuffix(account, ".") {
+		if account := layout.HomeAccount(body); strings.Count(account, ".") == 1 {
+			if info := []byte(`{"client_info":` + quoted(clientInfo(account)) + `}`); layout.HomeAccount(info) != account && !strings.HasSuffix(account, ".") {
 				t.Fatal("a client_info of a home account makes another account")
 			}
 		}

@@ -91,17 +91,9 @@ func (e *encrypted) Seal(plaintext, associatedData []byte) ([]byte, error) {
 }
 
 func (e *encrypted) Open(sealed, associatedData []byte) ([]byte, error) {
-	if err := checkHeader(sealed, kindSealed); err != nil {
+	header, id, err := sealedBy(sealed)
+	if err != nil {
 		return nil, err
-	}
-	body := sealed[headerSize:]
-	if len(body) == 0 || len(body) < 1+int(body[0]) {
-		return nil, fmt.Errorf("%w: its key id is cut off", ErrCorrupt)
-	}
-	header := sealed[:headerSize+1+int(body[0])]
-	id := header[headerSize+1:]
-	if !validID(string(id)) {
-		return nil, fmt.Errorf("%w: its key id is none", ErrCorrupt)
 	}
 	gcm, ok := e.keys[string(id)]
 	if !ok {
@@ -116,6 +108,31 @@ func (e *encrypted) Open(sealed, associatedData []byte) ([]byte, error) {
 			ErrCorrupt, id, id)
 	}
 	return decompress(sealed[codecOffset], plaintext)
+}
+
+// KeyID is the id of the key that sealed a value of [NewEncrypted], read from its header without opening it: whoever
+// seals values anew with a newer key can pass over those that have it. What is no such value gets the error that Open
+// would give it. The id is believed only as far as the checksum goes; Open is what authenticates it.
+func KeyID(sealed []byte) (string, error) {
+	_, id, err := sealedBy(sealed)
+	return string(id), err
+}
+
+// sealedBy is the header of a sealed value, its key's id included, and that id.
+func sealedBy(sealed []byte) (header, id []byte, err error) {
+	if err := checkHeader(sealed, kindSealed); err != nil {
+		return nil, nil, err
+	}
+	body := sealed[headerSize:]
+	if len(body) == 0 || len(body) < 1+int(body[0]) {
+		return nil, nil, fmt.Errorf("%w: its key id is cut off", ErrCorrupt)
+	}
+	header = sealed[:headerSize+1+int(body[0])]
+	id = header[headerSize+1:]
+	if !validID(string(id)) {
+		return nil, nil, fmt.Errorf("%w: its key id is none", ErrCorrupt)
+	}
+	return header, id, nil
 }
 
 // String keeps the keys out of anything that prints the Serializer.

@@ -678,3 +678,36 @@ func BenchmarkSeal(b *testing.B) {
 
 // Tink's AEADs are AEADs. tink_test.go uses one.
 var _ AEAD = tink.AEAD(nil)
+
+// A value's header names the key that sealed it, to whoever has no key.
+func TestKeyID(t *testing.T) {
+	for _, id := range []string{"a", "2026b", "12345678901234567890123456789012"} {
+		key, err := GenerateKey(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := NewEncrypted(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		value, err := s.Seal([]byte("content"), []byte("place"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := KeyID(value); got != id || err != nil {
+			t.Errorf("KeyID = %q, %v, want %q", got, err, id)
+		}
+		for cut := range value {
+			if got, err := KeyID(value[:cut]); err == nil || got != "" {
+				t.Fatalf("cut off after %d bytes: %q", cut, got)
+			}
+		}
+	}
+	plain, _ := Plaintext().Seal([]byte("content"), nil)
+	if _, err := KeyID(plain); !errors.Is(err, ErrKind) {
+		t.Errorf("plain text: %v", err)
+	}
+	if _, err := KeyID([]byte(`{"secret":"x"}`)); !errors.Is(err, ErrFormat) {
+		t.Errorf("foreign: %v", err)
+	}
+}

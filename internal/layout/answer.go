@@ -2,7 +2,11 @@ package layout
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
+	"strings"
+
+	"github.com/tidwall/gjson"
 )
 
 // AnswerHead is what is kept of an answer of a token endpoint, on a line before its body.
@@ -18,6 +22,7 @@ type AnswerHead struct {
 
 	// Whose request it was, for the person who looks: the answer of client_credentials does not say. Absent in what
 	// older versions kept.
+	Grant  string `json:"grant,omitempty"` // with which the token was first asked for
 	Client string `json:"client,omitempty"`
 	Tenant string `json:"tenant,omitempty"`
 	Scopes string `json:"scopes,omitempty"`
@@ -40,4 +45,20 @@ func DecodeAnswer(content []byte) (AnswerHead, []byte, error) {
 		return AnswerHead{}, nil, ErrRecord
 	}
 	return h, body, nil
+}
+
+// HomeAccount is the account of an answer's client_info, as MSAL names it; "" for an app's.
+func HomeAccount(body []byte) string {
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(gjson.GetBytes(body, "client_info").String(), "="))
+	if err != nil || !gjson.ValidBytes(raw) {
+		return ""
+	}
+	uid, utid := gjson.GetBytes(raw, "uid").String(), gjson.GetBytes(raw, "utid").String()
+	if uid == "" {
+		return ""
+	}
+	if utid == "" {
+		utid = uid
+	}
+	return uid + "." + utid
 }
