@@ -115,6 +115,10 @@ func or[T comparable](v, otherwise T) T {
 	return v
 }
 
+func (t *target) dialer(timeout time.Duration) dialer {
+	return bounded(redis.NewDialer(&redis.Options{DialTimeout: timeout, TLSConfig: t.tls}))
+}
+
 func (t *target) open() (redis.UniversalClient, error) {
 	text := t.url.String()
 	switch t.kind {
@@ -127,6 +131,7 @@ func (t *target) open() (redis.UniversalClient, error) {
 		o.DialTimeout, o.DialerRetries = or(o.DialTimeout, dialTimeout), or(o.DialerRetries, dialTries)
 		o.ConnMaxIdleTime, o.PoolSize = or(o.ConnMaxIdleTime, idleAtMost), or(o.PoolSize, poolSize())
 		o.TLSConfig, o.StreamingCredentialsProvider = t.tls, t.credentials
+		o.Dialer = t.dialer(o.DialTimeout)
 		return redis.NewClusterClient(o), nil
 	case sentinel:
 		o, err := redis.ParseFailoverURL(text)
@@ -141,6 +146,7 @@ func (t *target) open() (redis.UniversalClient, error) {
 		o.DialTimeout, o.DialerRetries = or(o.DialTimeout, dialTimeout), or(o.DialerRetries, dialTries)
 		o.ConnMaxIdleTime, o.PoolSize = or(o.ConnMaxIdleTime, idleAtMost), or(o.PoolSize, poolSize())
 		o.TLSConfig = t.tls
+		o.Dialer = t.dialer(o.DialTimeout)
 		return redis.NewFailoverClient(o), nil
 	default:
 		o, err := redis.ParseURL(text)
@@ -151,6 +157,7 @@ func (t *target) open() (redis.UniversalClient, error) {
 		o.DialTimeout, o.DialerRetries = or(o.DialTimeout, dialTimeout), or(o.DialerRetries, dialTries)
 		o.ConnMaxIdleTime, o.PoolSize = or(o.ConnMaxIdleTime, idleAtMost), or(o.PoolSize, poolSize())
 		o.TLSConfig, o.StreamingCredentialsProvider = t.tls, t.credentials
+		o.Dialer = t.dialer(o.DialTimeout)
 		return redis.NewClient(o), nil
 	}
 }

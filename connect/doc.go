@@ -40,6 +40,11 @@
 // configuration that asks for less is refused, because whoever sits between could read every password and answer with tokens
 // of his own, unless [Options.InsecureSkipVerify] says so aloud, in the caller's own code.
 //
+// # Replies
+//
+// A reply of more than 64 MiB, of arrays nested 32 deep, or not in Redis's protocol is an error and ends the connection, before
+// go-redis allocates for it: whoever answers in Redis's place cannot take a process's memory.
+//
 // # Why a package of its own
 //
 // msalredis takes a client that an application has already. Most of what is here is URLs, TLS and advice, which such an

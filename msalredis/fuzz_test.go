@@ -440,7 +440,7 @@ func FuzzKeys(f *testing.F) {
 	})
 }
 
-// longReply finds lengths that go-redis would allocate before it has read anything: docs/reliability.md.
+// longReply finds lengths that go-redis would allocate before it has read anything. Package connect's clients refuse them.
 var longReply = regexp.MustCompile(`[$*%~>=!|][0-9]{5,}`)
 
 // FuzzRedisReply: whatever a Redis answers, bytes on the wire, it is an error or an answer; a Cache goes on.
