@@ -72,7 +72,19 @@ func (t *target) dial(ctx context.Context) (redis.UniversalClient, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := ping(ctx, client); err != nil {
+	pinged := make(chan error, 1)
+	go func() { pinged <- ping(ctx, client) }()
+	select {
+	case err = <-pinged:
+	case <-ctx.Done():
+		// go-redis gives Credentials no context, so one that has no token yet holds it for longer.
+		if t.credentials != nil {
+			go func() { <-pinged; _ = client.Close() }()
+			return nil, t.explain(ctx.Err())
+		}
+		err = <-pinged
+	}
+	if err != nil {
 		_ = client.Close()
 		return nil, t.explain(err)
 	}

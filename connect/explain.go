@@ -53,6 +53,10 @@ func (t *target) advice(err error) string {
 		return false
 	}
 	switch {
+	case t.credentials != nil && has("failed to subscribe to streaming credentials"):
+		return "there is no login for it from Options.Credentials"
+	case t.credentials != nil && has("WRONGPASS"):
+		return "it refuses the login of Options.Credentials: make its identity a user of this Redis (on Azure a data access policy assignment)"
 	case errors.As(err, &unknownCA):
 		return "its certificate is of a CA that this machine does not know: give that CA (Options.TLSConfig.RootCAs)"
 	case errors.As(err, &wrongName):
@@ -94,6 +98,8 @@ func (t *target) advice(err error) string {
 		return "it ended the connection: check its log, and whether it wants a client certificate"
 	case errors.As(err, &refusal):
 		return "it refuses"
+	case t.credentials != nil && errors.Is(err, context.DeadlineExceeded):
+		return "it does not answer, or Options.Credentials has no login yet: check host, port and firewall, and the way to Entra ID"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
 		if t.tls == nil {
 			return "it does not answer: check host, port and firewall; if it wants TLS, write rediss://"

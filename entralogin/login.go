@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -13,13 +15,15 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/redis/go-redis/v9/auth"
+
+	"github.com/msal-redis/msal-redis-go/internal/redislogin"
 )
 
 // Scope is what a token for Azure's Redis is asked for.
 // https://learn.microsoft.com/azure/redis/entra-for-authentication
 const Scope = "https://redis.azure.com/.default"
 
-// Wait is how long a new connection waits for a token.
+// Wait is how long new connections wait for a token that is being asked for, from the start of the request on.
 const Wait = 10 * time.Second
 
 const (
@@ -28,6 +32,9 @@ const (
 	failurePause  = 30 * time.Second // the longest between two tries
 	leastPause    = time.Second
 )
+
+// ErrNoToken is what a connection gets that cannot log in for want of a token. The credential's own error is wrapped beside it.
+var ErrNoToken = errors.New("entralogin: no token to log in to Redis with")
 
 // Options are the settings of a [Login]. nil is the zero value.
 type Options struct {
@@ -50,8 +57,13 @@ type Login struct {
 	mu        sync.Mutex
 	now       credentials // the zero value: none
 	asking    *request    // under way; nil: none
+	failed    error       // the last request's; nil: it brought a token
+	failures  int         // in a row; one that brought the same token again counts
+	next      time.Time   // when to ask
 	listeners map[auth.CredentialsListener]struct{}
 	timer     *time.Timer // the next renewal; nil: nobody listens, or a request is under way
+
+	telling chan struct{} // of one: a listener hears the newest token last
 }
 
 var _ auth.StreamingCredentialsProvider = (*Login)(nil)
@@ -73,9 +85,9 @@ func (c credentials) Format(f fmt.State, _ rune) { fmt.Fprint(f, "entralogin cre
 
 // request is one question to the credential, shared by all who want its answer.
 type request struct {
-	done chan struct{}
-	now  credentials
-	err  error
+	begun time.Time
+	done  chan struct{}
+	err   error // set before done is closed
 }
 
 // New makes a Login. It asks nothing: a service starts while Entra ID is away. nil opts are all defaults.
@@ -83,7 +95,7 @@ func New(cred azcore.TokenCredential, opts *Options) (*Login, error) {
 	if cred == nil {
 		return nil, errors.New("entralogin: New: the credential is nil; make one with azidentity")
 	}
-	l := &Login{cred: cred, listeners: map[auth.CredentialsListener]struct{}{}}
+	l := &Login{cred: cred, listeners: map[auth.CredentialsListener]struct{}{}, telling: make(chan struct{}, 1)}
 	if opts != nil {
 		l.o = *opts
 	}
@@ -98,44 +110,42 @@ func New(cred azcore.TokenCredential, opts *Options) (*Login, error) {
 }
 
 // Subscribe implements auth.StreamingCredentialsProvider: go-redis calls it for each connection. It returns the token at hand, or
-// waits for one, for [Wait] at most. Its errors wrap the credential's.
+// waits for one: go-redis gives it no context, so it waits for [Wait] at most. While the credential is left alone after a
+// failure it fails at once, so that connections in number are no requests in number. Errors wrap [ErrNoToken].
 func (l *Login) Subscribe(listener auth.CredentialsListener) (auth.Credentials, auth.UnsubscribeFunc, error) {
-	unsubscribe := func() error { l.leave(listener); return nil }
 	l.mu.Lock()
-	if l.alive() {
-		defer l.mu.Unlock()
-		l.join(listener)
-		return l.now, unsubscribe, nil
+	if !l.alive() {
+		if l.asking == nil && l.failed != nil && time.Now().Before(l.next) {
+			defer l.mu.Unlock()
+			return nil, nil, l.failed
+		}
+		r := l.ask()
+		l.mu.Unlock()
+		if err := r.wait(); err != nil {
+			return nil, nil, err
+		}
+		l.mu.Lock()
 	}
-	r := l.ask()
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	l.listeners[listener] = struct{}{}
+	if l.timer == nil && l.asking == nil {
+		l.arm()
+	}
+	return l.now, func() error { l.leave(listener); return nil }, nil
+}
 
-	limit := time.NewTimer(Wait)
+func (r *request) wait() error {
+	limit := time.NewTimer(time.Until(r.begun.Add(Wait)))
 	defer limit.Stop()
 	select {
 	case <-r.done:
+		return r.err
 	case <-limit.C:
-		return nil, nil, fmt.Errorf("entralogin: no token within %v; check that Entra ID can be reached, and that the credential uses no "+
-			"msalredis.Cache on this Redis: it would wait for itself", Wait)
+		return fmt.Errorf("%w: the credential has not answered within %v; check that it can reach Entra ID", ErrNoToken, Wait)
 	}
-	if r.err != nil {
-		return nil, nil, r.err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.join(listener)
-	return l.now, unsubscribe, nil // which may be newer than r's
 }
 
 func (l *Login) alive() bool { return l.now.token != "" && time.Now().Before(l.now.expires) }
-
-// join adds a listener. The caller holds mu.
-func (l *Login) join(listener auth.CredentialsListener) {
-	l.listeners[listener] = struct{}{}
-	if l.timer == nil && l.asking == nil {
-		l.arm(l.pause(false))
-	}
-}
 
 func (l *Login) leave(listener auth.CredentialsListener) {
 	l.mu.Lock()
@@ -147,34 +157,40 @@ func (l *Login) leave(listener auth.CredentialsListener) {
 	}
 }
 
-// pause is how long to wait before the credential is asked next. The caller holds mu.
-func (l *Login) pause(again bool) time.Duration {
-	now := time.Now()
+// pause is how long the credential is left alone after an answer. The caller holds mu.
+func (l *Login) pause() time.Duration {
+	left := time.Until(l.now.expires)
+	p := max(left/3, leastPause)
+	if l.failures > 0 {
+		if left <= 0 {
+			p = leastPause << min(l.failures-1, 5)
+		}
+		p = min(p, failurePause)
+	}
+	p += jitter(p/5) - p/10 // the instances of a fleet that started together do not ask together
+	if l.failures > 0 {
+		return p
+	}
 	at := l.now.expires.Add(-msalMargin)
 	if r := l.now.refresh; !r.IsZero() && r.Before(at) {
 		at = r
 	}
-	if !again && at.After(now) {
-		return at.Sub(now)
-	}
-	pause := l.now.expires.Sub(now) / 3
-	if again {
-		pause = min(pause, failurePause)
-	}
-	pause = max(pause, leastPause)
-	return pause - pause/10 + rand.N(pause/5) // the instances of a fleet do not ask at once
+	return max(p, time.Until(at)+jitter(min(l.now.expires.Sub(at)/10, failurePause)))
 }
 
+func jitter(most time.Duration) time.Duration { return rand.N(max(most, 1)) }
+
 // arm sets the next renewal. The caller holds mu.
-func (l *Login) arm(d time.Duration) {
-	l.timer = time.AfterFunc(d, func() {
+func (l *Login) arm() {
+	var t *time.Timer
+	t = time.AfterFunc(time.Until(l.next), func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.timer = nil
-		if len(l.listeners) > 0 {
+		if l.timer == t { // else it fired while it was being stopped
 			l.ask()
 		}
 	})
+	l.timer = t
 }
 
 // ask asks the credential, or joins a request that is under way. The caller holds mu.
@@ -182,56 +198,67 @@ func (l *Login) ask() *request {
 	if l.asking != nil {
 		return l.asking
 	}
-	r := &request{done: make(chan struct{})}
+	r := &request{begun: time.Now(), done: make(chan struct{})}
 	l.asking = r
 	if l.timer != nil {
 		l.timer.Stop()
 		l.timer = nil
 	}
 	go func() {
-		r.now, r.err = l.token()
-		l.answered(r)
+		c, err := l.token()
+		l.answered(r, c, err)
 	}()
 	return r
 }
 
 // answered takes an answer in and tells the listeners. A failure they are not told: go-redis would close connections whose
 // token is still good.
-func (l *Login) answered(r *request) {
+func (l *Login) answered(r *request, c credentials, err error) {
 	l.mu.Lock()
+	fresh := err == nil && c.token != l.now.token
+	if err == nil {
+		l.now = c
+	}
+	if l.failed, l.failures = err, l.failures+1; fresh {
+		l.failures = 0
+	}
+	l.next = time.Now().Add(l.pause())
 	l.asking = nil
-	fresh := r.err == nil && r.now.token != l.now.token
-	if r.err == nil {
-		l.now = r.now
-	}
-	var tell []auth.CredentialsListener
-	if fresh {
-		for listener := range l.listeners {
-			tell = append(tell, listener)
-		}
-	}
 	if len(l.listeners) > 0 {
-		l.arm(l.pause(!fresh))
+		l.arm()
 	}
+	kept := l.alive()
 	l.mu.Unlock()
-	close(r.done)
-	if r.err != nil {
-		l.o.Logger.Warn("entralogin: the Redis login token was not renewed; it is tried again", "error", r.err)
+	if err != nil {
+		l.o.Logger.Warn("entralogin: the token for Redis was not renewed; it is tried again", "kept", kept, "error", err)
 	}
-	for _, listener := range tell {
-		listener.OnNext(r.now)
+	r.err = err
+	close(r.done)
+	if fresh {
+		l.tell()
+	}
+}
+
+func (l *Login) tell() {
+	l.telling <- struct{}{}
+	defer func() { <-l.telling }()
+	l.mu.Lock()
+	now, listeners := l.now, slices.Collect(maps.Keys(l.listeners))
+	l.mu.Unlock()
+	for _, listener := range listeners {
+		listener.OnNext(now)
 	}
 }
 
 func (l *Login) token() (credentials, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), requestAtMost)
+	ctx, cancel := context.WithTimeout(redislogin.Mark(context.Background()), requestAtMost)
 	defer cancel()
 	t, err := l.cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: l.scopes})
 	if err != nil {
-		return credentials{}, fmt.Errorf("entralogin: no token for %s: %w", l.o.Scope, err)
+		return credentials{}, fmt.Errorf("%w: %w", ErrNoToken, err)
 	}
 	if !t.ExpiresOn.After(time.Now()) {
-		return credentials{}, errors.New("entralogin: the credential answered with an expired token; check this machine's clock")
+		return credentials{}, fmt.Errorf("%w: the credential answered with an expired one; check this machine's clock", ErrNoToken)
 	}
 	c := credentials{user: l.o.Username, token: t.Token, expires: t.ExpiresOn, refresh: t.RefreshOn}
 	if c.user == "" {
@@ -249,7 +276,7 @@ func objectID(token string) (string, error) {
 		ObjectID string `json:"oid"`
 	}
 	if _, _, err := jwt.NewParser().ParseUnverified(token, &claims); err != nil || claims.ObjectID == "" {
-		return "", errors.New("entralogin: the token names no object id (claim oid): set Options.Username to the Redis user")
+		return "", fmt.Errorf("%w: it names no object id (claim oid): set Options.Username to the Redis user", ErrNoToken)
 	}
 	return claims.ObjectID, nil
 }

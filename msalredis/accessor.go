@@ -10,6 +10,7 @@ import (
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 
+	"github.com/msal-redis/msal-redis-go/internal/redislogin"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -21,7 +22,8 @@ var _ cache.ExportReplace = (*Cache)(nil)
 // asks Redis, for OpTimeout at most. It never waits for a lease: MSAL holds a mutex of its own around this call,
 // which the lease's holder may need to store its token.
 //
-// An error is ctx's, or [ErrClosed]; Redis's only with FailClosed. It is safe for concurrent use.
+// An error is ctx's, or [ErrClosed]; Redis's only with FailClosed; or says that entralogin's credential uses this Cache. It is
+// safe for concurrent use.
 func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.ReplaceHints) error {
 	if err := c.usable(ctx); err != nil {
 		return err
@@ -40,6 +42,9 @@ func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.Re
 
 // replace brings what is known of a partition up to date and hands it over.
 func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, key string) error {
+	if redislogin.Marked(ctx) {
+		return errRedisLogin
+	}
 	if c.isOBO(m, u, key) {
 		return nil
 	}

@@ -337,6 +337,11 @@ func failClosed(doing string, err error) error {
 // NonRetriable marks the error for the Azure SDK (azcore/internal/errorinfo.NonRetriable).
 func (e *gateError) NonRetriable() {}
 
+// errRedisLogin is what entralogin gets whose credential asks here. The token might open another Redis than this one, which
+// nothing tells; it needs no sharing there either.
+var errRedisLogin error = &gateError{text: "a token that opens Redis is not looked for in Redis: give entralogin a credential of its own, " +
+	"without this Cache's accessor and HTTP client"}
+
 // localAnswer is an OAuth error that the gate answers with itself (RFC 6749 section 5.2).
 func localAnswer(code, description string, us int64) *answer {
 	body, _ := json.Marshal(map[string]string{"error": code, "error_description": "msalredis: " + description})

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/msal-redis/msal-redis-go/internal/redislogin"
 )
 
 // Transport is the refresh gate: an [http.RoundTripper] in front of Entra ID's token endpoint that lets one
@@ -63,8 +65,12 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	if isDiscovery(req) {
 		return g.discover(req)
 	}
-	c.changes.listen()
 	form, rest, ok := readForm(req)
+	if ok && redislogin.Marked(req.Context()) {
+		rest.Body.Close()
+		return nil, errRedisLogin
+	}
+	c.changes.listen()
 	switch {
 	case !ok:
 		return g.base.RoundTrip(rest)
