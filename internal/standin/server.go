@@ -1,0 +1,162 @@
+package standin
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"maps"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+)
+
+// server is the APIs of one Serve, by host.
+type server struct {
+	hosts     []string
+	transport *http.Transport
+
+	mu      sync.Mutex
+	answers map[string]map[int]int // host, status, how many
+}
+
+// Serve serves APIs at their real names, as in contoso.crm4.dynamics.com, to those who come by World.Network: over TLS, with
+// HTTP/2.
+func (w *World) Serve(apis map[string]http.Handler) error {
+	s := &server{answers: map[string]map[int]int{}}
+	for host := range apis {
+		s.hosts = append(s.hosts, host)
+		s.answers[host] = map[int]int{}
+	}
+	slices.Sort(s.hosts)
+	cert, pool, err := certificate(s.hosts)
+	if err != nil {
+		return err
+	}
+	t := httptest.NewUnstartedServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		api, ok := apis[r.Host]
+		if !ok {
+			http.Error(out, "nobody of this name is here", http.StatusMisdirectedRequest)
+			return
+		}
+		counted := &statusWriter{ResponseWriter: out, status: http.StatusOK}
+		defer func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.answers[r.Host][counted.status]++
+		}()
+		api.ServeHTTP(counted, r)
+	}))
+	t.EnableHTTP2 = true
+	t.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
+	t.StartTLS()
+	s.transport = &http.Transport{
+		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, t.Listener.Addr().String())
+		},
+		TLSClientConfig:     &tls.Config{RootCAs: pool},
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: 64,
+	}
+	w.servers = append(w.servers, s)
+	w.OnClose(func() {
+		s.transport.CloseIdleConnections()
+		t.Close()
+	})
+	return nil
+}
+
+// Answers is how often the API at host has answered with a status.
+func (w *World) Answers(host string, status int) (n int) {
+	for _, s := range w.servers {
+		s.mu.Lock()
+		n += s.answers[host][status]
+		s.mu.Unlock()
+	}
+	return n
+}
+
+// seen is what an API has answered, as text: 7 x 200, 1 x 429.
+func (s *server) seen(host string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []string
+	for _, status := range slices.Sorted(maps.Keys(s.answers[host])) {
+		all = append(all, fmt.Sprint(s.answers[host][status], " x ", status))
+	}
+	if all == nil {
+		return "none"
+	}
+	return strings.Join(all, ", ")
+}
+
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// network brings a request to the API or to the Entra ID that stands at the name it is for.
+type network struct {
+	world *World
+	entra http.RoundTripper
+}
+
+func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
+	for _, s := range n.world.servers {
+		if slices.Contains(s.hosts, r.URL.Host) {
+			return s.transport.RoundTrip(r)
+		}
+	}
+	return n.entra.RoundTrip(r)
+}
+
+// CloseIdleConnections serves http.Client.CloseIdleConnections.
+func (n *network) CloseIdleConnections() {
+	for _, s := range n.world.servers {
+		s.transport.CloseIdleConnections()
+	}
+}
+
+// certificate is a server's for some names, and who trusts it.
+func certificate(names []string) (tls.Certificate, *x509.CertPool, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	now := time.Now()
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		Subject:      pkix.Name{CommonName: "stand-in"},
+		NotBefore:    now.Add(-time.Hour),
+		NotAfter:     now.Add(30 * 24 * time.Hour),
+		KeyUsage:     x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		DNSNames:     names,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(cert)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool, nil
+}
