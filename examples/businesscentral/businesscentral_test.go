@@ -1,0 +1,63 @@
+package main
+
+import (
+	"bytes"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/internal/standin"
+)
+
+// Every customer of every company, in pages, through a 429 that does not say when to come again; never more than five
+// requests at once, and one token request, also when a second instance does the same.
+func TestEveryCompanyOfEveryEnvironment(t *testing.T) {
+	t.Parallel()
+	rdb := redistest.Start(t)
+	bc := &emulated{limit: standin.Limit{Requests: 12, Pause: 500 * time.Millisecond}}
+	e := example
+	e.Emulate = bc.serve
+	w, err := standin.Open(e, func(name string) string { return map[string]string{"REDIS_URL": rdb.URL()}[name] })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	var first string
+	for range 2 {
+		var out bytes.Buffer
+		if err := run(t.Context(), w, &out); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{
+			"Production (Production), CRONUS DE: 400 customers\n",
+			"Production (Production), CRONUS US: 2800 customers\n",
+			"UAT (Sandbox), CRONUS FR: 800 customers\n",
+		} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%q is not in the output:\n%s", want, out.String())
+			}
+		}
+		if first == "" {
+			first = out.String()
+		} else if out.String() != first {
+			t.Errorf("the second instance found something else:\n%s", out.String())
+		}
+	}
+	if strings.Count(first, "\n") != 9 {
+		t.Errorf("%d companies, want 9", strings.Count(first, "\n"))
+	}
+	if n := w.Answers(host, http.StatusTooManyRequests); n < 2 {
+		t.Errorf("%d requests were answered 429, want one at least in each instance", n)
+	}
+	if n := w.Answers(host, http.StatusOK); n != 2*19 {
+		t.Errorf("%d requests were answered, want 19 in each instance", n)
+	}
+	if n := bc.most.Load(); n > 5 {
+		t.Errorf("%d requests at once, want five at most", n)
+	}
+	if n := w.Entra.Count(); n != 1 {
+		t.Errorf("%d token requests, want 1", n)
+	}
+}
