@@ -22,7 +22,7 @@ Business Central are emulated, unless the environment names real ones:
   TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the output of openssl rand -base64 32`,
 	Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"},
 	Emulate: func(w *standin.World) error {
-		return (&emulated{limit: standin.Limit{Requests: 12, Pause: 500 * time.Millisecond}}).serve(w)
+		return (&emulated{limit: standin.Limit{Requests: 10, Pause: 500 * time.Millisecond}}).serve(w)
 	},
 	Run: run,
 }
@@ -51,7 +51,7 @@ func (e *emulated) serve(w *standin.World) error {
 		for j, name := range []string{"CRONUS DE", "CRONUS FR", "CRONUS GB", "CRONUS IT", "CRONUS NL", "CRONUS PL", "CRONUS US"}[:7-5*i] {
 			id := uuid.NewSHA1(uuid.NameSpaceDNS, []byte(env.Name+name)).String()
 			companies[env.Name] = append(companies[env.Name], map[string]string{"id": id, "name": name})
-			for n := range 400 * (j + 1) {
+			for n := range 100 * (j + 1) {
 				customers[id] = append(customers[id], map[string]string{"id": uuid.NewSHA1(uuid.NameSpaceDNS, fmt.Append(nil, id, n)).String(), "displayName": fmt.Sprint("Customer ", n)})
 			}
 		}
