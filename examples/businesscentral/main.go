@@ -139,7 +139,7 @@ func (b *businessCentral) get(ctx context.Context, url string, v any) error {
 		return err
 	}
 	req.Header.Set("Accept", "application/json")
-	req.Header.Set("Data-Access-Intent", "ReadOnly")   // a replica of the database will do
+	req.Header.Set("Data-Access-Intent", "ReadOnly")  // a replica of the database will do
 	req.Header.Set("Prefer", "odata.maxpagesize=300") // the most is 20,000
 	resp, err := b.client.Do(req)
 	if err != nil {

@@ -196,8 +196,8 @@ func (w *World) report(out io.Writer) error {
 	_, err := fmt.Fprintf(out, "\nEntra ID (emulated): %d token requests\n", w.Entra.Count())
 	for _, s := range w.servers {
 		for _, host := range s.hosts {
-			if err == nil {
-				_, err = fmt.Fprintf(out, "%s (a stand-in): %s\n", host, s.seen(host))
+			if seen := s.seen(host); err == nil && seen != "" {
+				_, err = fmt.Fprintf(out, "%s (a stand-in): %s\n", host, seen)
 			}
 		}
 	}
