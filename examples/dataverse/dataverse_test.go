@@ -37,9 +37,8 @@ func TestEveryAccountOfEveryEnvironment(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, want := range []string{
-			"https://contoso.crm4.dynamics.com: 1200 accounts in 3 pages; ",
-			"https://contoso-test.crm4.dynamics.com: 20 accounts in 1 pages; ",
-			" requests are left in this window\n",
+			"https://contoso.crm4.dynamics.com: accounts: 1200, pages: 3, requests left in this window: ",
+			"https://contoso-test.crm4.dynamics.com: accounts: 20, pages: 1, requests left in this window: ",
 		} {
 			if !strings.Contains(out.String(), want) {
 				t.Errorf("%q is not in the output:\n%s", want, out.String())

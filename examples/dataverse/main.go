@@ -74,7 +74,7 @@ func run(ctx context.Context, w *standin.World, out io.Writer) error {
 			}
 			n++
 		}
-		fmt.Fprintf(out, "%s: %d accounts in %d pages; %s requests are left in this window\n", e.url, n, e.pages, e.left)
+		fmt.Fprintf(out, "%s: accounts: %d, pages: %d, requests left in this window: %s\n", e.url, n, e.pages, e.left)
 	}
 	return nil
 }

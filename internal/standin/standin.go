@@ -149,8 +149,8 @@ func (w *World) open(e Example) error {
 	w.Set("AZURE_TENANT_ID", entratest.DefaultTenant)
 	w.Set("AZURE_CLIENT_ID", clientID)
 	w.Set("AZURE_CLIENT_SECRET", secret)
-	// All of it shares a few processors, and the default of 250 ms may pass before Redis gets its turn.
-	w.CacheOptions = &msalredis.Options{OpTimeout: 10 * time.Second}
+	// All of it shares a few processors, where the defaults of 250 ms and 5 s may pass before somebody gets a turn.
+	w.CacheOptions = &msalredis.Options{OpTimeout: 10 * time.Second, LockTTL: time.Minute}
 	transport := w.Entra.Transport()
 	w.undo = append(w.undo, transport.CloseIdleConnections)
 	w.Network = &network{world: w, entra: transport}
@@ -193,11 +193,11 @@ func (w *World) report(out io.Writer) error {
 	if w.Entra == nil {
 		return nil
 	}
-	_, err := fmt.Fprintf(out, "\nEntra ID (emulated): %d token requests\n", w.Entra.Count())
+	_, err := fmt.Fprintf(out, "\nEntra ID (emulated): token requests: %d\n", w.Entra.Count())
 	for _, s := range w.servers {
 		for _, host := range s.hosts {
 			if seen := s.seen(host); err == nil && seen != "" {
-				_, err = fmt.Fprintf(out, "%s (a stand-in): %s\n", host, seen)
+				_, err = fmt.Fprintf(out, "%s (a stand-in): answers: %s\n", host, seen)
 			}
 		}
 	}

@@ -234,7 +234,7 @@ func TestOpenTakesWhatIsNamed(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	if err := e.main(t.Context(), func(string) string { return "" }, &out); err != nil || out.String() != "\nEntra ID (emulated): 0 token requests\n" {
+	if err := e.main(t.Context(), func(string) string { return "" }, &out); err != nil || out.String() != "\nEntra ID (emulated): token requests: 0\n" {
 		t.Errorf("%v, %q", err, out.String())
 	}
 }
