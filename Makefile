@@ -4,13 +4,14 @@ STATICCHECK ?= go tool staticcheck
 TESTFLAGS   ?= -race -timeout 12m
 FUZZTIME    ?= 30s
 SOAKTIME    ?= 10m
+TOPOLOGIES  ?= standalone resp2 tls client-certificates acl rotating-password restricted sentinel cluster acl-cluster
 
 .DEFAULT_GOAL := help
 
 .PHONY: help
 help: ## list the targets
 	@sed -n 's/^\([a-z][a-z-]*\):.*## /\1\t/p' $(firstword $(MAKEFILE_LIST)) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-10s %s\n' "$$name" "$$text"; done
+		printf '  make %-14s %s\n' "$$name" "$$text"; done
 
 .PHONY: test
 test: deps lint ## install what the tests need, then gofmt, vet, staticcheck and go test -race ./...
@@ -42,6 +43,14 @@ fuzz: ## fuzz each fuzz test for FUZZTIME (30s)
 .PHONY: matrix
 matrix: deps ## run what depends on the server against Redis 8 and Valkey 8 of a newer Debian
 	@internal/redistest/matrix.sh
+
+.PHONY: topologies
+topologies: deps ## run the end-to-end tests on every shape of Redis: cluster, Sentinel, TLS, ... (an hour)
+	@set -e; for t in $(TOPOLOGIES); do echo "topologies: $$t"; go test -race -count=1 -timeout 60m . -topology $$t; done
+
+.PHONY: compose-check
+compose-check: ## run docker-compose.yml in a Docker of its own, kill workers and Redis; needs root and docker.io
+	@internal/composecheck/check.sh
 
 # The database may be out of reach, which is no failure of this module; a vulnerability that is called is.
 .PHONY: vuln

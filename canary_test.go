@@ -320,7 +320,7 @@ func TestCanaryHearsInstances(t *testing.T) {
 	c := newCanaries()
 	o := options(w.prefix)
 	o.Logger, o.MeterProvider, o.TracerProvider = c.logger(), c.meters, c.tracers
-	i := w.instanceOn(w.redis.Client(), indiscreet{}, o)
+	i := w.instanceOn(w.client(), indiscreet{}, o)
 	must(t)(i.app().AcquireTokenByCredential(context.Background(), []string{graph}))
 	if err := c.collect(c.reader); err != nil {
 		t.Fatal(err)
@@ -362,7 +362,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	for _, r := range w.entra.Requests() {
 		c.named(r)
 	}
-	c.records(w.redis.Client(), w.keysOf())
+	c.records(w.redis.admin, w.keysOf())
 
 	keys, err := serializer.ParseKeys(w.keys)
 	if err != nil {

@@ -80,7 +80,7 @@ func clocksApart(t *testing.T, binary string, minutes int) {
 	w.entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = 14 * time.Minute })
 	users := w.addUsers(2)
 	right := w.processes(1)[0]
-	cfg := workerConfig{Redis: w.redis.Addr(), Prefix: w.prefix, Keys: w.keys, Entra: w.entra.Host(), CA: string(w.entra.CAPEM())}
+	cfg := workerConfig{Redis: w.redis.address, Prefix: w.prefix, Keys: w.keys, Entra: w.entra.Host(), CA: string(w.entra.CAPEM())}
 	t.Setenv(clockEnv, fmt.Sprint(minutes*60))
 	wrong := startProcess(t, binary, cfg)
 	wrong.hello()

@@ -105,7 +105,7 @@ func TestCallerLeavesWhileRedisHangs(t *testing.T) {
 		"storing the entries": {(*instance).accessorApp, "msalredis.(*Cache).Export(", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := breakable(t)
 			i := w.instance(func(o *msalredis.Options) {
 				o.OpTimeout, o.LockTTL, o.LocalTTL = time.Minute, 4*time.Minute, 4*time.Minute
 			})

@@ -99,18 +99,8 @@ func inStack(t *testing.T, function string, n int) {
 // leaseWaiters waits until n instances wait for the answer of one that holds a lease.
 func (w *world) leaseWaiters(t *testing.T, n int) {
 	t.Helper()
-	ctx := context.Background()
-	rdb := w.redis.Client()
 	eventually(t, fmt.Sprintf("%d instances waiting for another's answer", n), func() bool {
-		channels, err := rdb.PubSubChannels(ctx, w.prefix+":*:wake").Result()
-		if err != nil || len(channels) == 0 {
-			return false
-		}
-		subscribers, err := rdb.PubSubNumSub(ctx, channels...).Result()
-		sum := 0
-		for _, k := range subscribers {
-			sum += int(k)
-		}
+		sum, err := w.redis.subscribers(context.Background(), w.prefix+":*:wake")
 		return err == nil && sum >= n
 	})
 }
@@ -886,7 +876,7 @@ func (w *world) responses() map[string]string {
 	w.t.Helper()
 	all := map[string]string{}
 	for _, key := range w.keysLike(":response") {
-		all[key] = w.redis.Client().Get(context.Background(), key).Val()
+		all[key] = w.redis.admin.Get(context.Background(), key).Val()
 	}
 	return all
 }

@@ -61,6 +61,7 @@ type checked struct{ *testing.M }
 
 func (c checked) Run() int {
 	code := c.M.Run()
+	endShared()
 	if code == 0 {
 		code = canary.verdict()
 	}
@@ -70,21 +71,31 @@ func (c checked) Run() int {
 // world is a Redis, an Entra ID and what their clients share.
 type world struct {
 	t      *testing.T
-	redis  *redistest.Server
+	redis  *deployment
 	entra  *entratest.Server
 	prefix string
 	keys   string // sealing keys, as text
 }
 
-func newWorld(t *testing.T, opts ...redistest.Option) *world {
+// newWorld has a Redis of the chosen topology, which other tests may use too.
+func newWorld(t *testing.T) *world {
 	t.Helper()
-	return worldOn(t, redistest.Start(t, opts...))
+	return worldOn(t, begin(t, false))
+}
+
+// breakable is a world whose Redis is its own: the test kills it, or makes it hang, refuse writes or forget.
+func breakable(t *testing.T, opts ...redistest.Option) *world {
+	t.Helper()
+	return worldOn(t, begin(t, true, opts...))
 }
 
 // worldOn is a world on a Redis that is there already; nil: one that the world's helpers do not know.
-func worldOn(t *testing.T, server *redistest.Server) *world {
+func worldOn(t *testing.T, d *deployment) *world {
 	t.Helper()
-	w := &world{t: t, redis: server, prefix: redistest.Prefix(t)}
+	w := &world{t: t, redis: d, prefix: redistest.Prefix(t)}
+	if d != nil && d.prefix != "" {
+		w.prefix = d.prefix + ":" + w.prefix
+	}
 	entra, err := entratest.NewServer(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -94,7 +105,7 @@ func worldOn(t *testing.T, server *redistest.Server) *world {
 		canary.issued(entra.Secrets())
 		entra.Close()
 		if w.redis != nil {
-			w.forbidRecords(w.redis)
+			w.forbidRecords()
 		}
 	})
 	entra.OnTokenRequest(canary.named)
@@ -141,7 +152,7 @@ func (w *world) instance(change ...func(*msalredis.Options)) *instance {
 	for _, f := range change {
 		f(o)
 	}
-	return w.instanceOn(w.redis.Client(), w.sealer(w.keys), o)
+	return w.instanceOn(w.client(), w.sealer(w.keys), o)
 }
 
 func (w *world) sealer(keys string) serializer.Serializer {
@@ -282,20 +293,28 @@ func summary(requests []entratest.Request) string {
 // need.
 func (w *world) keysOf() []string {
 	w.t.Helper()
-	keys, err := w.redis.Client().Keys(context.Background(), w.prefix+":*").Result()
+	keys, err := w.redis.keys(context.Background(), w.prefix+":*")
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return keys
 }
 
-// forbidRecords tells the canary what stands in a Redis at the end of a test, if it still answers.
-func (w *world) forbidRecords(server *redistest.Server) {
+// listening waits until n instances hear of each other.
+func (w *world) listening(t *testing.T, n int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%d instances that listen", n), func() bool {
+		sum, err := w.redis.subscribers(context.Background(), w.prefix+":v1:changes")
+		return err == nil && sum == n
+	})
+}
+
+// forbidRecords tells the canary what stands in Redis at the end of a test, if it still answers.
+func (w *world) forbidRecords() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	rdb := server.Client()
-	keys, _ := rdb.Keys(ctx, w.prefix+":*").Result()
-	canary.records(rdb, keys)
+	keys, _ := w.redis.keys(ctx, w.prefix+":*")
+	canary.records(w.redis.admin, keys)
 }
 
 // parallel runs f n times at once and returns the errors.
@@ -375,7 +394,7 @@ func (w *world) processes(n int, change ...func(*workerConfig)) []*process {
 	w.t.Helper()
 	var all []*process
 	for range n {
-		cfg := workerConfig{Redis: w.redis.Addr(), Prefix: w.prefix, Keys: w.keys, Entra: w.entra.Host(), CA: string(w.entra.CAPEM())}
+		cfg := workerConfig{Redis: w.redis.address, Prefix: w.prefix, Keys: w.keys, Entra: w.entra.Host(), CA: string(w.entra.CAPEM())}
 		for _, f := range change {
 			f(&cfg)
 		}

@@ -244,7 +244,7 @@ func signOut(t *testing.T, out func(*instance, confidential.Client, entratest.Us
 			t.Errorf("left of the user: %s", k[strings.LastIndex(k, "}"):])
 		}
 	}
-	rdb := w.redis.Client()
+	rdb := w.redis.admin
 	for k := range left {
 		if strings.HasSuffix(k, ":tombstone") {
 			if v := rdb.Get(ctx, k).Val(); strings.Contains(v, gone.ObjectID) || strings.Contains(v, gone.Username) {
@@ -282,8 +282,7 @@ func TestSignOutReachesOthersAtOnce(t *testing.T) {
 	appB := b.app()
 	a.signIn(a.app(), u)
 	must(t)(silent(ctx, appB, u.HomeAccountID()))
-	rdb, channel := w.redis.Client(), w.prefix+":v1:changes"
-	eventually(t, "both instances listen", func() bool { return rdb.PubSubNumSub(ctx, channel).Val()[channel] == 2 })
+	w.listening(t, 2)
 	if err := a.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
 		t.Fatal(err)
 	}

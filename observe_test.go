@@ -225,7 +225,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 			// As an eviction would.
 			for _, k := range w.keysOf() {
 				if strings.HasSuffix(k, ":lock") {
-					w.redis.Client().Del(ctx, k)
+					w.redis.admin.Del(ctx, k)
 				}
 			}
 			d.open()
@@ -372,7 +372,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 		},
 		"Redis refuses writes": func(t *testing.T, w *world) {
 			i := w.instance()
-			w.redis.ReadOnly()
+			w.redis.ReadOnly(w.t)
 			if err := app(i); err != nil {
 				t.Fatal(err)
 			}
@@ -382,7 +382,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 		},
 		"no room to wait": func(t *testing.T, w *world) {
 			i := w.instance(quick, func(o *msalredis.Options) { o.LocalBytes = 1 })
-			w.redis.ReadOnly()
+			w.redis.ReadOnly(w.t)
 			if err := app(i); err != nil {
 				t.Fatal(err)
 			}
@@ -426,14 +426,14 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			i := w.instanceOn(w.redis.Client(), w.sealer(other.Export()), options(w.prefix))
+			i := w.instanceOn(w.client(), w.sealer(other.Export()), options(w.prefix))
 			if err := app(i); err != nil {
 				t.Fatal(err)
 			}
 			c.some(t, i, "msalredis.records.unreadable", "error.type=unknown_key")
 		},
 		"sealing fails": func(t *testing.T, w *world) {
-			i := w.instanceOn(w.redis.Client(), unsealable{w.sealer(w.keys)}, options(w.prefix))
+			i := w.instanceOn(w.client(), unsealable{w.sealer(w.keys)}, options(w.prefix))
 			if err := app(i); err != nil {
 				t.Fatal(err)
 			}
@@ -441,7 +441,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 			c.some(t, i, "msalredis.records.unsealed", "msalredis.record=answer")
 		},
 	} {
-		t.Run(name, func(t *testing.T) { happens(t, newWorld(t)) })
+		t.Run(name, func(t *testing.T) { happens(t, breakable(t)) })
 	}
 	if !t.Failed() {
 		c.documented(t)
@@ -715,7 +715,7 @@ func TestMetricsCostAHitNothing(t *testing.T) {
 	}
 	// The longest LocalTTL: a revalidation in the background would be counted.
 	long := func(o *msalredis.Options) { o.LocalTTL = time.Hour }
-	tokens, err := msalredis.New(w.redis.Client(), w.sealer(w.keys), &msalredis.Options{Prefix: w.prefix, OpTimeout: 10 * time.Second, LocalTTL: time.Hour})
+	tokens, err := msalredis.New(w.client(), w.sealer(w.keys), &msalredis.Options{Prefix: w.prefix, OpTimeout: 10 * time.Second, LocalTTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

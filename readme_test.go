@@ -47,7 +47,7 @@ func readme(rdb redis.UniversalClient, authority, clientID string, cred confiden
 	return err
 }
 
-func readFile(t *testing.T, name string) string {
+func readFile(t testing.TB, name string) string {
 	t.Helper()
 	text, err := os.ReadFile(name)
 	if err != nil {
@@ -64,7 +64,7 @@ func TestReadmeExampleCompilesAndRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := readme(w.redis.Client(), w.entra.Authority(tenant), clientID, cred); err != nil {
+	if err := readme(w.client(), w.entra.Authority(tenant), clientID, cred); err != nil {
 		t.Error(err)
 	}
 	source := readFile(t, "readme_test.go")

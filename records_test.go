@@ -58,7 +58,7 @@ func sealedAs(t *testing.T, s serializer.Serializer, key, field, header string, 
 // records are all entries of all partitions. One that does not open fails the test.
 func (w *world) records() []record {
 	w.t.Helper()
-	s, rdb := w.sealer(w.keys), w.redis.Client()
+	s, rdb := w.sealer(w.keys), w.redis.admin
 	var all []record
 	for _, key := range w.keysOf() {
 		if !strings.HasSuffix(key, ":tokens") {
@@ -128,7 +128,7 @@ func ofUser(u entratest.User) func(record) bool {
 // put writes a value over what a field holds, as nothing of the library would.
 func (w *world) put(key, field, value string) {
 	w.t.Helper()
-	if err := w.redis.Client().HSet(context.Background(), key, field, value).Err(); err != nil {
+	if err := w.redis.admin.HSet(context.Background(), key, field, value).Err(); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -397,7 +397,7 @@ func TestUnreadableRefreshOrIDTokenCostsOnlyItself(t *testing.T) {
 func (w *world) records2(but record) []record {
 	w.t.Helper()
 	s := w.sealer(w.keys)
-	fields, err := w.redis.Client().HGetAll(context.Background(), but.key).Result()
+	fields, err := w.redis.admin.HGetAll(context.Background(), but.key).Result()
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -447,7 +447,7 @@ func TestUnreadableAnswerIsAMiss(t *testing.T) {
 			}
 			get(w.instance())
 			w.count(t, 1, "first")
-			keys, rdb := w.keysLike(":response"), w.redis.Client()
+			keys, rdb := w.keysLike(":response"), w.redis.admin
 			if len(keys) != 1 {
 				t.Fatalf("%d answers are kept, want one", len(keys))
 			}
@@ -479,7 +479,7 @@ func TestKeyOfAnotherTypeIsAMissAndIsReplaced(t *testing.T) {
 	if _, err := first.app().AcquireTokenByCredential(ctx, []string{graph}); err != nil {
 		t.Fatal(err)
 	}
-	rdb := w.redis.Client()
+	rdb := w.redis.admin
 	for _, key := range w.keysOf() {
 		var err error
 		switch {
@@ -533,7 +533,7 @@ func TestRotationOfSealingKeys(t *testing.T) {
 		t.Helper()
 		o, metrics := options(w.prefix), newCounters()
 		o.MeterProvider = metrics
-		i := w.instanceOn(w.redis.Client(), w.sealer(keys), o)
+		i := w.instanceOn(w.redis.admin, w.sealer(keys), o)
 		return i, i.app(), metrics
 	}
 	get := func(app confidential.Client, scope string) {
@@ -660,7 +660,7 @@ func TestEveryKeyHasATTL(t *testing.T) {
 	}
 	remove()
 
-	rdb := w.redis.Client()
+	rdb := w.redis.admin
 	kinds := map[string]int{}
 	for _, key := range w.keysOf() {
 		kind := key[strings.LastIndexByte(key, ':')+1:]
@@ -729,7 +729,7 @@ func TestUserRecordSlides(t *testing.T) {
 	app := i.app()
 	i.signIn(app, users[0])
 	i.signIn(app, users[1])
-	records, rdb := w.records(), w.redis.Client()
+	records, rdb := w.records(), w.redis.admin
 	used := one(t, records, section(serializer.SectionAccount), ofUser(users[0])).key
 	unused := one(t, records, section(serializer.SectionAccount), ofUser(users[1])).key
 

@@ -2,14 +2,15 @@ package msalredis_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -27,7 +28,7 @@ func quick(o *msalredis.Options) { o.OpTimeout = 250 * time.Millisecond }
 // Redis goes away and comes back empty. Meanwhile tokens come from memory, a new one costs one request for the whole
 // process, and when Redis is back they are there for others without another request: users' too, who stay signed in.
 func TestRedisGoesAwayAndComesBackEmpty(t *testing.T) {
-	w := newWorld(t)
+	w := breakable(t)
 	u := w.addUsers(1)[0]
 	i := w.instance(quick)
 	ctx := context.Background()
@@ -83,7 +84,7 @@ func TestRedisGoesAwayAndComesBackEmpty(t *testing.T) {
 
 // A Redis that hangs costs OpTimeout once, and nothing once the breaker is open.
 func TestRedisHangsNobodyWaitsOnceTheBreakerIsOpen(t *testing.T) {
-	w := newWorld(t)
+	w := breakable(t)
 	i := w.instance(quick)
 	app := i.app()
 	ctx := context.Background()
@@ -112,10 +113,10 @@ func TestRedisHangsNobodyWaitsOnceTheBreakerIsOpen(t *testing.T) {
 // fields counts the entries in Redis, of all partitions. It is how a test learns that a write has come there without
 // asking for the token, which would bring it there.
 func (w *world) fields() func() int {
-	rdb := w.redis.Client()
+	rdb := w.redis.admin
 	return func() int {
 		ctx := context.Background()
-		keys, err := rdb.Keys(ctx, w.prefix+":*:tokens").Result()
+		keys, err := w.redis.keys(ctx, w.prefix+":*:tokens")
 		if err != nil {
 			return -1 // away
 		}
@@ -188,7 +189,7 @@ func (w *world) sharedWithoutRequest(t *testing.T) {
 // A service starts while Redis is not there. Its tokens cost one request each, and once Redis comes up they get there without
 // another: nobody need ask for them again.
 func TestRedisNotThereAtStart(t *testing.T) {
-	w := newWorld(t)
+	w := breakable(t)
 	w.redis.Kill()
 	i := w.instance(quick)
 	i.useWithoutRedis(t)
@@ -202,11 +203,11 @@ func TestRedisNotThereAtStart(t *testing.T) {
 // has is served, what is new costs one request per process, and gets there once it can be written.
 func TestRedisThatTakesNoWrites(t *testing.T) {
 	for name, fault := range map[string]struct{ begin, end func(*world) }{
-		"read-only":     {func(w *world) { w.redis.ReadOnly() }, func(w *world) { w.redis.Writable() }},
+		"read-only":     {func(w *world) { w.redis.ReadOnly(w.t) }, func(w *world) { w.redis.Writable() }},
 		"out of memory": {func(w *world) { w.redis.FillMemory() }, func(w *world) { w.redis.MaxMemory(0) }},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := breakable(t)
 			u := w.addUsers(1)[0]
 			first := w.instance(quick)
 			first.signIn(first.app(), u)
@@ -233,88 +234,51 @@ func TestRedisThatTakesNoWrites(t *testing.T) {
 
 // link is the way from one instance to Redis, which a test can cut while others go on using theirs.
 type link struct {
-	addr string
+	conf *tls.Config
 
 	mu    sync.Mutex
 	cut   bool
-	conns map[net.Conn]bool
+	conns []*net.TCPConn
 }
 
-func (w *world) link() *link {
-	w.t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func (l *link) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, network, addr)
 	if err != nil {
-		w.t.Fatal(err)
+		return nil, err
 	}
-	l := &link{addr: listener.Addr().String(), conns: map[net.Conn]bool{}}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			near, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			far, err := net.Dial("tcp", w.redis.Addr())
-			if err != nil || !l.add(near, far) {
-				near.Close()
-				if far != nil {
-					far.Close()
-				}
-				continue
-			}
-			for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
-				wg.Go(func() {
-					_, _ = io.Copy(way[0], way[1])
-					near.Close()
-					far.Close()
-				})
-			}
-		}
-	})
-	w.t.Cleanup(func() {
-		listener.Close()
-		l.set(true)
-		wg.Wait()
-	})
-	return l
-}
-
-func (l *link) add(conns ...net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cut {
-		return false
+		conn.Close()
+		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
 	}
-	for _, c := range conns {
-		l.conns[c] = true
+	l.conns = append(l.conns, conn.(*net.TCPConn))
+	if l.conf == nil {
+		return conn, nil
 	}
-	return true
+	conf := l.conf.Clone()
+	conf.ServerName, _, _ = strings.Cut(addr, ":")
+	return tls.Client(conn, conf), nil
 }
 
-// set cuts the link, or mends it.
+// set cuts the link, or mends it. Who reads from it then finds its end, as when the other side had closed it.
 func (l *link) set(cut bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.cut = cut
-	for c := range l.conns {
-		c.Close()
+	for _, c := range l.conns {
+		_ = c.CloseRead()
+		_ = c.CloseWrite()
 	}
-	clear(l.conns)
+	l.conns = nil
 }
 
 // linked is an instance that reaches Redis over a link of its own.
 func (w *world) linked() (*instance, *link) {
 	w.t.Helper()
-	l := w.link()
-	o := w.redis.Options()
-	o.Addr = l.addr
-	rdb := redis.NewClient(o)
-	i := w.instanceOn(rdb, w.sealer(w.keys), options(w.prefix))
-	w.t.Cleanup(func() { // runs before the instance's own, which closes it anyway: a client goes after its Cache
-		i.close()
-		rdb.Close()
-	})
-	return i, l
+	l := &link{}
+	rdb := w.client(func(o *redis.UniversalOptions) { l.conf, o.Dialer = o.TLSConfig, l.dial })
+	return w.instanceOn(rdb, w.sealer(w.keys), options(w.prefix)), l
 }
 
 // What an instance could not write comes to Redis late, and never over what others wrote meanwhile: an app's token, its
@@ -407,21 +371,21 @@ func TestApplicationKeepsHalfThePoolWhileRedisHangs(t *testing.T) {
 		"at the lease": {"msalredis.(*leader).lease(", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			o := w.redis.Options()
-			o.PoolSize = pool
-			o.PoolTimeout = time.Second // what a command gets an error after, if there is no connection left for it
-			o.ReadTimeout = time.Minute // else the application's commands would give up on Redis itself
-			rdb := redis.NewClient(o)
+			w := breakable(t)
+			if w.redis.Cluster {
+				t.Skip("counts the connections of one pool; a client of a cluster has one for each node")
+			}
+			rdb := w.client(func(o *redis.UniversalOptions) {
+				o.ContextTimeoutEnabled = true // else the lease's client is a copy, without the hook
+				o.PoolSize = pool
+				o.PoolTimeout = time.Second // what a command gets an error after, if there is no connection left for it
+				o.ReadTimeout = time.Minute // else the application's commands would give up on Redis itself
+			})
 			hook := atLease{make(chan struct{})}
 			rdb.AddHook(hook)
 			opts := options(w.prefix)
 			opts.LockTTL = time.Minute // a fourth of it bounds the lease's operations
 			i := w.instanceOn(rdb, w.sealer(w.keys), opts)
-			t.Cleanup(func() {
-				i.close()
-				rdb.Close()
-			})
 			app := i.gateApp()
 			ctx := context.Background()
 			if stage.atTheirLook {
@@ -490,14 +454,14 @@ func TestFailClosedReturnsRedisErrors(t *testing.T) {
 			w.redis.Freeze()
 			w.t.Cleanup(w.redis.Thaw)
 		}, appToken, "looking for a shared answer", 0},
-		"the lease, Redis read-only": {func(w *world) { w.redis.ReadOnly() }, appToken, "taking the lease", 0},
+		"the lease, Redis read-only": {func(w *world) { w.redis.ReadOnly(w.t) }, appToken, "taking the lease", 0},
 		// Full once the request is under way: before that the lease would be what fails.
 		"storing, Redis full": {func(w *world) {
 			w.entra.OnTokenRequest(func(entratest.Request) { w.redis.FillMemory() })
 		}, appToken, "storing tokens", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
+			w := breakable(t)
 			u := w.addUsers(1)[0]
 			fails, goesOn := w.instance(quick, func(o *msalredis.Options) { o.FailClosed = true }), w.instance(quick)
 			failing, going := fails.app(), goesOn.app()
@@ -538,7 +502,7 @@ func TestPendingSignOutIsTriedUntilDone(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, redistest.Persistent())
+			w := breakable(t, redistest.Persistent())
 			users := w.addUsers(2)
 			gone, stays := users[0], users[1]
 			ctx := context.Background()
@@ -587,7 +551,7 @@ func TestPendingSignOutIsTriedUntilDone(t *testing.T) {
 
 // Close does not wait for a Redis that hangs, whatever is under way: calls, leases, subscriptions, writes that wait.
 func TestCloseReturnsWhileRedisHangs(t *testing.T) {
-	w := newWorld(t)
+	w := breakable(t)
 	i, other := w.instance(quick), w.instance(quick)
 	app, gate := i.app(), other.gateApp()
 	ctx := context.Background()
@@ -649,7 +613,7 @@ func TestCloseFlushesWhatWaits(t *testing.T) {
 // A Redis that loses its scripts, as by a failover or SCRIPT FLUSH, costs nothing: no error (FailClosed would return it), no
 // request, no lease left behind, at whatever point of an acquisition it happens.
 func TestLostScriptsCostNothing(t *testing.T) {
-	w := newWorld(t)
+	w := breakable(t)
 	u := w.addUsers(1)[0]
 	failClosed := func(o *msalredis.Options) { o.FailClosed = true }
 	a, b := w.instance(failClosed), w.instance(failClosed)

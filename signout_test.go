@@ -70,7 +70,7 @@ func TestSignInAfterAPendingSignOutIsKept(t *testing.T) {
 	u := w.addUsers(1)[0]
 	ctx := context.Background()
 	refuse := &refusing{chosen: isSignOut}
-	rdb := w.redis.Client()
+	rdb := w.client()
 	rdb.AddHook(refuse)
 	here := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))
 	app := here.app()
@@ -151,7 +151,7 @@ func TestSignInIsKeptWhenTheClockIsCorrectedInBetween(t *testing.T) {
 // An instance that has heard of a sign-out and not looked since does not bring the user back when Redis loses all its
 // data, tombstones too.
 func TestSignOutThatWasHeardOutlivesALossOfRedis(t *testing.T) {
-	w := newWorld(t)
+	w := breakable(t)
 	users := w.addUsers(2)
 	ctx := context.Background()
 	never := func(o *msalredis.Options) { o.LocalTTL = time.Hour } // it learns from messages alone
@@ -161,10 +161,7 @@ func TestSignOutThatWasHeardOutlivesALossOfRedis(t *testing.T) {
 		here.signIn(app, u)
 		must(t)(silent(ctx, elsewhere, u.HomeAccountID()))
 	}
-	eventually(t, "the subscription", func() bool {
-		n, err := w.redis.Client().PubSubNumSub(ctx, w.prefix+":v1:changes").Result()
-		return err == nil && n[w.prefix+":v1:changes"] == 2
-	})
+	w.listening(t, 2)
 	for _, u := range users {
 		if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
 			t.Fatal(err)
@@ -175,7 +172,7 @@ func TestSignOutThatWasHeardOutlivesALossOfRedis(t *testing.T) {
 		_, err := silent(ctx, elsewhere, users[1].HomeAccountID())
 		return err != nil
 	})
-	w.redis.Do("FLUSHALL")
+	w.redis.FlushAll()
 	if got, err := silent(ctx, elsewhere, users[0].HomeAccountID()); err == nil {
 		t.Errorf("a user who signed out has a token again, with %d bytes", len(got.AccessToken))
 	}
@@ -197,7 +194,7 @@ func TestRecordLostAfterASignOutAndASignInIsWrittenBack(t *testing.T) {
 	must(t)(silent(ctx, w.instance().app(), u.HomeAccountID()))
 	for _, k := range w.keysOf() {
 		if strings.HasSuffix(k, ":tokens") {
-			w.redis.Do("DEL", k)
+			w.redis.admin.Del(ctx, k)
 		}
 	}
 	eventually(t, "here looks at Redis again, and another instance finds the sign-in", func() bool {

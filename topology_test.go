@@ -1,9 +1,11 @@
 package msalredis_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
+	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -22,177 +24,36 @@ import (
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
-// site is a world whose Redis is not one server without passwords.
-type site struct {
-	*world
-	client  func() redis.UniversalClient // as an application makes one
-	primary func() []*redistest.Server   // the servers that hold keys
-}
-
-func newSite(t *testing.T, prefix string, client func() redis.UniversalClient, primary func() []*redistest.Server) *site {
-	t.Helper()
-	s := &site{world: worldOn(t, nil), client: client, primary: primary}
-	if prefix != "" {
-		s.prefix = prefix
-	}
-	t.Cleanup(func() {
-		for _, p := range s.primary() {
-			s.forbidRecords(p)
-		}
-	})
-	return s
-}
-
-// topologies are the shapes in which Redis is met.
-var topologies = map[string]func(t *testing.T) *site{
-	"standalone": func(t *testing.T) *site {
-		server := redistest.Start(t)
-		return newSite(t, "", func() redis.UniversalClient { return server.Client() }, only(server))
-	},
-	// With clients that send to a replica whatever may be sent there: the library reads by scripts, which may not.
-	"cluster": func(t *testing.T) *site {
-		c := redistest.StartCluster(t)
-		c.AddReplicas()
-		return newSite(t, "", func() redis.UniversalClient {
-			client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), ContextTimeoutEnabled: true, ReadOnly: true, RouteRandomly: true})
-			t.Cleanup(func() { _ = client.Close() })
-			return client
-		}, only(c.Nodes...))
-	},
-	"server that refuses administration": func(t *testing.T) *site {
-		server := redistest.Start(t, redistest.Args(refused()...))
-		for _, command := range refusedCommands {
-			if err := server.Client().Do(context.Background(), command, "x").Err(); err == nil || !strings.Contains(err.Error(), "unknown command") {
-				t.Fatalf("%s: %v", command, err)
-			}
-		}
-		return newSite(t, "", func() redis.UniversalClient { return server.Client() }, only(server))
-	},
-	// Connections live for a moment, and each new one needs the password of its time.
-	"password that rotates": func(t *testing.T) *site {
-		server := redistest.Start(t)
-		password := rotate(t, server)
-		return newSite(t, "", func() redis.UniversalClient {
-			o := server.Options()
-			o.ConnMaxLifetime = 50 * time.Millisecond
-			o.CredentialsProviderContext = func(context.Context) (string, string, error) { return limited, password(), nil }
-			client := redis.NewClient(o)
-			t.Cleanup(func() { _ = client.Close() })
-			return client
-		}, only(server))
-	},
-	"Sentinel": func(t *testing.T) *site {
-		r := redistest.StartReplicated(t)
-		return newSite(t, "", func() redis.UniversalClient { return r.FailoverClient() }, func() []*redistest.Server { return []*redistest.Server{r.Primary} })
-	},
-	"RESP2": func(t *testing.T) *site {
-		server := redistest.Start(t)
-		return newSite(t, "", func() redis.UniversalClient {
-			o := server.Options()
-			o.Protocol = 2
-			client := redis.NewClient(o)
-			t.Cleanup(func() { _ = client.Close() })
-			return client
-		}, only(server))
-	},
-	"TLS": func(t *testing.T) *site {
-		server := redistest.StartTLS(t)
-		return newSite(t, "", func() redis.UniversalClient { return server.Client() }, only(server.Server))
-	},
-	"TLS with client certificates": func(t *testing.T) *site {
-		server := redistest.StartTLS(t, redistest.ClientCertificate(), redistest.Password("the password of redis"))
-		return newSite(t, "", func() redis.UniversalClient { return server.Client() }, only(server.Server))
-	},
-	// The rule of docs/redis.md, with its prefix; nothing may be refused.
-	"ACL": func(t *testing.T) *site {
-		server := redistest.Start(t)
-		server.AddUser(limited, limitedPassword, aclRule(t, "acl"))
-		allowIdentity(server)
-		t.Cleanup(func() { noRefusedCommands(t, server) })
-		return newSite(t, "msal", func() redis.UniversalClient { return server.ClientAs(limited, limitedPassword) }, only(server))
-	},
-	"ACL on a cluster": func(t *testing.T) *site {
-		c := redistest.StartCluster(t)
-		for _, n := range c.Nodes {
-			n.AddUser(limited, limitedPassword, aclRule(t, "acl")+" "+aclRule(t, "acl-cluster"))
-			allowIdentity(n)
-		}
-		t.Cleanup(func() { noRefusedCommands(t, c.Nodes...) })
-		return newSite(t, "msal", func() redis.UniversalClient { return clusterClientAs(t, c, limited) }, only(c.Nodes...))
-	},
-}
-
-// refusedCommands are those that managed services refuse. CLIENT is more than CLIENT SETINFO, which cannot be refused alone.
-var refusedCommands = []string{"CONFIG", "SELECT", "SCRIPT", "FLUSHALL", "FLUSHDB", "CLIENT", "SCAN", "DEBUG", "MULTI", "WATCH"}
-
-func refused() (args []string) {
-	for _, command := range refusedCommands {
-		args = append(args, "--rename-command", command, "")
-	}
-	return args
-}
-
-// rotate changes the limited user's password again and again, until the test ends; the one before still does, as in any
-// rotation that nobody notices, and none older. It returns a function for the one that is right.
-func rotate(t *testing.T, server *redistest.Server) func() string {
-	var mu sync.Mutex
-	var current, last string
-	changes := 0
-	admin := server.Client()
-	set := func() {
-		mu.Lock()
-		defer mu.Unlock()
-		changes++
-		last, current = current, fmt.Sprint("password ", changes)
-		rule := []any{"ACL", "SETUSER", limited, "on", "resetpass", ">" + current, "allkeys", "allchannels", "+@all"}
-		if last != "" {
-			rule = append(rule, ">"+last)
-		}
-		if err := admin.Do(context.Background(), rule...).Err(); err != nil {
-			t.Error(err)
-		}
-	}
-	set()
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		tick := time.NewTicker(20 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			select {
-			case <-tick.C:
-				set()
-			case <-stop:
-				return
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		close(stop)
-		<-stopped
-		if changes < 5 {
-			t.Errorf("the password has changed %d times: this shows little", changes)
-		}
-	})
-	return func() string {
-		mu.Lock()
-		defer mu.Unlock()
-		return current
-	}
-}
-
-func only(servers ...*redistest.Server) func() []*redistest.Server {
-	return func() []*redistest.Server { return servers }
-}
-
 // On every kind of Redis: tokens are shared and rotated, a stampede is one request whose answer wakes those who wait, a
 // sign-out holds everywhere and leaves nothing, every key expires.
 func TestEveryTopology(t *testing.T) {
 	for name, start := range topologies {
+		if *topology != "standalone" && *topology != name {
+			continue
+		}
 		t.Run(name, func(t *testing.T) {
-			s := start(t)
-			s.life(t)
+			d := start(t)
+			w := worldOn(t, d)
+			w.life(t)
+			if d.PasswordFile == "" {
+				return
+			}
+			first, _ := os.ReadFile(d.PasswordFile)
+			eventually(t, "another password", func() bool {
+				now, _ := os.ReadFile(d.PasswordFile)
+				return !bytes.Equal(now, first)
+			})
+			must(t)(w.instance().app().AcquireTokenByCredential(context.Background(), []string{graph}))
+			w.noRefusals(t)
 		})
+	}
+}
+
+// own starts a test that starts a Redis of its own shape: once is enough.
+func own(t *testing.T) {
+	t.Helper()
+	if *topology != "standalone" {
+		t.Skip("starts a Redis of its own, whatever the topology")
 	}
 }
 
@@ -203,20 +64,15 @@ const (
 	promptly = 10 * time.Second
 )
 
-func (s *site) instance() *instance {
-	s.t.Helper()
-	o := options(s.prefix)
-	o.LockTTL = unpolled
-	return s.instanceOn(s.client(), s.sealer(s.keys), o)
-}
+func unpolling(o *msalredis.Options) { o.LockTTL = unpolled }
 
 // life is what the library does, by two instances.
-func (s *site) life(t *testing.T) {
+func (w *world) life(t *testing.T) {
 	ctx := context.Background()
-	s.rotating()
-	users := s.addUsers(3)
+	w.rotating()
+	users := w.addUsers(3)
 	u, stays := users[0], users[1]
-	a, b := s.instance(), s.instance()
+	a, b := w.instance(unpolling), w.instance(unpolling)
 	apps := []confidential.Client{a.app(), b.app()}
 
 	// An app's token.
@@ -224,63 +80,63 @@ func (s *site) life(t *testing.T) {
 	if must(t)(apps[1].AcquireTokenByCredential(ctx, []string{graph})) != token {
 		t.Error("app: the second instance has another token")
 	}
-	s.count(t, 1, "app")
+	w.count(t, 1, "app")
 
 	// A stampede on two instances: one request, and those who wait for the other instance are woken.
-	d := s.door(entratest.ByScope(dynamics))
+	d := w.door(entratest.ByScope(dynamics))
 	outs := start(32, func(i int) (confidential.AuthResult, error) {
 		return apps[i%2].AcquireTokenByCredential(ctx, []string{dynamics})
 	})
 	d.wait(t)
 	inGate(t, 32)
-	eventually(t, "one instance waits for the other's answer", func() bool { return s.subscribers(":wake") > 0 })
+	w.leaseWaiters(t, 1)
 	opened := time.Now()
 	d.open()
 	oneToken(t, collect(t, 32, outs))
 	if took := time.Since(opened); took > promptly {
 		t.Errorf("stampede: the last caller had its answer %v after it came: nobody was woken", took)
 	}
-	s.count(t, 1, "stampede", entratest.ByScope(dynamics))
+	w.count(t, 1, "stampede", entratest.ByScope(dynamics))
 
 	// A user who stays, a public client's user, and then the one who goes.
 	a.signIn(apps[0], stays)
 	public := a.public()
-	publicSignIn(t, s.world, public, users[2])
+	publicSignIn(t, w, public, users[2])
 	if accounts, err := b.public().Accounts(ctx); err != nil || len(accounts) == 0 {
 		t.Errorf("public: %d accounts on the second instance: %v", len(accounts), err)
 	}
-	before := s.allKeys()
-	s.entra.ResetRequests()
+	before := w.keysOf()
+	w.entra.ResetRequests()
 	token = a.signIn(apps[0], u).AccessToken
 	if must(t)(silent(ctx, apps[1], u.HomeAccountID())) != token {
 		t.Error("user: the second instance has another token")
 	}
-	s.count(t, 1, "sign-in and silent call")
+	w.count(t, 1, "sign-in and silent call")
 	mail := must(t)(silent(ctx, apps[1], u.HomeAccountID(), mailScope))
 	must(t)(silent(ctx, apps[0], u.HomeAccountID(), filesScope))
 	if must(t)(silent(ctx, apps[0], u.HomeAccountID(), mailScope)) != mail {
 		t.Error("user: the first instance has another token than the second one's refresh brought")
 	}
-	if got := s.generations(); !slices.Equal(got, []int{1, 2}) {
+	if got := w.generations(); !slices.Equal(got, []int{1, 2}) {
 		t.Errorf("user: refresh tokens of generations %v were redeemed, want 1 and 2", got)
 	}
 
 	// On behalf of.
-	assertion := s.assertion(t, u)
+	assertion := w.assertion(t, u)
 	token = must(t)(apps[0].AcquireTokenOnBehalfOf(ctx, assertion, []string{calendarScope}))
 	if must(t)(apps[1].AcquireTokenOnBehalfOf(ctx, assertion, []string{calendarScope})) != token {
 		t.Error("on-behalf-of: the second instance has another token")
 	}
-	s.count(t, 1, "on-behalf-of", entratest.ByGrant(oboGrant))
-	s.noRefusals(t)
-	ofUser := slices.DeleteFunc(s.allKeys(), func(k string) bool { return slices.Contains(before, k) })
+	w.count(t, 1, "on-behalf-of", entratest.ByGrant(oboGrant))
+	w.noRefusals(t)
+	ofUser := slices.DeleteFunc(w.keysOf(), func(k string) bool { return slices.Contains(before, k) })
 	if len(ofUser) < 3 {
 		t.Errorf("the user has %d keys: what follows shows little", len(ofUser))
 	}
-	s.expiring(t)
+	w.expiring(t)
 
 	// Signing out.
-	eventually(t, "both instances hear of each other", func() bool { return s.subscribers(":changes") == 2 })
+	w.listening(t, 2)
 	if err := b.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
 		t.Fatal(err)
 	}
@@ -295,7 +151,7 @@ func (s *site) life(t *testing.T) {
 		})
 	}
 	tombstones := 0
-	for _, k := range s.allKeys() {
+	for _, k := range w.keysOf() {
 		switch {
 		case strings.HasSuffix(k, ":tombstone"):
 			tombstones++
@@ -311,7 +167,7 @@ func (s *site) life(t *testing.T) {
 	}
 
 	// Forgetting an app's tokens: one scope, then all.
-	s.entra.ResetRequests()
+	w.entra.ResetRequests()
 	for n, scopes := range [][]string{{graph}, nil} {
 		token = must(t)(apps[0].AcquireTokenByCredential(ctx, []string{graph}))
 		if err := a.tokens.ForgetAppTokens(ctx, clientID, tenant, scopes...); err != nil {
@@ -323,70 +179,36 @@ func (s *site) life(t *testing.T) {
 		if must(t)(apps[0].AcquireTokenByCredential(ctx, []string{graph})) == token {
 			t.Error("the instance that forgot has the old token")
 		}
-		s.count(t, n+1, "forgotten", entratest.ByScope(graph))
+		w.count(t, n+1, "forgotten", entratest.ByScope(graph))
 	}
-	s.expiring(t)
-}
-
-// admins are clients with all rights of the servers that hold keys.
-func (s *site) admins() (all []*redis.Client) {
-	for _, p := range s.primary() {
-		all = append(all, p.Client())
-	}
-	return all
-}
-
-// allKeys are the keys on all servers.
-func (s *site) allKeys() (all []string) {
-	s.t.Helper()
-	for _, rdb := range s.admins() {
-		keys, err := rdb.Keys(context.Background(), s.prefix+":*").Result()
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		all = append(all, keys...)
-	}
-	return all
+	w.expiring(t)
 }
 
 // expiring checks that every key has a TTL, and that there are none but the library's.
-func (s *site) expiring(t *testing.T) {
+func (w *world) expiring(t *testing.T) {
 	t.Helper()
-	keys := 0
-	for _, rdb := range s.admins() {
-		all, err := rdb.Keys(context.Background(), "*").Result()
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, k := range all {
-			keys++
-			if !strings.HasPrefix(k, s.prefix+":v1:{") {
-				t.Errorf("a key without prefix: %s", k)
-			}
-			if ttl := rdb.PTTL(context.Background(), k).Val(); ttl == -1 {
-				t.Errorf("%s has no TTL", k[strings.LastIndexByte(k, ':'):])
-			}
-		}
+	ctx := context.Background()
+	keys, err := w.redis.keys(ctx, "*")
+	if err != nil {
+		t.Fatal(err)
 	}
-	if keys == 0 {
+	if len(keys) == 0 {
 		t.Error("no key at all: this shows nothing")
 	}
-}
-
-// subscribers are those of the channels with an ending.
-func (s *site) subscribers(ending string) (sum int) {
-	ctx := context.Background()
-	for _, rdb := range s.admins() {
-		for _, channel := range rdb.PubSubChannels(ctx, s.prefix+":*"+ending).Val() {
-			sum += int(rdb.PubSubNumSub(ctx, channel).Val()[channel])
+	for _, k := range keys {
+		if !strings.HasPrefix(k, w.prefix+":v1:{") {
+			t.Errorf("a key without prefix: %s", k)
+		}
+		if ttl := w.redis.admin.PTTL(ctx, k).Val(); ttl == -1 {
+			t.Errorf("%s has no TTL", k[strings.LastIndexByte(k, ':'):])
 		}
 	}
-	return sum
 }
 
 // While Sentinel fails over, planned or because the primary has died, callers go on getting tokens without an error;
 // after it tokens are shared as before, and none of the user's is lost.
 func TestSentinelFailoverTokensGoOn(t *testing.T) {
+	own(t)
 	for name, failover := range map[string]func(r *redistest.Replicated){
 		"planned": func(r *redistest.Replicated) { r.Failover() },
 		"primary killed": func(r *redistest.Replicated) {
@@ -398,10 +220,10 @@ func TestSentinelFailoverTokensGoOn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			ctx := context.Background()
 			r := redistest.StartReplicated(t)
-			s := newSite(t, "", func() redis.UniversalClient { return r.FailoverClient() }, func() []*redistest.Server { return []*redistest.Server{r.Primary} })
+			s := worldOn(t, replicated(t, r))
 			s.rotating()
 			u := s.addUsers(1)[0]
-			a, b := s.instance(), s.instance()
+			a, b := s.instance(unpolling), s.instance(unpolling)
 			apps := []confidential.Client{a.app(), b.app()}
 			a.signIn(apps[0], u)
 			mail := must(t)(silent(ctx, apps[0], u.HomeAccountID(), mailScope)) // its refresh token is the second one
@@ -450,7 +272,7 @@ func TestSentinelFailoverTokensGoOn(t *testing.T) {
 				return must(t)(apps[0].AcquireTokenByCredential(ctx, name)) == must(t)(apps[1].AcquireTokenByCredential(ctx, name))
 			})
 			s.entra.ResetRequests()
-			fresh := s.instance().app()
+			fresh := s.instance(unpolling).app()
 			if must(t)(fresh.AcquireTokenByCredential(ctx, []string{graph})) != token {
 				t.Error("the app's token is another")
 			}
@@ -499,7 +321,7 @@ const (
 )
 
 // aclRule is a rule of docs/redis.md: what is documented is what is tested.
-func aclRule(t *testing.T, name string) string {
+func aclRule(t testing.TB, name string) string {
 	t.Helper()
 	m := regexp.MustCompile("(?s)\n```" + name + "\n(.*?)```").FindStringSubmatch(readFile(t, "docs/redis.md"))
 	if m == nil {
@@ -516,7 +338,7 @@ func allowIdentity(s *redistest.Server) {
 }
 
 // noRefusedCommands checks that Redis has refused nobody anything.
-func noRefusedCommands(t *testing.T, servers ...*redistest.Server) {
+func noRefusedCommands(t testing.TB, servers ...*redistest.Server) {
 	t.Helper()
 	for _, s := range servers {
 		for _, e := range refusals(t, s.Client()) {
@@ -525,7 +347,7 @@ func noRefusedCommands(t *testing.T, servers ...*redistest.Server) {
 	}
 }
 
-func refusals(t *testing.T, rdb *redis.Client) []*redis.ACLLogEntry {
+func refusals(t testing.TB, rdb *redis.Client) []*redis.ACLLogEntry {
 	t.Helper()
 	entries, err := rdb.ACLLog(context.Background(), 10_000).Result()
 	if err != nil {
@@ -537,6 +359,7 @@ func refusals(t *testing.T, rdb *redis.Client) []*redis.ACLLogEntry {
 // With the documented rule nothing is refused, what is seldom done included: a lease that is asked for twice, and what
 // go-redis does with a subscription when there is nothing to do. A full life may end before that.
 func TestACLRuleIsEnough(t *testing.T) {
+	own(t)
 	s := redistest.Start(t)
 	s.AddUser(limited, limitedPassword, aclRule(t, "acl"))
 	allowIdentity(s)
@@ -557,6 +380,7 @@ func TestACLRuleIsEnough(t *testing.T) {
 
 // Without any one part of the documented rules Redis refuses something: they are as small as can be.
 func TestACLRuleIsTheLeast(t *testing.T) {
+	own(t)
 	t.Run("standalone", func(t *testing.T) {
 		s := redistest.Start(t)
 		neededParts(t, aclRule(t, "acl"), "", func(name string) redis.UniversalClient { return s.ClientAs(name, limitedPassword) }, s)

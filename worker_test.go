@@ -31,7 +31,8 @@ import (
 const workerEnv = "MSALREDIS_TEST_WORKER"
 
 type workerConfig struct {
-	Redis, Prefix, Keys, Entra, CA string
+	Redis                   address
+	Prefix, Keys, Entra, CA string
 	// Zero: LocalTTL and LockTTL their defaults; OpTimeout generous, because what these tests count must not depend on
 	// a machine that starves a process for a quarter of a second, which counts as a Redis that is away.
 	LocalTTL, LockTTL, OpTimeout time.Duration
@@ -94,7 +95,7 @@ func workerMain() int {
 
 type worker struct {
 	cfg    workerConfig
-	rdb    *redis.Client
+	rdb    redis.UniversalClient
 	tokens *msalredis.Cache
 	base   *http.Transport
 	http   *http.Client
@@ -112,7 +113,11 @@ func newWorker(cfg workerConfig) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &worker{cfg: cfg, rdb: redis.NewClient(&redis.Options{Addr: cfg.Redis}), apps: map[string]confidential.Client{}, creds: map[string]azcore.TokenCredential{}}
+	rdb, err := cfg.Redis.open()
+	if err != nil {
+		return nil, err
+	}
+	w := &worker{cfg: cfg, rdb: rdb, apps: map[string]confidential.Client{}, creds: map[string]azcore.TokenCredential{}}
 	w.tokens, err = msalredis.New(w.rdb, sealer, &msalredis.Options{
 		Prefix: cfg.Prefix, LocalTTL: cfg.LocalTTL, LockTTL: cfg.LockTTL, OpTimeout: cmp.Or(cfg.OpTimeout, 10*time.Second),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), MeterProvider: canary.meters, TracerProvider: canary.tracers,

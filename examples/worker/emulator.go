@@ -44,9 +44,9 @@ func runEmulator(ctx context.Context, c config, stdout io.Writer) error {
 	for before := 0; ; {
 		select {
 		case <-tick.C:
-			before = reportEmulator(stdout, entra, before)
+			before = reportEmulator(stdout, entra, c.lifetime, before)
 		case <-ctx.Done():
-			reportEmulator(stdout, entra, before)
+			reportEmulator(stdout, entra, c.lifetime, before)
 			return nil
 		case err := <-done:
 			done <- err
@@ -58,16 +58,24 @@ func runEmulator(ctx context.Context, c config, stdout io.Writer) error {
 	}
 }
 
-func reportEmulator(stdout io.Writer, entra *entratest.Server, before int) int {
-	tenants, most := map[string]bool{}, 0
+func reportEmulator(stdout io.Writer, entra *entratest.Server, lifetime time.Duration, before int) int {
+	tenants, most := map[string]time.Time{}, 0
 	all := entra.Requests()
+	early := 0
 	for _, r := range all {
-		if !tenants[r.Tenant] {
-			tenants[r.Tenant] = true
+		last, again := tenants[r.Tenant]
+		if !again {
 			most = max(most, entra.MaxConcurrent(entratest.ByTenant(r.Tenant)))
+		} else if r.Arrived.Sub(last) < dueAfter(lifetime) {
+			early++
 		}
+		tenants[r.Tenant] = r.Arrived
 	}
-	fmt.Fprintf(stdout, "emulator: %d token requests for %d tenants, %d since the last line; at most %d at once for one tenant\n",
-		len(all), len(tenants), len(all)-before, most)
+	fmt.Fprintf(stdout, "emulator: %d token requests for %d tenants, %d since the last line; %d too early, at most %d at once for one tenant\n",
+		len(all), len(tenants), len(all)-before, early, most)
 	return len(all)
 }
+
+// dueAfter is the age before which nobody has a reason to ask for a token again: half of its usable life, which MSAL ends five
+// minutes before its expiry (Options.RefreshAt), less the second that its whole seconds may cut off.
+func dueAfter(lifetime time.Duration) time.Duration { return (lifetime-5*time.Minute)/2 - time.Second }

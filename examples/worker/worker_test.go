@@ -180,7 +180,7 @@ func TestFleetOfWorkersSendsOneTokenRequestPerToken(t *testing.T) {
 	if sent != tenants {
 		t.Errorf("the workers sent %d token requests for %d tokens", sent, tenants)
 	}
-	want := fmt.Sprintf("emulator: %d token requests for %d tenants, 0 since the last line; at most 1 at once for one tenant", tenants, tenants)
+	want := fmt.Sprintf("emulator: %d token requests for %d tenants, 0 since the last line; 0 too early, at most 1 at once for one tenant", tenants, tenants)
 	emulator.wait("^" + want + "$")
 	if last := emulator.stop(); !strings.HasPrefix(last, strings.SplitN(want, ",", 2)[0]) {
 		t.Errorf("the emulator's last line: %q", last)

@@ -3,6 +3,7 @@ package redistest
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,17 +15,19 @@ type Cluster struct {
 	Nodes    []*Server // the primaries
 	Replicas []*Server // of the node of the same index, after AddReplicas
 
-	tb testing.TB
+	tb   testing.TB
+	opts []Option
 }
 
-// StartCluster starts the nodes and waits until each of them knows the others and finds the cluster whole. That takes two
-// to four seconds: a fresh node refuses queries for the first two, whatever it knows (CLUSTER_WRITABLE_DELAY in cluster.c).
-func StartCluster(tb testing.TB) *Cluster {
+// StartCluster starts the nodes with opts and waits until each of them knows the others and finds the cluster whole. That
+// takes two to four seconds: a fresh node refuses queries for the first two, whatever it knows (CLUSTER_WRITABLE_DELAY in
+// cluster.c).
+func StartCluster(tb testing.TB, opts ...Option) *Cluster {
 	tb.Helper()
 	const nodes, slots = 3, 16384
-	c := &Cluster{tb: tb}
+	c := &Cluster{tb: tb, opts: opts}
 	for i := range nodes {
-		n := startClusterNode(tb)
+		n := startClusterNode(tb, opts...)
 		// Distinct epochs, as redis-cli --cluster create gives them: else the nodes collide and sort it out by gossip.
 		n.Do("CLUSTER", "SET-CONFIG-EPOCH", i+1)
 		n.Do("CLUSTER", "ADDSLOTSRANGE", i*slots/nodes, (i+1)*slots/nodes-1)
@@ -36,10 +39,22 @@ func StartCluster(tb testing.TB) *Cluster {
 			n.Do("CLUSTER", "MEET", host, port, other.busPort())
 		}
 	}
-	for _, n := range c.Nodes {
-		eventually(tb, "the cluster to form", func() error {
-			info := fmt.Sprint(n.Do("CLUSTER", "INFO"))
-			for _, want := range []string{"cluster_state:ok", "cluster_slots_assigned:16384", "cluster_known_nodes:3"} {
+	c.Wait()
+	return c
+}
+
+// Wait waits until every node knows all the others and finds the cluster whole, as after a restart of its nodes.
+func (c *Cluster) Wait() {
+	c.tb.Helper()
+	all := c.Servers()
+	for _, n := range all {
+		eventually(c.tb, "the cluster to be whole", func() error {
+			v, err := n.try("CLUSTER", "INFO")
+			if err != nil {
+				return err
+			}
+			info := fmt.Sprint(v)
+			for _, want := range []string{"cluster_state:ok", "cluster_slots_ok:16384", fmt.Sprint("cluster_known_nodes:", len(all))} {
 				if !strings.Contains(info, want) {
 					return errors.New(info)
 				}
@@ -47,14 +62,16 @@ func StartCluster(tb testing.TB) *Cluster {
 			return nil
 		})
 	}
-	return c
 }
+
+// Servers are the primaries and their replicas.
+func (c *Cluster) Servers() []*Server { return slices.Concat(c.Nodes, c.Replicas) }
 
 // AddReplicas gives every primary a replica, and waits until all nodes know them.
 func (c *Cluster) AddReplicas() {
 	c.tb.Helper()
 	for range c.Nodes {
-		r := startClusterNode(c.tb, "--repl-diskless-sync-delay", "0")
+		r := startClusterNode(c.tb, append(slices.Clone(c.opts), Args("--repl-diskless-sync-delay", "0"))...)
 		host, port, _ := strings.Cut(c.Nodes[0].Addr(), ":")
 		r.Do("CLUSTER", "MEET", host, port, c.Nodes[0].busPort())
 		c.Replicas = append(c.Replicas, r)
@@ -66,7 +83,7 @@ func (c *Cluster) AddReplicas() {
 			return err
 		})
 	}
-	for _, s := range append(c.Replicas, c.Nodes...) {
+	for _, s := range c.Servers() {
 		eventually(c.tb, "the replicas to follow", func() error {
 			nodes, err := s.try("CLUSTER", "NODES")
 			if err == nil && strings.Count(fmt.Sprint(nodes), "slave ") != len(c.Replicas) {
@@ -87,15 +104,15 @@ func (c *Cluster) AddReplicas() {
 }
 
 // startClusterNode takes a second free port for the bus: port+10000, the default, may be taken or not be a port at all.
-func startClusterNode(tb testing.TB, args ...string) *Server {
+func startClusterNode(tb testing.TB, opts ...Option) *Server {
 	tb.Helper()
 	for range 10 {
 		bus, err := freePort()
 		if err != nil {
 			tb.Fatal(err)
 		}
-		s, err := Launch(Args("--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus),
-			"--cluster-node-timeout", "5000", "--cluster-require-full-coverage", "yes"), Args(args...))
+		s, err := Launch(append(slices.Clone(opts), Args("--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus),
+			"--cluster-node-timeout", "5000", "--cluster-require-full-coverage", "yes"))...)
 		if errors.Is(err, errPortTaken) {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,13 +25,14 @@ type Replicated struct {
 	tb testing.TB
 }
 
-// StartReplicated starts the three servers and waits until the sentinel knows both others.
-func StartReplicated(tb testing.TB) *Replicated {
+// StartReplicated starts the two servers with opts, and the sentinel, and waits until the sentinel knows both others.
+func StartReplicated(tb testing.TB, opts ...Option) *Replicated {
 	tb.Helper()
 	r := &Replicated{MasterName: "primary", tb: tb}
-	r.Primary = Start(tb, Args("--repl-diskless-sync-delay", "0"))
+	opts = append(slices.Clone(opts), Args("--repl-diskless-sync-delay", "0"))
+	r.Primary = Start(tb, opts...)
 	host, port, _ := strings.Cut(r.Primary.Addr(), ":")
-	r.Replica = Start(tb, Args("--replicaof", host+" "+port, "--repl-diskless-sync-delay", "0"))
+	r.Replica = Start(tb, append(opts, Args("--replicaof", host+" "+port))...)
 	r.waitForLink()
 
 	// A folder of its own: the sentinel rewrites its configuration.

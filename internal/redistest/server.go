@@ -34,8 +34,9 @@ type config struct {
 	args       []string
 	password   string
 	persistent bool
-	tls        *tls.Config // as a client needs it
-	sentinel   string      // path of a sentinel.conf; empty: a data server
+	tls        *tls.Config       // as a client needs it
+	sentinel   string            // path of a sentinel.conf; empty: a data server
+	hidden     map[string]string // what refused commands are called for Do
 }
 
 // Option changes how a server is started.
@@ -49,6 +50,22 @@ func Password(password string) Option { return func(c *config) { c.password = pa
 
 // Persistent keeps the data over Stop, Kill and Restart (an append-only file, synced on every write).
 func Persistent() Option { return func(c *config) { c.persistent = true } }
+
+// Refuse makes the server deny that it knows commands, as managed services do. [Server.Do] and the helpers built on it go on
+// using them, by names that nobody else knows.
+func Refuse(commands ...string) Option {
+	return func(c *config) {
+		if c.hidden == nil {
+			c.hidden = map[string]string{}
+		}
+		for _, name := range commands {
+			b := make([]byte, 8)
+			_, _ = rand.Read(b) // never fails
+			c.hidden[name] = name + "-" + hex.EncodeToString(b)
+			c.args = append(c.args, "--rename-command", name, c.hidden[name])
+		}
+	}
+}
 
 // Start starts a server that ends with the test.
 func Start(tb testing.TB, opts ...Option) *Server {
@@ -214,6 +231,9 @@ func (s *Server) Do(args ...any) any {
 func (s *Server) try(args ...any) (any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	if name, ok := args[0].(string); ok && s.conf.hidden[name] != "" {
+		args = append([]any{s.conf.hidden[name]}, args[1:]...)
+	}
 	v, err := s.admin.Do(ctx, args...).Result()
 	if errors.Is(err, redis.Nil) {
 		return nil, nil

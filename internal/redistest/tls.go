@@ -19,7 +19,7 @@ import (
 // TLSServer is a server that speaks TLS only, with a certificate for 127.0.0.1 and localhost from a CA of its own.
 type TLSServer struct {
 	*Server
-	CAFile string // PEM
+	CAFile, ClientCertFile, ClientKeyFile string // PEM
 }
 
 // ClientCertificate makes a TLS server ask its clients for a certificate; TLSConfig then holds one.
@@ -50,7 +50,7 @@ func StartTLS(tb testing.TB, opts ...Option) *TLSServer {
 		c.args = append(c.args, "--tls-cert-file", certFile, "--tls-key-file", keyFile, "--tls-ca-cert-file", caFile,
 			"--tls-auth-clients", "no")
 	}}, opts...)
-	return &TLSServer{Server: Start(tb, all...), CAFile: caFile}
+	return &TLSServer{Server: Start(tb, all...), CAFile: caFile, ClientCertFile: clientCert, ClientKeyFile: clientKey}
 }
 
 // TLSConfig trusts the server's CA only. It is a copy.
