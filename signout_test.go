@@ -127,7 +127,7 @@ func TestSignInIsKeptWhenTheClockIsCorrectedInBetween(t *testing.T) {
 	u := w.addUsers(1)[0]
 	ctx := context.Background()
 	refuse, slow := &refusing{chosen: isSignOut}, &delaying{}
-	rdb := w.redis.Client()
+	rdb := w.client()
 	rdb.AddHook(refuse)
 	rdb.AddHook(slow)
 	here := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))

@@ -43,7 +43,7 @@ cleanup() {
 	trap - EXIT
 	if [ -n "$dockerd" ] && kill -0 "$dockerd" 2>/dev/null; then
 		[ $status = 0 ] || "${compose[@]}" logs --no-color --tail 5 2>/dev/null || true
-		"${compose[@]}" --progress quiet down --timeout 2 --volumes >/dev/null 2>&1 || true
+		"${compose[@]}" down --timeout 2 --volumes >/dev/null 2>&1 || true
 		kill "$dockerd" 2>/dev/null || true
 		wait "$dockerd" 2>/dev/null || true
 	fi
@@ -54,7 +54,7 @@ cleanup() {
 trap cleanup EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
-compose=($docker compose -f docker-compose.yml -f internal/composecheck/compose.yml)
+compose=($docker compose --ansi never --progress quiet -f docker-compose.yml -f internal/composecheck/compose.yml)
 
 # Docker's bridges and rules go with its network name space.
 mkdir -p "$dir/config/cli-plugins"
@@ -116,7 +116,7 @@ report() { # report WHAT BOUND: since the last report at most BOUND token reques
 	sleep 2 # the lines of what has just happened
 	e=$(early)
 	say "$1: $(emulator)"
-	[ $((e - last)) -le "$2" ] || trouble "$((e - last)) token requests came too early, at most $2 may"
+	[ $((e - last)) -le "$2" ] || { logs worker | grep -v "tokens taken" | sort | uniq -c | sort -rn | head -n 5 >&2; trouble "$((e - last)) token requests came too early, at most $2 may"; }
 	last=$e
 	# Of every life of every worker, the killed ones' last lines too.
 	if logs worker | grep -E ' [1-9][0-9]* errors' >"$dir/errors"; then
@@ -127,7 +127,7 @@ report() { # report WHAT BOUND: since the last report at most BOUND token reques
 
 workers=5 tenants=10
 say "docker compose up --scale worker=$workers"
-"${compose[@]}" --progress quiet up --detach --no-build --scale worker=$workers
+"${compose[@]}" up --detach --no-build --scale worker=$workers
 until_ 60 "$workers workers take tokens" all_take
 report "$workers workers, $tenants tokens" 0
 [ "$(requests)" = $tenants ] || trouble "$(requests) token requests for $tenants tokens"
@@ -166,14 +166,14 @@ until_ 30 "Redis is healthy" healthy "$redis"
 sleep 5
 report "Redis is back" $((workers * tenants))
 say "docker compose up --scale worker=$workers again"
-"${compose[@]}" --progress quiet up --detach --no-build --no-recreate --scale worker=$workers
+"${compose[@]}" up --detach --no-build --no-recreate --scale worker=$workers
 until_ 30 "$workers workers" count_is $workers
 until_ 30 "all take tokens" all_take
 sleep 35
 report "as before" 0
 
 say "docker compose stop"
-"${compose[@]}" --progress quiet stop --timeout 10
+"${compose[@]}" stop --timeout 10
 logs worker | grep -E 'tokens taken' | sort -t: -k1,1 -s | awk -F: '{last[$1] = $0} END {for (w in last) print last[w]}' | sort
 emulator
 if logs worker | grep -E ' [1-9][0-9]* errors'; then trouble "calls failed"; fi
