@@ -41,7 +41,7 @@ fuzz: ## fuzz each fuzz test for FUZZTIME (30s)
 	done
 
 .PHONY: matrix
-matrix: deps ## run what depends on the server against Redis 8 and Valkey 8 of a newer Debian
+matrix: deps ## run the end-to-end tests against Redis 8 and Valkey 8 of a newer Debian (20 minutes)
 	@internal/redistest/matrix.sh
 
 .PHONY: topologies

@@ -9,6 +9,8 @@
 # not touched, and afterwards nothing is left. Where the machine has no "docker compose" it takes Debian's docker-compose of
 # a newer suite into that folder; Redis comes from Debian's redis-server, and the worker from this repository.
 #
+#   COMPOSE_CHECK_PACKAGES   a folder that keeps the unpacked packages between runs. Default: none.
+#
 # Not the same as a public image: what is checked is the fleet, not redis:7 or the Dockerfile.
 set -euo pipefail
 
@@ -24,10 +26,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 trouble() { echo "compose-check: $*" >&2; exit 1; }
 [ "$(id -u)" = 0 ] || trouble "needs root, to start a Docker of its own: sudo make compose-check"
 missing=()
-for program in dockerd containerd runc iptables ip unshare go tar curl; do
+for program in dockerd containerd runc iptables ip unshare setsid go tar; do
 	command -v $program >/dev/null || [ -x /usr/sbin/$program ] || missing+=($program)
 done
-[ ${#missing[@]} = 0 ] || trouble "missing: ${missing[*]}. On Debian: apt-get install docker.io iptables iproute2 util-linux curl"
+[ ${#missing[@]} = 0 ] || trouble "missing: ${missing[*]}. On Debian: apt-get install docker.io iptables iproute2 util-linux"
 docker=docker
 [ ! -x /usr/bin/docker ] || docker=/usr/bin/docker # Debian's, which fits its dockerd
 
@@ -35,6 +37,16 @@ dir=$(mktemp -d /var/tmp/msal-redis-compose.XXXXXX) # not /tmp, which may be a f
 export DOCKER_HOST=unix://$dir/docker.sock DOCKER_CONFIG=$dir/config TMPDIR=$dir
 began=$SECONDS
 say() { printf '%4d s  %s\n' $((SECONDS - began)) "$*"; }
+
+packages=${COMPOSE_CHECK_PACKAGES:-$dir/packages}
+take() { # take PACKAGE SUITE...
+	[ -e "$packages/$1/done" ] || { unpack "$1" "$packages/$1" "${@:2}" || trouble "$1: $reason"; }
+	touch "$packages/$1/done"
+}
+pause() { # a signal that comes meanwhile is not kept waiting
+	sleep "$1" &
+	wait $!
+}
 
 dockerd=
 cleanup() {
@@ -56,9 +68,9 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 compose=($docker compose --ansi never --progress quiet -f docker-compose.yml -f internal/composecheck/compose.yml)
 
-# Docker's bridges and rules go with its network name space.
+# Docker's bridges and rules go with its network name space. Its own session: ctrl-C is this script's.
 mkdir -p "$dir/config/cli-plugins"
-unshare --net --mount sh -c 'ip link set lo up && exec dockerd --host "$0" --data-root "$1/data" --exec-root "$1/exec" --pidfile "$1/pid"' \
+setsid unshare --net --mount sh -c 'ip link set lo up && exec dockerd --host "$0" --data-root "$1/data" --exec-root "$1/exec" --pidfile "$1/pid"' \
 	"$DOCKER_HOST" "$dir" >"$dir/dockerd.log" 2>&1 &
 dockerd=$!
 for _ in {1..60}; do
@@ -69,18 +81,17 @@ done
 $docker version --format "docker {{.Server.Version}}" || { tail -n 5 "$dir/dockerd.log" >&2; trouble "dockerd does not answer"; }
 if ! $docker compose version >/dev/null 2>&1; then
 	say "no docker compose here: taking Debian's"
-	unpack docker-compose "$dir/compose" trixie forky sid || trouble "docker-compose: $reason"
-	cp "$(find "$dir/compose/root" -path '*/cli-plugins/docker-compose')" "$dir/config/cli-plugins/"
+	take docker-compose trixie forky sid
+	cp "$(find "$packages/docker-compose/root" -path '*/cli-plugins/docker-compose')" "$dir/config/cli-plugins/"
 fi
 $docker compose version || trouble "this docker-compose does not run here"
 
 say "making the images"
 # shellcheck disable=SC1091
-unpack redis-server "$dir/redis" "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" trixie || trouble "redis-server: $reason"
-tar -C "$dir/redis/root" --exclude usr/share -c . | $docker import - msal-redis-check-redis >/dev/null
+take redis-server "$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" trixie
+tar -C "$packages/redis-server/root" --exclude usr/share -c . | $docker import - msal-redis-check-redis >/dev/null
 CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$dir/image/worker" ./examples/worker
 tar -C "$dir/image" -c . | $docker import --change 'ENTRYPOINT ["/worker"]' --change 'USER 65532' - msal-redis-check-worker >/dev/null
-rm -rf "$dir/redis" "$dir/compose"
 
 # What the fleet says. A worker's lines: "HOST/PID: 123 tokens taken, 4 token requests sent, 0 errors; ...".
 logs() { "${compose[@]}" logs --no-color --no-log-prefix "$@"; }
@@ -113,7 +124,7 @@ crash() { kill -KILL "$($docker inspect -f '{{.State.Pid}}' "$1")"; }
 last=0
 report() { # report WHAT BOUND: since the last report at most BOUND token requests came too early
 	local e
-	sleep 2 # the lines of what has just happened
+	pause 2 # the lines of what has just happened
 	e=$(early)
 	say "$1: $(emulator)"
 	[ $((e - last)) -le "$2" ] || { logs worker | grep -v "tokens taken" | sort | uniq -c | sort -rn | head -n 5 >&2; trouble "$((e - last)) token requests came too early, at most $2 may"; }
@@ -132,7 +143,7 @@ until_ 60 "$workers workers take tokens" all_take
 report "$workers workers, $tenants tokens" 0
 [ "$(requests)" = $tenants ] || trouble "$(requests) token requests for $tenants tokens"
 say "the tokens fall due twice"
-sleep 65
+pause 65
 report "a minute later" 0
 
 # The lease of one that dies in mid-request ends; another goes on, with one more request for that token.
@@ -140,7 +151,7 @@ victim=$(running worker | head -n 1)
 say "docker kill of a worker, in $(taken "$victim") tokens"
 $docker kill "$victim" >/dev/null
 until_ 20 "four workers" count_is $((workers - 1))
-sleep 35
+pause 35
 report "a worker was killed and stays away" $tenants
 victim=$(running worker | head -n 1)
 say "a worker crashes"
@@ -155,21 +166,21 @@ say "Redis crashes"
 crash "$redis"
 until_ 30 "Redis is restarted" restarted "$redis"
 until_ 30 "Redis is healthy" healthy "$redis"
-sleep 35
+pause 35
 report "Redis crashed and came back empty" $(((workers - 2) * tenants))
 say "docker kill of Redis, for 35 s"
 $docker kill "$redis" >/dev/null
-sleep 35
+pause 35
 report "no Redis" $((2 * workers * tenants))
 $docker start "$redis" >/dev/null
 until_ 30 "Redis is healthy" healthy "$redis"
-sleep 5
+pause 5
 report "Redis is back" $((workers * tenants))
 say "docker compose up --scale worker=$workers again"
 "${compose[@]}" up --detach --no-build --no-recreate --scale worker=$workers
 until_ 30 "$workers workers" count_is $workers
 until_ 30 "all take tokens" all_take
-sleep 35
+pause 35
 report "as before" 0
 
 say "docker compose stop"
