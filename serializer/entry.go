@@ -65,15 +65,28 @@ type Entry struct {
 func NewEntry(section, key string, raw []byte) (Entry, error) {
 	section, key = validUTF8(section), validUTF8(key)
 	raw = bytes.Trim(raw, " \t\r\n")
-	if !valid(raw, maxEntryDepth) {
+	text := string(raw)
+	var buf [membersAtMost]flatMember
+	members, isFlat := flat(text, raw, buf[:0])
+	if !isFlat && !valid(raw, maxEntryDepth) {
 		return Entry{}, fmt.Errorf("%w: not valid JSON", ErrEntry)
 	}
-	return newEntry(section, key, string(raw), raw)
+	return readEntry(section, key, text, raw, members, isFlat)
 }
+
+// membersAtMost is how many members MSAL's own entries have; others cost an allocation.
+const membersAtMost = 20
 
 // newEntry reads valid JSON. text and raw are equal; text is what the fields
 // point into, so that they stay what they are even if raw's owner changes it.
 func newEntry(section, key, text string, raw []byte) (Entry, error) {
+	var buf [membersAtMost]flatMember
+	members, isFlat := flat(text, raw, buf[:0])
+	return readEntry(section, key, text, raw, members, isFlat)
+}
+
+// readEntry is newEntry of what flat has read, or has not.
+func readEntry(section, key, text string, raw []byte, members []flatMember, isFlat bool) (Entry, error) {
 	e := Entry{Section: section, Key: key, Raw: raw, checked: &raw[0]}
 	schema, isKnown := known[section]
 	if !isKnown && foreignSection(section) {
@@ -90,13 +103,11 @@ func newEntry(section, key, text string, raw []byte) (Entry, error) {
 		keeps  bool   // MSAL will write something back: a member unknown to it...
 		live   uint32 // ...or one of these
 	)
-	gjson.Parse(text).ForEach(func(k, v gjson.Result) bool {
-		name := unquote(k.Raw)
+	read := func(name string, v gjson.Result) {
 		m := schema[name]
 		switch m.kind {
 		case foreignMember:
 			broken = true
-			return true
 		case unknownMember:
 			keeps = true
 			e.set(name, v)
@@ -122,8 +133,17 @@ func newEntry(section, key, text string, raw []byte) (Entry, error) {
 				e.set(name, v)
 			}
 		}
-		return true
-	})
+	}
+	if isFlat {
+		for i := range members {
+			read(members[i].name, gjson.Result{Type: members[i].kind, Raw: members[i].raw})
+		}
+	} else {
+		gjson.Parse(text).ForEach(func(k, v gjson.Result) bool {
+			read(unquote(k.Raw), v)
+			return true
+		})
+	}
 	if isKnown && !keeps && live == 0 {
 		return Entry{}, fmt.Errorf("%w: it is empty", ErrEntry)
 	}
