@@ -104,7 +104,8 @@ func (c *Cache) revalidate(p *partition) {
 	}
 	defer p.asking.Unlock()
 	if p.asked == nil || p.asked.over() {
-		p.asked = c.partitions.ask(c.life, p)
+		p.asked = c.partitions.question(c.life, p)
+		c.store.start(p.asked)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tidwall/gjson"
@@ -40,6 +41,14 @@ type answer struct {
 	until    int64  // nobody should ask again before
 	failures int    // how many in a row, this one included, for reasons that pass
 	of       string // what was refused: the grant, for an on-behalf-of answer is asked for by two, or the refresh token's hash
+
+	latest atomic.Pointer[aged]
+}
+
+// aged is an answer's body at an age, in seconds. All who have waited for an answer read the same.
+type aged struct {
+	age  int64
+	body []byte
 }
 
 // Headers worth handing on. The rest speaks of a connection that its receiver did not have.
@@ -224,19 +233,10 @@ func (a *answer) response(req *http.Request, us int64, soon bool) (*http.Respons
 		header.Set(k, v)
 	}
 	if a.good {
-		age := max(0, (us-a.started)/second)
-		doc := gjson.ParseBytes(body)
-		edits := map[string]int64{}
-		for _, name := range []string{"expires_in", "ext_expires_in", "refresh_in"} {
-			if v := doc.Get(name); v.Exists() && number(v) > 0 {
-				edits[name] = max(number(v)-age, 1)
-			}
-		}
+		body = a.bodyAt(max(0, (us-a.started)/second))
 		if soon {
-			edits["refresh_in"] = min(5+rand.Int64N(26), max(1, (a.expires-us)/second-int64(lastMinutes/time.Second)))
-		}
-		for name, n := range edits {
-			body = setMember(body, name, formatInt(n))
+			in := min(5+rand.Int64N(26), max(1, (a.expires-us)/second-int64(lastMinutes/time.Second)))
+			body = setMember(body, "refresh_in", formatInt(in))
 		}
 	}
 	if !a.good && a.passing() && a.until > 0 {
@@ -254,6 +254,21 @@ func (a *answer) response(req *http.Request, us int64, soon bool) (*http.Respons
 		ContentLength: int64(len(body)),
 		Request:       req,
 	}, nil
+}
+
+// bodyAt is a good answer's body with its times reduced by an age in seconds.
+func (a *answer) bodyAt(age int64) []byte {
+	if held := a.latest.Load(); held != nil && held.age == age {
+		return held.body
+	}
+	body := a.body
+	for _, name := range []string{"expires_in", "ext_expires_in", "refresh_in"} {
+		if v := gjson.GetBytes(body, name); number(v) > 0 {
+			body = splice(body, v, formatInt(max(number(v)-age, 1)))
+		}
+	}
+	a.latest.Store(&aged{age, body})
+	return body
 }
 
 // setMember sets a member of a JSON object to a number, as a string where it was one; every other byte stays.

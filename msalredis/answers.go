@@ -28,6 +28,7 @@ type known struct {
 func newAnswers(bytes int64) *answers {
 	return &answers{otter.Must(&otter.Options[id, known]{
 		MaximumWeight: uint64(bytes),
+		Executor:      atOnce,
 		Weigher: func(_ id, k known) uint32 {
 			size := 512
 			for _, a := range []*answer{k.answer, k.pause} {

@@ -35,6 +35,7 @@ func newDiscovery(bytes int64) *discovery {
 		MaximumWeight:    uint64(max(bytes/8, discoveryAtMost)),
 		Weigher:          func(url string, d document) uint32 { return uint32(len(url) + len(d.body) + 256) },
 		ExpiryCalculator: otter.ExpiryWriting[string, document](discoveryLife),
+		Executor:         atOnce,
 	})}
 }
 

@@ -156,7 +156,8 @@ func FuzzStoredAnswer(f *testing.F) {
 // checkAnswer holds an answer to what its callers rely on.
 func checkAnswer(t *testing.T, a *answer, req *http.Request, now int64) {
 	t.Helper()
-	if next := *a; !a.good && a.received >= 0 && a.received < layout.MaxStamp {
+	if !a.good && a.received >= 0 && a.received < layout.MaxStamp {
+		next := &answer{status: a.status, header: a.header, body: a.body, err: a.err, received: a.received}
 		next.pauseAfter(a.failures)
 		if pause := next.until - a.received; pause < 0 || pause > askedPause {
 			t.Fatalf("a pause of %d microseconds", pause)

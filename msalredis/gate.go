@@ -170,9 +170,6 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 	if err != nil {
 		return nil, outcome, err
 	}
-	if a.good {
-		c.noteAnswer(r, a)
-	}
 	if soon {
 		c.flights.join(c, r.flight+" refresh", r.pid, func(life context.Context, f *flight) {
 			f.answer, f.soon, f.err = c.lead(under(life, span), r, f, true)
@@ -182,7 +179,7 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 	return resp, outcome, err
 }
 
-// noteAnswer remembers where an answer's tokens come from, before MSAL stores them.
+// noteAnswer remembers where an answer's tokens come from, before its callers have it and MSAL stores them.
 func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 	if r.lineage != nil && r.lineage.rid == "" {
 		return // the flight has, with the generation that it knew
@@ -225,6 +222,9 @@ func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, backgroun
 	}
 	f.outcome = l.outcome
 	span.SetAttributes(outcomeKey.String(l.outcome))
+	if a != nil && a.good {
+		c.noteAnswer(r, a)
+	}
 	if background {
 		c.metrics.refreshedAhead(ctx, l.outcome)
 	}

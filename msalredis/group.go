@@ -20,9 +20,26 @@ func (g *group) run(f func()) bool {
 	return true
 }
 
+// join counts the calling goroutine as one of the group until it leaves; false: the group is closed.
+func (g *group) join() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	g.wg.Add(1)
+	return true
+}
+
+func (g *group) leave() { g.wg.Done() }
+
 func (g *group) close() {
 	g.mu.Lock()
 	g.closed = true
 	g.mu.Unlock()
 	g.wg.Wait()
 }
+
+// atOnce has a bounded cache (otter) do its upkeep in the goroutine that wrote: a microsecond, where a goroutine of its own
+// would wake a thread at each write, which takes the processor that Redis was about to answer on.
+func atOnce(upkeep func()) { upkeep() }

@@ -15,7 +15,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/lock"
 )
 
-// leader is one instance's attempt to bring an answer.
+// leader is one instance's attempt to bring an answer. It asks Redis without a context that ends, in its own goroutine:
+// no caller waits in that, and Redis's own time-out is short.
 //
 //	look    what does the fleet have?            good: done
 //	lease   may I ask?                           held: wait for the holder's answer, not for the lease
@@ -133,9 +134,12 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 
 // look looks, and lets callers have the old token if a new one keeps them waiting.
 func (l *leader) look(ctx context.Context) (err error) {
-	l.found, err = l.source.look(ctx)
+	l.found, err = l.source.look(context.WithoutCancel(ctx))
 	if old := l.found.old; old != nil && l.timer == nil && !l.background {
-		l.timer = time.AfterFunc(patience, func() { l.flight.serve(old) })
+		l.timer = time.AfterFunc(patience, func() {
+			l.c.noteAnswer(l.r, old)
+			l.flight.serve(old)
+		})
 	}
 	return err
 }
@@ -283,7 +287,7 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 		if lease != nil {
 			a.stamp = max(lease.Fence(), 1)
 		}
-		if a.oauthError() == "invalid_grant" && l.source.moved(ctx, form) && !retried {
+		if a.oauthError() == "invalid_grant" && l.source.moved(context.WithoutCancel(ctx), form) && !retried {
 			retried = true
 			continue
 		}
@@ -308,9 +312,9 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 	if c.hooks.afterPost != nil {
 		c.hooks.afterPost(l.r.rid)
 	}
-	l.source.keep(ctx, a)
+	l.source.keep(context.WithoutCancel(ctx), a)
 	if a.good && l.found.failures > 0 {
-		c.endPause(ctx, l.r.rid)
+		c.endPause(context.WithoutCancel(ctx), l.r.rid)
 	}
 	return a
 }

@@ -49,7 +49,7 @@ type lineages struct {
 }
 
 func newLineages() *lineages {
-	return &lineages{otter.Must(&otter.Options[secretHash, lineage]{MaximumSize: secretsAtMost})}
+	return &lineages{otter.Must(&otter.Options[secretHash, lineage]{MaximumSize: secretsAtMost, Executor: atOnce})}
 }
 
 func (l *lineages) of(secret string) (lineage, bool) {
@@ -87,7 +87,7 @@ type origins struct {
 }
 
 func newOrigins() *origins {
-	return &origins{otter.Must(&otter.Options[secretHash, origin]{MaximumSize: secretsAtMost})}
+	return &origins{otter.Must(&otter.Options[secretHash, origin]{MaximumSize: secretsAtMost, Executor: atOnce})}
 }
 
 func (o *origins) of(secret string) (origin, bool) {

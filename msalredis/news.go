@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -25,30 +26,36 @@ func newNews(c *Cache, client redis.UniversalClient) *news {
 	return &news{c: c, client: client, self: rand.Text()}
 }
 
-// listen starts to hear the others, at the first use of the Cache: making one asks Redis nothing.
+// listenAfter lets the first use of a Cache, in a new process, come to its end before a second connection is made.
+const listenAfter = 5 * time.Millisecond
+
+// listen starts to hear the others, soon after the first use of the Cache: making one asks Redis nothing.
 func (n *news) listen() {
-	n.once.Do(func() {
-		n.c.background(func(ctx context.Context) {
-			ps := n.client.Subscribe(ctx) // connects with the first channel
-			n.pubsub.Store(ps)
-			defer ps.Close()
-			if ctx.Err() != nil {
+	n.once.Do(func() { time.AfterFunc(listenAfter, n.hearAll) })
+}
+
+// hearAll hears the others until the Cache ends.
+func (n *news) hearAll() {
+	n.c.background(func(ctx context.Context) {
+		ps := n.client.Subscribe(ctx) // connects with the first channel
+		n.pubsub.Store(ps)
+		defer ps.Close()
+		if ctx.Err() != nil {
+			return
+		}
+		_ = ps.Subscribe(ctx, n.c.keys.Changes()) // an error is seen, and tried again, by its Channel
+		messages := ps.Channel(redis.WithChannelSize(1024))
+		for {
+			select {
+			case <-ctx.Done():
 				return
-			}
-			_ = ps.Subscribe(ctx, n.c.keys.Changes()) // an error is seen, and tried again, by its Channel
-			messages := ps.Channel(redis.WithChannelSize(1024))
-			for {
-				select {
-				case <-ctx.Done():
+			case m, ok := <-messages:
+				if !ok {
 					return
-				case m, ok := <-messages:
-					if !ok {
-						return
-					}
-					n.hear(m.Payload)
 				}
+				n.hear(m.Payload)
 			}
-		})
+		}
 	})
 }
 

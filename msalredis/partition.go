@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,6 +106,7 @@ type partitions struct {
 func newPartitions(c *Cache) *partitions {
 	return &partitions{c: c, known: otter.Must(&otter.Options[id, *partition]{
 		MaximumWeight: uint64(c.o.LocalBytes),
+		Executor:      atOnce,
 		Weigher: func(_ id, p *partition) uint32 {
 			size := int64(512)
 			if s := p.snap.Load(); s != nil {
@@ -158,11 +160,15 @@ func (ps *partitions) peek(pid id) *partition {
 // after it, which on an error is what was known before, nil if nothing was.
 func (ps *partitions) load(ctx context.Context, p *partition) (*snapshot, error) {
 	p.asking.Lock()
-	if p.asked == nil || p.asked.over() {
-		p.asked = ps.ask(ctx, p)
+	mine := p.asked == nil || p.asked.over()
+	if mine {
+		p.asked = ps.question(ctx, p)
 	}
 	asked := p.asked
 	p.asking.Unlock()
+	if mine {
+		ps.c.store.begin(ctx, asked)
+	}
 	err := asked.wait(ctx)
 	return p.snap.Load(), err
 }
@@ -170,12 +176,14 @@ func (ps *partitions) load(ctx context.Context, p *partition) (*snapshot, error)
 // reload is load with a question of its own: what was asked before the caller had the lease may not know what the
 // holder before it stored.
 func (ps *partitions) reload(ctx context.Context, p *partition) (*snapshot, error) {
-	err := ps.ask(ctx, p).wait(ctx)
+	o := ps.question(ctx, p)
+	ps.c.store.begin(ctx, o)
+	err := o.wait(ctx)
 	return p.snap.Load(), err
 }
 
-// ask begins a question.
-func (ps *partitions) ask(ctx context.Context, p *partition) *operation {
+// question is the operation that asks Redis about a partition.
+func (ps *partitions) question(ctx context.Context, p *partition) *operation {
 	c := ps.c
 	known := ""
 	before := p.snap.Load()
@@ -187,11 +195,20 @@ func (ps *partitions) ask(ctx context.Context, p *partition) *operation {
 		life = c.o.UserTTL.Milliseconds()
 	}
 	keys := []string{c.keys.Tokens(p.pid), c.keys.Tombstone(p.pid)}
-	return c.store.begin(ctx, keys[0], c.store.script(layout.LoadScript, keys, func(r reply) error {
-		if len(r.fields) < 2 {
+	return c.store.prepare(ctx, keys[0], c.store.script(layout.LoadScript, keys, func(r reply) error {
+		if len(r.fields)%2 == 0 {
 			return errReply
 		}
-		version, generation := r.number(0), r.number(1)
+		generation, fields := generationOf(r.fields[0]), r.fields[1:]
+		version := int64(0)
+		if len(fields) > 0 {
+			version = 1
+		}
+		for i := 0; i < len(fields); i += 2 {
+			if fields[i] == layout.VersionField {
+				version = max(version, whole(fields[i+1]))
+			}
+		}
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		current := p.snap.Load()
@@ -209,12 +226,12 @@ func (ps *partitions) ask(ctx context.Context, p *partition) *operation {
 			return nil
 		}
 		s := &snapshot{version: version, generation: generation, entries: map[string]stored{}}
-		for i := 2; i+1 < len(r.fields); i += 2 {
-			if r.fields[i] == layout.VersionField {
+		for i := 0; i < len(fields); i += 2 {
+			if fields[i] == layout.VersionField {
 				continue
 			}
-			if e, ok := c.openEntry(p, r.fields[i], r.fields[i+1]); ok {
-				s.entries[r.fields[i]] = current.later(e)
+			if e, ok := c.openEntry(p, fields[i], fields[i+1]); ok {
+				s.entries[fields[i]] = current.later(e)
 			}
 		}
 		recently := p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(tombstoneLife)
@@ -286,6 +303,12 @@ func overlay(s *snapshot, waiting map[string]unsaved) {
 	}
 }
 
+// generationOf is the generation in a tombstone, which also names the operation that left it; 0: there is none.
+func generationOf(tombstone string) int64 {
+	generation, _, _ := strings.Cut(tombstone, " ")
+	return max(whole(generation), 0)
+}
+
 // openEntry opens a field of a partition. What does not open is a miss: counted, logged, and left where it is.
 func (c *Cache) openEntry(p *partition, field, value string) (stored, bool) {
 	e, stamp, expiry, err := layout.OpenEntry(c.serializer, c.keys.Tokens(p.pid), field, value)
@@ -355,10 +378,10 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 	// by whoever sees it, and the stamps make doing it twice harmless.
 	var refused atomic.Bool
 	err := c.store.run(ctx, layout.StoreScript, []string{key, c.keys.Tombstone(p.pid)}, func(r reply) error {
-		if len(r.fields) < 3 {
+		if len(r.fields) != 4 {
 			return errReply
 		}
-		refused.Store(r.number(0) == -1)
+		refused.Store(r.number(1) == -1)
 		p.took(c, b, s, r)
 		return nil
 	}, args...)
@@ -408,20 +431,21 @@ func (p *partition) took(c *Cache, b batch, assumed *snapshot, r reply) {
 			delete(p.unsaved, e.field)
 		}
 	}
-	if r.number(0) == -1 {
+	generation, version, before, applied := generationOf(r.fields[0]), r.number(1), r.number(2), r.number(3) == 1
+	if version == -1 {
 		c.metrics.refused()
-		p.snap.Store(&snapshot{generation: r.number(1)})
+		p.snap.Store(&snapshot{generation: generation})
 		p.asOf = r.us
 		p.checked.Store(0)
 		return
 	}
 	current := p.snap.Load()
-	if current != assumed || r.number(2) != assumed.version || slices.Contains(r.fields[3:], "0") {
+	if current != assumed || before != assumed.version || !applied {
 		// Somebody else wrote too: what we hold is not the record at the new version.
 		p.checked.Store(0)
 		return
 	}
-	p.snap.Store(&snapshot{version: r.number(0), generation: r.number(1), entries: current.entries})
+	p.snap.Store(&snapshot{version: version, generation: generation, entries: current.entries})
 	p.asOf = max(r.us, p.asOf)
 	p.seen(c)
 }

@@ -7,96 +7,78 @@
 -- ARGV[3]  sliding life in milliseconds of a user's record; "0": it lives as long as its last token
 -- ARGV[4+] field, value, ... ; a value starts with 16 digits stamp and 10 digits expiry (record.go)
 --
--- Returns  { Redis time in microseconds, version or "-1" if a sign-out came between, generation, version before,
---            "1" or "0" for each field: applied or not }
+-- Returns  { Redis time in microseconds, tombstone or "", version or -1 if a sign-out came between, version before,
+--            1: all applied; 0: of one there is a newer one }
 --
 -- A stamp from the future (a Redis whose clock was once ahead) does not block writes: it counts as old.
 -- Redis refuses a write on a full server unless the script has deleted first, so a field that is replaced is
 -- deleted first: replacing a token takes no memory, and the old one would be the worse to keep.
 local now = redis.call('TIME')
 local seconds = tonumber(now[1])
-local us = seconds * 1000000 + tonumber(now[2])
-local generation = string.match(redis.call('GET', KEYS[2]) or '', '^%d+') or '0'
-if ARGV[2] ~= '1' and tonumber(generation) > tonumber(ARGV[1]) then
-  return { string.format('%.0f', us), '-1', generation, '0' }
+local us = seconds * 1000000 + now[2]
+local tombstone = redis.call('GET', KEYS[2]) or ''
+if ARGV[2] ~= '1' and tombstone ~= '' and tonumber(string.match(tombstone, '^%d+') or 0) > tonumber(ARGV[1]) then
+  return { us, tombstone, -1, 0, 0 }
 end
 
-local kind = redis.call('TYPE', KEYS[1]).ok
-if kind ~= 'hash' and kind ~= 'none' then
+local all = redis.pcall('HGETALL', KEYS[1])
+if all.err then -- of another type
   redis.call('DEL', KEYS[1])
+  all = {}
 end
 
-local function stamp(value)
-  local digits = value and string.match(string.sub(value, 1, 16), '^%d+$')
-  if not digits or #digits ~= 16 then return 0 end
-  local n = tonumber(digits)
-  if n > us + 5000000 then return 0 end
-  return n
+-- digits is a number in a value's head; 0 where there is none.
+local function digits(value, from, to)
+  return tonumber(string.match(string.sub(value, from, to), '^%d+$') or 0)
 end
 
-local function expiry(value)
-  local digits = string.match(string.sub(value, 17, 26), '^%d+$')
-  return digits and tonumber(digits) or 0
-end
-
-local last, held, gone = 0, {}, {}
-local all = redis.call('HGETALL', KEYS[1])
+local before, last, held, gone = 0, 0, {}, {}
 for i = 1, #all, 2 do
   local field, value = all[i], all[i + 1]
-  if field ~= 'v' then
-    local e = expiry(value)
-    if e > 0 and e <= seconds then
+  if field == 'v' then
+    before = tonumber(value) or 0
+  else
+    local expiry = digits(value, 17, 26)
+    if expiry > 0 and expiry <= seconds then
       gone[#gone + 1] = field
     else
       held[field] = value
-      if e > last then last = e end
+      if expiry > last then last = expiry end
     end
   end
 end
 
-local applied = {}
+local applied, write = 1, {}
 for i = 4, #ARGV, 2 do
   local field, value = ARGV[i], ARGV[i + 1]
-  if held[field] and stamp(held[field]) >= stamp(value) then
-    applied[#applied + 1] = '0'
+  local old = held[field]
+  local stamp = old and digits(old, 1, 16)
+  if stamp and stamp <= us + 5000000 and stamp >= digits(value, 1, 16) then
+    applied = 0
   else
-    applied[#applied + 1] = '1'
-    if held[field] then gone[#gone + 1] = field end
-  end
-end
-
-local before = 0
-for i = 1, #all, 2 do
-  if all[i] == 'v' then before = tonumber(all[i + 1]) or 0 end
-end
-if #gone > 0 then
-  redis.call('HDEL', KEYS[1], 'v', unpack(gone))
-end
-
-local wrote = false
-for i = 4, #ARGV, 2 do
-  if applied[(i - 4) / 2 + 1] == '1' then
-    redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
-    local e = expiry(ARGV[i + 1])
-    if e > last then last = e end
-    wrote = true
+    if old then gone[#gone + 1] = field end
+    write[#write + 1] = field
+    write[#write + 1] = value
+    local expiry = digits(value, 17, 26)
+    if expiry > last then last = expiry end
   end
 end
 
 local version = before
-if wrote or #gone > 0 then
+if #write > 0 or #gone > 0 then
   version = math.max(before + 1, us)
 end
-if redis.call('EXISTS', KEYS[1]) == 1 or wrote then
-  redis.call('HSET', KEYS[1], 'v', string.format('%.0f', version))
-  local life = tonumber(ARGV[3])
-  if life > 0 then
+if #gone > 0 then
+  redis.call('HDEL', KEYS[1], 'v', unpack(gone))
+end
+if #write > 0 or next(held) then
+  if version ~= before then
+    redis.call('HSET', KEYS[1], 'v', string.format('%.0f', version), unpack(write))
+  end
+  if ARGV[3] ~= '0' then
     redis.call('PEXPIRE', KEYS[1], ARGV[3])
   else
     redis.call('EXPIREAT', KEYS[1], string.format('%.0f', math.max(last, seconds + 1)))
   end
 end
-
-local answer = { string.format('%.0f', us), string.format('%.0f', version), generation, string.format('%.0f', before) }
-for i = 1, #applied do answer[#answer + 1] = applied[i] end
-return answer
+return { us, tombstone, version, before, applied }
