@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -203,14 +202,8 @@ func machine(server string) []string {
 			memory = fmt.Sprintf(", %d GiB", kib>>20)
 		}
 	}
-	msal := "unknown"
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, m := range info.Deps {
-			if m.Path == "github.com/AzureAD/microsoft-authentication-library-for-go" {
-				msal = m.Version
-			}
-		}
-	}
+	// A test's own build information names no modules.
+	msal := said("go", "list", "-m", "-f", "{{.Version}}", "github.com/AzureAD/microsoft-authentication-library-for-go")
 	return []string{
 		fmt.Sprintf("%d cores, %s%s, %s", runtime.NumCPU(), cpu, memory, runtime.GOOS),
 		fmt.Sprintf("%s, MSAL Go %s, Redis %s on loopback, Node %s", runtime.Version(), msal, server, said("node", "--version")),
