@@ -17,13 +17,20 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
+
+// counted is a world on one server of its own, whatever the topology, whose statistics are this test's alone.
+func counted(t *testing.T) *world {
+	t.Helper()
+	return worldOn(t, alone(t, redistest.Start(t), address{}))
+}
 
 // stats are numbers of an INFO section, and of commandstats how often each command ran.
 func (w *world) stats(section string) map[string]int64 {
 	w.t.Helper()
-	text, err := w.redis.Client().Info(context.Background(), section).Result()
+	text, err := w.redis.admin.Info(context.Background(), section).Result()
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -65,7 +72,7 @@ func (i *instance) lookups(where string) float64 {
 // that transfers only a version when nothing has changed. So its knowledge never reaches LocalTTL.
 func TestUsedPartitionIsRevalidatedByItsVersionAlone(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := counted(t)
 	ctx := context.Background()
 	const localTTL = 2 * time.Second
 	i := w.instance(func(o *msalredis.Options) { o.LocalTTL = localTTL })
@@ -96,7 +103,7 @@ func TestUsedPartitionIsRevalidatedByItsVersionAlone(t *testing.T) {
 // what its connections themselves send.
 func TestIdleFleetAsksNeitherEntraIDNorRedis(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := counted(t)
 	ctx := context.Background()
 	w.entra.SetBehavior(func(b *entratest.Behavior) { b.RefreshIn = time.Second })
 	quick := func(o *msalredis.Options) { o.LocalTTL, o.LockTTL = 100*time.Millisecond, 400*time.Millisecond }
@@ -127,7 +134,7 @@ func TestIdleFleetAsksNeitherEntraIDNorRedis(t *testing.T) {
 // While one instance refreshes a due token the others serve it: they do not wait, and they write nothing to Redis.
 func TestDueTokenOthersNeitherWaitNorWrite(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := counted(t)
 	ctx := context.Background()
 	u := w.addUsers(1)[0]
 	for kind, acquire := range map[string]func(confidential.Client) (confidential.AuthResult, error){
@@ -272,7 +279,7 @@ func TestLocalMemoryIsBoundedByLocalBytes(t *testing.T) {
 // What a hit and a cold read ask of Redis is the same where it holds 100,000 partitions more.
 func TestHundredThousandPartitionsSameCommands(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
+	w := counted(t)
 	ctx := context.Background()
 	measure := func() (hit, cold map[string]int64) {
 		i := w.instance(func(o *msalredis.Options) { o.LocalTTL = time.Minute })
@@ -293,7 +300,7 @@ func TestHundredThousandPartitionsSameCommands(t *testing.T) {
   redis.call('HSET', KEYS[1] .. ':v1:{' .. i .. '}:tokens', 'v', '1700000000000000', 'f' .. i, ARGV[1])
 end
 return redis.call('DBSIZE')`)
-	n, err := fill.Run(ctx, w.redis.Client(), []string{"others"}, strings.Repeat("x", 200)).Int64()
+	n, err := fill.Run(ctx, w.redis.admin, []string{"others"}, strings.Repeat("x", 200)).Int64()
 	if err != nil || n < 100_000 {
 		t.Fatalf("%d partitions, %v", n, err)
 	}
