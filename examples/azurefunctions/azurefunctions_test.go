@@ -33,7 +33,7 @@ func newTestWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(w.close)
+	t.Cleanup(w.Close)
 	w.env = append(w.env, "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE")) // a second for each process, by default
 	return w
 }
@@ -53,7 +53,7 @@ func TestScaleOutToTenOneTokenRequestPerToken(t *testing.T) {
 	w := newTestWorld(t)
 	// Entra ID answers nobody until four cold instances ask for the same tokens.
 	release := make(chan struct{})
-	w.entra.OnTokenRequest(func(entratest.Request) { <-release })
+	w.Entra.OnTokenRequest(func(entratest.Request) { <-release })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	o, err := scaleOut(ctx, w.env, scaling{
@@ -77,10 +77,10 @@ func TestScaleOutToTenOneTokenRequestPerToken(t *testing.T) {
 		t.Errorf("%d instances were killed, want 3", o.killed)
 	}
 	perToken := map[string]int{}
-	for _, r := range w.entra.Requests() {
+	for _, r := range w.Entra.Requests() {
 		perToken[r.Scope]++
 	}
-	if len(perToken) != 2 || w.entra.Count() != 2 {
+	if len(perToken) != 2 || w.Entra.Count() != 2 {
 		t.Errorf("token requests by scope: %v, want one each of two", perToken)
 	}
 	if o.tokenRequests != 2 {
@@ -143,7 +143,7 @@ func TestInvocations(t *testing.T) {
 func TestFailureIsToldToTheHost(t *testing.T) {
 	t.Parallel()
 	w := newTestWorld(t)
-	w.entra.AddFault(entratest.Fault{Status: 400, Body: entratest.ErrorBody("invalid_client", 7000215, "Invalid client secret provided.")})
+	w.Entra.AddFault(entratest.Fault{Status: 400, Body: entratest.ErrorBody("invalid_client", 7000215, "Invalid client secret provided.")})
 	i := newInstance(t, w)
 	if err := i.invokeAll(t.Context()); err == nil {
 		t.Error("the invocations succeed without a token")
@@ -155,7 +155,7 @@ func TestFailureIsToldToTheHost(t *testing.T) {
 	if !bytes.Contains(log, []byte("AADSTS7000215")) {
 		t.Errorf("the log does not say why: %s", log)
 	}
-	for _, secret := range w.entra.Secrets() {
+	for _, secret := range w.Entra.Secrets() {
 		if bytes.Contains(log, []byte(secret)) {
 			t.Error("a secret is in the log")
 		}

@@ -108,7 +108,7 @@ func demonstrate(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer w.close()
+	defer w.Close()
 	o, err := scaleOut(ctx, w.env, scaling{
 		instances: 10,
 		goroutine: 8,

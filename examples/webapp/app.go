@@ -49,7 +49,7 @@ func newApp(name string, s settings) (*app, error) {
 	if err != nil {
 		return nil, errors.New("REDIS_URL: not a Redis URL such as rediss://:password@host:6380/0") // err may quote the password
 	}
-	a := &app{settings: s, name: name, rdb: redis.NewClient(redisOptions), api: &http.Client{Timeout: 30 * time.Second}}
+	a := &app{settings: s, name: name, rdb: redis.NewClient(redisOptions), api: &http.Client{Transport: s.network, Timeout: 30 * time.Second}}
 	if a.tokens, err = newTokens(a.rdb, s); err != nil {
 		a.rdb.Close()
 		return nil, err
@@ -61,7 +61,7 @@ func newApp(name string, s settings) (*app, error) {
 	if strings.HasPrefix(s.publicURL, "https://") {
 		a.sessions.Cookie.Name, a.sessions.Cookie.Secure = "__Host-session", true
 	}
-	keys := oidc.ClientContext(context.Background(), &http.Client{Transport: s.entra, Timeout: 10 * time.Second})
+	keys := oidc.ClientContext(context.Background(), &http.Client{Transport: s.network, Timeout: 10 * time.Second})
 	authority := "https://login.microsoftonline.com/" + s.tenant
 	a.idTokens = oidc.NewVerifier(authority+"/v2.0", oidc.NewRemoteKeySet(keys, authority+"/discovery/v2.0/keys"),
 		&oidc.Config{ClientID: s.clientID})
@@ -207,7 +207,7 @@ func (a *app) me(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *app) get(ctx context.Context, path, token string) (json.RawMessage, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, a.graphURL+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+graphHost+path, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -123,8 +123,8 @@ func TestInABrowser(t *testing.T) {
 	if me := read(t, laptop, "body"); !strings.Contains(me, "ada@contoso.com") {
 		t.Errorf("Graph says %q", me)
 	}
-	if n := s.world.entra.Count(); n != 2 {
-		t.Errorf("%d token requests (%d of them codes), want 2: the codes", n, s.world.entra.Count(entratest.ByGrant("authorization_code")))
+	if n := s.world.Entra.Count(); n != 2 {
+		t.Errorf("%d token requests (%d of them codes), want 2: the codes", n, s.world.Entra.Count(entratest.ByGrant("authorization_code")))
 	}
 
 	do(t, laptop,

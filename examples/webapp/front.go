@@ -33,7 +33,7 @@ func open(listener net.Listener, instances int, env func(string) string) (s *sit
 	if s.world, err = newWorld(s.url, env); err != nil {
 		return s, err
 	}
-	s.undo = append(s.undo, s.world.close)
+	s.undo = append(s.undo, s.world.Close)
 	s.url = s.world.settings.publicURL
 	for i := range instances {
 		a, err := newApp(fmt.Sprint("instance ", i+1), s.world.settings)
@@ -62,13 +62,13 @@ func (s *site) front() http.Handler {
 		r.SetXForwarded()
 		r.Out.Host = r.In.Host // which the app compares with the Origin of what is posted
 	}})
-	if s.world.entra == nil {
+	if s.world.Entra == nil {
 		return mux
 	}
 	// The emulator's pages, under this address: its certificate is one that no browser trusts.
-	entra, _ := url.Parse(s.world.entra.URL()) // as made from a host and port
+	entra, _ := url.Parse(s.world.Entra.URL()) // as made from a host and port
 	mux.Handle("GET /{tenant}/oauth2/v2.0/authorize", &httputil.ReverseProxy{
-		Transport: s.world.settings.entra,
+		Transport: s.world.settings.network,
 		Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(entra) },
 	})
 	mux.HandleFunc("GET /{tenant}/oauth2/v2.0/logout", func(w http.ResponseWriter, r *http.Request) {

@@ -54,12 +54,12 @@ func run(ctx context.Context, args []string, env func(string) string, out io.Wri
 	}
 	defer site.close()
 	fmt.Fprintf(out, "%d instances at %s\n", *instances, site.url)
-	if site.world.entra != nil {
+	if site.world.Entra != nil {
 		fmt.Fprintln(out, "Entra ID is emulated: pick any user, no password is asked. Ctrl-C ends.")
 	}
 	<-ctx.Done()
-	if site.world.entra != nil {
-		fmt.Fprintf(out, "%d token requests were sent\n", site.world.entra.Count())
+	if site.world.Entra != nil {
+		fmt.Fprintf(out, "%d token requests were sent\n", site.world.Entra.Count())
 	}
 	return nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	msal "github.com/AzureAD/microsoft-authentication-library-for-go/apps/errors"
@@ -20,16 +19,18 @@ import (
 type settings struct {
 	redisURL, keys           string
 	tenant, clientID, secret string
-	publicURL, graphURL      string
+	publicURL                string
 
 	// With the emulator:
-	entra     http.RoundTripper // nil: Entra ID
-	loginURL  string            // where its pages are for a browser; "": where Entra ID's are
-	opTimeout time.Duration
+	network      http.RoundTripper // nil: the real one
+	loginURL     string            // where its pages are for a browser; "": where Entra ID's are
+	cacheOptions *msalredis.Options
 }
 
 // scopes are what the app may do in a user's name.
-var scopes = []string{"https://graph.microsoft.com/User.Read"}
+var scopes = []string{"https://" + graphHost + "/User.Read"}
+
+const graphHost = "graph.microsoft.com"
 
 // errSignIn says that there is no token without the user.
 var errSignIn = errors.New("the user must sign in")
@@ -56,11 +57,11 @@ func newTokens(rdb *redis.Client, s settings) (*tokens, error) {
 	if err != nil {
 		return nil, fmt.Errorf("AZURE_CLIENT_SECRET: %w", err)
 	}
-	cache, err := msalredis.New(rdb, sealer, &msalredis.Options{OpTimeout: s.opTimeout})
+	cache, err := msalredis.New(rdb, sealer, s.cacheOptions)
 	if err != nil {
 		return nil, err
 	}
-	gate := &http.Client{Transport: cache.Transport(s.entra)} // cache.HTTPClient(), where s.entra is nil
+	gate := &http.Client{Transport: cache.Transport(s.network)} // cache.HTTPClient(), where s.network is nil
 	client := func(string) (confidential.Client, error) {
 		return confidential.New("https://login.microsoftonline.com/"+s.tenant, s.clientID, cred,
 			confidential.WithCache(cache), confidential.WithHTTPClient(gate))

@@ -199,10 +199,10 @@ func TestSignInIsGoodOnEveryInstance(t *testing.T) {
 	if len(seen) != 2 {
 		t.Errorf("the requests came to %v, want two instances", seen)
 	}
-	if n := s.world.entra.Count(); n != 1 {
+	if n := s.world.Entra.Count(); n != 1 {
 		t.Errorf("%d token requests, want 1: the code", n)
 	}
-	if n := s.world.graph.Load(); n != 6 {
+	if n := s.world.Answers(graphHost, http.StatusOK); n != 6 {
 		t.Errorf("Graph was called %d times with a valid token, want 6", n)
 	}
 }
@@ -211,7 +211,7 @@ func TestSignInIsGoodOnEveryInstance(t *testing.T) {
 func TestExpiredTokenIsRefreshedOnceForAllInstances(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
-	s.world.entra.SetBehavior(func(b *entratest.Behavior) {
+	s.world.Entra.SetBehavior(func(b *entratest.Behavior) {
 		b.AccessTokenLifetime, b.RotateRefreshTokens = 4*time.Minute, true
 	})
 	b := s.browser(t)
@@ -219,13 +219,13 @@ func TestExpiredTokenIsRefreshedOnceForAllInstances(t *testing.T) {
 	if p := b.do(http.MethodGet, b.pick(b.get("/signin"), "ada@contoso.com"), nil); p.next != "/" {
 		t.Fatalf("after the sign-in: %+v", p)
 	}
-	s.world.entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = time.Hour })
+	s.world.Entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = time.Hour })
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() { b.wantMe(i%2, "ada@contoso.com") })
 	}
 	wg.Wait()
-	if n := s.world.entra.Count(entratest.ByGrant("refresh_token")); n != 1 {
+	if n := s.world.Entra.Count(entratest.ByGrant("refresh_token")); n != 1 {
 		t.Errorf("the refresh token was redeemed %d times, want 1", n)
 	}
 }
@@ -242,7 +242,7 @@ func TestSignOutHoldsOnEveryInstanceAndInEveryBrowser(t *testing.T) {
 		phone.wantMe(i, "ada@contoso.com")
 		colleague.wantMe(i, "grace@contoso.com")
 	}
-	before := s.world.entra.Count()
+	before := s.world.Entra.Count()
 	thief := s.browser(t) // who has copied the laptop's cookie
 	thief.client.Jar.SetCookies(thief.home(), laptop.client.Jar.Cookies(laptop.home()))
 	thief.wantMe(0, "ada@contoso.com")
@@ -255,7 +255,7 @@ func TestSignOutHoldsOnEveryInstanceAndInEveryBrowser(t *testing.T) {
 		thief.wantNobody(i)
 		colleague.wantMe(i, "grace@contoso.com")
 	}
-	if n := s.world.entra.Count(); n != before {
+	if n := s.world.Entra.Count(); n != before {
 		t.Errorf("%d token requests after the sign-out, want none", n-before)
 	}
 
@@ -275,9 +275,9 @@ func TestRevokedUserMustSignIn(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.browser(t)
-	s.world.entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = 4 * time.Minute })
+	s.world.Entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = 4 * time.Minute })
 	b.signIn("ada@contoso.com", "Ada Lovelace")
-	s.world.entra.AddFault(entratest.Fault{Match: entratest.ByGrant("refresh_token"), Status: 400,
+	s.world.Entra.AddFault(entratest.Fault{Match: entratest.ByGrant("refresh_token"), Status: 400,
 		Body: entratest.ErrorBody("invalid_grant", 50173, "The provided grant has expired due to it being revoked.")})
 	b.wantNobody(0)
 	b.wantNobody(1)
@@ -288,11 +288,11 @@ func TestEntraDownSignsNobodyOut(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.browser(t)
-	s.world.entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = 4 * time.Minute })
+	s.world.Entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = 4 * time.Minute })
 	b.stop = func(r *http.Request) bool { return r.URL.Path == "/" }
 	b.do(http.MethodGet, b.pick(b.get("/signin"), "ada@contoso.com"), nil)
 	b.stop = nil
-	s.world.entra.AddFault(entratest.Fault{Match: entratest.ByGrant("refresh_token"), Status: 429, RetryAfter: "60"})
+	s.world.Entra.AddFault(entratest.Fault{Match: entratest.ByGrant("refresh_token"), Status: 429, RetryAfter: "60"})
 	before := b.cookies()
 	for i := range 2 {
 		if p := b.on(i, "/me"); p.status != http.StatusBadGateway {
