@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -20,10 +19,6 @@ import (
 
 // ErrClosed is what a [Cache] answers after Close.
 var ErrClosed = errors.New("msalredis: the cache is closed")
-
-// tombstoneLife is how long a sign-out is remembered in Redis: longer than any token request, and than any
-// instance relies on what it knew before (restoring a lost record included).
-const tombstoneLife = 15 * time.Minute
 
 // Cache shares MSAL's tokens through Redis and lets one instance refresh each. Make one per process, give it to
 // every MSAL client (WithCache, and [Cache.HTTPClient] by WithHTTPClient), and Close it at the end. It is safe for

@@ -234,7 +234,7 @@ func (ps *partitions) question(ctx context.Context, p *partition) *operation {
 				s.entries[fields[i]] = current.later(e)
 			}
 		}
-		recently := p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(tombstoneLife)
+		recently := p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(layout.TombstoneLife)
 		if version == 0 && p.user && known != "" && current == before &&
 			(generation == 0 && recently || generation > 0 && generation == before.generation) {
 			// Redis lost a record that it had, and nobody signed out since: a tombstone would be there, and not

@@ -127,7 +127,7 @@ func covers(e stored, only scopes) bool {
 
 // pushRemoval carries a removal to Redis.
 func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, operation string) error {
-	args := []any{formatInt(tombstoneLife.Milliseconds()), operation, "1"}
+	args := []any{formatInt(layout.TombstoneLife.Milliseconds()), operation, "1"}
 	if len(only) > 0 {
 		// What is to go must be known by field. What another instance stores meanwhile was asked for before the
 		// tombstone, and is refused after it.
@@ -213,7 +213,7 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 func (c *Cache) forgetAnswer(ctx context.Context, rid id) error {
 	k := c.keys
 	return c.store.run(ctx, layout.ForgetScript, []string{k.Response(rid), k.Tombstone(rid), k.Pause(rid), k.Fence(rid)},
-		func(reply) error { return nil }, formatInt(tombstoneLife.Milliseconds()))
+		func(reply) error { return nil }, formatInt(layout.TombstoneLife.Milliseconds()))
 }
 
 // scopeHash is how the list of a partition's identities tells their scopes apart.

@@ -180,7 +180,7 @@ func (s *stage) owner(key string) []string {
 	return nil
 }
 
-// partitionID is the name that the library gives to a user's record (msalredis/keys.go).
+// partitionID is the name that the library gives to a user's record (internal/layout).
 func partitionID(key string) string {
 	h := sha256.New()
 	for _, p := range []string{"partition", key} {

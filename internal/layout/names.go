@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // version is part of every key: a format that cannot live beside this one gets another.
@@ -62,6 +63,10 @@ func (n Names) Tombstone(i ID) string { return n.of(i, "tombstone") }
 
 // Lock is the lease of who asks Entra ID; package lock derives the names of its fence and its wake-up channel from it.
 func (n Names) Lock(i ID) string { return n.of(i, "lock") }
+
+// TombstoneLife is how long a removal is remembered: longer than any token request, and than any instance relies on
+// what it knew before (restoring a lost record included).
+const TombstoneLife = 15 * time.Minute
 
 // Fence is the STRING with the last fencing number of that lease.
 func (n Names) Fence(i ID) string { return n.of(i, "fence") }

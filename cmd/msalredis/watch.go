@@ -1,0 +1,362 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+)
+
+// The events of watch.
+const (
+	eventRefreshed = "refreshed" // an instance asked Entra ID, and has stored what came
+	eventThrottled = "throttled" // Entra ID says 429: the fleet pauses for this identity
+	eventRefused   = "refused"   // Entra ID refuses, or fails: likewise
+	eventWaiting   = "waiting"   // instances wait for the one that holds the lease
+	eventReleased  = "released"  // a lease ended without anything new: another instance had brought it
+	eventRemoved   = "removed"   // a sign-out, or an app's tokens forgotten
+)
+
+// event is one line of watch.
+type event struct {
+	Time      time.Time `json:"time"`
+	Event     string    `json:"event"`
+	ID        layout.ID `json:"id"`
+	Kind      string    `json:"kind,omitempty"`
+	Clients   []string  `json:"clients,omitempty"`
+	Tenants   []string  `json:"tenants,omitempty"`
+	Account   string    `json:"account,omitempty"`
+	Username  string    `json:"username,omitempty"`
+	Scopes    []string  `json:"scopes,omitempty"`
+	Expires   time.Time `json:"expires,omitzero"`   // of the new token
+	Until     time.Time `json:"until,omitzero"`     // the end of a pause
+	Status    string    `json:"status,omitempty"`   // of a pause: why
+	Instances int       `json:"instances,omitzero"` // that wait
+}
+
+func (c *command) watch() *cobra.Command {
+	every := time.Second
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Show live what the fleet does: refreshes, waits, throttling, sign-outs",
+		Long: `watch listens to the messages that instances send each other, and looks at what they are about:
+
+  refreshed  an instance asked Entra ID and stored what came
+  throttled  Entra ID said 429; the whole fleet pauses for this identity
+  refused    Entra ID refused or failed; likewise
+  waiting    so many instances wait for the one that asks
+  released   an instance was about to ask and found the token there
+  removed    a user was signed out, or an app's tokens were forgotten
+
+It shows what goes through Redis: not the hits, which are served from memory, nor what an instance does while Redis is
+away, nor requests that end without a lease. Waits are sampled (--every), so shorter ones are seen by chance. For rates and
+latencies use the metrics of docs/observability.md.
+
+The service is not slowed: messages are sent whether or not somebody listens, and each costs watch one small read, at most ten
+batches a second. Its user needs, besides the rule of docs/redis.md, +psubscribe, and for waits +pubsub|channels
++pubsub|numsub. Ctrl-C ends it.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if every < 100*time.Millisecond {
+				return usagef("--every %v: at least 100ms", every)
+			}
+			ctx := cmd.Context()
+			s, err := c.open(ctx)
+			if err != nil {
+				return err
+			}
+			defer s.close()
+			w := &watcher{session: s, last: map[place]item{}, waiting: map[layout.ID]int{}, count: map[string]int{}}
+			err = w.run(ctx, every)
+			if ctx.Err() != nil {
+				fmt.Fprintln(c.report, w.totals())
+				return nil // ctrl-C is how it ends
+			}
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&every, "every", every, "time between two samples of who waits")
+	return cmd
+}
+
+type watcher struct {
+	*session
+	// last is what was seen of an id, for who it is after a removal and for what is new. It is bounded by forgetting.
+	last    map[place]item
+	waiting map[layout.ID]int
+	count   map[string]int
+	blind   bool // who waits may not be asked
+}
+
+// rememberAtMost bounds what is remembered of ids.
+const rememberAtMost = 10_000
+
+func (w *watcher) run(ctx context.Context, every time.Duration) error {
+	// The pattern is the very one of the rule's &msal:*: a pattern may be listened to only if it is one of the user's.
+	ps := w.client.PSubscribe(ctx, w.prefix+":*")
+	defer ps.Close()
+	if _, err := ps.Receive(ctx); err != nil {
+		if isRefused(err) {
+			err = fmt.Errorf("%w; watch needs +psubscribe besides the rule of docs/redis.md, which has &%s:*", err, w.prefix)
+		}
+		return fmt.Errorf("listening: %w", err)
+	}
+	fmt.Fprintf(w.report, "watching %s; ctrl-C ends\n", w.prefix)
+	messages := ps.Channel(redis.WithChannelSize(10_000))
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	sample := time.NewTicker(every)
+	defer sample.Stop()
+	woken, removed := map[layout.ID]bool{}, []layout.ID{}
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case m, ok := <-messages:
+			if !ok {
+				return errors.New("the subscription has ended")
+			}
+			if m.Channel == w.names.Changes() {
+				if _, pid, ok := strings.Cut(m.Payload, " "); ok && len(removed) < rememberAtMost {
+					removed = append(removed, layout.ID(pid))
+				}
+			} else if i, what, ok := w.names.Parse(m.Channel); ok && what == "wake" && len(woken) < rememberAtMost {
+				woken[i] = true
+			}
+		case <-look.C:
+			for _, pid := range removed {
+				e := event{Event: eventRemoved, ID: pid}
+				e.of(w.known(pid))
+				if err := w.tell(e); err != nil {
+					return err
+				}
+			}
+			removed = removed[:0]
+			if len(woken) > 0 {
+				ids := slices.Sorted(maps.Keys(woken))
+				clear(woken)
+				if err := w.looked(ctx, ids); err != nil {
+					return err
+				}
+			}
+		case <-sample.C:
+			if err := w.sample(ctx); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// newest is when the newest of an item's values was asked for.
+func newest(it item) (at time.Time) {
+	for _, e := range it.Entries {
+		if e.Asked.After(at) {
+			at = e.Asked
+		}
+	}
+	return at
+}
+
+// known is what was last seen of an id.
+func (w *watcher) known(i layout.ID) item {
+	for _, p := range w.places(i) {
+		if it, ok := w.last[p]; ok {
+			return it
+		}
+	}
+	return item{}
+}
+
+// of says whose an event is.
+func (e *event) of(it item) {
+	e.Kind, e.Clients, e.Tenants, e.Account, e.Username, e.Scopes = it.Kind, it.Clients, it.Tenants, it.Account, it.Username, it.Scopes
+}
+
+// looked looks at what was behind the wake-ups.
+func (w *watcher) looked(ctx context.Context, ids []layout.ID) error {
+	now, err := w.client.Time(ctx).Result()
+	if err != nil {
+		return err
+	}
+	var places []place
+	for _, i := range ids {
+		places = append(places, w.places(i)...)
+	}
+	news := map[layout.ID][]event{}
+	err = w.read(ctx, places, func(r raw) error {
+		it := w.understand(r, now)
+		if e, ok := w.news(it, r.place, now); ok {
+			news[r.id] = append(news[r.id], e)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, i := range ids {
+		if len(news[i]) == 0 {
+			e := event{Event: eventReleased, ID: i}
+			e.of(w.known(i))
+			news[i] = []event{e}
+		}
+		for _, e := range news[i] {
+			if err := w.tell(e); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// recently is how old the token of an id that was not seen before may be to count as what the wake-up was for. A request takes 30 s
+// at most, its retry included a minute.
+const recently = 90 * time.Second
+
+// news tells what is new of an item since it was last seen.
+func (w *watcher) news(it item, at place, now time.Time) (event, bool) {
+	before, seen := w.last[at]
+	asked := newest(it)
+	if !asked.After(now.Add(-recently)) || seen && !asked.After(newest(before)) {
+		return event{}, false
+	}
+	if len(w.last) >= rememberAtMost {
+		clear(w.last)
+	}
+	w.last[at] = it
+	e := event{Event: eventRefreshed, ID: it.ID}
+	e.of(it)
+	if at.what == "pause" {
+		if !it.Until.After(now) && len(w.keys) > 0 {
+			return event{}, false
+		}
+		e.Event, e.Until, e.Status = eventRefused, it.Until, it.Status
+		if strings.HasPrefix(it.Status, "429") {
+			e.Event = eventThrottled
+		}
+		return e, true
+	}
+	if at.what == "tokens" {
+		// Of the partition only what came now.
+		e.Scopes = nil
+		for _, entry := range it.Entries {
+			if entry.Asked.Equal(asked) {
+				e.Scopes = append(e.Scopes, entry.Scopes...)
+				if entry.Expires.After(e.Expires) {
+					e.Expires = entry.Expires
+				}
+			}
+		}
+		e.Scopes = unique(e.Scopes)
+		return e, true
+	}
+	e.Expires = it.Expires
+	return e, true
+}
+
+// sample asks who waits: an instance that waits for a lease listens on its channel.
+func (w *watcher) sample(ctx context.Context) error {
+	if w.blind {
+		return nil
+	}
+	waiting := map[layout.ID]int{}
+	var mu sync.Mutex
+	// A cluster's node knows its own subscribers only, and they may be at a replica.
+	ask := func(ctx context.Context, node *redis.Client) error {
+		channels, err := node.PubSubChannels(ctx, escapeGlob(w.prefix)+":v1:{*}:wake").Result()
+		if err != nil || len(channels) == 0 {
+			return err
+		}
+		numbers, err := node.PubSubNumSub(ctx, channels...).Result()
+		mu.Lock()
+		defer mu.Unlock()
+		for channel, n := range numbers {
+			if i, _, ok := w.names.Parse(channel); ok {
+				waiting[i] += int(n)
+			}
+		}
+		return err
+	}
+	var err error
+	switch client := w.client.(type) {
+	case *redis.ClusterClient:
+		err = client.ForEachShard(ctx, ask)
+	case *redis.Client:
+		err = ask(ctx, client)
+	}
+	if err != nil {
+		if isRefused(err) || isReply(err) {
+			w.blind = true
+			fmt.Fprintln(w.report, "who waits cannot be seen: give the user +pubsub|channels +pubsub|numsub ("+err.Error()+")")
+			return nil
+		}
+		return err
+	}
+	for _, i := range slices.Sorted(maps.Keys(waiting)) {
+		if n := waiting[i]; n > 0 && n != w.waiting[i] {
+			e := event{Event: eventWaiting, ID: i, Instances: n}
+			e.of(w.known(i))
+			if err := w.tell(e); err != nil {
+				return err
+			}
+		}
+	}
+	w.waiting = waiting
+	return nil
+}
+
+func (w *watcher) tell(e event) error {
+	e.Time = w.now()
+	w.count[e.Event]++
+	if w.json {
+		return json.NewEncoder(w.out).Encode(e)
+	}
+	who := e.Username
+	if who == "" {
+		who = e.Account
+	}
+	var note string
+	switch e.Event {
+	case eventRefreshed:
+		if !e.Expires.IsZero() {
+			note = "expires " + within(e.Expires, e.Time)
+		}
+	case eventThrottled, eventRefused:
+		note = e.Status
+		if !e.Until.IsZero() {
+			note += ", ends " + within(e.Until, e.Time)
+		}
+	case eventWaiting:
+		note = several(e.Instances, "instance waits", "instances wait")
+	}
+	line := e.Time.Format("15:04:05.000") + "  " + fmt.Sprintf("%-9s  %-10s  %s", e.Event, e.Kind, e.ID)
+	for _, part := range []string{note, who, strings.Join(e.Tenants, " "), strings.Join(e.Clients, " "), strings.Join(e.Scopes, " ")} {
+		if part != "" {
+			line += "  " + plain(part)
+		}
+	}
+	_, err := fmt.Fprintln(w.out, line)
+	return err
+}
+
+func (w *watcher) totals() string {
+	var parts []string
+	for _, name := range []string{eventRefreshed, eventThrottled, eventRefused, eventWaiting, eventReleased, eventRemoved} {
+		if n := w.count[name]; n > 0 {
+			parts = append(parts, fmt.Sprintf("%s %d", name, n))
+		}
+	}
+	if len(parts) == 0 {
+		return "nothing happened"
+	}
+	return strings.Join(parts, ", ")
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+)
+
+// watched is a watch under way.
+type watched struct {
+	f      *fleet
+	events chan event
+	ended  chan result
+	cancel context.CancelFunc
+
+	mu       sync.Mutex
+	reported bytes.Buffer
+}
+
+func (f *fleet) watch(change func(*world)) *watched {
+	f.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &watched{f: f, events: make(chan event, 1000), ended: make(chan result, 1), cancel: cancel}
+	r, out := io.Pipe()
+	report, says := io.Pipe()
+	var seen bytes.Buffer
+	listening := make(chan struct{})
+	var readers sync.WaitGroup
+	readers.Go(func() {
+		for lines := bufio.NewScanner(r); lines.Scan(); {
+			seen.WriteString(lines.Text() + "\n")
+			var e event
+			if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+				f.t.Errorf("%q: %v", lines.Text(), err)
+			}
+			w.events <- e
+		}
+	})
+	readers.Go(func() {
+		for lines := bufio.NewScanner(report); lines.Scan(); {
+			w.mu.Lock()
+			w.reported.WriteString(lines.Text() + "\n")
+			w.mu.Unlock()
+			if strings.HasPrefix(lines.Text(), "watching ") {
+				close(listening)
+			}
+		}
+	})
+	go func() {
+		machine := world{[]string{"watch", "--json", "--every", "100ms", "--prefix", f.prefix}, f.env, nil, out, says, time.Now}
+		if change != nil {
+			change(&machine)
+		}
+		code := run(ctx, machine)
+		out.Close()
+		says.Close()
+		readers.Wait()
+		f.mu.Lock()
+		f.printed.WriteString(seen.String() + w.report())
+		f.mu.Unlock()
+		w.ended <- result{code, seen.String(), w.report()}
+	}()
+	select {
+	case <-listening:
+	case r := <-w.ended:
+		f.t.Fatalf("watch ended: exit code %d: %s", r.code, r.report)
+	case <-time.After(20 * time.Second):
+		f.t.Fatal("watch does not listen within 20 s")
+	}
+	return w
+}
+
+func (w *watched) report() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.reported.String()
+}
+
+// see waits for an event, and passes over others.
+func (w *watched) see(name string, check func(event) bool) event {
+	w.f.t.Helper()
+	limit := time.After(20 * time.Second)
+	for {
+		select {
+		case e := <-w.events:
+			if e.Event == name && check(e) {
+				return e
+			}
+		case <-limit:
+			w.f.t.Fatalf("no event %q within 20 s", name)
+		}
+	}
+}
+
+func (w *watched) end() result {
+	w.f.t.Helper()
+	w.cancel()
+	select {
+	case r := <-w.ended:
+		return r
+	case <-time.After(20 * time.Second):
+		w.f.t.Fatal("ctrl-C does not end watch within 20 s")
+		return result{}
+	}
+}
+
+func TestWatchSeesWhatTheFleetDoes(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	w := f.watch(nil)
+	a, b := f.instance(), f.instance()
+
+	// One instance asks and is kept waiting by Entra ID; the other waits for it.
+	arrived, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	remove := f.entra.OnTokenRequest(func(entratest.Request) {
+		once.Do(func() { close(arrived) })
+		<-goOn
+	})
+	var both sync.WaitGroup
+	both.Go(func() { a.appToken(graph) })
+	<-arrived
+	both.Go(func() { b.appToken(graph) })
+	waiting := w.see(eventWaiting, func(event) bool { return true })
+	if waiting.Instances != 1 {
+		t.Errorf("%d instances wait, want 1", waiting.Instances)
+	}
+	close(goOn)
+	both.Wait()
+	remove()
+	is := func(scope string) func(event) bool {
+		return func(e event) bool {
+			return slices.Contains(e.Clients, clientID) && slices.Contains(e.Tenants, tenant) && slices.ContainsFunc(e.Scopes, func(s string) bool { return strings.EqualFold(s, scope) })
+		}
+	}
+	if e := w.see(eventRefreshed, is(graph)); e.ID != waiting.ID || e.Kind != kindAppAnswer || time.Until(e.Expires) < 50*time.Minute {
+		t.Errorf("%+v", e)
+	}
+
+	remove = f.entra.AddFault(entratest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "600", Match: entratest.ByScope(dataverse)})
+	if _, err := a.app.AcquireTokenByCredential(t.Context(), []string{dataverse}); err == nil {
+		t.Fatal("Entra ID does not throttle")
+	}
+	remove()
+	if e := w.see(eventThrottled, is(dataverse)); time.Until(e.Until) < 5*time.Minute || e.Status != "429 throttled" {
+		t.Errorf("%+v", e)
+	}
+
+	// A user's refresh token is redeemed for another scope.
+	a.signIn()
+	account, err := a.app.Account(t.Context(), user.HomeAccountID())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const mail = "https://graph.microsoft.com/Mail.Read"
+	if _, err := a.app.AcquireTokenSilent(t.Context(), []string{mail}, confidential.WithSilentAccount(account)); err != nil {
+		t.Fatal(err)
+	}
+	if e := w.see(eventRefreshed, is(mail)); e.Account != user.HomeAccountID() || e.Username != user.Username || e.Kind != kindUser {
+		t.Errorf("%+v", e)
+	}
+
+	f.must("purge", "--account", user.HomeAccountID(), "--yes")
+	if e := w.see(eventRemoved, func(event) bool { return true }); e.ID != layout.PartitionID(user.HomeAccountID()) || e.Username != user.Username {
+		t.Errorf("%+v", e)
+	}
+	r := w.end()
+	if r.code != exitDone || !strings.Contains(r.report, "throttled 1") {
+		t.Errorf("exit code %d: %s", r.code, r.report)
+	}
+}
+
+// Without keys the ids, and without permission to ask who waits the rest.
+func TestWatchWithLess(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.redis.AddUser("oncall", "a-pass-word", rule(t, "acl", f.prefix))
+	f.url = f.as("oncall", "a-pass-word")
+	if r := f.run("watch"); r.code != exitFailed || !strings.Contains(r.report, "+psubscribe") {
+		t.Fatalf("exit code %d: %s", r.code, r.report)
+	}
+	f.redis.Do("ACL", "SETUSER", "oncall", "+psubscribe")
+	w := f.watch(withoutKeys)
+	f.instance().appToken(graph)
+	if e := w.see(eventRefreshed, func(event) bool { return true }); len(e.Clients)+len(e.Scopes) > 0 || e.Kind != kindAnswer {
+		t.Errorf("%+v", e)
+	}
+	f.eventually("watch to say what it cannot see", func() bool { return strings.Contains(w.report(), "+pubsub") })
+	if r := w.end(); r.code != exitDone {
+		t.Errorf("exit code %d: %s", r.code, r.report)
+	}
+}
