@@ -234,11 +234,11 @@ func needed(h, s, z, channel string) [][]any {
 	const ms = "5000"
 	return [][]any{
 		{"set", s, "v", "px", ms}, {"mset", s, "v"}, {"msetnx", s, "v"}, {"pexpire", s, ms}, {"expireat", s, "4102444800"}, {"pttl", s},
-		{"get", s}, {"mget", s}, {"getrange", s, "0", "1"}, {"exists", s}, {"type", s}, {"del", s},
+		{"get", s}, {"mget", s}, {"getrange", s, "0", "1"}, {"type", s}, {"del", s},
 		{"hset", h, "f", "v"}, {"pexpire", h, ms}, {"hget", h, "f"}, {"hlen", h}, {"hgetall", h}, {"hdel", h, "f"},
 		{"zadd", z, "1", "m"}, {"pexpire", z, ms}, {"zrange", z, "0", "-1"}, {"zrem", z, "x"}, {"zremrangebyscore", z, "-inf", "0"},
 		{"zremrangebyrank", z, "1", "0"}, {"del", z},
-		{"eval", "return redis.call('exists', KEYS[1])", "1", s}, {"evalsha", strings.Repeat("0", 40), "1", s},
+		{"eval", "return redis.call('get', KEYS[1])", "1", s}, {"evalsha", strings.Repeat("0", 40), "1", s},
 		{"time"}, {"ping"}, {"publish", channel, ""},
 	}
 }
