@@ -40,6 +40,10 @@ fuzz: ## fuzz each fuzz test for FUZZTIME (30s)
 		done; \
 	done
 
+.PHONY: observe
+observe: ## evaluate the alerts and the dashboard with a real Prometheus (Debian: prometheus)
+	MSALREDIS_REQUIRE_PROMETHEUS=1 go test -race -count=1 -run TestPrometheus -v ./observe
+
 .PHONY: matrix
 matrix: deps ## run the end-to-end tests against Redis 8 and Valkey 8 of a newer Debian (20 minutes)
 	@internal/redistest/matrix.sh

@@ -19,9 +19,9 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 )
 
-// spelled is how Prometheus's exporter spells the metrics of docs/observability.md, each with its labels. That the
-// document has the library's names is tested in the module's root.
-func spelled(t *testing.T) map[string][]string {
+// documented has each metric of docs/observability.md once, with a value for each of its attributes, as Prometheus's exporter
+// spells them. That the document has the library's names is tested in the module's root.
+func documented(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	text, err := os.ReadFile("../docs/observability.md")
 	if err != nil {
@@ -34,7 +34,7 @@ func spelled(t *testing.T) map[string][]string {
 		t.Fatal(err)
 	}
 	provider := metric.NewMeterProvider(metric.WithReader(exporter))
-	defer provider.Shutdown(context.Background())
+	t.Cleanup(func() { _ = provider.Shutdown(context.Background()) })
 	meter, ctx := provider.Meter("m"), context.Background()
 	rows := regexp.MustCompile("(?m)^\\| `(msalredis\\.[a-z_.]+)` \\| ([a-z -]+) \\| `([^`]+)` \\|([^|]*)\\|").FindAllStringSubmatch(section, -1)
 	for _, row := range rows {
@@ -69,6 +69,16 @@ func spelled(t *testing.T) map[string][]string {
 		}
 	}
 	families, err := registry.Gather()
+	if err != nil || len(rows) == 0 || len(families) != len(rows) || len(rows) != strings.Count(section, "\n| `msalredis.") {
+		t.Fatalf("%d metrics in the document, %d gathered: %v", len(rows), len(families), err)
+	}
+	return registry
+}
+
+// spelled is the names of the documented metrics, each with its labels.
+func spelled(t *testing.T) map[string][]string {
+	t.Helper()
+	families, err := documented(t).Gather()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,9 +95,6 @@ func spelled(t *testing.T) map[string][]string {
 		for _, suffix := range []string{"_count", "_sum", "_bucket"} {
 			names[f.GetName()+suffix] = append(slices.Clone(labels), "le")
 		}
-	}
-	if len(rows) == 0 || len(families) != len(rows) || len(rows) != strings.Count(section, "\n| `msalredis.") {
-		t.Fatalf("%d metrics in the document, %d gathered", len(rows), len(families))
 	}
 	return names
 }

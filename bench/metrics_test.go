@@ -1,0 +1,94 @@
+package bench
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/sdk/metric"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// BenchmarkHitMetrics is a hit of this library without OpenTelemetry, and with its SDK: a meter whose reader collects every
+// ten milliseconds, a thousand times as often as most, and a tracer that samples everything. They take turns, as in BenchmarkHit.
+func BenchmarkHitMetrics(b *testing.B) {
+	w := newWorld(b)
+	reader := metric.NewManualReader()
+	meters := metric.NewMeterProvider(metric.WithReader(reader))
+	defer meters.Shutdown(context.Background())
+	tracers := trace.NewTracerProvider(trace.WithSampler(trace.AlwaysSample()))
+	defer tracers.Shutdown(context.Background())
+	measured := contender{"this library, measured", func(at place, base http.RoundTripper) (process, error) {
+		keys, err := serializer.ParseKeys(at.Keys)
+		if err != nil {
+			return process{}, err
+		}
+		sealer, err := serializer.NewEncrypted(keys...)
+		if err != nil {
+			return process{}, err
+		}
+		rdb := redis.NewClient(&redis.Options{Addr: at.Redis})
+		tokens, err := msalredis.New(rdb, sealer, &msalredis.Options{MeterProvider: meters, TracerProvider: tracers})
+		if err != nil {
+			return process{}, err
+		}
+		return process{rdb: rdb, accessor: tokens, http: &http.Client{Transport: tokens.Transport(base)}, close: func() { tokens.Close(); rdb.Close() }}, nil
+	}}
+	type turn struct {
+		contender
+		call func()
+		took time.Duration
+	}
+	const calls = 500 // in one turn
+	var turns []*turn
+	for _, c := range []contender{library, measured} {
+		app := w.app(b, w.with(b, c, w.entra.Transport()), tenantName(0))
+		call := func() {
+			if _, err := app.AcquireTokenByCredential(context.Background(), scopes(graph)); err != nil {
+				b.Fatal(err)
+			}
+		}
+		call()
+		turns = append(turns, &turn{contender: c, call: call})
+	}
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				var all metricdata.ResourceMetrics
+				if err := reader.Collect(context.Background(), &all); err != nil || len(all.ScopeMetrics) == 0 {
+					b.Error("nothing is measured", err)
+					return
+				}
+			case <-stop:
+				return
+			}
+		}
+	}()
+	for b.Loop() {
+		for _, t := range turns {
+			begun := time.Now()
+			for range calls {
+				t.call()
+			}
+			t.took += time.Since(begun)
+		}
+	}
+	close(stop)
+	<-stopped
+	for i, t := range turns {
+		ns := float64(t.took) / float64(b.N*calls)
+		b.ReportMetric(ns, []string{"without-ns/op", "with-ns/op"}[i])
+		results.add("hit, with and without OpenTelemetry", t.name, b.N, ns)
+	}
+}
