@@ -117,12 +117,12 @@ func TestIdleFleetAsksNeitherEntraIDNorRedis(t *testing.T) {
 		}
 		must(t)(silent(ctx, app, u.HomeAccountID()))
 	}
-	w.entra.ResetRequests()
 	eventually(t, "what the last call left to do is done", func() bool {
 		before := w.stats("commandstats")
 		waitUntil(time.Now().Add(300 * time.Millisecond))
 		return len(w.ran(before)) == 0
 	})
+	w.entra.ResetRequests()
 	before := w.stats("commandstats")
 	waitUntil(time.Now().Add(2 * time.Second)) // both tokens are due from the first on
 	if ran := w.ran(before); len(ran) > 0 {
@@ -146,7 +146,8 @@ func TestDueTokenOthersNeitherWaitNorWrite(t *testing.T) {
 		},
 	} {
 		t.Run(kind, func(t *testing.T) {
-			w.entra.SetBehavior(func(b *entratest.Behavior) { b.RefreshIn = time.Second })
+			const due = 3 * time.Second // three instances must have the token by then
+			w.entra.SetBehavior(func(b *entratest.Behavior) { b.RefreshIn = due })
 			slow := func(o *msalredis.Options) { o.LockTTL = time.Minute } // no renewal of the lease within this test
 			one := w.instance(slow)
 			apps := []confidential.Client{one.app(), w.instance(slow).app(), w.instance(slow).app()}
@@ -157,7 +158,7 @@ func TestDueTokenOthersNeitherWaitNorWrite(t *testing.T) {
 			for _, app := range apps {
 				old = must(t)(acquire(app))
 			}
-			waitUntil(time.Now().Add(1500 * time.Millisecond))
+			waitUntil(time.Now().Add(due + 500*time.Millisecond))
 			door := w.door()
 			if must(t)(acquire(apps[0])) != old {
 				t.Error("not the old token")
@@ -222,7 +223,7 @@ func TestEntraDownForTheSecondHalfOfATokensLifeNoFailedCall(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
 	u := w.addUsers(1)[0]
-	const usable, last = 2 * time.Second, 3 * time.Second // last: what this test looks at of the last five minutes
+	const usable, last = 5 * time.Second, 3 * time.Second // last: what this test looks at of the last five minutes
 	w.entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = usable + 5*time.Minute })
 	i := w.instance()
 	app := i.app()
