@@ -126,7 +126,7 @@ func run(ctx context.Context, out io.Writer) error {
 	}
 	for _, app := range []confidential.Client{during, after} {
 		if _, err := app.AcquireTokenSilent(ctx, []string{userScope}, confidential.WithSilentAccount(ada)); err == nil {
-			return errors.New("Ada has signed out, and got a token")
+			return errors.New("a token for Ada, who has signed out")
 		}
 	}
 	step("Ada signs out: nobody finds her tokens")
