@@ -17,6 +17,15 @@ help: ## list the targets
 test: deps lint ## install what the tests need, then gofmt, vet, staticcheck and go test -race ./...
 	go test $(TESTFLAGS) ./...
 
+FAULTTIME   ?= 60s
+
+# The first seed is always the same, so that a change of the library is what makes a difference; the second is another one
+# each time, and printed. What failed is made again with the command that a failed run ends with.
+.PHONY: faultrun
+faultrun: deps ## a fleet under faults for FAULTTIME (60s), with a fixed and with a random seed
+	go run ./internal/faultrun --duration $(FAULTTIME) --seed 7
+	go run ./internal/faultrun --duration $(FAULTTIME) --topology cluster --clocks=false
+
 .PHONY: lint
 lint: ## gofmt, vet and staticcheck
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi

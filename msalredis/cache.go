@@ -51,6 +51,8 @@ type Cache struct {
 	closed  atomic.Bool
 	changes *news
 
+	signOuts atomic.Int64 // numbers them
+
 	hooks hooks
 }
 

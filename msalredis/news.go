@@ -59,10 +59,17 @@ func (n *news) hearAll() {
 	})
 }
 
-// hear forgets what was removed by another instance.
+// hear forgets what was removed by another instance, and looks after what another found damaged.
 func (n *news) hear(payload string) {
 	from, pid, ok := strings.Cut(payload, " ")
 	if !ok || from == n.self {
+		return
+	}
+	if pid, damaged := strings.CutSuffix(pid, askSuffix); damaged {
+		if p := n.c.partitions.peek(id(pid)); p != nil {
+			p.whole.Store(true)
+			n.c.background(func(ctx context.Context) { _, _ = n.c.partitions.load(ctx, p) })
+		}
 		return
 	}
 	n.c.answers.forget(id(pid))
@@ -84,6 +91,12 @@ func (n *news) tell(ctx context.Context, pid id) {
 		return n.c.store.client.Publish(ctx, channel, n.self+" "+string(pid)).Err()
 	})
 }
+
+// askSuffix follows the record's name in a message that asks who knows what was in it.
+const askSuffix = " damaged"
+
+// ask asks the others to repair a record of which this process finds a part unreadable and does not know it.
+func (n *news) ask(ctx context.Context, pid id) { n.tell(ctx, pid+askSuffix) }
 
 // close ends a subscription that may be waiting for Redis.
 func (n *news) close() {

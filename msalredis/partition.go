@@ -56,6 +56,7 @@ type partition struct {
 	snap    atomic.Pointer[snapshot]
 	checked atomic.Int64 // when Redis last confirmed snap, since the Cache's start; 0: look before relying on it
 	evicted atomic.Bool
+	whole   atomic.Bool // the next question is for the record whole, whatever version is known
 
 	asking sync.Mutex // orders questions
 	asked  *operation // the last question to be shared
@@ -66,6 +67,18 @@ type partition struct {
 	// unsaved are entries that Redis has not taken yet, because it is away or refuses writes. They stand above
 	// what is read.
 	unsaved map[string]unsaved
+	writing int // writes under way: what they bring is not in Redis yet, and nothing it has lost
+	// signedOut is this process's last sign-out: asked is the generation that it has given itself, and done that of the
+	// tombstone, once there is one. What was asked for from asked on belongs to a session that follows it.
+	signedOut struct{ asked, done int64 }
+}
+
+// knew is the generation of knowledge, which may be one that this process has given itself. The caller holds mu.
+func (p *partition) knew(generation int64) int64 {
+	if s := p.signedOut; s.asked > 0 && generation >= s.asked {
+		return max(generation, s.done)
+	}
+	return generation
 }
 
 // unsaved is an entry that Redis has not taken yet, and what its write script is to be told.
@@ -88,7 +101,8 @@ func (p *partition) fresh(now int64, age time.Duration) bool {
 // set replaces the snapshot by newer knowledge. Answers of Redis may overtake one another; its clock orders them.
 // The caller holds mu.
 func (p *partition) set(s *snapshot, us int64) bool {
-	if p.snap.Load() != nil && p.asOf > us && p.checked.Load() != 0 {
+	// A look that a sign-out has overtaken tells what is gone.
+	if held := p.snap.Load(); held != nil && p.asOf > us && (p.checked.Load() != 0 || s.generation < held.generation) {
 		return false
 	}
 	p.snap.Store(s)
@@ -187,7 +201,8 @@ func (ps *partitions) question(ctx context.Context, p *partition) *operation {
 	c := ps.c
 	known := ""
 	before := p.snap.Load()
-	if before != nil && before.version > 0 {
+	again := p.whole.Swap(false)
+	if before != nil && before.version > 0 && !again {
 		known = formatInt(before.version)
 	}
 	life := int64(0)
@@ -212,7 +227,14 @@ func (ps *partitions) question(ctx context.Context, p *partition) *operation {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		current := p.snap.Load()
-		if current != nil && version == current.version && generation == current.generation {
+		if asked := p.signedOut.asked; asked > 0 && p.signedOut.done == 0 {
+			// A sign-out waits for Redis, and what there is is of before it.
+			s := &snapshot{generation: max(asked, generation), entries: map[string]stored{}}
+			p.overlay(s)
+			p.snap.Store(s)
+			return nil
+		}
+		if current != nil && !again && (version > 0 || len(current.entries) == 0) && version == current.version && generation == current.generation {
 			p.asOf = max(r.us, p.asOf)
 			p.seen(c)
 			return nil
@@ -226,25 +248,20 @@ func (ps *partitions) question(ctx context.Context, p *partition) *operation {
 			return nil
 		}
 		s := &snapshot{version: version, generation: generation, entries: map[string]stored{}}
+		unreadable := map[string]damage{}
 		for i := 0; i < len(fields); i += 2 {
-			if fields[i] == layout.VersionField {
+			field, value := fields[i], fields[i+1]
+			if field == layout.VersionField {
 				continue
 			}
-			if e, ok := c.openEntry(p, fields[i], fields[i+1]); ok {
-				s.entries[fields[i]] = current.later(e)
+			if e, err := c.openEntry(p, field, value); err == nil {
+				s.entries[field] = current.later(e)
+			} else {
+				unreadable[field] = damage{value, err}
 			}
 		}
-		recently := p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(layout.TombstoneLife)
-		if version == 0 && p.user && known != "" && current == before &&
-			(generation == 0 && recently || generation > 0 && generation == before.generation) {
-			// Redis lost a record that it had, and nobody signed out since: a tombstone would be there, and not
-			// the one that the record was written after. The refresh token may be known to nobody else.
-			c.log.info("Redis lost a user's record; it is written back from memory")
-			c.metrics.restored()
-			s.entries = maps.Clone(before.entries)
-			c.background(func(ctx context.Context) { _ = c.writeBack(ctx, p) })
-		}
-		overlay(s, p.unsaved)
+		c.restore(p, s, unreadable, r.us)
+		p.overlay(s)
 		if p.set(s, r.us) {
 			p.seen(c)
 			ps.weigh(p)
@@ -291,10 +308,10 @@ func (ps *partitions) weigh(p *partition) {
 	}
 }
 
-// overlay puts entries that Redis has not taken yet above those it has.
-func overlay(s *snapshot, waiting map[string]unsaved) {
-	for field, e := range waiting {
-		if !e.fresh && e.known < s.generation {
+// overlay puts entries that Redis has not taken yet above those it has. The caller holds mu.
+func (p *partition) overlay(s *snapshot) {
+	for field, e := range p.unsaved {
+		if !e.fresh && p.knew(e.known) < s.generation {
 			continue // a sign-out came after it was asked for
 		}
 		if held, ok := s.entries[field]; !ok || held.stamp < e.stamp {
@@ -310,14 +327,14 @@ func generationOf(tombstone string) int64 {
 }
 
 // openEntry opens a field of a partition. What does not open is a miss: counted, logged, and left where it is.
-func (c *Cache) openEntry(p *partition, field, value string) (stored, bool) {
+func (c *Cache) openEntry(p *partition, field, value string) (stored, error) {
 	e, stamp, expiry, err := layout.OpenEntry(c.serializer, c.keys.Tokens(p.pid), field, value)
 	if err != nil {
 		c.metrics.unreadable(err)
 		c.log.warn("a stored entry cannot be read and counts as missing", "record", string(p.pid), "error", err)
-		return stored{}, false
+		return stored{}, err
 	}
-	return stored{Entry: e, field: field, stamp: stamp, expiry: expiry, due: e.RefreshOn}, true
+	return stored{Entry: e, field: field, stamp: stamp, expiry: expiry, due: e.RefreshOn}, nil
 }
 
 // batch is a write to one partition.
@@ -351,7 +368,14 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 		}
 	}
 	p.snap.Store(s)
+	b.known = p.knew(b.known)
+	p.writing++
 	p.mu.Unlock()
+	defer func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.writing--
+	}()
 	c.partitions.weigh(p)
 
 	args := []any{formatInt(b.known), "0", "0"}
@@ -439,6 +463,7 @@ func (p *partition) took(c *Cache, b batch, assumed *snapshot, r reply) {
 		p.checked.Store(0)
 		return
 	}
+	p.confirmed = c.clock.elapsed()
 	current := p.snap.Load()
 	if current != assumed || before != assumed.version || !applied {
 		// Somebody else wrote too: what we hold is not the record at the new version.
@@ -448,17 +473,6 @@ func (p *partition) took(c *Cache, b batch, assumed *snapshot, r reply) {
 	p.snap.Store(&snapshot{version: version, generation: generation, entries: current.entries})
 	p.asOf = max(r.us, p.asOf)
 	p.seen(c)
-}
-
-// writeBack stores everything known of a partition that Redis has lost.
-func (c *Cache) writeBack(ctx context.Context, p *partition) error {
-	s := p.snap.Load()
-	b := batch{p: p, known: s.generation, entries: s.live(c.clock.redis())}
-	if len(b.entries) == 0 {
-		return nil
-	}
-	_, err := c.write(ctx, b)
-	return err
 }
 
 func (ps *partitions) close() {

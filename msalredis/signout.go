@@ -67,6 +67,9 @@ func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, sc
 func (c *Cache) removePartition(ctx context.Context, p *partition, only scopes) error {
 	name := removalOf(p, only)
 	operation := rand.Text()
+	if len(only) == 0 {
+		operation = c.changes.self + "." + formatInt(c.signOuts.Add(1))
+	}
 	push := func(ctx context.Context) error { return c.pushRemoval(ctx, p, only, operation) }
 	waits := &waiting{size: 256, must: true, push: push}
 	c.pending.keep(name, waits)
@@ -97,15 +100,20 @@ func (c *Cache) forgetHere(p *partition, only scopes) {
 			delete(p.unsaved, field)
 		}
 	}
-	if old := p.snap.Load(); old != nil {
-		// Version 0: what is left is no longer the record at its version, and is read whole the next time.
-		s := &snapshot{generation: max(old.generation, c.clock.redis()), entries: map[string]stored{}}
-		for field, e := range old.entries {
-			if len(only) > 0 && !covers(e, only) {
-				s.entries[field] = e
-			}
+	old := p.snap.Load()
+	if old == nil {
+		old = &snapshot{}
+	}
+	// Version 0: what is left is no longer the record at its version, and is read whole the next time.
+	s := &snapshot{generation: max(old.generation+1, c.clock.redis()), entries: map[string]stored{}}
+	for field, e := range old.entries {
+		if len(only) > 0 && !covers(e, only) {
+			s.entries[field] = e
 		}
-		p.snap.Store(s)
+	}
+	p.snap.Store(s)
+	if len(only) == 0 {
+		p.signedOut.asked, p.signedOut.done = s.generation, 0
 	}
 	p.checked.Store(0)
 	p.mu.Unlock()
@@ -152,13 +160,16 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 		members.Store(&list)
 		p.mu.Lock()
 		s := &snapshot{generation: r.number(0)}
+		if len(only) == 0 && p.signedOut.asked > 0 {
+			p.signedOut.done = s.generation
+		}
 		if old := p.snap.Load(); old != nil && len(only) > 0 {
 			s.entries = old.entries
 		}
 		if len(only) == 0 && len(p.unsaved) > 0 {
 			// A sign-in that came while this waited, and waits behind it.
 			s.entries = map[string]stored{}
-			overlay(s, p.unsaved)
+			p.overlay(s)
 		}
 		p.snap.Store(s)
 		p.asOf = r.us

@@ -5,56 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
+	"slices"
 	"strings"
 
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
-
-// addReplicas gives each primary of the cluster a replica.
-func (s *store) addReplicas() {
-	for _, primary := range s.cluster.Nodes {
-		bus, err := freePort()
-		if err != nil {
-			s.harness.Fatal(err)
-		}
-		replica := redistest.Start(s.harness, redistest.Args("--cluster-enabled", "yes", "--cluster-port", bus,
-			"--cluster-node-timeout", "5000", "--repl-diskless-sync-delay", "0"))
-		s.servers = append(s.servers, replica)
-		host, port, _ := strings.Cut(replica.Addr(), ":")
-		primary.Do("CLUSTER", "MEET", host, port, bus)
-		id := fmt.Sprint(primary.Do("CLUSTER", "MYID"))
-		if err := until(context.Background(), func() bool {
-			if !strings.Contains(fmt.Sprint(replica.Do("CLUSTER", "NODES")), id) {
-				return false
-			}
-			replica.Do("CLUSTER", "REPLICATE", id)
-			return true
-		}); err != nil {
-			s.harness.Fatal(err)
-		}
-	}
-	for _, server := range s.servers {
-		if err := until(context.Background(), func() bool {
-			info := fmt.Sprint(server.Do("CLUSTER", "INFO"))
-			role := fmt.Sprint(server.Do("INFO", "replication"))
-			return strings.Contains(info, "cluster_state:ok") && strings.Contains(info, "cluster_known_nodes:6") &&
-				(strings.Contains(role, "role:master") || strings.Contains(role, "master_link_status:up"))
-		}); err != nil {
-			s.harness.Fatal(err)
-		}
-	}
-}
-
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
-}
 
 func clusterFailover(ctx context.Context, s *stage, rng *rand.Rand, _ *injected) (func(context.Context) error, error) {
 	var replicas []*redistest.Server
@@ -73,6 +28,36 @@ func clusterFailover(ctx context.Context, s *stage, rng *rand.Rand, _ *injected)
 		role, ok := r.Do("ROLE").([]any)
 		return ok && len(role) > 0 && role[0] == "master"
 	})
+}
+
+// killClusterPrimary: the others give up on a primary after the node timeout, and its replica asks them for their votes.
+func killClusterPrimary(ctx context.Context, s *stage, rng *rand.Rand, _ *injected) (func(context.Context) error, error) {
+	// The usual 5 s are too long for a run; less than them all the time would make a busy machine look like a failure.
+	timeout := func(ms int) {
+		for _, r := range s.store.servers {
+			r.Do("CONFIG", "SET", "cluster-node-timeout", ms)
+		}
+	}
+	timeout(1500)
+	old := s.store.primary(rng)
+	id := fmt.Sprint(old.Do("CLUSTER", "MYID"))
+	old.Kill()
+	alive := slices.DeleteFunc(slices.Clone(s.store.servers), func(r *redistest.Server) bool { return r == old })
+	if err := until(ctx, func() bool {
+		return !slices.ContainsFunc(alive, func(r *redistest.Server) bool {
+			nodes := fmt.Sprint(r.Do("CLUSTER", "NODES"))
+			return len(slotsOf(nodes, id)) > 0 || !strings.Contains(fmt.Sprint(r.Do("CLUSTER", "INFO")), "cluster_state:ok")
+		})
+	}); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		old.Restart()
+		timeout(5000)
+		return until(ctx, func() bool {
+			return strings.Contains(fmt.Sprint(old.Do("INFO", "replication")), "master_link_status:up")
+		})
+	}, nil
 }
 
 // migrateSlots moves two hundred slots as redis-cli --cluster reshard does

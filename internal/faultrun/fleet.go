@@ -112,7 +112,7 @@ func (f *fleet) read(p *process, stdout io.Reader) {
 			f.busy(r.Call.Worker, r.Call.Start, r.Call.End)
 		case "away":
 			f.mu.Lock()
-			f.away = append(f.away, injected{Kind: kindBusy, Worker: r.Call.Worker, Start: r.Call.Start})
+			f.away = append(f.away, injected{Kind: kindBusy, Worker: r.Call.Worker, Start: r.Call.Start, Note: noteAway})
 			f.mu.Unlock()
 		case "back":
 			f.mu.Lock()

@@ -45,14 +45,12 @@ func freezeWorker(_ context.Context, s *stage, rng *rand.Rand, f *injected) (fun
 }
 
 func restartRedis(empty bool) inject {
-	return func(ctx context.Context, s *stage, _ *rand.Rand, _ *injected) (func(context.Context) error, error) {
-		r := s.store.servers[0]
+	return func(ctx context.Context, s *stage, rng *rand.Rand, _ *injected) (func(context.Context) error, error) {
+		r := s.store.primary(rng)
 		if empty {
 			// Nobody gets through from here on, so that nothing comes between.
 			mend := s.store.cut()
-			if err := s.store.admin.FlushAll(ctx).Err(); err != nil {
-				return nil, err
-			}
+			r.Do("FLUSHALL")
 			r.Kill()
 			if err := mend(); err != nil {
 				return nil, err
@@ -60,26 +58,37 @@ func restartRedis(empty bool) inject {
 		} else {
 			r.Kill()
 		}
-		return func(context.Context) (err error) { defer caught(&err); r.Restart(); return nil }, nil
+		return func(ctx context.Context) error {
+			r.Restart()
+			return until(ctx, func() bool {
+				return s.store.cluster == nil || strings.Contains(fmt.Sprint(r.Do("CLUSTER", "INFO")), "cluster_state:ok")
+			})
+		}, nil
 	}
 }
 
 func freezeRedis(_ context.Context, s *stage, rng *rand.Rand, _ *injected) (func(context.Context) error, error) {
 	r := s.store.primary(rng)
 	r.Freeze()
-	return func(context.Context) (err error) { defer caught(&err); r.Thaw(); return nil }, nil
+	return func(context.Context) error { r.Thaw(); return nil }, nil
 }
 
 func fillRedis(_ context.Context, s *stage, _ *rand.Rand, _ *injected) (func(context.Context) error, error) {
-	r := s.store.servers[0]
-	r.FillMemory()
-	return func(context.Context) (err error) { defer caught(&err); r.MaxMemory(0); return nil }, nil
+	for _, r := range s.store.servers {
+		r.FillMemory()
+	}
+	return func(context.Context) error {
+		for _, r := range s.store.servers {
+			r.MaxMemory(0)
+		}
+		return nil
+	}, nil
 }
 
 func readOnlyRedis(_ context.Context, s *stage, _ *rand.Rand, _ *injected) (func(context.Context) error, error) {
 	r := s.store.servers[0]
 	r.ReadOnly()
-	return func(context.Context) (err error) { defer caught(&err); r.Writable(); return nil }, nil
+	return func(context.Context) error { r.Writable(); return nil }, nil
 }
 
 func evict(ctx context.Context, s *stage, rng *rand.Rand, f *injected) (func(context.Context) error, error) {
@@ -327,21 +336,58 @@ func (s *store) primaries(ctx context.Context, f func(context.Context, *redis.Cl
 	return f(ctx, s.admin.(*redis.Client))
 }
 
-func failover(_ context.Context, s *stage, _ *rand.Rand, _ *injected) (func(context.Context) error, error) {
-	s.store.replicated.Failover()
+// settle makes sure which of the two servers is the primary, and that the other follows it: on a busy machine the sentinel may
+// have failed over on its own.
+func (s *store) settle(ctx context.Context) (*redistest.Replicated, error) {
+	r := s.replicated
+	return r, until(ctx, func() bool {
+		if addr, ok := r.Sentinel.Do("SENTINEL", "GET-MASTER-ADDR-BY-NAME", r.MasterName).([]any); ok && len(addr) == 2 &&
+			fmt.Sprintf("%v:%v", addr...) == r.Replica.Addr() {
+			r.Primary, r.Replica = r.Replica, r.Primary
+		}
+		return strings.Contains(fmt.Sprint(r.Primary.Do("INFO", "replication")), "state=online") &&
+			strings.Contains(fmt.Sprint(r.Replica.Do("INFO", "replication")), "master_link_status:up")
+	})
+}
+
+func failover(ctx context.Context, s *stage, _ *rand.Rand, _ *injected) (func(context.Context) error, error) {
+	r, err := s.store.settle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.Failover()
 	return healed, nil
 }
 
-func killPrimary(ctx context.Context, s *stage, _ *rand.Rand, _ *injected) (func(context.Context) error, error) {
+// promoted waits until the replica has taken over from a primary that is gone, brings that one back, and waits until it
+// follows.
+func (s *stage) promoted(ctx context.Context, back func(*redistest.Server)) error {
 	r := s.store.replicated
-	r.Primary.Kill()
 	r.WaitForPromotion()
 	r.Primary, r.Replica = r.Replica, r.Primary
-	r.Replica.Restart()
-	// The next one needs a replica that has all: the sentinel turns the old primary into one.
-	return healed, until(ctx, func() bool {
+	back(r.Replica)
+	return until(ctx, func() bool {
 		return strings.Contains(fmt.Sprint(r.Replica.Do("INFO", "replication")), "master_link_status:up")
 	})
+}
+
+func killPrimary(ctx context.Context, s *stage, _ *rand.Rand, _ *injected) (func(context.Context) error, error) {
+	r, err := s.store.settle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.Primary.Kill()
+	return healed, s.promoted(ctx, (*redistest.Server).Restart)
+}
+
+// freezePrimary: a primary that was given up wakes, takes itself for one for a moment, and is demoted.
+func freezePrimary(ctx context.Context, s *stage, _ *rand.Rand, _ *injected) (func(context.Context) error, error) {
+	r, err := s.store.settle(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r.Primary.Freeze()
+	return healed, s.promoted(ctx, (*redistest.Server).Thaw)
 }
 
 // until waits for something that another process does and does not announce.

@@ -19,12 +19,16 @@ type kind struct {
 
 	away      bool // instances may be unable to ask Redis
 	full      bool // Redis takes no writes
-	loses     bool // records may be gone from Redis
+	loses     bool // records, or the last writes to them, may be gone from Redis
+	total     bool // all of them at once
 	damages   bool // some users' records are damaged
 	rollsBack bool // records may be as they were earlier
 	entra     bool // Entra ID may not answer
+	delays    bool // a refresh may take longer than callers wait for it while an old token lives
 	// extra bounds the token requests that one fault costs more, for each token.
 	extra func(terms) int
+	// fails bounds the requests that Entra ID refuses in one fault of its own, for each user's or app's tokens.
+	fails int
 	// slow is how much longer a call may take.
 	slow func(terms, injected) time.Duration
 }
@@ -80,24 +84,24 @@ func ms(a, b int) [2]time.Duration {
 
 var kinds = []*kind{
 	{name: kindKill, what: "SIGKILL; another takes its place", on: onWorker, after: 3 * time.Second,
-		extra: once, slow: oneLease, inject: killWorker},
+		extra: once, slow: oneLease, delays: true, inject: killWorker},
 	{name: kindFreeze, what: "SIGSTOP for longer than LockTTL", on: onWorker, hold: ms(2500, 3500), after: 3 * time.Second,
-		extra: twice, slow: oneLease, inject: freezeWorker},
+		extra: twice, slow: oneLease, delays: true, inject: freezeWorker},
 
 	{name: "Redis restarted", what: "SIGKILL and restart with its data", topologies: []string{topologyStandalone}, on: onRedis, hold: ms(300, 1500),
-		after: recovery, away: true, extra: each, slow: operations, inject: restartRedis(false)},
-	{name: "Redis restarted empty", what: "SIGKILL and restart without its data", topologies: []string{topologyStandalone}, on: onRedis, hold: ms(300, 1500),
-		after: recovery, away: true, loses: true, extra: each, slow: operations, inject: restartRedis(true)},
+		after: recovery, away: true, extra: each, slow: operations, delays: true, inject: restartRedis(false)},
+	{name: "Redis restarted empty", what: "SIGKILL and restart without its data", topologies: []string{topologyStandalone, topologyCluster}, on: onRedis, hold: ms(300, 1500),
+		after: recovery, away: true, loses: true, total: true, extra: each, slow: operations, delays: true, inject: restartRedis(true)},
 	{name: "Redis frozen", what: "SIGSTOP", topologies: []string{topologyStandalone, topologyCluster}, on: onRedis, hold: ms(500, 3000),
-		after: recovery, away: true, extra: each, slow: operations, inject: freezeRedis},
-	{name: "Redis full", what: "out of memory, noeviction", topologies: []string{topologyStandalone}, on: onRedis, hold: ms(1000, 2500),
+		after: recovery, away: true, extra: each, slow: operations, delays: true, inject: freezeRedis},
+	{name: "Redis full", what: "out of memory, noeviction", on: onRedis, hold: ms(1000, 2500),
 		after: recovery, full: true, extra: each, slow: noLonger, inject: fillRedis},
 	{name: "Redis read-only", what: "as a primary that was demoted", topologies: []string{topologyStandalone}, on: onRedis, hold: ms(1000, 2500),
 		after: recovery, away: true, full: true, extra: each, slow: noLonger, inject: readOnlyRedis},
 	{name: "keys evicted", what: "a tenth of all keys, leases and tombstones too", on: onRedis, after: time.Second,
 		loses: true, extra: twice, slow: noLonger, inject: evict},
 	{name: "FLUSHALL", what: "everything gone at once", on: onRedis, after: time.Second,
-		loses: true, extra: twice, slow: noLonger, inject: flush},
+		loses: true, total: true, extra: twice, slow: noLonger, inject: flush},
 	{name: "scripts lost", what: "SCRIPT FLUSH: NOSCRIPT", on: onRedis, extra: none, slow: noLonger, inject: loseScripts},
 	{name: "values corrupted", what: "bytes of stored values changed", on: onRedis, after: time.Second,
 		damages: true, extra: twice, slow: noLonger, inject: corrupt},
@@ -107,39 +111,43 @@ var kinds = []*kind{
 		damages: true, rollsBack: true, extra: twice, slow: noLonger, inject: rollBack},
 
 	{name: "connections cut", what: "all closed, new ones refused", on: onNet, hold: ms(200, 2000),
-		after: recovery, away: true, extra: each, slow: operations, inject: cutNet},
-	{name: "connections reset", what: "all closed once", on: onNet, after: recovery, away: true, extra: each, slow: operations, inject: resetNet},
+		after: recovery, away: true, extra: each, slow: operations, delays: true, inject: cutNet},
+	{name: "connections reset", what: "all closed once", on: onNet, after: recovery, away: true, extra: each, slow: operations, delays: true, inject: resetNet},
 	{name: "connections slow", what: "each answer 100 to 400 ms late", on: onNet, hold: ms(1000, 3000),
-		after: recovery, away: true, extra: each, slow: operations, inject: delayNet},
+		after: recovery, away: true, extra: each, slow: operations, delays: true, inject: delayNet},
 	{name: "connections throttled", what: "30 KB/s each", on: onNet, hold: ms(1000, 3000),
-		after: recovery, away: true, extra: each, slow: operations, inject: throttleNet},
+		after: recovery, away: true, extra: each, slow: operations, delays: true, inject: throttleNet},
 	{name: "connections silent", what: "open, and nothing comes through", on: onNet, hold: ms(500, 2500),
-		after: recovery, away: true, extra: each, slow: operations, inject: silenceNet},
+		after: recovery, away: true, extra: each, slow: operations, delays: true, inject: silenceNet},
 
 	{name: "failover", what: "Sentinel promotes the replica", topologies: []string{topologySentinel}, on: onRedis,
-		after: recovery, away: true, loses: true, extra: each, slow: operations, inject: failover},
+		after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true, inject: failover},
 	{name: "primary killed", what: "SIGKILL; Sentinel promotes the replica", topologies: []string{topologySentinel}, on: onRedis,
-		after: recovery, away: true, loses: true, extra: each, slow: operations, inject: killPrimary},
+		after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true, inject: killPrimary},
+	{name: "primary frozen", what: "SIGSTOP, Sentinel promotes the replica, SIGCONT", topologies: []string{topologySentinel}, on: onRedis,
+		after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true, inject: freezePrimary},
 	{name: "cluster failover", what: "a replica takes over from its primary", topologies: []string{topologyCluster}, on: onRedis,
-		after: recovery, away: true, loses: true, extra: each, slow: operations, inject: clusterFailover},
+		after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true, inject: clusterFailover},
+	{name: "cluster primary killed", what: "SIGKILL; its replica takes over", topologies: []string{topologyCluster}, on: onRedis,
+		after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true, inject: killClusterPrimary},
 	{name: "slots migrated", what: "with their keys, from one primary to another", topologies: []string{topologyCluster}, on: onRedis,
-		after: recovery, away: true, extra: each, slow: operations, inject: migrateSlots},
+		after: recovery, away: true, extra: each, slow: operations, delays: true, inject: migrateSlots},
 
 	{name: "Entra ID 429", what: "throttled, Retry-After 2 s", on: onEntra, hold: ms(500, 1500),
-		after: 5 * time.Second, entra: true, extra: none, slow: itself, inject: entraSays(429)},
+		after: 5 * time.Second, entra: true, extra: none, slow: itself, fails: 1, inject: entraSays(429)},
 	{name: "Entra ID 503", what: "unavailable", on: onEntra, hold: ms(500, 2000),
-		after: 7 * time.Second, entra: true, extra: none, slow: itself, inject: entraSays(503)},
+		after: 7 * time.Second, entra: true, extra: none, slow: itself, fails: 4, inject: entraSays(503)},
 	{name: "Entra ID hangs", what: "answers when it is over", on: onEntra, hold: ms(1000, 3000),
 		after: 2 * time.Second, entra: true, extra: none, slow: itself, inject: entraHangs},
 	{name: "Entra ID drops", what: "connections closed without an answer", on: onEntra, hold: ms(500, 2000),
-		after: 7 * time.Second, entra: true, extra: none, slow: itself, inject: entraDrops(false)},
+		after: 7 * time.Second, entra: true, extra: none, slow: itself, fails: 4, inject: entraDrops(false)},
 	{name: kindLostAnswer, what: "the request takes effect, its answer is lost", on: onEntra, hold: ms(500, 1500),
-		after: 7 * time.Second, entra: true, extra: none, slow: itself, inject: entraDrops(true)},
+		after: 7 * time.Second, entra: true, extra: none, slow: itself, fails: 4, inject: entraDrops(true)},
 }
 
 // busy is no fault that is injected: a process was not given a processor for a quarter of a second, or Redis's answer did
 // not come in time, while no fault explains it. What it excuses is shown in a row of its own, empty on an idle machine.
-var busy = &kind{name: kindBusy, after: 3 * time.Second, away: true, extra: each,
+var busy = &kind{name: kindBusy, after: 3 * time.Second, away: true, delays: true, extra: each,
 	slow: func(t terms, f injected) time.Duration { return f.End - f.Start + t.OpTimeout }}
 
 func kindNamed(name string) *kind {

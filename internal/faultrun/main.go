@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -59,6 +60,7 @@ type config struct {
 	JSON     bool
 	Verbose  bool
 	Log      string
+	Again    string
 	Terms    terms
 }
 
@@ -82,6 +84,7 @@ func parseConfig(args []string, help io.Writer) (*config, error) {
 	f.BoolVar(&c.JSON, "json", false, "print JSON instead of the table")
 	f.StringVar(&c.Plot, "plot", "", "draw a timeline to this SVG `file`")
 	f.StringVar(&c.Log, "log", "", "write all calls, requests and faults to this JSON `file`")
+	f.StringVar(&c.Again, "check", "", "make no run, and check the `file` that --log wrote")
 	f.BoolVar(&c.Verbose, "verbose", false, "show the library's log (stderr)")
 	f.Usage = func() {
 		fmt.Fprintf(help, "Takes tokens while everything fails, and checks that the library keeps its word.\n\n"+
@@ -144,6 +147,20 @@ func (c *config) check() error {
 	return nil
 }
 
+// read reads the log of an earlier run.
+func (c *config) read() (*history, error) {
+	text, err := os.ReadFile(c.Again)
+	if err != nil {
+		return nil, err
+	}
+	var l logged
+	if err := json.Unmarshal(text, &l); err != nil {
+		return nil, fmt.Errorf("%s is no log of a run: %w", c.Again, err)
+	}
+	c.Seed, c.Topology, c.Duration = l.Seed, l.Topology, l.Duration
+	return &l.History, nil
+}
+
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	c, err := parseConfig(args, stdout)
 	switch {
@@ -153,8 +170,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "faultrun: %v\n(see --help)\n", err)
 		return exitTrouble
 	}
-	fmt.Fprintf(stderr, "faultrun: --seed %d --topology %s --duration %v\n", c.Seed, c.Topology, c.Duration)
-	h, err := play(ctx, c, stderr)
+	var h *history
+	if c.Again != "" {
+		h, err = c.read()
+	} else {
+		h, err = play(ctx, c, stderr)
+	}
 	switch {
 	case ctx.Err() != nil:
 		fmt.Fprintln(stderr, "faultrun: interrupted")

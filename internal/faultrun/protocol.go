@@ -9,8 +9,9 @@ import "time"
 // workerMark is the environment variable that makes the executable a worker.
 const workerMark = "MSALREDIS_FAULTRUN_WORKER"
 
-// clockMark is the environment variable by which a worker that was built for it runs with another clock, in seconds.
-const clockMark = "MSALREDIS_FAULTRUN_CLOCK"
+// clockMark is the environment variable by which a worker that was built for it runs with another clock, in seconds. It is the
+// tests' own, so that the go command finds what their worker with another clock was built of (clock_test.go).
+const clockMark = "MSALREDIS_TEST_CLOCK"
 
 // markField names, in a token request to the emulator, the worker that sent it.
 const markField = "faultrun_worker"
@@ -151,6 +152,9 @@ type life struct {
 	Closed     bool   // it was told to close, and did
 	Leaked     string // goroutines
 }
+
+// noteAway marks, among what a busy machine does, that the library found Redis away. The rest is processes that came late.
+const noteAway = "away"
 
 // injected is a fault that happened.
 type injected struct {

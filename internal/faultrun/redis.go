@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -103,17 +104,19 @@ func openStore(topology string) (s *store, err error) {
 		e.Addrs = []string{server.Addr()}
 	case topologySentinel:
 		s.replicated = redistest.StartReplicated(s.harness)
+		// On a busy machine half a second of silence, as redistest has it, is no failure.
+		s.replicated.Sentinel.Do("SENTINEL", "SET", s.replicated.MasterName, "down-after-milliseconds", 2500)
 		s.servers = []*redistest.Server{s.replicated.Primary, s.replicated.Replica}
 		e.Addrs, e.Master = s.replicated.Sentinels, s.replicated.MasterName
 	case topologyCluster:
 		s.cluster = redistest.StartCluster(s.harness)
-		s.servers = append(s.servers, s.cluster.Nodes...)
-		s.addReplicas()
+		s.cluster.AddReplicas()
+		s.servers = append(slices.Clone(s.cluster.Nodes), s.cluster.Replicas...)
 		e.Addrs = s.cluster.Addrs()
 	default:
 		return nil, fmt.Errorf("there is no topology %q", topology)
 	}
-	s.admin = e.client()
+	s.admin = endpoint{Topology: e.Topology, Addrs: e.Addrs, Master: e.Master}.client()
 	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy's toxics log past the logger that they are given
 	api := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.New(io.Discard))
 	for _, server := range s.servers {
@@ -126,6 +129,17 @@ func openStore(topology string) (s *store, err error) {
 	}
 	s.endpoint = e
 	return s, nil
+}
+
+// version is that of the servers.
+func (s *store) version() string {
+	info := fmt.Sprint(s.servers[0].Do("INFO", "server"))
+	for line := range strings.Lines(info) {
+		if version, ok := strings.CutPrefix(line, "redis_version:"); ok {
+			return strings.TrimSpace(version)
+		}
+	}
+	return "?"
 }
 
 func (s *store) close() {

@@ -5,19 +5,25 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"runtime"
+	"slices"
 	"text/tabwriter"
 	"time"
 )
 
-// report is what a run says.
+// report is what a run says, and the JSON of --json. Durations are nanoseconds there.
 type report struct {
 	Seed     uint64
 	Topology string
 	Duration time.Duration
+	Rotate   bool
+	Clocks   bool
 	Machine  string
 	Workers  int // processes, those that took a killed one's place included
+	Users    int
+	Tenants  int
 	Calls    int
 	Requests int
 	verdict
@@ -25,15 +31,32 @@ type report struct {
 	history *history
 }
 
+// logged is the JSON of --log.
+type logged struct {
+	Seed     uint64
+	Topology string
+	Duration time.Duration
+	History  history
+}
+
 func newReport(c *config, h *history, v verdict) *report {
-	return &report{Seed: c.Seed, Topology: c.Topology, Duration: c.Duration, Workers: len(h.Lives), Calls: len(h.Calls),
-		Requests: len(h.Requests), Machine: fmt.Sprintf("%d processors, %s/%s, %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version()),
-		verdict: v, config: c, history: h}
+	r := &report{Seed: c.Seed, Topology: c.Topology, Duration: c.Duration, Rotate: h.Terms.Rotate, Clocks: h.Clocks,
+		Workers: len(h.Lives), Calls: len(h.Calls), Requests: len(h.Requests), verdict: v, config: c, history: h,
+		Machine: fmt.Sprintf("%d processors, %s/%s, %s, Redis %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), h.Redis)}
+	users, tenants := map[string]bool{}, map[string]bool{}
+	for _, x := range h.Calls {
+		tenants[x.Tenant] = true
+		if x.User != "" {
+			users[x.User] = true
+		}
+	}
+	r.Users, r.Tenants = len(users), len(tenants)
+	return r
 }
 
 func (r *report) write(out io.Writer) error {
 	if r.config.Log != "" {
-		text, err := json.MarshalIndent(r.history, "", " ")
+		text, err := json.Marshal(logged{r.Seed, r.Topology, r.Duration, *r.history})
 		if err == nil {
 			err = os.WriteFile(r.config.Log, text, 0o600)
 		}
@@ -55,7 +78,8 @@ func (r *report) write(out io.Writer) error {
 }
 
 func (r *report) table(out io.Writer) error {
-	fmt.Fprintf(out, "seed %d, %s, %v, %s\n%d processes, %d calls, %d token requests\n\n", r.Seed, r.Topology, r.Duration, r.Machine, r.Workers, r.Calls, r.Requests)
+	fmt.Fprintf(out, "seed %d, %s, %v, rotation %t, clocks apart %t; %s\n%d processes, %d users, %d tenants, %d calls, %d token requests\n\n",
+		r.Seed, r.Topology, r.Duration, r.Rotate, r.Clocks, r.Machine, r.Workers, r.Users, r.Tenants, r.Calls, r.Requests)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "fault\ttimes\tcalls\tfailed\ttokens lost\textra requests\tbound each\tlongest call\t")
 	for _, x := range r.Rows {
@@ -68,8 +92,8 @@ func (r *report) table(out io.Writer) error {
 	for _, l := range r.Losses {
 		lost[l.Fault+": "+l.Why]++
 	}
-	for why, n := range lost {
-		fmt.Fprintf(out, "\nlost, as the bound allows: %d by %s\n", n, why)
+	for _, why := range slices.Sorted(maps.Keys(lost)) {
+		fmt.Fprintf(out, "\nlost, as the bound allows: %d by %s\n", lost[why], why)
 	}
 	if len(r.Violations) == 0 {
 		_, err := fmt.Fprintln(out, "\nEvery rule was kept.")
@@ -86,5 +110,7 @@ func (r *report) table(out io.Writer) error {
 			fmt.Fprintf(out, "%7.2f s  %s, after %q: %s\n", v.At.Seconds(), v.Rule, cmp.Or(v.Fault, noFault), v.Text)
 		}
 	}
-	return nil
+	_, err := fmt.Fprintf(out, "\nThe same faults again: go run ./internal/faultrun --seed %d --topology %s --duration %v --rotate=%t --clocks=%t\n",
+		r.Seed, r.Topology, r.Duration, r.Rotate, r.Clocks)
+	return err
 }

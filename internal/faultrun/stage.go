@@ -49,6 +49,7 @@ func (s *stage) mine(slot int) (out []int) {
 //	every worker closes, which flushes what waits, and says what it left running
 //	a new worker, which knows nothing but what Redis knows, redeems everyone's refresh token
 func play(ctx context.Context, c *config, say io.Writer) (h *history, err error) {
+	fmt.Fprintf(say, "faultrun: --seed %d --topology %s --duration %v\n", c.Seed, c.Topology, c.Duration)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	s := &stage{config: c, began: time.Now(), prefix: "faultrun-" + uuid.NewString()[:8], say: say}
@@ -124,7 +125,7 @@ func (s *stage) verify(ctx context.Context) error {
 }
 
 func (s *stage) history() *history {
-	h := &history{Terms: s.Terms, Calls: s.fleet.calls, Requests: s.world.requests(), Faults: s.faults}
+	h := &history{Terms: s.Terms, Redis: s.store.version(), Clocks: s.Clocks, Calls: s.fleet.calls, Requests: s.world.requests(), Faults: s.faults}
 	s.fleet.mu.Lock()
 	defer s.fleet.mu.Unlock()
 	h.Busy = append(h.Busy, s.fleet.late...)

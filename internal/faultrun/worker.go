@@ -147,9 +147,9 @@ func (b *breaker) Enabled(context.Context, slog.Level) bool { return true }
 
 func (b *breaker) Handle(ctx context.Context, r slog.Record) error {
 	switch {
-	case strings.HasPrefix(r.Message, "redis is away"):
+	case strings.HasPrefix(r.Message, "Redis is away"):
 		b.w.log.write(record{Kind: "away", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
-	case strings.HasPrefix(r.Message, "redis is back"):
+	case strings.HasPrefix(r.Message, "Redis is back"):
 		b.w.log.write(record{Kind: "back", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
 	}
 	if !b.Handler.Enabled(ctx, r.Level) {

@@ -59,7 +59,10 @@ func newWorld(began time.Time, tenants, users, behalf int, t terms) (*world, err
 		}
 		w.people = append(w.people, p)
 	}
-	entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = refusedMinutes + t.Usable })
+	entra.SetBehavior(func(b *entratest.Behavior) {
+		b.AccessTokenLifetime = refusedMinutes + t.Usable
+		b.Latency = 50 * time.Millisecond // in which others come, and processes die
+	})
 	return w, nil
 }
 

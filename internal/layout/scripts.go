@@ -23,6 +23,8 @@ var (
 	forgetLua string
 	//go:embed scripts/enlist.lua
 	enlistLua string
+	//go:embed scripts/discard.lua
+	discardLua string
 
 	LoadScript    = redis.NewScript(loadLua)
 	StoreScript   = redis.NewScript(storeLua)
@@ -31,4 +33,5 @@ var (
 	RespondScript = redis.NewScript(respondLua)
 	ForgetScript  = redis.NewScript(forgetLua)
 	EnlistScript  = redis.NewScript(enlistLua)
+	DiscardScript = redis.NewScript(discardLua)
 )

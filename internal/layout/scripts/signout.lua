@@ -6,7 +6,8 @@
 -- KEYS[4]  <prefix>:v1:{pid}:fence
 -- ARGV[1]  the tombstone's life in milliseconds
 -- ARGV[2]  a name of this operation: done a second time, because its answer was lost, it does nothing, or it would
---          remove a sign-in that came between
+--          remove a sign-in that came between. A name "process.number" is done too when a later one of that process is:
+--          it was long on its way
 -- ARGV[3]  "1": the whole partition; "0": only the fields that follow
 -- ARGV[4+] fields
 --
@@ -17,7 +18,14 @@ local now = redis.call('TIME')
 local us = now[1] * 1000000 + now[2]
 local tombstone = redis.call('GET', KEYS[2]) or ''
 local generation = tonumber(string.match(tombstone, '^%d+') or '0')
-if string.match(tombstone, ' (.*)$') ~= ARGV[2] then
+local last = string.match(tombstone, ' (.*)$')
+local done = last == ARGV[2]
+if last and not done then
+  local process, number = string.match(ARGV[2], '^(.*)%.(%d+)$')
+  local by, count = string.match(last, '^(.*)%.(%d+)$')
+  done = process and process == by and tonumber(number) < tonumber(count)
+end
+if not done then
   if ARGV[3] == '1' then
     redis.call('DEL', KEYS[1], KEYS[4])
   elseif redis.call('TYPE', KEYS[1]).ok == 'hash' then

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// outcomes checks failures and durations, and counts the rows.
+func (c *checker) outcomes() {
+	for _, x := range c.Calls {
+		if x.End == 0 || x.Flow == flowVerify {
+			continue
+		}
+		met := c.during(x.Start, x.End, nil)
+		kinds := map[string]bool{}
+		for _, f := range met {
+			kinds[f.Kind] = true
+		}
+		if len(kinds) == 0 {
+			kinds[noFault] = true
+		}
+		why, excused := "", true
+		out := false // a user who is not signed in: no failure, but the right answer
+		if x.Fail != "" {
+			why, excused = c.excuse(x)
+			out = why == whySignedOut
+		}
+		took := x.End - x.Start - c.stopped(x.Worker, x.Start, x.End)
+		for k := range kinds {
+			r := c.row(k)
+			r.Calls++
+			r.Longest = max(r.Longest, took)
+			if x.Fail != "" && !out {
+				r.Failed++
+			}
+		}
+		if !excused {
+			c.violate(ruleFailed, x.End, "worker %d: %s of user %.8s, tenant %.8s, %s: %s: %s", x.Worker, x.Flow, x.User, x.Tenant, x.Scope, x.Fail, x.Error)
+		}
+		limit := slack
+		for _, f := range met {
+			limit += kindNamed(f.Kind).slow(c.Terms, f)
+		}
+		limit = min(limit, c.Terms.CallTimeout+time.Second)
+		if took > limit {
+			c.violate(ruleSlow, x.End, "worker %d: %s of user %.8s, tenant %.8s, %s took %v, where %v is the bound", x.Worker, x.Flow, x.User, x.Tenant, x.Scope, took, limit)
+		}
+	}
+}
+
+const whySignedOut = "the user is not signed in"
+
+// excuse tells what policy says of a call that failed.
+func (c *checker) excuse(x call) (why string, ok bool) {
+	entra := len(c.during(x.Start, x.End, func(k *kind) bool { return k.entra })) > 0
+	away := len(c.during(x.Start, x.End, func(k *kind) bool { return k.away })) > 0
+	// A process that was stopped finds on waking that all its operations took too long.
+	away = away || slices.ContainsFunc(c.frozen[x.Worker], func(f injected) bool { return f.Start <= x.End && f.End+recovery >= x.Start })
+	failed := x.Fail == failEntra || x.Fail == failDeadline
+	switch {
+	case x.Flow == flowSignIn:
+		// Entra ID is needed, Redis is not.
+		return "Entra ID fails", entra && failed
+	case x.Flow == flowSignOut:
+		return "Redis is away", away && (x.Fail == failRedis || x.Fail == failDeadline)
+	case failed:
+		return "Entra ID fails, and no token that lives is there", entra && !c.has(x)
+	case x.Flow != flowSilent:
+		return "", false
+	}
+	since, in := c.signedIn(x.User, x.Start, x.End)
+	switch {
+	case !in:
+		return whySignedOut, x.Fail == failNoAccount || x.Fail == failGrant
+	case x.Fail == failNoAccount:
+		return c.unknown(x, since, away)
+	case x.Fail == failGrant && c.Terms.Rotate:
+		if away {
+			return "another instance redeemed the refresh token, and Redis cannot say so", true
+		}
+		if c.withheld(x) {
+			return "a stopped instance has the refresh token that replaced this one", true
+		}
+		_, why := c.mayLose(x.User, since, x.End)
+		return why, why != ""
+	}
+	return "", false
+}
+
+// unknown tells why an instance may know nothing of a user who has signed in.
+func (c *checker) unknown(x call, since time.Duration, away bool) (why string, ok bool) {
+	in := c.signInAt(x.User, since)
+	stored := c.stored(in.Worker, in.Start, in.End)
+	known := stored // before, what another process has may be of the session before this one
+	if x.Worker == in.Worker {
+		known = since
+	}
+	switch {
+	case c.knows(x.Worker, x.User, known, x.Start):
+		return "", false
+	case x.Start < stored:
+		return "the sign-in may not be stored yet", true
+	case c.unstored(in.Worker, in.Start, in.End):
+		return whyUnstored, true
+	case away:
+		return "Redis cannot tell", true
+	}
+	for _, f := range c.Faults {
+		k := kindNamed(f.Kind)
+		if f.End < since || f.Start > x.End || !k.loses && !(k.damages && slices.Contains(f.Users, x.User)) {
+			continue
+		}
+		if !c.restored(x.User, since, f, x.Start) {
+			return "Redis has lost it, and none who knows it has noticed yet", true
+		}
+	}
+	return "", false
+}
+
+// restored tells whether what a fault took from a user's record is surely back at a moment: an instance that knew it
+// was asked for the user's token since, which it had to look up, because what it knew was older than LocalTTL.
+func (c *checker) restored(user string, since time.Duration, f injected, by time.Duration) bool {
+	after := f.End + kindNamed(f.Kind).after + c.Terms.LocalTTL
+	return slices.ContainsFunc(c.silent[user], func(x call) bool {
+		return x.Start > after && x.End+near < by && c.knows(x.Worker, user, since, f.Start) &&
+			len(c.during(f.Start, x.End+near, func(k *kind) bool { return k.away || k.full })) == 0
+	})
+}
+
+// withheld tells whether a stopped instance was in the middle of redeeming a user's refresh token, and may not have
+// given the next one to the others yet.
+func (c *checker) withheld(x call) bool {
+	return slices.ContainsFunc(c.Requests, func(r request) bool {
+		return r.For.User == x.User && r.Grant == "refresh_token" && slices.ContainsFunc(c.frozen[r.Worker], func(f injected) bool {
+			return f.Start <= r.Answered+near && f.End >= r.Arrived && f.Start <= x.End && f.End+kindNamed(f.Kind).after >= x.Start
+		})
+	})
+}
+
+// has tells whether the fleet has a token for a call that lives: one that Entra ID gave and that nothing has befallen.
+func (c *checker) has(x call) bool {
+	lives := c.Terms.Usable
+	if x.Flow != flowOBO { // MSAL's manager of those refuses a token's last minutes
+		lives += refusedMinutes
+	}
+	for _, a := range slices.Backward(c.answers[x.identity()]) {
+		switch {
+		case a.Answered+near >= x.Start:
+			continue
+		case a.Answered+lives <= x.End+time.Second:
+			return false
+		}
+		if x.Flow == flowSilent {
+			if since, ok := c.signedIn(x.User, x.Start, x.End); !ok || a.Arrived < since {
+				return false
+			}
+		}
+		if k, ok := c.killed[a.Worker]; ok && k < a.Answered+near {
+			continue
+		}
+		if c.stopped(a.Worker, a.Arrived, a.Answered+near) > 0 {
+			continue
+		}
+		befallen := c.during(a.Arrived, x.End, func(k *kind) bool { return k.away || k.loses || k.damages })
+		return len(befallen) == 0
+	}
+	return false
+}
+
+// refused tells whether a request met a fault of Entra ID.
+func (r request) refused() bool { return strings.HasPrefix(r.Error, "fault:") }

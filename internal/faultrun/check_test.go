@@ -1,0 +1,357 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+const (
+	tenantA, tenantB = "tenant-a", "tenant-b"
+	userA            = "oid-a.tenant-a"
+)
+
+// made is a made-up log: three workers, an app's token and a user, all well for a minute. Tests spoil it.
+type made struct{ history }
+
+func wellMade() *made {
+	m := &made{history{Terms: terms{Workers: 3, LocalTTL: 2 * time.Second, LockTTL: 2 * time.Second, OpTimeout: 2 * time.Second,
+		CallTimeout: 20 * time.Second, Usable: 24 * time.Second}}}
+	for w := range 4 {
+		m.Lives = append(m.Lives, life{Worker: w, Closed: true, End: 70 * time.Second})
+	}
+	m.session(0, flowSignIn, 1)
+	for at := 2.0; at < 60; at += 12 {
+		m.ask(0, flowApp, at)
+		m.ask(1, flowSilent, at)
+		m.ask(2, flowOBO, at)
+		for w := range 3 {
+			for _, flow := range []string{flowApp, flowSilent, flowOBO} {
+				m.call(w, flow, at+1, at)
+				m.call(w, flow, at+11, at)
+			}
+		}
+	}
+	m.call(3, flowVerify, 65, 65)
+	return m
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// what is asked for in a flow.
+func what(flow string) call {
+	switch flow {
+	case flowApp:
+		return call{Flow: flow, Tenant: tenantA, Scope: scopeApp}
+	case flowOBO:
+		return call{Flow: flow, Tenant: tenantA, User: "oid-b.tenant-a", Scope: scopeOBO}
+	case flowVerify:
+		return call{Flow: flow, Tenant: tenantA, User: userA, Scope: scopeVerify}
+	default:
+		return call{Flow: flow, Tenant: tenantA, User: userA, Scope: scopeRead}
+	}
+}
+
+// call adds a call of 100 ms that got the token of a moment.
+func (m *made) call(worker int, flow string, at, issued float64) *call {
+	c := what(flow)
+	c.Worker, c.Start, c.End = worker, seconds(at), seconds(at+.1)
+	c.Token = token{Hash: fmt.Sprint(c.identity(), issued), Tenant: c.Tenant, Audience: graph, Issued: seconds(issued), Expires: seconds(issued + 324)}
+	if c.User != "" {
+		c.Token.Subject, c.Token.Scopes = c.User[:len("oid-a")], c.Scope[len(graph)+1:]
+	}
+	m.Calls = append(m.Calls, c)
+	return &m.Calls[len(m.Calls)-1]
+}
+
+// fails adds a call that failed.
+func (m *made) fails(worker int, flow string, at float64, how string) *call {
+	c := m.call(worker, flow, at, at)
+	c.Token, c.Fail, c.Error = token{}, how, how
+	return c
+}
+
+// session adds a sign-in or a sign-out.
+func (m *made) session(worker int, flow string, at float64) *call {
+	c := m.call(worker, flow, at, at)
+	if flow == flowSignOut {
+		c.Token = token{}
+	}
+	return c
+}
+
+// ask adds a token request of 100 ms that brought a token.
+func (m *made) ask(worker int, flow string, at float64) *request {
+	grant := map[string]string{flowApp: "client_credentials", flowSilent: "refresh_token", flowOBO: "obo"}[flow]
+	m.Requests = append(m.Requests, request{ID: len(m.Requests) + 1, Worker: worker, Grant: grant, For: what(flow).identity(),
+		Arrived: seconds(at), Answered: seconds(at + .1), Status: 200})
+	return &m.Requests[len(m.Requests)-1]
+}
+
+func (m *made) fault(kind string, from, to float64) *injected {
+	if kindNamed(kind) == nil {
+		panic(kind)
+	}
+	m.Faults = append(m.Faults, injected{Kind: kind, Worker: -1, Start: seconds(from), End: seconds(to)})
+	return &m.Faults[len(m.Faults)-1]
+}
+
+func (m *made) kill(worker int, at float64) {
+	m.fault(kindKill, at, at+.1).Worker = worker
+	m.Lives[worker] = life{Worker: worker, Killed: true, End: seconds(at)}
+	m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Worker == worker && c.End > seconds(at) })
+}
+
+// none knows the user but these workers.
+func (m *made) knownTo(workers ...int) {
+	m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowSilent && !slices.Contains(workers, c.Worker) })
+}
+
+// lost makes the last process find nothing.
+func (m *made) lost() {
+	c := &m.Calls[slices.IndexFunc(m.Calls, func(c call) bool { return c.Flow == flowVerify })]
+	c.Token, c.Fail = token{}, failNoAccount
+}
+
+func (m *made) damaged(kind string, at float64) { m.fault(kind, at, at+.1).Users = []string{userA} }
+
+// Each rule finds what breaks it, and nothing else does: the log that is spoiled keeps every rule.
+func TestEveryRuleFindsItsViolation(t *testing.T) {
+	for _, x := range []struct {
+		rule, how string
+		spoil     func(*made)
+	}{
+		{"", "all is well", func(*made) {}},
+
+		{ruleWrong, "another user's token", func(m *made) { m.call(0, flowSilent, 16, 14).Token.Subject = "oid-c" }},
+		{ruleWrong, "another tenant's token", func(m *made) { m.call(0, flowApp, 16, 14).Token.Tenant = tenantB }},
+		{ruleWrong, "another scope's token", func(m *made) { m.call(0, flowSilent, 16, 14).Token.Scopes = "Mail.Read" }},
+		{ruleWrong, "another API's token", func(m *made) { m.call(0, flowApp, 16, 14).Token.Audience = "https://api.contoso.com" }},
+		{ruleWrong, "an app's token for a user", func(m *made) { m.call(0, flowSilent, 16, 14).Token.Subject = "" }},
+		{ruleWrong, "a user's token for an app", func(m *made) { m.call(0, flowApp, 16, 14).Token.Subject = "oid-a" }},
+		{ruleWrong, "a user's token on behalf of another", func(m *made) { m.call(0, flowOBO, 16, 14).Token.Subject = "oid-a" }},
+		{ruleWrong, "a wrong token at the sign-in", func(m *made) { m.Calls[0].Token.Subject = "oid-c" }},
+		{ruleWrong, "something that is no token", func(m *made) { m.call(0, flowApp, 16, 14).Token = token{} }},
+
+		{ruleExpired, "a token that is dead", func(m *made) { m.call(0, flowApp, 16, 14).Token.Expires = seconds(14) }},
+		{ruleExpired, "an old token without a reason", func(m *made) { m.call(0, flowApp, 54, 22) }},
+		{"", "an old token while Entra ID fails", func(m *made) { m.call(0, flowApp, 54, 22); m.fault("Entra ID 503", 53, 54) }},
+		{ruleExpired, "an old token long after Entra ID failed", func(m *made) { m.call(0, flowApp, 54, 22); m.fault("Entra ID 503", 30, 31) }},
+		{ruleExpired, "an old token, and keys evicted, which delays nobody", func(m *made) { m.call(0, flowApp, 54, 22); m.fault("keys evicted", 53, 54) }},
+
+		{ruleRevoked, "where it was signed out", func(m *made) { signedOut(m); m.call(1, flowSilent, 61, 52) }},
+		{ruleRevoked, "elsewhere after the bound", func(m *made) { signedOut(m); m.call(0, flowSilent, 63, 52) }},
+		{"", "elsewhere within the bound", func(m *made) { signedOut(m); m.call(0, flowSilent, 62, 52) }},
+		{"", "elsewhere while Redis is away", func(m *made) {
+			signedOut(m)
+			m.call(0, flowSilent, 63, 52)
+			m.fault("connections cut", 60.5, 62)
+		}},
+		{ruleRevoked, "a sign-out before everything was lost long after", func(m *made) {
+			signedOut(m)
+			m.call(0, flowSilent, 64.5, 52)
+			m.fault("FLUSHALL", 64, 64)
+		}},
+		{"", "everything lost right after the sign-out", func(m *made) { signedOut(m); m.call(0, flowSilent, 64, 52); m.fault("FLUSHALL", 61, 61) }},
+
+		{ruleLost, "nothing happened", func(m *made) { m.lost() }},
+		{ruleLost, "everything lost, and known to those who live", func(m *made) { m.lost(); m.fault("FLUSHALL", 30, 30) }},
+		{"", "everything lost, and known to nobody who lives", func(m *made) {
+			m.lost()
+			m.knownTo(1)
+			m.Calls = m.Calls[1:]
+			m.Calls = slices.Insert(m.Calls, 0, m.Calls[0])
+			m.Calls[0] = what(flowSignIn)
+			m.Calls[0].Worker, m.Calls[0].Start, m.Calls[0].End = 1, seconds(1), seconds(1.1)
+			m.Calls[0].Token = token{Hash: "x", Subject: "oid-a", Tenant: tenantA, Audience: graph, Scopes: "User.Read", Expires: seconds(325)}
+			m.fault("FLUSHALL", 30, 30)
+			m.kill(1, 30.5)
+		}},
+		{ruleLost, "a value of another user damaged", func(m *made) { m.lost(); m.fault("values corrupted", 30, 30).Users = []string{"oid-b.tenant-a"} }},
+		{ruleLost, "its value damaged, and known to those who live", func(m *made) { m.lost(); m.damaged("values corrupted", 30) }},
+		{ruleLost, "rolled back, where old refresh tokens stay valid", func(m *made) { m.lost(); m.damaged("values rolled back", 30) }},
+		{"", "rolled back, where they do not", func(m *made) { m.Terms.Rotate = true; m.lost(); m.damaged("values rolled back", 30) }},
+		{ruleLost, "a failover, rotation", func(m *made) { m.Terms.Rotate = true; m.lost(); m.fault("failover", 30, 31) }},
+		{ruleLost, "an eviction, rotation", func(m *made) { m.Terms.Rotate = true; m.lost(); m.fault("keys evicted", 30, 31) }},
+		{"", "everything lost, rotation", func(m *made) { m.Terms.Rotate = true; m.lost(); m.fault("FLUSHALL", 30, 30) }},
+		{ruleLost, "killed long after storing, rotation", func(m *made) { m.Terms.Rotate = true; m.lost(); m.kill(1, 45) }},
+		{"", "killed before storing, rotation", func(m *made) { m.Terms.Rotate = true; m.lost(); m.kill(1, 38.2) }},
+		{ruleLost, "killed before storing, old refresh tokens stay valid", func(m *made) { m.lost(); m.kill(1, 38.2) }},
+		{"", "the sign-in's process killed before storing", func(m *made) { m.lost(); m.knownTo(); m.kill(0, 1.2) }},
+		{"", "Entra ID's answer lost, rotation", func(m *made) {
+			m.Terms.Rotate = true
+			m.lost()
+			m.fault(kindLostAnswer, 36, 37)
+			r := m.ask(1, flowSilent, 36.5)
+			r.Status, r.Error = 0, "fault: drop"
+		}},
+		{ruleLost, "Entra ID's answer to another user lost, rotation", func(m *made) {
+			m.Terms.Rotate = true
+			m.lost()
+			m.fault(kindLostAnswer, 36, 37)
+		}},
+
+		{ruleRequests, "a request for a token that is there", func(m *made) { m.ask(2, flowApp, 45) }},
+		{"", "an eviction before it", func(m *made) { m.ask(2, flowApp, 45); m.fault("keys evicted", 44, 44) }},
+		{ruleRequests, "lost scripts before it", func(m *made) { m.ask(2, flowApp, 45); m.fault("scripts lost", 44, 44) }},
+		{ruleRequests, "three after one eviction", func(m *made) {
+			m.fault("keys evicted", 43, 43)
+			m.ask(2, flowApp, 43)
+			m.ask(2, flowApp, 43.2)
+			m.ask(2, flowApp, 43.4)
+		}},
+		{ruleRequests, "two at once for a token that is due", func(m *made) { m.ask(2, flowApp, 50.05) }},
+		{ruleRequests, "two scopes of one user at once", func(m *made) { m.ask(2, flowSilent, 50.05).For.Scope = scopeMail }},
+		{"", "two users at once", func(m *made) { m.ask(2, flowSilent, 50.05).For.User = "oid-d.tenant-a" }},
+		{ruleRequests, "one that was never answered, and another", func(m *made) {
+			m.ask(2, flowApp, 65).Answered = 0
+			m.ask(1, flowApp, 66)
+		}},
+		{ruleRequests, "on and on while Entra ID refuses", func(m *made) {
+			m.fault("Entra ID 429", 65, 66)
+			for at := 65.1; at < 65.4; at += .1 {
+				r := m.ask(2, flowApp, at)
+				r.Status, r.Error, r.Answered = 429, "fault: 429", r.Arrived
+			}
+		}},
+
+		{ruleFailed, "without a reason", func(m *made) { m.fails(0, flowApp, 14, failEntra) }},
+		{ruleFailed, "Entra ID fails, and a token lives", func(m *made) { m.fails(0, flowApp, 14, failEntra); m.fault("Entra ID 503", 13.5, 14.5) }},
+		{"", "Entra ID fails, and nobody has a token", func(m *made) {
+			m.fails(0, flowApp, 14, failEntra).Tenant = tenantB
+			m.fault("Entra ID 503", 13.5, 14.5)
+		}},
+		{ruleFailed, "Redis is away, which no call for a token may fail for", func(m *made) { m.fails(0, flowApp, 14, failRedis); m.fault("connections cut", 13.5, 14.5) }},
+		{"", "a sign-out while Redis is away", func(m *made) { m.fails(0, flowSignOut, 66, failRedis); m.fault("connections cut", 65, 67) }},
+		{ruleFailed, "a sign-out without a reason", func(m *made) { m.fails(0, flowSignOut, 66, failRedis) }},
+		{ruleFailed, "a sign-in while Redis is away", func(m *made) { m.fails(0, flowSignIn, 66, failRedis); m.fault("connections cut", 65, 67) }},
+		{ruleFailed, "nobody knows the user", func(m *made) { m.fails(0, flowSilent, 55, failNoAccount) }},
+		{"", "the user has signed out", func(m *made) { signedOut(m); m.fails(0, flowSilent, 64, failNoAccount) }},
+		{ruleFailed, "the user has signed out, and the call fails for another reason", func(m *made) { signedOut(m); m.fails(0, flowSilent, 64, failOther) }},
+		{ruleFailed, "everything was lost, and this instance knew", func(m *made) { m.fails(0, flowSilent, 34, failNoAccount); m.fault("FLUSHALL", 33.5, 33.5) }},
+		{"", "everything was lost, and this instance did not know", func(m *made) {
+			m.knownTo(1)
+			m.fails(2, flowSilent, 34, failNoAccount)
+			m.fault("FLUSHALL", 33.5, 33.5)
+		}},
+		{ruleFailed, "everything was lost, and written back since", func(m *made) {
+			m.knownTo(1)
+			m.fails(2, flowSilent, 57, failNoAccount)
+			m.fault("FLUSHALL", 33.5, 33.5)
+		}},
+		{ruleFailed, "the refresh token is refused", func(m *made) { m.fails(0, flowSilent, 14, failGrant); m.fault("connections cut", 13, 15) }},
+		{"", "the refresh token is refused while Redis is away, rotation", func(m *made) {
+			m.Terms.Rotate = true
+			m.fails(0, flowSilent, 14, failGrant)
+			m.fault("connections cut", 13, 15)
+		}},
+		{ruleFailed, "the refresh token is refused, rotation", func(m *made) {
+			m.Terms.Rotate = true
+			m.fails(0, flowSilent, 34, failGrant)
+			m.fault("connections cut", 13, 15)
+		}},
+
+		{ruleSlow, "without a reason", func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(6) }},
+		{ruleSlow, "an eviction delays nobody", func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(6); m.fault("keys evicted", 54, 54) }},
+		{"", "Redis does not answer", func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(6); m.fault("connections silent", 54, 56) }},
+		{ruleSlow, "Redis does not answer, and the call takes longer even so", func(m *made) {
+			m.call(0, flowApp, 54, 52).End += seconds(14)
+			m.fault("connections silent", 54, 56)
+		}},
+		{"", "the process was stopped meanwhile", func(m *made) {
+			m.call(0, flowApp, 54, 52).End += seconds(6)
+			m.fault(kindFreeze, 54.05, 57).Worker = 0
+		}},
+		{ruleSlow, "past every bound", func(m *made) {
+			m.call(0, flowApp, 34, 32).End += seconds(22)
+			for range 9 {
+				m.fault("connections silent", 34, 36)
+			}
+		}},
+
+		{ruleLeaked, "goroutines", func(m *made) { m.Lives[1].Leaked = "found unexpected goroutines" }},
+		{ruleLeaked, "it died", func(m *made) { m.Lives[1].Closed = false }},
+		{ruleLeaked, "it did nothing", func(m *made) { m.Lives = append(m.Lives, life{Worker: 9, Closed: true}) }},
+	} {
+		t.Run(x.rule+"/"+x.how, func(t *testing.T) {
+			m := wellMade()
+			x.spoil(m)
+			found := map[string]bool{}
+			for _, v := range check(m.history).Violations {
+				found[v.Rule] = true
+				if v.Rule != x.rule {
+					t.Errorf("%v: %s: %s", v.At, v.Rule, v.Text)
+				}
+			}
+			if x.rule != "" && !found[x.rule] {
+				t.Errorf("the checker does not see it")
+			}
+		})
+	}
+}
+
+// signedOut signs the user out at the end, on worker 1.
+func signedOut(m *made) {
+	m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowVerify || c.Flow == flowSilent && c.End > seconds(59) })
+	m.Lives[3].Killed = true
+	m.session(1, flowSignOut, 59.5)
+}
+
+// What policy allows is counted where it belongs.
+func TestReportCounts(t *testing.T) {
+	m := wellMade()
+	m.fault("keys evicted", 54, 54)
+	m.ask(2, flowApp, 55)
+	m.fault("connections cut", 65, 67)
+	m.fails(0, flowSignOut, 66, failRedis).End += seconds(2)
+	v := check(m.history)
+	rows := map[string]row{}
+	for _, r := range v.Rows {
+		rows[r.Kind] = r
+	}
+	if r := rows["keys evicted"]; r.Injected != 1 || r.Extra != 1 || r.Bound != 2 || r.Failed != 0 {
+		t.Errorf("%+v", r)
+	}
+	if r := rows["connections cut"]; r.Injected != 1 || r.Calls != 1 || r.Failed != 1 || r.Longest.Round(time.Millisecond) != seconds(2.1) {
+		t.Errorf("%+v", r)
+	}
+	if r := rows[noFault]; r.Injected != 0 || r.Extra != 0 || r.Calls == 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// A busy machine excuses nothing that an injected fault explains, nor that the library finds Redis away while every
+// process gets its processor; what it excuses is a row of its own.
+func TestBusyMachineIsARowOfItsOwn(t *testing.T) {
+	late := func(a, b float64) injected { return injected{Kind: kindBusy, Start: seconds(a), End: seconds(b)} }
+	away := func(a, b float64) injected {
+		return injected{Kind: kindBusy, Start: seconds(a), End: seconds(b), Note: noteAway}
+	}
+	for name, x := range map[string]struct {
+		busy []injected
+		want int
+	}{
+		"together":                      {[]injected{late(34, 34.5), late(34.6, 35)}, 1},
+		"apart":                         {[]injected{late(24, 24.5), late(34.6, 35)}, 2},
+		"explained":                     {[]injected{late(44.5, 46)}, 0},
+		"away and late":                 {[]injected{late(31, 31.5), away(34, 35)}, 2},
+		"away and nobody late":          {[]injected{away(34, 35)}, 0},
+		"away by the fault":             {[]injected{late(44, 44.5), away(44.5, 47)}, 0},
+		"away by the fault, and longer": {[]injected{late(48, 48.5), away(44.5, 50)}, 1},
+		"away by the fault, longer without cause": {[]injected{away(44.5, 50)}, 0},
+	} {
+		m := wellMade()
+		m.fault("connections cut", 44, 45)
+		m.Busy = x.busy
+		n := 0
+		for _, r := range check(m.history).Rows {
+			if r.Kind == kindBusy {
+				n = r.Injected
+			}
+		}
+		if n != x.want {
+			t.Errorf("%s: %d times busy, want %d", name, n, x.want)
+		}
+	}
+}

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// whole is what times lose that are kept in whole seconds: one in the token, one in MSAL's document.
+const whole = 2 * time.Second
+
+// tokens checks what was handed out against what was asked for, and against the time.
+func (c *checker) tokens() {
+	for _, x := range c.Calls {
+		if x.Fail != "" || x.Flow == flowSignOut || x.End == 0 {
+			continue
+		}
+		t := x.Token
+		oid, _, _ := strings.Cut(x.User, ".")
+		slash := strings.LastIndexByte(x.Scope, '/')
+		resource, permission := x.Scope[:slash], x.Scope[slash+1:]
+		if x.Flow == flowApp {
+			permission = ""
+		}
+		if t.Hash == "" || t.Subject != oid || t.Tenant != x.Tenant || t.Audience != resource || permission != "" && !slices.Contains(strings.Fields(t.Scopes), permission) {
+			c.violate(ruleWrong, x.End, "worker %d asked for %s, user %.8s, tenant %.8s, %s, and got a token of user %.8s, tenant %.8s, audience %s, scopes %q",
+				x.Worker, x.Flow, x.User, x.Tenant, x.Scope, t.Subject, t.Tenant, t.Audience, t.Scopes)
+			continue
+		}
+		end := x.End - c.stopped(x.Worker, x.Start, x.End)
+		if t.Expires <= end {
+			c.violate(ruleExpired, x.End, "worker %d: %s got a token %v after its end", x.Worker, x.Flow, end-t.Expires)
+			continue
+		}
+		// In its last five minutes a token serves only while a new one cannot be had, or not soon.
+		if old := end - t.Issued - c.Terms.Usable - whole; old > 0 {
+			if held := c.during(x.Start, x.End, func(k *kind) bool { return k.entra || k.delays }); len(held) == 0 {
+				c.violate(ruleExpired, x.End, "worker %d: %s got a token %v into its last five minutes, and nothing kept it from getting a new one", x.Worker, x.Flow, old)
+			}
+		}
+	}
+}
+
+// revoked checks that no token of before a sign-out is handed out after it: not at all by the instance that
+// carried it out, and by others for LocalTTL after Redis could last not be asked.
+func (c *checker) revoked() {
+	seen := map[string]time.Duration{} // when a token was first handed out
+	for _, x := range c.Calls {
+		if at, ok := seen[x.Token.Hash]; x.Token.Hash != "" && x.End > 0 && (!ok || x.End < at) {
+			seen[x.Token.Hash] = x.End
+		}
+	}
+	for user, calls := range c.silent {
+		for _, x := range calls {
+			if x.Flow != flowSilent {
+				continue
+			}
+			var out call
+			for _, s := range c.sessions[user] {
+				if s.Flow == flowSignOut && s.Fail == "" && s.End > 0 && s.End < x.Start {
+					out = s
+				}
+			}
+			if out.End == 0 || x.Token.Issued+time.Second > out.Start && seen[x.Token.Hash] >= out.Start {
+				continue
+			}
+			limit := out.End
+			if x.Worker != out.Worker {
+				limit += c.Terms.LocalTTL + near
+				for _, f := range c.during(out.Start, x.Start, func(k *kind) bool { return k.away }) {
+					limit = max(limit, f.End+kindNamed(f.Kind).after+c.Terms.LocalTTL+near)
+				}
+				limit += c.stopped(x.Worker, out.Start, x.Start)
+			}
+			// A loss right after a sign-out may undo it, as the README says: an instance that had not heard of it
+			// takes the loss for one.
+			undone := len(c.during(out.Start, out.End+c.Terms.LocalTTL+near, func(k *kind) bool { return k.loses })) > 0
+			if x.Start > limit && !undone {
+				c.violate(ruleRevoked, x.Start, "worker %d handed out a token of user %.8s %v after the sign-out that worker %d had carried out",
+					x.Worker, user, x.Start-out.End, out.Worker)
+			}
+		}
+	}
+}

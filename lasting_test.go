@@ -1,0 +1,282 @@
+package msalredis_test
+
+import (
+	"context"
+	"maps"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// Tests of what the fault run found (internal/faultrun): sign-ins that were lost, and sessions that came back.
+
+// A refresh of a session whose sign-in waits behind a sign-out belongs to that session: the sign-out, when it is carried
+// out, does not take the new refresh token for one of before.
+func TestRefreshBehindAPendingSignOutIsKept(t *testing.T) {
+	w := newWorld(t)
+	w.rotating()
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	refuse := &refusing{chosen: isSignOut}
+	rdb := w.client()
+	rdb.AddHook(refuse)
+	here := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))
+	app := here.app()
+	here.signIn(app, u)
+
+	refuse.on.Store(true)
+	if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err == nil {
+		t.Fatal("a sign-out that Redis refused succeeded")
+	}
+	here.signIn(app, u)
+	fresh := must(t)(silent(ctx, app, u.HomeAccountID(), mailScope))
+	refuse.on.Store(false)
+	eventually(t, "another instance finds the refreshed token", func() bool {
+		got, err := silent(ctx, w.instance().app(), u.HomeAccountID(), mailScope)
+		return err == nil && got.AccessToken == fresh
+	})
+	must(t)(silent(ctx, w.instance().app(), u.HomeAccountID(), filesScope))
+}
+
+// held keeps the first chosen command from its way until it is let go.
+type held struct {
+	chosen func(redis.Cmder) bool
+	once   atomic.Bool
+	here   chan struct{} // closed when there is one
+	free   chan struct{}
+	done   chan struct{} // closed when it has been carried out
+}
+
+func newHeld(chosen func(redis.Cmder) bool) *held {
+	return &held{chosen: chosen, here: make(chan struct{}), free: make(chan struct{}), done: make(chan struct{})}
+}
+
+func (h *held) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (h *held) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (h *held) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if !h.chosen(cmd) || !h.once.CompareAndSwap(false, true) {
+			return next(ctx, cmd)
+		}
+		close(h.here)
+		<-h.free
+		err := next(context.WithoutCancel(ctx), cmd)
+		if noScript := err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT"); !noScript {
+			close(h.done)
+		}
+		return err
+	}
+}
+
+// A sign-out that was long on its way, after others and sign-ins have been made, does not end the last of them.
+func TestSignOutLongOnItsWayEndsNoLaterSession(t *testing.T) {
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	late := newHeld(isSignOut)
+	rdb := w.client()
+	here := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))
+	app := here.app()
+	here.signIn(app, u)
+	if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil { // Redis knows the script from here on
+		t.Fatal(err)
+	}
+	here.signIn(app, u)
+	rdb.AddHook(late)
+
+	leaving, leave := context.WithCancel(ctx)
+	go func() { <-late.here; leave() }()
+	if err := here.tokens.RemoveAccount(leaving, u.HomeAccountID()); err == nil {
+		t.Fatal("a sign-out that is on its way succeeded")
+	}
+	here.signIn(app, u)
+	if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+		t.Fatal(err)
+	}
+	last := here.signIn(app, u)
+	close(late.free)
+	<-late.done
+	got := must(t)(silent(ctx, w.instance().app(), u.HomeAccountID()))
+	if got != last.AccessToken {
+		t.Error("another instance has another session's token")
+	}
+}
+
+// An instance whose sign-out Redis has not taken does not go back to the session that Redis still has.
+func TestPendingSignOutIsNotForgottenByALook(t *testing.T) {
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	refuse := &refusing{chosen: isSignOut}
+	rdb := w.client()
+	rdb.AddHook(refuse)
+	here := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))
+	app := here.app()
+	here.signIn(app, u)
+	refuse.on.Store(true)
+	defer refuse.on.Store(false)
+	if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err == nil {
+		t.Fatal("a sign-out that Redis refused succeeded")
+	}
+	for range 3 {
+		if _, err := silent(ctx, app, u.HomeAccountID()); err == nil {
+			t.Fatal("the instance that signed the user out hands out the user's token")
+		}
+	}
+}
+
+// tokensKey is the one user's record.
+func (w *world) tokensKey(t *testing.T) string {
+	t.Helper()
+	for _, k := range w.keysOf() {
+		if strings.HasSuffix(k, ":tokens") {
+			return k
+		}
+	}
+	t.Fatal("there is no record")
+	return ""
+}
+
+// A failover loses the last writes: Redis then has an older refresh token, which rotation has killed, and the instance
+// that redeemed it knows the newer one. It brings it back, instead of taking the older one over.
+func TestOlderRecordAfterAFailoverIsBroughtUpToDate(t *testing.T) {
+	for _, what := range []string{"older", "some gone", "all gone"} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			w.rotating()
+			u := w.addUsers(1)[0]
+			ctx := context.Background()
+			here := w.instance(func(o *msalredis.Options) { o.LocalTTL = time.Second })
+			app := here.app()
+			here.signIn(app, u)
+			key := w.tokensKey(t)
+			before := w.client().HGetAll(ctx, key).Val()
+			fresh := must(t)(silent(ctx, app, u.HomeAccountID(), mailScope))
+
+			rdb := w.redis.admin
+			after := rdb.HGetAll(ctx, key).Val()
+			switch what {
+			case "older":
+				rdb.Del(ctx, key)
+				rdb.HSet(ctx, key, before)
+			case "some gone":
+				for field, value := range after {
+					if field != "v" && before[field] != value {
+						rdb.HDel(ctx, key, field)
+					}
+				}
+				rdb.HSet(ctx, key, "v", "1")
+			case "all gone":
+				rdb.Del(ctx, key)
+			}
+			eventually(t, "here looks at Redis again, and another instance finds the newer token", func() bool {
+				if got, err := silent(ctx, app, u.HomeAccountID(), mailScope); err != nil || got.AccessToken != fresh {
+					t.Fatalf("here: %v", err)
+				}
+				return rdb.HLen(ctx, key).Val() == int64(len(after))
+			})
+			must(t)(silent(ctx, w.instance().app(), u.HomeAccountID(), filesScope))
+		})
+	}
+}
+
+// A damaged value is a miss for who does not know what it was. Who knows puts it right, and is asked to, because nothing
+// else would make it read the record again.
+func TestDamagedValueIsPutRightByWhoKnowsIt(t *testing.T) {
+	for what, damage := range map[string]func(string) string{
+		"a changed byte":         func(v string) string { return v[:len(v)-1] + string([]byte{v[len(v)-1] ^ 1}) },
+		"a changed stamp":        func(v string) string { return "9" + v[1:] },
+		"a changed key id":       func(v string) string { return v[:30] + strings.Repeat("x", 14) + v[44:] },
+		"cut off":                func(v string) string { return v[:40] },
+		"something else":         func(string) string { return "hello" },
+		"a value of another day": func(v string) string { return v[:15] + "7" + v[16:] },
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			u := w.addUsers(1)[0]
+			ctx := context.Background()
+			here := w.instance(func(o *msalredis.Options) { o.LocalTTL = time.Hour })
+			app := here.app()
+			fresh := here.signIn(app, u)
+			must(t)(silent(ctx, app, u.HomeAccountID())) // it listens
+			rdb, key := w.client(), w.tokensKey(t)
+			eventually(t, "the subscription", func() bool {
+				n, err := w.redis.subscribers(ctx, w.prefix+":v1:changes")
+				return err == nil && n >= 1
+			})
+			for field, value := range rdb.HGetAll(ctx, key).Val() {
+				if field != "v" {
+					rdb.HSet(ctx, key, field, damage(value))
+				}
+			}
+			eventually(t, "another instance finds the sign-in", func() bool {
+				got, err := silent(ctx, w.instance().app(), u.HomeAccountID())
+				return err == nil && got.AccessToken == fresh.AccessToken
+			})
+			must(t)(silent(ctx, w.instance().app(), u.HomeAccountID(), filesScope))
+		})
+	}
+}
+
+// counting counts chosen commands.
+type counting struct {
+	chosen func(redis.Cmder) bool
+	n      atomic.Int64
+}
+
+func (c *counting) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (c *counting) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (c *counting) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if c.chosen(cmd) {
+			c.n.Add(1)
+		}
+		return err
+	}
+}
+
+// During a roll-out values are there that an older instance cannot read: sealed with a key that it does not have yet,
+// newer than what it knows. It leaves them alone.
+func TestValueOfAnUnknownKeyIsNotPutRight(t *testing.T) {
+	w := newWorld(t)
+	w.rotating()
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	o := options(w.prefix)
+	o.LocalTTL = time.Second
+	looks, watched := &counting{chosen: func(cmd redis.Cmder) bool { return hasKeys(cmd, ":tokens", ":tombstone") && !isStore(cmd) }}, w.client()
+	watched.AddHook(looks)
+	old := w.instanceOn(hooked{watched}, w.sealer(w.keys), o)
+	app := old.app()
+	old.signIn(app, u)
+	next, err := serializer.GenerateKey("k2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := w.instanceOn(w.client(), w.sealer(next.Export()+","+w.keys), options(w.prefix))
+	fresh := must(t)(silent(ctx, i.app(), u.HomeAccountID(), mailScope))
+	rdb, key := w.client(), w.tokensKey(t)
+	want := rdb.HGetAll(ctx, key).Val()
+	before := looks.n.Load()
+	eventually(t, "the old instance looks again", func() bool {
+		_, _ = silent(ctx, app, u.HomeAccountID())
+		return looks.n.Load() > before+1
+	})
+	if got := rdb.HGetAll(ctx, key).Val(); !maps.Equal(got, want) {
+		t.Error("the old instance changed the record")
+	}
+	if got := must(t)(silent(ctx, w.instanceOn(w.client(), w.sealer(next.Export()+","+w.keys), options(w.prefix)).app(), u.HomeAccountID(), mailScope)); got != fresh {
+		t.Error("the new token is gone")
+	}
+}
