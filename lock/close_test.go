@@ -139,3 +139,37 @@ func TestCloseWhileRedisHangs(t *testing.T) {
 		})
 	}
 }
+
+// TestReleaseNeedsNoPlaceOnceClosed: all places among the operations in flight are taken, and a release waits for one, when
+// the Locker is closed. What is left of its life is for freeing leases: it waits for nobody.
+func TestReleaseNeedsNoPlaceOnceClosed(t *testing.T) {
+	for _, order := range []string{"release, then close", "close, then release"} {
+		t.Run(order, func(t *testing.T) {
+			bubble(t, func(t *testing.T, b *bubbleEnv) {
+				places := make(chan struct{}, 1)
+				l := New(b.client, &Options{TTL: long, InFlight: places})
+				s := mustTry(t, l, "{k}:lock")
+				places <- struct{}{} // another's operation, for as long as the test lasts
+				released := make(chan error, 1)
+				release := func() { go func() { released <- s.Release(t.Context()) }(); synctest.Wait() }
+				start := time.Now()
+				if order == "release, then close" {
+					release()
+					l.Close()
+				} else {
+					l.Close()
+					release()
+				}
+				if err := <-released; err != nil && !errors.Is(err, ErrLost) { // a lease that is still held is lost by Close
+					t.Errorf("Release: %v", err)
+				}
+				if d := time.Since(start); d != 0 {
+					t.Errorf("it took %v", d)
+				}
+				if b.Exists("{k}:lock") {
+					t.Error("the lease is left to its TTL")
+				}
+			})
+		})
+	}
+}

@@ -115,8 +115,8 @@ func (s *Lease) renew() {
 
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), l.opts.OpTimeout)
-	err := error(context.DeadlineExceeded)
-	if l.enter(ctx, nil) {
+	err := l.enter(ctx, nil)
+	if err == nil {
 		err = s.held.Refresh(ctx, l.opts.TTL, nil)
 		l.exit()
 	}
@@ -226,7 +226,7 @@ func (l *Locker) release(ctx context.Context, n names, token string) (bool, erro
 		return releaseScript.Run(ctx, l.client, []string{n.lease}, token, n.channel).Bool()
 	}
 	ours, err := run(l, ctx, l.opts.OpTimeout, f, nil)
-	if errors.Is(err, ErrClosed) { // no goroutine for it any more: on ours
+	if errors.Is(err, ErrClosed) { // no goroutine for it any more, nor a place: on ours, without
 		bounded, cancel := context.WithTimeout(ctx, l.opts.OpTimeout)
 		defer cancel()
 		return f(bounded)

@@ -26,7 +26,7 @@ type Options struct {
 
 	// InFlight bounds the operations in flight to its capacity: each holds a place in it, in other words sends to it before
 	// and receives from it after. Who shares a pool with the application shares one InFlight among all that use it. An
-	// operation that gets no place within OpTimeout fails as one that Redis did not answer. Default: no bound.
+	// operation that gets no place within OpTimeout fails as one that Redis did not answer. Once the Locker is closed, a release needs no place. Default: no bound.
 	InFlight chan struct{}
 }
 
@@ -174,9 +174,9 @@ func run[T any](l *Locker, ctx context.Context, limit time.Duration, f func(cont
 	started := l.spawn(func() {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 		defer cancel()
-		if !l.enter(bounded, left) {
+		if err := l.enter(bounded, left); err != nil {
 			select {
-			case handOver <- outcome{zero, context.DeadlineExceeded}:
+			case handOver <- outcome{zero, err}:
 			case <-left: // nothing was sent
 			}
 			return
@@ -209,18 +209,21 @@ func run[T any](l *Locker, ctx context.Context, limit time.Duration, f func(cont
 	}
 }
 
-// enter takes a place among the operations in flight; false if there was none until ctx or the caller went.
-func (l *Locker) enter(ctx context.Context, left <-chan struct{}) bool {
+// enter takes a place among the operations in flight. An error if there was none until ctx or the caller went, or
+// ErrClosed: what is left to do then is to free leases, and that waits for nobody (release, reapAll).
+func (l *Locker) enter(ctx context.Context, left <-chan struct{}) error {
 	if l.opts.InFlight == nil {
-		return true
+		return nil
 	}
 	select {
 	case l.opts.InFlight <- struct{}{}:
-		return true
+		return nil
+	case <-l.ctx.Done():
+		return ErrClosed
 	case <-ctx.Done():
 	case <-left:
 	}
-	return false
+	return context.DeadlineExceeded
 }
 
 func (l *Locker) exit() {

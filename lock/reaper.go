@@ -2,6 +2,7 @@ package lock
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -68,9 +69,12 @@ func (l *Locker) reapAll() {
 
 		for time.Now().Before(next.until) {
 			ctx, cancel := context.WithTimeout(context.Background(), l.opts.OpTimeout)
-			err := error(context.DeadlineExceeded)
-			if l.enter(ctx, nil) {
+			entered := l.enter(ctx, nil)
+			err := entered
+			if entered == nil || errors.Is(entered, ErrClosed) {
 				_, err = releaseScript.Run(ctx, l.client, []string{next.names.lease}, next.token, next.names.channel).Bool()
+			}
+			if entered == nil {
 				l.exit()
 			}
 			cancel()
