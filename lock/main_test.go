@@ -18,6 +18,9 @@ func TestMain(m *testing.M) {
 	if arg := os.Getenv(holderEnv); arg != "" {
 		os.Exit(holderMain(arg))
 	}
+	if url := os.Getenv(competitorEnv); url != "" {
+		os.Exit(competitorMain(url))
+	}
 	goleak.VerifyTestMain(m)
 }
 
