@@ -14,6 +14,7 @@ type owned struct {
 	p    *partition
 	snap *snapshot
 	sent string
+	used int64 // the stamp of the refresh token that was sent
 }
 
 func (o *owned) lease() id { return o.p.pid }
@@ -65,7 +66,9 @@ func (o *owned) form() (url.Values, *answer) {
 	for k, v := range o.r.form {
 		form[k] = v
 	}
+	o.used = 0
 	if rt, ok := o.snap.refreshToken(o.r); ok {
+		o.used = rt.stamp
 		form.Set("refresh_token", rt.Secret)
 	} else if o.snap != nil && o.snap.generation > 0 {
 		return nil, localAnswer("invalid_grant", "the account has signed out", o.c.clock.redis())
@@ -95,6 +98,9 @@ func (o *owned) keep(ctx context.Context, a *answer) {
 	if o.snap != nil {
 		known = o.snap.generation
 	}
+	// Newer than the token it was brought with: one of a sign-in since the lease was taken has a later stamp than the fence, and
+	// its successor would be thrown away.
+	a.stamp = max(a.stamp, o.used+1)
 	c.origins.note(a, known, false)
 	if a.member("client_info") == "" {
 		a.body = withClientInfo(a.body, o.r.lineage.account)

@@ -1,0 +1,186 @@
+package model
+
+import "fmt"
+
+// Rules are what keeps the promises. A test leaves one out.
+type Rules struct {
+	SecondLook bool // look again inside the lease
+	Fence      bool // the newer stamp stays
+	Descent    bool // a token's stamp is newer than that of the one it was refreshed from
+	Generation bool // what was asked for before a sign-out is refused
+}
+
+// All are the rules of the code.
+var All = Rules{SecondLook: true, Fence: true, Descent: true, Generation: true}
+
+// Instances is how many of them there are: two that race, and a third that comes after.
+const Instances = 3
+
+// token is the token of a user: 0 for none.
+type token struct {
+	signIn int8 // which sign-in it comes of
+	use    int8 // how often it was refreshed since
+	stamp  int8 // of the lease under which it was asked for
+}
+
+// at is the step that an instance takes next.
+type at int8
+
+const (
+	look at = iota
+	lease
+	lookAgain
+	post
+	store
+	release
+	done
+	dead
+)
+
+var names = [...]string{"look", "lease", "look again", "post", "store", "release", "done", "dead"}
+
+type instance struct {
+	at    at
+	fence int8  // of that lease
+	saw   token // what its last look found
+	known int8  // the generation that its last look found
+	got   token // what Entra ID has answered
+}
+
+// State is that of the fleet.
+type State struct {
+	// Redis:
+	record     token // the refresh token, as of the last store
+	due        bool  // the access token beside it is due: a refresh is wanted
+	generation int8  // how many sign-outs there were
+	holder     int8  // of the lease, from 1; 0: nobody
+	fence      int8  // the last drawn
+
+	// Entra ID:
+	posts int8 // requests made for the token of the present sign-in
+
+	instances [Instances]instance
+
+	// What has happened, and may happen only once or twice, so that there is an end.
+	signedOut, signedIn, ended, crashed bool
+	gone                                int8 // the sign-ins up to this one have been signed out
+}
+
+// Initial is a user who has signed in, and whose token is due.
+func Initial() State {
+	return State{record: token{signIn: 1, stamp: 1}, due: true, fence: 1}
+}
+
+// Step is one that can be taken, and what comes of it.
+type Step struct {
+	Name   string
+	To     State
+	Broken string // the promise that it breaks; "": none
+}
+
+// Steps are all that can be taken from a state.
+func (s State) Steps(rules Rules) (steps []Step) {
+	add := func(name string, to State, broken string) { steps = append(steps, Step{name, to, broken}) }
+	for i := range s.instances {
+		if me := s.instances[i]; me.at != done && me.at != dead {
+			to, broken, ok := s.advance(rules, i)
+			if ok {
+				add(fmt.Sprintf("instance %d: %s", i+1, names[me.at]), to, broken)
+			}
+			if !s.crashed {
+				to := s
+				to.instances[i], to.crashed = instance{at: dead}, true
+				add(fmt.Sprintf("instance %d: crash, before it comes to %s", i+1, names[me.at]), to, "")
+			}
+		}
+	}
+	if s.holder != 0 && (!s.ended || s.instances[s.holder-1].at == dead) {
+		to := s
+		to.holder = 0
+		to.ended = true
+		add(fmt.Sprintf("the lease of instance %d ends", s.holder), to, "")
+	}
+	if !s.signedOut {
+		to := s
+		to.record, to.due = token{}, false
+		to.generation++
+		to.signedOut, to.gone = true, 1
+		add("sign out", to, "")
+	}
+	if s.signedOut && !s.signedIn {
+		to := s
+		to.fence++ // its stamp: Redis's time, as fences are
+		to.record, to.due = token{signIn: 2, stamp: to.fence}, true
+		to.posts = 0
+		to.signedIn = true
+		add("sign in", to, "")
+	}
+	return steps
+}
+
+// advance lets an instance take its next step; false: it has to wait.
+func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
+	to = s
+	me := &to.instances[i]
+	switch me.at {
+	case look:
+		me.saw, me.known = s.record, s.generation
+		me.at = lease
+		if !s.due {
+			*me = instance{at: done} // what there is serves, or there is nothing
+		}
+	case lease:
+		if s.holder != 0 {
+			return to, "", false
+		}
+		to.holder = int8(i + 1)
+		to.fence++
+		me.fence = to.fence
+		me.at = lookAgain
+		if !rules.SecondLook {
+			me.at = post
+		}
+	case lookAgain:
+		me.saw, me.known = s.record, s.generation
+		me.at = post
+		if !s.due {
+			me.at = release
+		}
+	case post:
+		me.got = token{me.saw.signIn, me.saw.use + 1, me.fence}
+		if rules.Descent {
+			me.got.stamp = max(me.fence, me.saw.stamp+1)
+		}
+		me.at = store
+		if me.saw.signIn == s.record.signIn {
+			to.posts++
+		}
+		if to.posts > 1 && !s.ended && !s.crashed {
+			broken = "one token costs one token request"
+		}
+	case store:
+		me.at = release
+		defer func() { me.saw, me.got, me.known, me.fence = token{}, token{}, 0, 0 }()
+		if rules.Generation && s.generation > me.known {
+			break // refused
+		}
+		if rules.Fence && s.record.stamp >= me.got.stamp {
+			break // a newer one is there
+		}
+		to.record, to.due = me.got, false
+		switch {
+		case me.got.signIn <= s.gone && s.record.signIn > s.gone:
+			broken = "a sign-in after a sign-out is kept"
+		case me.got.signIn <= s.gone:
+			broken = "after a sign-out nothing comes back"
+		case s.record.stamp > me.got.stamp:
+			broken = "an older token never replaces a newer one"
+		}
+	case release:
+		if s.holder == int8(i+1) {
+			to.holder = 0
+		}
+		*me = instance{at: done}
+	}
+	return to, broken, true
+}

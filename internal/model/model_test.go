@@ -1,0 +1,47 @@
+package model
+
+import "testing"
+
+// Under all the rules no order of steps breaks a promise.
+func TestNoOrderOfStepsBreaksAPromise(t *testing.T) {
+	r := Explore(All)
+	t.Logf("%d states", r.States)
+	if r.Broken != "" {
+		t.Errorf("broken: %s", r.Broken)
+		r.log(t)
+	}
+	if r.States < 1000 {
+		t.Errorf("%d states: the model has lost its point", r.States)
+	}
+}
+
+// Each rule is needed: without it there is an order of steps that breaks a promise.
+func TestEachRuleIsNeeded(t *testing.T) {
+	for _, tt := range []struct {
+		without string
+		rules   Rules
+		broken  string
+	}{
+		{"the second look", Rules{Fence: true, Descent: true, Generation: true}, "one token costs one token request"},
+		{"the fence", Rules{SecondLook: true, Descent: true, Generation: true}, "an older token never replaces a newer one"},
+		{"the generation", Rules{SecondLook: true, Fence: true, Descent: true}, "after a sign-out nothing comes back"},
+		// A sign-in between the lease and the second look is newer than the fence: what was refreshed from it would be thrown away.
+		{"the descent", Rules{SecondLook: true, Fence: true, Generation: true}, "one token costs one token request"},
+	} {
+		t.Run(tt.without, func(t *testing.T) {
+			r := Explore(tt.rules)
+			if r.Broken != tt.broken {
+				t.Errorf("without %s: broken %q, want %q", tt.without, r.Broken, tt.broken)
+			}
+			t.Logf("after %d states: %s", r.States, r.Broken)
+			r.log(t)
+		})
+	}
+}
+
+func (r Result) log(t *testing.T) {
+	t.Helper()
+	for i, step := range r.Trace {
+		t.Logf("%2d  %s", i+1, step)
+	}
+}
