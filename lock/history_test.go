@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -109,7 +110,7 @@ type chronicle struct {
 	ops   []porcupine.Operation
 	last  int
 
-	evicted int64
+	evicted atomic.Int64
 }
 
 func (c *chronicle) now() int64 { return int64(time.Since(c.start)) }
@@ -123,7 +124,10 @@ func (c *chronicle) holder() int {
 }
 
 func (c *chronicle) add(client int, call int64, in happening, out came) {
-	back := c.now()
+	c.note(client, call, c.now(), in, out)
+}
+
+func (c *chronicle) note(client int, call, back int64, in happening, out came) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.ops = append(c.ops, porcupine.Operation{ClientId: client, Input: in, Call: call, Output: out, Return: back})
@@ -182,8 +186,8 @@ func (c *chronicle) turn(t *testing.T, client int, l *competitor, key string, fr
 	ctx := t.Context()
 	began, holder := c.now(), c.holder()
 	s, err := l.TryAcquire(ctx, key)
-	if errors.Is(err, ErrHeld) || errors.Is(err, ErrLost) {
-		return
+	if errors.Is(err, ErrHeld) || errors.Is(err, ErrLost) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return // on a busy machine a lease's short life ends before an answer is here; if it was taken, it is nobody's
 	}
 	if err != nil {
 		t.Errorf("TryAcquire: %v", err)
@@ -205,6 +209,10 @@ func (c *chronicle) turn(t *testing.T, client int, l *competitor, key string, fr
 	c.add(client, call, happening{what: "write", fence: s.Fence()}, came{ok: ok})
 	call = c.now()
 	err = s.Release(ctx)
+	if errors.Is(err, os.ErrDeadlineExceeded) { // Redis may free it yet, or it runs out
+		c.note(client, taken, math.MaxInt64, happening{what: "lose", holder: holder}, came{})
+		return
+	}
 	if err != nil && !errors.Is(err, ErrLost) {
 		t.Errorf("Release: %v", err)
 		return
@@ -236,11 +244,15 @@ func record(t *testing.T, s *redistest.Server, all []*competitor, others ...func
 	key := lockKey(t)
 	c := &chronicle{start: time.Now()}
 	until := time.Now().Add(300 * time.Millisecond)
+	// On a busy machine none of the evictions of that time may meet a lease.
+	going := func() bool {
+		return time.Now().Before(until) || c.evicted.Load() == 0 && time.Since(c.start) < bound
+	}
 	var wg sync.WaitGroup
 	for i, l := range all {
 		for j := range 2 {
 			wg.Go(func() {
-				for time.Now().Before(until) && !t.Failed() {
+				for going() && !t.Failed() {
 					var freeze time.Duration
 					if rand.N(20) == 0 {
 						freeze = life + rand.N(life/2)
@@ -252,12 +264,12 @@ func record(t *testing.T, s *redistest.Server, all []*competitor, others ...func
 		}
 	}
 	wg.Go(func() {
-		for time.Now().Before(until) {
+		for going() && !t.Failed() {
 			time.Sleep(rand.N(40 * time.Millisecond))
 			call := c.now()
 			n, _ := s.Do("DEL", key).(int64)
 			c.add(2*len(all), call, happening{what: "evict"}, came{})
-			c.evicted += n
+			c.evicted.Add(n)
 		}
 	})
 	for _, f := range others {
@@ -275,13 +287,17 @@ func TestHistoriesOfLeases(t *testing.T) {
 	worker := startCompetitor(t, s)
 	histories, operations, evicted, counts := 0, 0, int64(0), map[string]int{}
 	for end := time.Now().Add(*historyTime); time.Now().Before(end) && !t.Failed(); {
-		c := record(t, s, all, func(c *chronicle, key string) { worker.turn(t, c, 100, key) })
+		c := record(t, s, all, func(c *chronicle, key string) {
+			for lost := worker.lost; worker.lost == lost && time.Since(c.start) < bound && !t.Failed(); {
+				worker.turn(t, c, 100, key)
+			}
+		})
 		if !c.legal(t) {
 			t.Errorf("a history of %d operations that the contract does not allow: %s", len(c.ops), c.picture(t))
 		}
 		histories++
 		operations += len(c.ops)
-		evicted += c.evicted
+		evicted += c.evicted.Load()
 		for _, op := range c.ops {
 			counts[op.Input.(happening).what]++
 		}
