@@ -105,6 +105,9 @@ func TestRedisFilledWithGarbage(t *testing.T) {
 			if err := second.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
 				t.Errorf("a sign-out: %v", err)
 			}
+			for place := range spoilt { // else the canary takes garbage for records
+				rdb.Del(ctx, place)
+			}
 		})
 	}
 }
@@ -224,7 +227,6 @@ func TestRedisThatSpeaksNonsense(t *testing.T) {
 		"a string of 500 MB":            {reply: "$536870912\r\n"},
 		"an array longer than memory":   {reply: "*9223372036854775807\r\n"},
 		"arrays in arrays, without end": {endless: strings.Repeat("*1\r\n", 1<<12)},
-		"a list without end":            {reply: "*1000000\r\n", endless: strings.Repeat("$1\r\nx\r\n", 1<<10)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := worldOn(t, nil)
