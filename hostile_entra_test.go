@@ -282,7 +282,7 @@ func TestTokenServerThatRedirectsOrSendsLongHeaders(t *testing.T) {
 	kept := 0
 	for _, key := range w.keysLike(":pause") {
 		kept++
-		if size := w.redis.Client().StrLen(t.Context(), key).Val(); size > 4<<10 {
+		if size := w.redis.admin.StrLen(t.Context(), key).Val(); size > 4<<10 {
 			t.Errorf("%d bytes are kept of a refusal", size)
 		}
 	}

@@ -42,7 +42,7 @@ func TestRedisFilledWithGarbage(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx := context.Background()
-			w := newWorld(t)
+			w := breakable(t)
 			u := w.addUsers(1)[0]
 			assertion := w.assertion(t, u)
 			first := w.instance()
@@ -60,7 +60,7 @@ func TestRedisFilledWithGarbage(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			rdb, keys := w.redis.Client(), layout.Names{Prefix: w.prefix}
+			rdb, keys := w.redis.admin, layout.Names{Prefix: w.prefix}
 			spoilt := map[string]bool{}
 			for _, key := range w.keysOf() {
 				id, _, _ := keys.Parse(key)
@@ -118,7 +118,7 @@ func TestSpoiltListOfAccounts(t *testing.T) {
 	w := newWorld(t)
 	i := w.instance(func(o *msalredis.Options) { o.FailClosed = true })
 	list := layout.Names{Prefix: w.prefix}.Accounts()
-	if err := w.redis.Client().Set(ctx, list, "text", time.Minute).Err(); err != nil {
+	if err := w.redis.admin.Set(ctx, list, "text", time.Minute).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if accounts, err := i.public().Accounts(ctx); err != nil || len(accounts) > 0 {
@@ -140,7 +140,7 @@ func TestPartitionListedWithItselfIsRemovedOnce(t *testing.T) {
 	names := layout.Names{Prefix: w.prefix}
 	pid, _, _ := names.Parse(w.keysLike(":tokens")[0])
 	self := layout.Member{Kind: layout.MemberPartition, ID: pid}.String()
-	if err := w.redis.Client().Do(ctx, "ZADD", names.RIDs(pid), "9e15", self).Err(); err != nil {
+	if err := w.redis.admin.Do(ctx, "ZADD", names.RIDs(pid), "9e15", self).Err(); err != nil {
 		t.Fatal(err)
 	}
 	if err := i.tokens.ForgetAppTokens(ctx, clientID, tenant); err != nil {

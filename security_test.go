@@ -11,6 +11,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -143,11 +144,12 @@ func TestAnotherSecretGetsNoAnswer(t *testing.T) {
 // A Redis user whose rule has one prefix reads and writes nothing under another.
 func TestUserOfOnePrefixHasNoOther(t *testing.T) {
 	ctx := context.Background()
-	w := newWorld(t)
+	server := redistest.Start(t)
+	w := worldOn(t, alone(t, server, address{}))
 	must(t)(w.instance().app().AcquireTokenByCredential(ctx, []string{graph}))
 	const password = "the password of one tenant"
-	w.redis.AddUser("one", password, "~one:* &one:* +@all")
-	o := w.redis.Options()
+	server.AddUser("one", password, "~one:* &one:* +@all")
+	o := server.Options()
 	o.Username, o.Password = "one", password
 	for prefix, refused := range map[string]bool{"one": false, w.prefix: true} {
 		rdb := redis.NewClient(o)
@@ -170,20 +172,22 @@ func TestNothingInRedisIsReadable(t *testing.T) {
 	ctx := context.Background()
 	w := newWorld(t)
 	u := w.addUsers(1)[0]
-	plain := w.instanceOn(w.redis.Client(), serializer.Plaintext(), options(w.prefix))
+	plain := w.instanceOn(w.client(), serializer.Plaintext(), options(w.prefix))
 	token := must(t)(plain.app().AcquireTokenByCredential(ctx, []string{graph}))
 	if must(t)(w.instance().app().AcquireTokenByCredential(ctx, []string{graph})) == token {
 		t.Error("a token that was stored in plain text is served")
 	}
-	if err := w.redis.Client().Del(ctx, w.keysOf()...).Err(); err != nil {
-		t.Fatal(err)
+	for _, key := range w.keysOf() {
+		if err := w.redis.admin.Del(ctx, key).Err(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	i := w.instance(func(o *msalredis.Options) { o.Prefix = w.prefix })
 	app := i.app()
 	i.signIn(app, u)
 	must(t)(app.AcquireTokenByCredential(ctx, []string{graph}))
 	must(t)(app.AcquireTokenOnBehalfOf(ctx, w.assertion(t, u), []string{mailScope}))
-	rdb := w.redis.Client()
+	rdb := w.redis.admin
 	text := ""
 	for _, key := range w.keysOf() {
 		text += key + "\n" // and what stands there, whatever its type is
