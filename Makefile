@@ -53,6 +53,10 @@ fuzz: ## fuzz each fuzz test for FUZZTIME (30s)
 observe: ## evaluate the alerts and the dashboard with a real Prometheus (Debian: prometheus)
 	MSALREDIS_REQUIRE_PROMETHEUS=1 go test -race -count=1 -run TestPrometheus -v ./observe
 
+.PHONY: soak
+soak: deps ## 10,000 users for SOAKTIME (10m): memory, goroutines, connections and files must stay flat; into docs
+	go test -v -count 1 -timeout 0 -run '^TestSoak$$' ./internal/soak -duration $(SOAKTIME) -users 10000 -out ../../docs
+
 .PHONY: matrix
 matrix: deps ## run the end-to-end tests against Redis 8 and Valkey 8 of a newer Debian (20 minutes)
 	@internal/redistest/matrix.sh

@@ -15,7 +15,8 @@ end
 
 local now = redis.call("time")
 local fence = tonumber(now[1]) * 1000000 + tonumber(now[2])
-local last = tonumber(redis.call("get", KEYS[2]) or 0) or 0
+local last = redis.pcall("get", KEYS[2])
+last = type(last) == "string" and tonumber(last) or 0 -- none, or none of ours
 if last >= fence then
   fence = last + 1
 end

@@ -2,6 +2,7 @@ package msalredis
 
 import (
 	"context"
+	"strings"
 	"sync/atomic"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
@@ -28,9 +29,9 @@ func (c *Cache) enlistAccount(ctx context.Context, b batch) error {
 func (c *Cache) loadAccounts(ctx context.Context, m *manager) error {
 	var pids atomic.Pointer[[]string]
 	err := c.store.do(ctx, c.keys.Accounts(), func(ctx context.Context) error {
-		list, err := c.store.client.ZRange(ctx, c.keys.Accounts(), 0, -1).Result()
+		list, err := c.store.client.ZRange(ctx, c.keys.Accounts(), 0, accountsAtMost-1).Result()
 		pids.Store(&list)
-		return err
+		return unlessOfAnotherType(err)
 	})
 	if err != nil {
 		return err
@@ -75,4 +76,12 @@ func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client stri
 		return nil
 	}
 	return c.loadInto(ctx, m, account)
+}
+
+// unlessOfAnotherType is the error of a command, unless its key is another program's: then nothing of ours is there.
+func unlessOfAnotherType(err error) error {
+	if err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE ") {
+		return nil
+	}
+	return err
 }

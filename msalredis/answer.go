@@ -54,6 +54,9 @@ type aged struct {
 // Headers worth handing on. The rest speaks of a connection that its receiver did not have.
 var keptHeaders = []string{"Content-Type", "Retry-After", "X-Ms-Request-Id", "Www-Authenticate"}
 
+// headerAtMost bounds one of them, in bytes.
+const headerAtMost = 4 << 10
+
 const second = int64(time.Second / time.Microsecond)
 
 // read makes an answer of a response and closes it.
@@ -68,7 +71,7 @@ func readAnswer(resp *http.Response) (*answer, error) {
 	}
 	a := &answer{status: resp.StatusCode, body: body, header: map[string]string{}}
 	for _, h := range keptHeaders {
-		if v := resp.Header.Get(h); v != "" {
+		if v := resp.Header.Get(h); v != "" && len(v) <= headerAtMost {
 			a.header[h] = v
 		}
 	}

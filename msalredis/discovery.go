@@ -20,6 +20,8 @@ const discoveryLife = 24 * time.Hour
 // discoveryAtMost bounds a document; real ones have 2 KB.
 const discoveryAtMost = 256 << 10
 
+var errDocumentTooLarge error = &gateError{text: "a discovery document is larger than 256 KiB"}
+
 // discovery are the documents that this process has seen, by address.
 type discovery struct {
 	known *otter.Cache[string, document]
@@ -50,7 +52,7 @@ func (g *gate) discover(req *http.Request) (*http.Response, error) {
 	if d, ok := c.discovery.known.GetIfPresent(address); ok {
 		return d.response(req), nil
 	}
-	resp, err := g.base.RoundTrip(req)
+	resp, err := g.send(req, discoveryAtMost, errDocumentTooLarge)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return resp, err
 	}

@@ -22,13 +22,17 @@ import (
 // refresh_in is added to those that lack it. Discovery documents are remembered for a day, so that a new MSAL client
 // costs no request.
 //
+// What MSAL would read whole is bounded: an answer of more than 1 MiB to a token request, or a discovery document of more than
+// 256 KiB, is an error, and of headers the gate's own transport takes 64 KiB.
+//
 // Callers of one identity wait for the same answer, each until its own context ends. A refresh that has begun goes on
 // when all have left. Entra ID's errors come as they are, and those that the gate makes itself are not retried by the
 // Azure SDK. While Redis is away, there is one request per process.
 func (c *Cache) Transport(base http.RoundTripper) http.RoundTripper {
 	if isNil(base) {
 		t := http.DefaultTransport.(*http.Transport).Clone()
-		t.MaxIdleConnsPerHost = 16 // http.DefaultTransport keeps 2, and a burst would dial anew each time
+		t.MaxIdleConnsPerHost = 16          // http.DefaultTransport keeps 2, and a burst would dial anew each time
+		t.MaxResponseHeaderBytes = 64 << 10 // Entra ID's have 2 KB; net/http's default is 10 MB
 		base = t
 	}
 	return &gate{c, base}
@@ -78,10 +82,36 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		rest.Body.Close()
 		return g.acquire(req, form)
 	case form.Has("req_cnf") || form.Get("grant_type") == grantClientCredentials || form.Get("grant_type") == grantOnBehalfOf:
-		return g.base.RoundTrip(rest)
+		return g.send(rest, answerAtMost, errTooLarge)
 	default:
 		return g.signIn(rest)
 	}
+}
+
+// send sends a request whose response MSAL reads whole: a larger one than most is an error in its place.
+func (g *gate) send(req *http.Request, most int64, tooLarge error) (*http.Response, error) {
+	resp, err := g.base.RoundTrip(req)
+	if err == nil {
+		resp.Body = &boundedBody{resp.Body, most, tooLarge}
+	}
+	return resp, err
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	left     int64
+	tooLarge error
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	if b.left < 0 {
+		return 0, b.tooLarge
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left+1)])
+	if b.left -= int64(n); b.left < 0 {
+		return n - 1, b.tooLarge
+	}
+	return n, err
 }
 
 // peek reads a response's body and puts it back. An error: it is larger than most, or broken; what was read is back.
@@ -107,7 +137,7 @@ func peek(resp *http.Response, most int64) ([]byte, error) {
 func (g *gate) signIn(req *http.Request) (*http.Response, error) {
 	c := g.c
 	started := c.clock.redis()
-	resp, err := g.base.RoundTrip(req)
+	resp, err := g.send(req, answerAtMost, errTooLarge)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return resp, err
 	}

@@ -133,8 +133,14 @@ func covers(e stored, only scopes) bool {
 	return e.Section == serializer.SectionAccessToken && scopesOf(e.Target).containsAll(only)
 }
 
-// pushRemoval carries a removal to Redis.
+// pushRemoval carries a removal to Redis, also that of the partitions which are listed with p.
 func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, operation string) error {
+	return c.pushOne(ctx, p, only, operation, true)
+}
+
+// pushOne is pushRemoval of one partition. listed: and of those listed with it, of which none lists another; who writes
+// to Redis could make a circle of them.
+func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operation string, listed bool) error {
 	args := []any{formatInt(layout.TombstoneLife.Milliseconds()), operation, "1"}
 	if len(only) > 0 {
 		// What is to go must be known by field. What another instance stores meanwhile was asked for before the
@@ -182,7 +188,7 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 	}
 	if p.user && len(only) == 0 {
 		if err := c.store.do(ctx, k.Accounts(), func(ctx context.Context) error {
-			return c.store.client.ZRem(ctx, k.Accounts(), string(p.pid)).Err()
+			return unlessOfAnotherType(c.store.client.ZRem(ctx, k.Accounts(), string(p.pid)).Err())
 		}); err != nil {
 			return err
 		}
@@ -200,9 +206,12 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 				return err
 			}
 		case layout.MemberPartition:
+			if !listed {
+				continue
+			}
 			q := c.partitions.named(member.ID, false)
 			c.forgetHere(q, only)
-			if err := c.pushRemoval(ctx, q, only, operation); err != nil {
+			if err := c.pushOne(ctx, q, only, operation, false); err != nil {
 				return err
 			}
 			c.changes.tell(ctx, q.pid)

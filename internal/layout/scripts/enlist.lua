@@ -11,8 +11,11 @@
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local us = string.format('%.0f', now[1] * 1000000 + now[2])
-if KEYS[2] ~= KEYS[1] and tonumber(string.match(redis.call('GET', KEYS[2]) or '', '^%d+') or '0') > tonumber(ARGV[4]) then
-  return { us, '-1' }
+if KEYS[2] ~= KEYS[1] then
+  local tombstone = redis.pcall('GET', KEYS[2]) -- of another type: none
+  if type(tombstone) == 'string' and tonumber(string.match(tombstone, '^%d+') or '0') > tonumber(ARGV[4]) then
+    return { us, '-1' }
+  end
 end
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind ~= 'zset' and kind ~= 'none' then

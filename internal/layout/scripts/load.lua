@@ -12,13 +12,17 @@
 -- never answers with something stale: go-redis sends EVALSHA to the primary. What can be done by the caller is left
 -- to it: a new process waits for this, and Lua is the larger part of that.
 local now = redis.call('TIME')
-local tombstone = redis.call('GET', KEYS[2]) or ''
+local tombstone = redis.pcall('GET', KEYS[2])
+if type(tombstone) ~= 'string' or #tombstone > 256 then tombstone = '' end -- none, or none of ours
 local fields
 if ARGV[1] ~= '' and redis.pcall('HGET', KEYS[1], 'v') == ARGV[1] then
   fields = { 'v', ARGV[1] }
 else
   -- pcall: a key of another type counts as none. Asking for the type first would cost a tenth of the script.
   fields = redis.pcall('HGETALL', KEYS[1])
+  local size = 0
+  for i = 1, #fields do size = size + #fields[i] end
+  if size > 16777216 then fields = {} end -- no record of ours; the next store replaces it
 end
 if ARGV[2] ~= '0' and fields[1] and redis.call('PTTL', KEYS[1]) < ARGV[2] * 0.99 then
   -- pcall: a read-only server refuses this write, and a read must not fail for it.

@@ -8,7 +8,8 @@ local now = redis.call('TIME')
 local answer = { string.format('%.0f', now[1] * 1000000 + now[2]), '', '' }
 for i = 1, 2 do
   if redis.call('TYPE', KEYS[i]).ok == 'string' then
-    answer[i + 1] = redis.call('GET', KEYS[i])
+    local value = redis.call('GET', KEYS[i])
+    if #value <= 2097152 then answer[i + 1] = value end -- ours have half of it at most
   end
 end
 return answer

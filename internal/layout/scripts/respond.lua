@@ -11,7 +11,8 @@
 local now = redis.call('TIME')
 local us = now[1] * 1000000 + now[2]
 local time = string.format('%.0f', us)
-if (tonumber(redis.call('GET', KEYS[2]) or '0') or 0) > tonumber(ARGV[1]) then
+local tombstone = redis.pcall('GET', KEYS[2]) -- of another type: none
+if type(tombstone) == 'string' and (tonumber(tombstone) or 0) > tonumber(ARGV[1]) then
   return { time, '-1' }
 end
 if KEYS[3] ~= KEYS[1] then

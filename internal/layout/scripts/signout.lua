@@ -16,7 +16,8 @@
 -- It deletes before it writes, so that a full Redis can sign out too.
 local now = redis.call('TIME')
 local us = now[1] * 1000000 + now[2]
-local tombstone = redis.call('GET', KEYS[2]) or ''
+local tombstone = redis.pcall('GET', KEYS[2])
+if type(tombstone) ~= 'string' then tombstone = '' end -- none, or of another type
 local generation = tonumber(string.match(tombstone, '^%d+') or '0')
 local last = string.match(tombstone, ' (.*)$')
 local done = last == ARGV[2]
@@ -42,7 +43,9 @@ if not done then
 end
 local answer = { string.format('%.0f', us), string.format('%.0f', generation) }
 if redis.call('TYPE', KEYS[3]).ok == 'zset' then
-  local members = redis.call('ZRANGE', KEYS[3], 0, -1)
-  for i = 1, #members do answer[#answer + 1] = members[i] end
+  local members = redis.call('ZRANGE', KEYS[3], 0, 4095)
+  for i = 1, #members do
+    if #members[i] <= 256 then answer[#answer + 1] = members[i] end
+  end
 end
 return answer

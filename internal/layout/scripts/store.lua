@@ -16,13 +16,16 @@
 local now = redis.call('TIME')
 local seconds = tonumber(now[1])
 local us = seconds * 1000000 + now[2]
-local tombstone = redis.call('GET', KEYS[2]) or ''
+local tombstone = redis.pcall('GET', KEYS[2])
+if type(tombstone) ~= 'string' or #tombstone > 256 then tombstone = '' end -- none, or none of ours
 if ARGV[2] ~= '1' and tombstone ~= '' and tonumber(string.match(tombstone, '^%d+') or 0) > tonumber(ARGV[1]) then
   return { us, tombstone, -1, 0, 0 }
 end
 
 local all = redis.pcall('HGETALL', KEYS[1])
-if all.err then -- of another type
+local size = 0
+for i = 1, #all do size = size + #all[i] end
+if all.err or size > 16777216 then -- of another type or size: load.lua takes it for none of ours
   redis.call('DEL', KEYS[1])
   all = {}
 end

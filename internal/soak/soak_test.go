@@ -1,0 +1,169 @@
+// Package soak is the library under load for long: what one process takes of memory, goroutines, connections and file
+// descriptors must not grow with time. `make soak` runs it for ten minutes with 10,000 users and draws the picture in
+// docs/reliability.md; go test runs a short form with the same checks.
+package soak
+
+import (
+	"bufio"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+var (
+	duration = flag.Duration("duration", 6*time.Second, "how long the load lasts, after everybody has signed in")
+	users    = flag.Int("users", 120, "how many users there are")
+	out      = flag.String("out", "", "folder for soak.csv and soak.svg; empty: none")
+)
+
+// perAssertion is what the Cache takes an assertion's tokens in MSAL's memory for (msalredis, oboAtMost).
+const perAssertion = 8 << 10
+
+func TestMain(m *testing.M) {
+	if os.Getenv(workerEnv) != "" {
+		os.Exit(worker())
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// TestSoak: a process with more users than its memory may hold, and more on-behalf-of assertions than MSAL may keep, takes
+// no more in the last third of the load than in the middle one; no call fails; and nothing is left after Close.
+//
+// The emulator, which remembers much, and Redis are in other processes than the load that is measured.
+func TestSoak(t *testing.T) {
+	redis := redistest.Start(t)
+	entra, err := entratest.NewServer(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { entra.Close() })
+	entra.AddApp(entratest.App{ClientID: clientID, Secret: clientSecret})
+	for i := range *users {
+		entra.AddUser(entratest.User{ObjectID: fmt.Sprintf("%08d-0000-4000-8000-00000000000a", i), TenantID: entratest.DefaultTenant, Username: username(i)})
+	}
+	key, err := serializer.GenerateKey("k1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := load{
+		Redis: redis.Addr(), Entra: entra.Host(), CA: string(entra.CAPEM()), Keys: key.Export(), Prefix: redistest.Prefix(t),
+		Users: *users, Duration: *duration,
+		// Less than the users' tokens take.
+		LocalBytes: 32 << 20, Clients: *users / 2, Every: 2 * time.Second, Pause: 10 * time.Millisecond, AssertionPause: 12 * time.Millisecond,
+	}
+	life := 10 * time.Minute
+	if *duration < time.Minute {
+		l.LocalBytes, l.Every, l.Pause, l.AssertionPause, life = 512<<10, 100*time.Millisecond, 4*time.Millisecond, 0, 5*time.Minute+4*time.Second
+	}
+	l.Assertions = 3 * l.LocalBytes / perAssertion
+	entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = life })
+
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), workerEnv+"=1")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	begun, ended := make(chan struct{}), make(chan struct{})
+	fed := make(chan struct{})
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-fed
+	})
+	go func() { // what an API receives, as fast as the worker takes it
+		defer close(fed)
+		defer in.Close()
+		if json.NewEncoder(in).Encode(l) != nil {
+			return
+		}
+		select {
+		case <-begun:
+		case <-ended:
+			return
+		}
+		for n := 0; ; n++ {
+			token, err := entra.UserToken(clientID, username(n%*users), "")
+			if err != nil {
+				return
+			}
+			if _, err := io.WriteString(in, token+"\n"); err != nil {
+				return
+			}
+			select {
+			case <-ended:
+				return
+			default:
+			}
+		}
+	}()
+
+	var samples []sample
+	var result outcome
+	lines := bufio.NewScanner(stdout)
+	for lines.Scan() {
+		var line struct {
+			Begun  bool
+			Sample *sample
+			End    *outcome
+		}
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+			t.Errorf("the worker says %q", lines.Text())
+			continue
+		}
+		entra.ResetRequests()
+		if line.Begun {
+			close(begun) // not before: an assertion does not live for ever
+		}
+		if line.End != nil {
+			result = *line.End
+		}
+		if line.Sample != nil {
+			samples = append(samples, *line.Sample)
+			if n := len(samples); n%30 == 0 && *duration >= time.Minute {
+				fmt.Fprintf(os.Stderr, "soak: %s\n", line.Sample)
+			}
+		}
+	}
+	close(ended)
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("the worker: %v", err)
+	}
+	t.Logf("%d users, %d calls, %d assertions, %d samples; at the end %s", *users, result.Calls, result.Assertions, len(samples), samples[len(samples)-1])
+	if result.Failed > 0 {
+		t.Errorf("%d of %d calls failed, the first with: %s", result.Failed, result.Calls, result.Error)
+	}
+	if result.Left != "" {
+		t.Errorf("after Close: %s", result.Left)
+	}
+	for _, r := range resources {
+		if err := r.flat(samples); err != nil {
+			t.Error(err)
+		}
+	}
+	if *out != "" {
+		if err := write(*out, samples); err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("wrote soak.csv and soak.svg into %s", filepath.Clean(*out))
+	}
+}
