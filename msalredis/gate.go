@@ -214,17 +214,15 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 	if r.lineage != nil && r.lineage.rid == "" {
 		return // the flight has, with the generation that it knew
 	}
-	generation := int64(0)
-	if r.grant == grantClientCredentials {
-		if p := c.partitions.peek(r.pid); p != nil {
-			if s := p.snap.Load(); s != nil {
-				generation = s.generation
-			}
-		}
+	// Generations are times of Redis: what was asked for before a removal is older than its tombstone. A request of our own that
+	// began when the removal was known here already came after it, whatever the precision of our clock.
+	known := a.started
+	if a.started >= r.begun {
+		known = max(known, r.known)
 	}
 	switch r.grant {
 	case grantClientCredentials:
-		c.origins.note(a, generation, false)
+		c.origins.note(a, known, false)
 	case grantUserFIC:
 		c.origins.note(a, 0, true)
 	default:

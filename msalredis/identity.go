@@ -50,6 +50,8 @@ type tokenRequest struct {
 
 	lineage *lineage // of the refresh token, where known
 	pid     id       // the partition that a removal must find this by; "": known from the answer only
+	begun   int64    // when MSAL sent it, in microseconds of Redis time
+	known   int64    // the generation of pid then, as far as this process knew
 
 	template *http.Request // headers
 	via      http.RoundTripper
@@ -134,6 +136,12 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, via http.Rou
 	switch r.grant {
 	case grantClientCredentials:
 		r.pid = layout.PartitionID(r.client + "_" + r.realms[0] + appKeySuffix)
+		r.begun = c.clock.redis()
+		if p := c.partitions.peek(r.pid); p != nil {
+			if s := p.snap.Load(); s != nil {
+				r.known = s.generation
+			}
+		}
 	case grantUserFIC:
 		r.handover = 60
 	case grantRefreshToken:
