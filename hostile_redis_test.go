@@ -23,7 +23,6 @@ import (
 // error, although FailClosed would return it, bounded memory, one request for a token, and what is stored replaces it.
 func TestRedisFilledWithGarbage(t *testing.T) {
 	names := []string{"tokens", "tombstone", "rids", "response", "pause", "fence"}
-	const large = 20 << 20 // more than a record may have
 	for name, test := range map[string]struct {
 		script string // KEYS[1] is one of the names
 		of     []string
