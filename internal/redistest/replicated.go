@@ -49,8 +49,9 @@ func StartReplicated(tb testing.TB, opts ...Option) *Replicated {
 	r.Sentinel = Start(tb, func(c *config) { c.sentinel = conf })
 	r.Sentinels = []string{r.Sentinel.Addr()}
 	// A sentinel asks for INFO every ten seconds and promotes nobody whose INFO it has not seen; it demotes the old primary
-	// after four publish periods of two seconds.
-	r.Sentinel.Do("SENTINEL", "DEBUG", "INFO-PERIOD", "100", "PING-PERIOD", "100", "PUBLISH-PERIOD", "100")
+	// after four publish periods of two seconds. PING-PERIOD stays: nobody is promoted whose INFO is older than five of them, and
+	// of a primary's replicas that is down INFO is asked for every second.
+	r.Sentinel.Do("SENTINEL", "DEBUG", "INFO-PERIOD", "300", "PUBLISH-PERIOD", "100")
 	eventually(tb, "the sentinel to know the replica", func() error {
 		replicas, err := r.Sentinel.try("SENTINEL", "REPLICAS", r.MasterName)
 		if err == nil && !strings.Contains(fmt.Sprint(replicas), r.Replica.Addr()) {
