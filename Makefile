@@ -81,12 +81,14 @@ vuln: ## look for known vulnerabilities with govulncheck, where its database can
 # used (as root, or in CI with sudo that asks nothing) what is missing is installed, without starting Redis as a
 # service; elsewhere this says what to install, and fails.
 .PHONY: deps
-deps: ## install or name what the tests need: redis-server, redis-sentinel, a C compiler
+deps: ## install or name what the tests need: redis-server, redis-sentinel, a C compiler; in CI chromium and prometheus too
 	@command -v go >/dev/null || { echo "Go is missing: https://go.dev/dl/" >&2; exit 1; }
 	@set -e; missing() { \
 		command -v redis-server >/dev/null || printf ' redis-server'; \
 		command -v redis-sentinel >/dev/null || printf ' redis-sentinel'; \
 		command -v "$$(go env CC | cut -d' ' -f1)" >/dev/null || printf ' gcc libc6-dev'; \
+		[ -z "$$CI" ] || command -v chromium >/dev/null || printf ' chromium'; \
+		[ -z "$$CI" ] || command -v promtool >/dev/null || printf ' prometheus'; \
 	}; \
 	want=$$(missing); [ -n "$$want" ] || exit 0; \
 	sudo=; may=no; \
