@@ -23,10 +23,7 @@ func TestRefreshBehindAPendingSignOutIsKept(t *testing.T) {
 	w.rotating()
 	u := w.addUsers(1)[0]
 	ctx := context.Background()
-	refuse := &refusing{chosen: isSignOut}
-	rdb := w.client()
-	rdb.AddHook(refuse)
-	here := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))
+	here, refuse := w.refusingSignOuts()
 	app := here.app()
 	here.signIn(app, u)
 
@@ -115,10 +112,7 @@ func TestPendingSignOutIsNotForgottenByALook(t *testing.T) {
 	w := newWorld(t)
 	u := w.addUsers(1)[0]
 	ctx := context.Background()
-	refuse := &refusing{chosen: isSignOut}
-	rdb := w.client()
-	rdb.AddHook(refuse)
-	here := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))
+	here, refuse := w.refusingSignOuts()
 	app := here.app()
 	here.signIn(app, u)
 	refuse.on.Store(true)

@@ -63,16 +63,21 @@ func hasKeys(cmd redis.Cmder, ends ...string) bool {
 	return true
 }
 
+// refusingSignOuts is an instance whose sign-outs Redis can be made to refuse.
+func (w *world) refusingSignOuts() (*instance, *refusing) {
+	refuse := &refusing{chosen: isSignOut}
+	rdb := w.client()
+	rdb.AddHook(refuse)
+	return w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix)), refuse
+}
+
 // A sign-out that Redis has not taken is tried again until it is done, and then concerns what was there when it was
 // asked for: a sign-in that came meanwhile is kept.
 func TestSignInAfterAPendingSignOutIsKept(t *testing.T) {
 	w := newWorld(t)
 	u := w.addUsers(1)[0]
 	ctx := context.Background()
-	refuse := &refusing{chosen: isSignOut}
-	rdb := w.client()
-	rdb.AddHook(refuse)
-	here := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))
+	here, refuse := w.refusingSignOuts()
 	app := here.app()
 	old := here.signIn(app, u)
 
