@@ -220,6 +220,90 @@ func TestDamagedValueIsPutRightByWhoKnowsIt(t *testing.T) {
 	}
 }
 
+// Who finds a damaged value that it knows nothing of asks the others, once. Who reads the record because it was asked says
+// nothing: two who do not know would ask one another for ever.
+func TestDamageIsAskedAboutOnce(t *testing.T) {
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	who := w.instance()
+	who.signIn(who.app(), u)
+	if err := who.tokens.Close(); err != nil {
+		t.Fatal(err)
+	}
+	rdb, key := w.client(), w.tokensKey(t)
+	for field, value := range rdb.HGetAll(ctx, key).Val() {
+		if field != "v" {
+			rdb.HSet(ctx, key, field, value[:len(value)-1])
+		}
+	}
+	channel := w.prefix + ":v1:changes"
+	asks := &counting{chosen: func(cmd redis.Cmder) bool { return strings.EqualFold(cmd.Name(), "publish") }}
+	looks := &counting{chosen: func(cmd redis.Cmder) bool { return hasKeys(cmd, ":tokens", ":tombstone") && !isStore(cmd) }}
+	watched := w.client()
+	watched.AddHook(asks)
+	watched.AddHook(looks)
+	app := w.instanceOn(hooked{watched}, w.sealer(w.keys), options(w.prefix)).app()
+	eventually(t, "it asks and listens", func() bool {
+		_, err := silent(ctx, app, u.HomeAccountID())
+		if err == nil {
+			t.Fatal("a token of a record that is damaged")
+		}
+		n, err := w.redis.subscribers(ctx, channel)
+		return err == nil && n >= 1 && asks.n.Load() >= 1
+	})
+	before := asks.n.Load()
+	for range 10 {
+		n := looks.n.Load()
+		rdb.Publish(ctx, channel, "another "+pidOf(key)+" damaged")
+		eventually(t, "it looks, for it is asked", func() bool { return looks.n.Load() > n })
+	}
+	if n := asks.n.Load(); n != before {
+		t.Errorf("it has asked %d times back", n-before)
+	}
+}
+
+// While a process repairs a record it may read it again: it still knows what it repairs, and Redis may lose that anew.
+func TestLookDuringARepairForgetsNothing(t *testing.T) {
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	watched, o := w.client(), options(w.prefix)
+	o.LocalTTL = time.Hour
+	here := w.instanceOn(hooked{watched}, w.sealer(w.keys), o)
+	app := here.app()
+	here.signIn(app, u)
+	must(t)(silent(ctx, app, u.HomeAccountID())) // it listens
+	w.listening(t, 1)
+	rdb, key := w.client(), w.tokensKey(t)
+	for field, value := range rdb.HGetAll(ctx, key).Val() {
+		if field != "v" {
+			rdb.HSet(ctx, key, field, value[:len(value)-1])
+		}
+	}
+	looks := &counting{chosen: func(cmd redis.Cmder) bool { return hasKeys(cmd, ":tokens", ":tombstone") && !isStore(cmd) }}
+	repair := newHeld(isStore)
+	watched.AddHook(looks)
+	watched.AddHook(repair)
+	ask := func() { rdb.Publish(ctx, w.prefix+":v1:changes", "another "+pidOf(key)+" damaged") }
+	ask()
+	<-repair.here
+	before := looks.n.Load()
+	ask()
+	eventually(t, "it looks again", func() bool { return looks.n.Load() > before })
+	close(repair.free)
+	<-repair.done
+	rdb.Del(ctx, key)
+	must(t)(silent(ctx, app, u.HomeAccountID(), filesScope))
+}
+
+// pidOf is the partition in the name of a key.
+func pidOf(key string) string {
+	_, pid, _ := strings.Cut(key, "{")
+	pid, _, _ = strings.Cut(pid, "}")
+	return pid
+}
+
 // counting counts chosen commands.
 type counting struct {
 	chosen func(redis.Cmder) bool
@@ -241,7 +325,7 @@ func (c *counting) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 }
 
 // During a roll-out values are there that an older instance cannot read: sealed with a key that it does not have yet,
-// newer than what it knows. It leaves them alone.
+// newer than what it knows. It leaves them alone, and goes on with what it has.
 func TestValueOfAnUnknownKeyIsNotPutRight(t *testing.T) {
 	w := newWorld(t)
 	w.rotating()
@@ -253,7 +337,7 @@ func TestValueOfAnUnknownKeyIsNotPutRight(t *testing.T) {
 	watched.AddHook(looks)
 	old := w.instanceOn(hooked{watched}, w.sealer(w.keys), o)
 	app := old.app()
-	old.signIn(app, u)
+	known := old.signIn(app, u)
 	next, err := serializer.GenerateKey("k2")
 	if err != nil {
 		t.Fatal(err)
@@ -264,7 +348,9 @@ func TestValueOfAnUnknownKeyIsNotPutRight(t *testing.T) {
 	want := rdb.HGetAll(ctx, key).Val()
 	before := looks.n.Load()
 	eventually(t, "the old instance looks again", func() bool {
-		_, _ = silent(ctx, app, u.HomeAccountID())
+		if got := must(t)(silent(ctx, app, u.HomeAccountID())); got != known.AccessToken {
+			t.Fatal("the old instance has another token than before")
+		}
 		return looks.n.Load() > before+1
 	})
 	if got := rdb.HGetAll(ctx, key).Val(); !maps.Equal(got, want) {

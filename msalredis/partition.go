@@ -260,7 +260,7 @@ func (ps *partitions) question(ctx context.Context, p *partition) *operation {
 				unreadable[field] = damage{value, err}
 			}
 		}
-		c.restore(p, s, unreadable, r.us)
+		c.restore(p, s, unreadable, r.us, again)
 		p.overlay(s)
 		if p.set(s, r.us) {
 			p.seen(c)

@@ -20,22 +20,31 @@ type damage struct {
 	err   error
 }
 
-// repairs tells whether a held entry is what was there before the damage. What another version of the fleet wrote with a
-// key or in a form that this one does not know is newer than what this one holds, and none.
-func (d damage) repairs(held stored) bool {
-	switch {
-	case errors.Is(d.err, serializer.ErrAEAD): // a key vault that is away
-		return false
-	case errors.Is(d.err, serializer.ErrUnknownKey), errors.Is(d.err, serializer.ErrVersion), errors.Is(d.err, serializer.ErrKind):
-		stamp, _, err := layout.ParseHeader(d.value)
-		return err == nil && stamp <= held.stamp
+// foreign tells whether the value is no damage, but what another version of the fleet wrote with a key or in a form that
+// this one does not know, or a key vault is away that could open it.
+func (d damage) foreign() bool {
+	for _, e := range []error{serializer.ErrAEAD, serializer.ErrUnknownKey, serializer.ErrVersion, serializer.ErrKind} {
+		if errors.Is(d.err, e) {
+			return true
+		}
 	}
-	return true
+	return false
+}
+
+// repairs tells whether a held entry is what was there before the damage. A foreign value is newer than what this process
+// holds, and none, unless its header, which every version can read, says otherwise.
+func (d damage) repairs(held stored) bool {
+	if !d.foreign() {
+		return true
+	}
+	stamp, _, err := layout.ParseHeader(d.value)
+	return err == nil && stamp <= held.stamp && !errors.Is(d.err, serializer.ErrAEAD)
 }
 
 // restore adds to a record that was just read what this process knows and Redis has lost, and writes it back. It asks the
-// others about damage that it cannot repair. The caller holds p.mu.
-func (c *Cache) restore(p *partition, s *snapshot, unreadable map[string]damage, us int64) {
+// others about damage that it cannot repair, unless it reads because one of them asks: who knows nothing is silent. The
+// caller holds p.mu.
+func (c *Cache) restore(p *partition, s *snapshot, unreadable map[string]damage, us int64, asked bool) {
 	held := p.snap.Load()
 	if !p.user {
 		return
@@ -46,21 +55,34 @@ func (c *Cache) restore(p *partition, s *snapshot, unreadable map[string]damage,
 		for _, e := range held.live(us) {
 			there, ok := s.entries[e.field]
 			d, bad := unreadable[e.field]
-			if _, waits := p.unsaved[e.field]; waits || ok && there.stamp >= e.stamp || bad && !d.repairs(e) {
+			if _, waits := p.unsaved[e.field]; waits || ok && there.stamp >= e.stamp {
+				continue
+			}
+			// Also beside a value that cannot be read: a token that serves is better than none.
+			s.entries[e.field] = e
+			if bad && !d.repairs(e) {
 				continue
 			}
 			if bad {
 				damaged = append(damaged, e.field, d.value)
 				delete(unreadable, e.field)
 			}
-			s.entries[e.field] = e
 			lost = append(lost, e)
 		}
 	}
-	if len(unreadable) > 0 {
-		c.background(func(ctx context.Context) { c.changes.ask(ctx, p.pid) })
+	for _, d := range unreadable {
+		if !asked && !d.foreign() {
+			c.background(func(ctx context.Context) { c.changes.ask(ctx, p.pid) })
+			break
+		}
 	}
 	if len(lost) == 0 {
+		return
+	}
+	if p.writing > 0 {
+		// What a write under way brings is not in Redis yet, and nothing it has lost. What else is missing shows when it is
+		// done.
+		p.whole.Store(true)
 		return
 	}
 	c.log.info("Redis lost a user's record; it is written back from memory")
@@ -79,7 +101,7 @@ func (c *Cache) restore(p *partition, s *snapshot, unreadable map[string]damage,
 // remembers tells whether what this process holds of a record was there until Redis lost it. The caller holds p.mu.
 func (p *partition) remembers(c *Cache, held, s *snapshot) bool {
 	switch {
-	case held == nil || p.writing > 0:
+	case held == nil:
 		return false
 	case s.generation > 0:
 		return s.generation == held.generation

@@ -4,7 +4,7 @@
 #
 #   make compose-check
 #
-# It takes four minutes and needs root, Debian (or Ubuntu), Go, and the package docker.io: apt-get install docker.io. It
+# It takes five minutes and needs root, Debian (or Ubuntu), Go, and the package docker.io: apt-get install docker.io. It
 # needs no public registry. It starts a Docker of its own, in a network and a folder of its own, so another Docker on the machine is
 # not touched, and afterwards nothing is left. Where the machine has no "docker compose" it takes Debian's docker-compose of
 # a newer suite into that folder; Redis comes from Debian's redis-server, and the worker from this repository.
@@ -94,7 +94,8 @@ CGO_ENABLED=0 go build -trimpath -buildvcs=false -o "$dir/image/worker" ./exampl
 tar -C "$dir/image" -c . | $docker import --change 'ENTRYPOINT ["/worker"]' --change 'USER 65532' - msal-redis-check-worker >/dev/null
 
 # What the fleet says. A worker's lines: "HOST/PID: 123 tokens taken, 4 token requests sent, 0 errors; ...".
-logs() { "${compose[@]}" logs --no-color --no-log-prefix "$@"; }
+# compose clears the line before each, also where there is no terminal.
+logs() { "${compose[@]}" logs --no-color --no-log-prefix "$@" | sed 's/\x1b\[2K//'; }
 emulator() { logs --tail 1 entra; }
 requests() { emulator | sed 's/.* \([0-9]*\) token requests.*/\1/'; }
 early() { emulator | sed 's/.* \([0-9]*\) too early.*/\1/'; }

@@ -82,6 +82,7 @@ type checker struct {
 	sessions map[string][]call // sign-ins and sign-outs of a user, in order
 	silent   map[string][]call // calls for a user that succeeded, in order of their end
 	answers  map[identity][]request
+	seen     map[string]time.Duration // when a token was first handed out
 	killed   map[int]time.Duration
 	frozen   map[int][]injected
 	rows     map[string]*row
@@ -90,7 +91,7 @@ type checker struct {
 
 func newChecker(h history) *checker {
 	c := &checker{history: &h, sessions: map[string][]call{}, silent: map[string][]call{}, answers: map[identity][]request{},
-		killed: map[int]time.Duration{}, frozen: map[int][]injected{}, rows: map[string]*row{}}
+		seen: map[string]time.Duration{}, killed: map[int]time.Duration{}, frozen: map[int][]injected{}, rows: map[string]*row{}}
 	c.index()
 	return c
 }
@@ -126,6 +127,9 @@ func (c *checker) row(kind string) *row {
 
 func (c *checker) index() {
 	for _, x := range c.Calls {
+		if at, ok := c.seen[x.Token.Hash]; x.Token.Hash != "" && x.End > 0 && (!ok || x.End < at) {
+			c.seen[x.Token.Hash] = x.End
+		}
 		switch {
 		case x.Flow == flowSignIn || x.Flow == flowSignOut:
 			c.sessions[x.User] = append(c.sessions[x.User], x)
@@ -248,11 +252,23 @@ func (c *checker) signInAt(user string, at time.Duration) call {
 	return call{Worker: -1}
 }
 
-// knows tells whether a worker has had a user's tokens in its hands since a moment.
+// knows tells whether a worker has had a user's tokens in its hands since a moment: a token of the session, not one that
+// an instance which has not heard of the sign-out still hands out.
 func (c *checker) knows(worker int, user string, since, before time.Duration) bool {
 	return slices.ContainsFunc(c.silent[user], func(x call) bool {
-		return x.Worker == worker && x.End >= since && x.End < before
+		return x.Worker == worker && x.End >= since && x.End < before && c.ofSession(x)
 	})
+}
+
+// ofSession tells whether a call brought a token that was handed out first after the user had last begun to sign in.
+func (c *checker) ofSession(x call) bool {
+	var begun time.Duration
+	for _, s := range c.sessions[x.User] {
+		if s.Flow == flowSignIn && s.Fail == "" && s.End > 0 && s.End <= x.End {
+			begun = s.Start
+		}
+	}
+	return c.seen[x.Token.Hash] >= begun
 }
 
 // lives checks that every process that was not killed closed and left nothing running.

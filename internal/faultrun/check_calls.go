@@ -75,6 +75,8 @@ func (c *checker) excuse(x call) (why string, ok bool) {
 		return whySignedOut, x.Fail == failNoAccount || x.Fail == failGrant
 	case x.Fail == failNoAccount:
 		return c.unknown(x, since, away)
+	case x.Fail == failGrant && c.behind(x, since):
+		return "the sign-in waits for Redis behind the sign-out before it, and what there was is signed out", true
 	case x.Fail == failGrant && c.Terms.Rotate:
 		if away {
 			return "another instance redeemed the refresh token, and Redis cannot say so", true
@@ -88,16 +90,19 @@ func (c *checker) excuse(x call) (why string, ok bool) {
 	return "", false
 }
 
+// behind tells whether the sign-in of a session may have reached Redis after a call began: Redis was away.
+func (c *checker) behind(x call, since time.Duration) bool {
+	in := c.signInAt(x.User, since)
+	stored := c.stored(in.Worker, in.Start, in.End)
+	return stored > in.End+near && x.Start < stored
+}
+
 // unknown tells why an instance may know nothing of a user who has signed in.
 func (c *checker) unknown(x call, since time.Duration, away bool) (why string, ok bool) {
 	in := c.signInAt(x.User, since)
 	stored := c.stored(in.Worker, in.Start, in.End)
-	known := stored // before, what another process has may be of the session before this one
-	if x.Worker == in.Worker {
-		known = since
-	}
 	switch {
-	case c.knows(x.Worker, x.User, known, x.Start):
+	case c.knowsAll(x.Worker, x.User, since, x.Start):
 		return "", false
 	case x.Start < stored:
 		return "the sign-in may not be stored yet", true
@@ -118,9 +123,28 @@ func (c *checker) unknown(x call, since time.Duration, away bool) (why string, o
 	return "", false
 }
 
-// restored tells whether what a fault took from a user's record is surely back at a moment: an instance that knew it
-// was asked for the user's token since, which it had to look up, because what it knew was older than LocalTTL.
+// knowsAll is knows, of a worker whose knowledge is not what a damaged record still showed.
+func (c *checker) knowsAll(worker int, user string, since, before time.Duration) bool {
+	return slices.ContainsFunc(c.silent[user], func(x call) bool {
+		return x.Worker == worker && x.End >= since && x.End < before && c.ofSession(x) &&
+			!slices.ContainsFunc(c.Faults, func(f injected) bool {
+				return kindNamed(f.Kind).damages && slices.Contains(f.Users, user) && f.End >= since && f.Start <= x.End && !c.restored(user, since, f, x.Start)
+			})
+	})
+}
+
+// restored tells whether what a fault took from a user's record is surely back at a moment. What is gone is: an instance
+// that knew it was asked for the user's token since, which it had to look up, because what it knew was older than LocalTTL.
+// What is damaged shows only to who reads it, so it is back when an instance that knew it has redeemed the refresh token: it
+// wrote a new one and the account. Who has read the damaged record does not look again before LocalTTL.
 func (c *checker) restored(user string, since time.Duration, f injected, by time.Duration) bool {
+	if kindNamed(f.Kind).damages {
+		return slices.ContainsFunc(c.Requests, func(r request) bool {
+			return r.For.User == user && r.Grant == "refresh_token" && r.Status == 200 && r.Error == "" && r.Arrived > f.End && r.Answered > 0 &&
+				r.Answered+c.Terms.LocalTTL+near < by && c.knows(r.Worker, user, since, f.Start) &&
+				len(c.during(f.Start, r.Answered+near, func(k *kind) bool { return k.away || k.full })) == 0
+		})
+	}
 	after := f.End + kindNamed(f.Kind).after + c.Terms.LocalTTL
 	return slices.ContainsFunc(c.silent[user], func(x call) bool {
 		return x.Start > after && x.End+near < by && c.knows(x.Worker, user, since, f.Start) &&

@@ -195,6 +195,15 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		{ruleRequests, "a request for a token that is there", func(m *made) { m.ask(2, flowApp, 45) }},
 		{"", "an eviction before it", func(m *made) { m.ask(2, flowApp, 45); m.fault("keys evicted", 44, 44) }},
 		{ruleRequests, "lost scripts before it", func(m *made) { m.ask(2, flowApp, 45); m.fault("scripts lost", 44, 44) }},
+		{"", "after a sign-in, one by a process that was stopped since before it", func(m *made) {
+			m.fault(kindFreeze, 37.05, 40).Worker = 0
+			session(m, 2, 37.3)
+			m.ask(0, flowSilent, 40.1).For.Scope = scopeMail
+			m.ask(2, flowSilent, 41).For.Scope = scopeMail
+			m.call(0, flowSilent, 37, 40).Scope = scopeMail
+			c := &m.Calls[len(m.Calls)-1]
+			c.End, c.Token.Scopes = seconds(40.25), "Mail.Read"
+		}},
 		{ruleRequests, "three after one eviction", func(m *made) {
 			m.fault("keys evicted", 43, 43)
 			m.ask(2, flowApp, 43)
@@ -239,6 +248,45 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.knownTo(1)
 			m.fails(2, flowSilent, 57, failNoAccount)
 			m.fault("FLUSHALL", 33.5, 33.5)
+		}},
+		{ruleFailed, "a value was damaged, and written anew since", func(m *made) {
+			m.knownTo(1)
+			m.fails(2, flowSilent, 57, failNoAccount)
+			m.damaged("values corrupted", 33.5)
+		}},
+		{"", "a value was damaged, and nobody who knows it has written since", func(m *made) {
+			m.knownTo(1)
+			m.fails(2, flowSilent, 34.5, failNoAccount)
+			m.damaged("values corrupted", 33.5)
+		}},
+		{"", "a value was damaged before this instance read the record, and all was lost since", func(m *made) {
+			m.knownTo(1)
+			m.call(2, flowSilent, 30, 26)
+			m.fails(2, flowSilent, 36, failNoAccount)
+			m.damaged("values swapped", 28)
+			m.fault("FLUSHALL", 32, 32)
+		}},
+		{ruleFailed, "a value was damaged after this instance read the record, and all was lost since", func(m *made) {
+			m.knownTo(1)
+			m.call(2, flowSilent, 27.5, 26)
+			m.fails(2, flowSilent, 36, failNoAccount)
+			m.damaged("values swapped", 28)
+			m.fault("FLUSHALL", 32, 32)
+		}},
+		{"", "everything was lost, and this instance knew of an earlier session only", func(m *made) {
+			session(m, 1, 37.3)
+			m.call(2, flowSilent, 37.5, 26).Token.Hash = fmt.Sprint(what(flowSilent).identity(), 26.0)
+			m.fails(2, flowSilent, 37.8, failNoAccount)
+			m.fault("Redis restarted empty", 37.45, 37.7)
+		}},
+		{"", "a sign-in that waits for Redis behind its sign-out", func(m *made) {
+			session(m, 1, 37.3)
+			m.fails(2, flowSilent, 37.8, failGrant)
+			m.fault("connections cut", 36.5, 37.35)
+		}},
+		{ruleFailed, "the refresh token of an earlier session, and Redis was there", func(m *made) {
+			session(m, 1, 37.3)
+			m.fails(2, flowSilent, 37.8, failGrant)
 		}},
 		{ruleFailed, "the refresh token is refused", func(m *made) { m.fails(0, flowSilent, 14, failGrant); m.fault("connections cut", 13, 15) }},
 		{"", "the refresh token is refused while Redis is away, rotation", func(m *made) {
@@ -296,6 +344,12 @@ func signedOut(m *made) {
 	m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowVerify || c.Flow == flowSilent && c.End > seconds(59) })
 	m.Lives[3].Killed = true
 	m.session(1, flowSignOut, 59.5)
+}
+
+// session lets a worker sign the user out and in again.
+func session(m *made, worker int, at float64) {
+	m.session(worker, flowSignOut, at-.2)
+	m.session(worker, flowSignIn, at)
 }
 
 // What policy allows is counted where it belongs.

@@ -44,12 +44,6 @@ func (c *checker) tokens() {
 // revoked checks that no token of before a sign-out is handed out after it: not at all by the instance that
 // carried it out, and by others for LocalTTL after Redis could last not be asked.
 func (c *checker) revoked() {
-	seen := map[string]time.Duration{} // when a token was first handed out
-	for _, x := range c.Calls {
-		if at, ok := seen[x.Token.Hash]; x.Token.Hash != "" && x.End > 0 && (!ok || x.End < at) {
-			seen[x.Token.Hash] = x.End
-		}
-	}
 	for user, calls := range c.silent {
 		for _, x := range calls {
 			if x.Flow != flowSilent {
@@ -61,7 +55,7 @@ func (c *checker) revoked() {
 					out = s
 				}
 			}
-			if out.End == 0 || x.Token.Issued+time.Second > out.Start && seen[x.Token.Hash] >= out.Start {
+			if out.End == 0 || x.Token.Issued+time.Second > out.Start && c.seen[x.Token.Hash] >= out.Start {
 				continue
 			}
 			limit := out.End

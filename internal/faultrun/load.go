@@ -82,16 +82,13 @@ func (w *worker) sessions(ctx context.Context, rng *rand.Rand) {
 }
 
 // everyone makes one call for each of the people, a few at once.
-func (w *worker) everyone(ctx context.Context, people []int, flow string) {
+func (w *worker) everyone(ctx context.Context, people []int, flow, scope string) {
 	next := make(chan person)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {
 			for p := range next {
-				c := call{Flow: flow, Tenant: p.Tenant, User: p.Account, Scope: scopeRead}
-				if flow == flowVerify {
-					c.Scope = scopeVerify
-				}
+				c := call{Flow: flow, Tenant: p.Tenant, User: p.Account, Scope: scope}
 				for try := range 20 {
 					if w.do(c, p) || flow != flowSignIn || try == 19 || ctx.Err() != nil {
 						break
@@ -109,10 +106,12 @@ func (w *worker) everyone(ctx context.Context, people []int, flow string) {
 	wg.Wait()
 }
 
+// all are all people, from another one on in each worker, so that workers who do something for all of them do not go
+// from lease to lease together.
 func (w *worker) all() []int {
 	out := make([]int, len(w.People))
 	for i := range out {
-		out[i] = i
+		out[i] = (i + w.Worker*len(out)/w.Terms.Workers) % len(out)
 	}
 	return out
 }

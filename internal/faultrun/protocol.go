@@ -68,7 +68,7 @@ type endpoint struct {
 
 // order is what a worker is to do.
 type order struct {
-	// signin: all of mine once; load: until rest; rest: end the load and say so; rollcall: a silent call for everyone;
+	// signin: all of mine once; load: until rest; rest: end the load and say so; rollcall: a silent call for everyone, for a scope of its own;
 	// verify: redeem everyone's refresh token; close: close the Cache and look for leaked goroutines.
 	Do string
 }

@@ -45,7 +45,8 @@ func (s *stage) mine(slot int) (out []int) {
 //
 //	everyone signs in
 //	load, and the schedule's faults
-//	rest; every worker takes one token of everyone, as it would sooner or later: what Redis lost is written back
+//	rest; every worker takes a token of everyone that nobody has yet, so that everyone's refresh token is redeemed by
+//	one who knows it, as it would be sooner or later: what Redis lost is written back
 //	every worker closes, which flushes what waits, and says what it left running
 //	a new worker, which knows nothing but what Redis knows, redeems everyone's refresh token
 func play(ctx context.Context, c *config, say io.Writer) (h *history, err error) {

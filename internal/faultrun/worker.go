@@ -93,11 +93,11 @@ func work(in io.Reader, out io.Writer) int {
 		case "rest":
 			rest()
 		case "signin":
-			w.everyone(ctx, w.Mine, flowSignIn)
+			w.everyone(ctx, w.Mine, flowSignIn, scopeRead)
 		case "rollcall":
-			w.everyone(ctx, w.all(), flowSilent)
+			w.everyone(ctx, w.all(), flowSilent, scopeRoll)
 		case "verify":
-			w.everyone(ctx, w.all(), flowVerify)
+			w.everyone(ctx, w.all(), flowVerify, scopeVerify)
 		case "close":
 			if err := w.close(ignore); err != nil {
 				answer.Error = err.Error()

@@ -18,8 +18,9 @@ const (
 	scopeApp    = graph + "/.default"
 	scopeRead   = graph + "/User.Read" // of sign-ins
 	scopeMail   = graph + "/Mail.Read"
-	scopeOBO    = graph + "/Files.Read" // of on-behalf-of calls, and of nothing else
-	scopeVerify = graph + "/Verify.Read"
+	scopeOBO    = graph + "/Files.Read"  // of on-behalf-of calls, and of nothing else
+	scopeRoll   = graph + "/Roll.Read"   // of the roll call
+	scopeVerify = graph + "/Verify.Read" // of the last process
 )
 
 // refusedMinutes are the last minutes of a token's life, in which MSAL refuses it.
