@@ -148,8 +148,16 @@ func TestAuthCodeAndSilent(t *testing.T) {
 	if len(refreshes) != 2 || refreshes[0].RefreshTokenGeneration != 1 || refreshes[1].RefreshTokenGeneration != 2 {
 		t.Fatalf("refreshes: %+v", refreshes)
 	}
-	if n := s.Count(entratest.ByUser(ada.HomeAccountID())); n != 3 {
-		t.Errorf("%d requests of ada, want 3", n)
+	// A session is one sign-in's.
+	sid := claimsOf(t, got.AccessToken)["sid"]
+	if sid != claimsOf(t, silent("https://contoso.sharepoint.com/AllSites.Read").AccessToken)["sid"] || sid != refreshes[1].Session {
+		t.Errorf("session %v, then another: %v", sid, refreshes[1].Session)
+	}
+	if other := authCode(t, s, secretClient(t, s, webApp, secret), []string{"User.Read"}); sid == "" || sid == claimsOf(t, other.AccessToken)["sid"] {
+		t.Errorf("session %v, and the next sign-in's is the same", sid)
+	}
+	if n := s.Count(entratest.ByUser(ada.HomeAccountID())); n != 4 {
+		t.Errorf("%d requests of ada, want 4", n)
 	}
 }
 

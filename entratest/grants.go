@@ -17,7 +17,8 @@ type userGrant struct {
 	epoch      int
 	scopes     scopeSet
 	nonce      string
-	generation int // of the refresh token that was redeemed; 0: a sign-in
+	generation int    // of the refresh token that was redeemed; 0: a sign-in
+	session    string // of the sign-in; "": this is one
 }
 
 // refreshToken is the server's side of one.
@@ -27,6 +28,7 @@ type refreshToken struct {
 	client     string
 	scope      string // of the request that brought it
 	generation int    // 1 from a sign-in, one more with each redemption
+	session    string // of the sign-in
 	issued     time.Time
 	redeemed   bool
 }
@@ -187,7 +189,7 @@ func (s *Server) grantRefreshToken(q *tokenRequest, proof string) (*answer, *oau
 	case redeemed && q.behavior.RotateRefreshTokens:
 		return nil, errorf(invalidGrant, 70000, "Provided grant is invalid or malformed. The refresh token was already redeemed.")
 	}
-	return s.userAnswer(q, proof, userGrant{user: rt.user, epoch: rt.epoch, scopes: scopes, generation: rt.generation})
+	return s.userAnswer(q, proof, userGrant{user: rt.user, epoch: rt.epoch, scopes: scopes, generation: rt.generation, session: rt.session})
 }
 
 // grantOnBehalfOf is RFC 7523 section 2.1 with Microsoft's requested_token_use
@@ -226,7 +228,7 @@ func (s *Server) grantOnBehalfOf(q *tokenRequest, proof string) (*answer, *oauth
 	if !ok {
 		return nil, errorf(invalidGrant, 50034, "The user account does not exist in the directory.")
 	}
-	return s.userAnswer(q, proof, userGrant{user: u, epoch: epoch, scopes: scopes})
+	return s.userAnswer(q, proof, userGrant{user: u, epoch: epoch, scopes: scopes, session: text(claims, "sid")})
 }
 
 // grantUserFIC exchanges an agent's token for a user's (MSAL Go: accesstokens.go,

@@ -1,6 +1,7 @@
 package entratest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
@@ -113,6 +114,7 @@ type accessToken struct {
 	client   string // azp
 	proof    string // azpacr: 0 none, 1 secret, 2 certificate
 	user     *User  // nil: the app itself
+	session  string // sid, the user's sign-in; "": a new one
 	scopes   string // scp
 	caps     []string
 	cnf      string // req_cnf of a key-bound token
@@ -170,7 +172,7 @@ func (s *Server) issueAccess(t accessToken) string {
 		claims["oid"] = oid
 		claims["preferred_username"] = t.user.Username
 		claims["scp"] = t.scopes
-		claims["sid"] = uuid.NewSHA1(uuid.NameSpaceOID, []byte("session "+oid)).String()
+		claims["sid"] = cmp.Or(t.session, uuid.NewString())
 		claims["sub"] = pairwise(oid, t.audience)
 	}
 	if len(t.caps) > 0 {

@@ -32,6 +32,9 @@ type Request struct {
 	// each redemption in between. 0 for other grants and for unknown tokens.
 	RefreshTokenGeneration int `json:"refresh_token_generation,omitempty"`
 
+	// Session is the sign-in from which that refresh token descends: the sid of the tokens that it brings.
+	Session string `json:"session,omitempty"`
+
 	Arrived  time.Time `json:"arrived"`
 	Answered time.Time `json:"answered,omitzero"` // zero: still under way
 
@@ -77,7 +80,7 @@ type recorder struct {
 
 // arrived records a token request before anything happens to it.
 func (s *Server) arrived(q *tokenRequest) *record {
-	user, generation := s.identify(q)
+	user, rt := s.identify(q)
 	entry := &record{Request: Request{
 		Grant:                  q.grant,
 		ClientID:               q.form.Get("client_id"),
@@ -86,7 +89,8 @@ func (s *Server) arrived(q *tokenRequest) *record {
 		RawScope:               q.form.Get("scope"),
 		User:                   user,
 		Claims:                 q.form.Get("claims"),
-		RefreshTokenGeneration: generation,
+		RefreshTokenGeneration: rt.generation,
+		Session:                rt.session,
 		Form:                   q.form,
 	}}
 	s.mu.Lock()
@@ -116,7 +120,7 @@ func (s *Server) answered(entry *record, status int, name string) {
 }
 
 // identify finds the user a request is about before it is checked, so that hooks and faults can go by user.
-func (s *Server) identify(q *tokenRequest) (homeAccountID string, generation int) {
+func (s *Server) identify(q *tokenRequest) (homeAccountID string, rt refreshToken) {
 	byName := func(name string) string {
 		if u, _, err := s.signIn(name); err == nil {
 			return u.HomeAccountID()
@@ -128,27 +132,27 @@ func (s *Server) identify(q *tokenRequest) (homeAccountID string, generation int
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if rt, ok := s.refresh[q.form.Get("refresh_token")]; ok {
-			return rt.user.HomeAccountID(), rt.generation
+			return rt.user.HomeAccountID(), *rt
 		}
 	case "authorization_code":
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if c, ok := s.codes[q.form.Get("code")]; ok {
-			return c.user.HomeAccountID(), 0
+			return c.user.HomeAccountID(), refreshToken{}
 		}
 	case "password":
-		return byName(q.form.Get("username")), 0
+		return byName(q.form.Get("username")), refreshToken{}
 	case "user_fic":
-		return byName(cmp.Or(q.form.Get("user_id"), q.form.Get("username"))), 0
+		return byName(cmp.Or(q.form.Get("user_id"), q.form.Get("username"))), refreshToken{}
 	case jwtBearer:
 		claims := jwt.MapClaims{}
 		if _, _, err := jwt.NewParser().ParseUnverified(q.form.Get("assertion"), claims); err == nil {
 			if u, _, ok := s.userIn(text(claims, "tid"), text(claims, "oid")); ok {
-				return u.HomeAccountID(), 0
+				return u.HomeAccountID(), refreshToken{}
 			}
 		}
 	}
-	return "", 0
+	return "", refreshToken{}
 }
 
 // counted counts requests that are not for tokens.

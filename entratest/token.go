@@ -1,6 +1,7 @@
 package entratest
 
 import (
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // tokenRequest is one request on its way through the token endpoint.
@@ -204,6 +207,7 @@ func (s *Server) userAnswer(q *tokenRequest, proof string, g userGrant) (*answer
 		return nil, oerr
 	}
 	granted := g.scopes.granted(q.behavior.DeclinedScopes)
+	session := cmp.Or(g.session, uuid.NewString())
 	a := q.newAnswer()
 	a.user = g.user.HomeAccountID()
 	if !q.behavior.OmitScope {
@@ -211,7 +215,7 @@ func (s *Server) userAnswer(q *tokenRequest, proof string, g userGrant) (*answer
 	}
 	a.AccessToken = s.issueAccess(accessToken{
 		host: q.host, tid: tid, audience: s.audience(g.scopes.resource), client: q.app.ClientID, proof: proof,
-		user: &g.user, scopes: permissions(granted), caps: q.caps, cnf: q.form.Get("req_cnf"),
+		user: &g.user, session: session, scopes: permissions(granted), caps: q.caps, cnf: q.form.Get("req_cnf"),
 		lifetime: q.behavior.AccessTokenLifetime,
 	})
 	if g.scopes.offline && !q.behavior.OmitRefreshToken {
@@ -219,7 +223,7 @@ func (s *Server) userAnswer(q *tokenRequest, proof string, g userGrant) (*answer
 		s.mu.Lock()
 		s.refresh[a.RefreshToken] = &refreshToken{
 			user: g.user, epoch: g.epoch, client: q.app.ClientID, scope: g.scopes.raw,
-			generation: g.generation + 1, issued: time.Now(),
+			generation: g.generation + 1, session: session, issued: time.Now(),
 		}
 		s.mu.Unlock()
 	}

@@ -82,7 +82,6 @@ type checker struct {
 	sessions map[string][]call // sign-ins and sign-outs of a user, in order
 	silent   map[string][]call // calls for a user that succeeded, in order of their end
 	answers  map[identity][]request
-	seen     map[string]time.Duration // when a token was first handed out
 	killed   map[int]time.Duration
 	frozen   map[int][]injected
 	rows     map[string]*row
@@ -91,7 +90,7 @@ type checker struct {
 
 func newChecker(h history) *checker {
 	c := &checker{history: &h, sessions: map[string][]call{}, silent: map[string][]call{}, answers: map[identity][]request{},
-		seen: map[string]time.Duration{}, killed: map[int]time.Duration{}, frozen: map[int][]injected{}, rows: map[string]*row{}}
+		killed: map[int]time.Duration{}, frozen: map[int][]injected{}, rows: map[string]*row{}}
 	c.index()
 	return c
 }
@@ -127,9 +126,6 @@ func (c *checker) row(kind string) *row {
 
 func (c *checker) index() {
 	for _, x := range c.Calls {
-		if at, ok := c.seen[x.Token.Hash]; x.Token.Hash != "" && x.End > 0 && (!ok || x.End < at) {
-			c.seen[x.Token.Hash] = x.End
-		}
 		switch {
 		case x.Flow == flowSignIn || x.Flow == flowSignOut:
 			c.sessions[x.User] = append(c.sessions[x.User], x)
@@ -260,15 +256,25 @@ func (c *checker) knows(worker int, user string, since, before time.Duration) bo
 	})
 }
 
-// ofSession tells whether a call brought a token that was handed out first after the user had last begun to sign in.
+// ofSession tells whether a call brought a token of the user's last sign-in until then.
 func (c *checker) ofSession(x call) bool {
-	var begun time.Duration
+	var last call
 	for _, s := range c.sessions[x.User] {
 		if s.Flow == flowSignIn && s.Fail == "" && s.End > 0 && s.End <= x.End {
-			begun = s.Start
+			last = s
 		}
 	}
-	return c.seen[x.Token.Hash] >= begun
+	return x.Token.Session == last.Token.Session
+}
+
+// signInOf is the sign-in that a token descends from; one that never returned is not known.
+func (c *checker) signInOf(x call) (signIn call, ok bool) {
+	for _, s := range c.sessions[x.User] {
+		if s.Flow == flowSignIn && s.Fail == "" && s.End > 0 && s.Token.Session == x.Token.Session {
+			return s, true
+		}
+	}
+	return call{}, false
 }
 
 // lives checks that every process that was not killed closed and left nothing running.

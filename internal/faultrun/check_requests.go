@@ -61,23 +61,14 @@ func (c *checker) needless(id identity, all []request, spent map[budget]int) {
 				had = a
 			}
 		}
-		if had.ID == 0 || r.Arrived >= had.Answered+due || c.sessionBetween(id.User, c.begun(had), r.Arrived) {
+		if had.ID == 0 || r.Arrived >= had.Answered+due || c.sessionBetween(id.User, had.Arrived, r.Arrived) {
 			continue
+		}
+		if r.Session != had.Session && r.Session != "" && had.Session != "" {
+			continue // a process that had not heard of a sign-out asked: nobody keeps what it got
 		}
 		c.charge(r, had.Arrived, id, spent, fmt.Sprintf("%v after worker %d had got it (request %d)", r.Arrived-had.Answered, had.Worker, had.ID))
 	}
-}
-
-// begun is when the call began that made a request. A process that is stopped before it sends it does so with what it knew
-// then: what comes of it after a sign-out nobody keeps.
-func (c *checker) begun(r request) time.Duration {
-	at := r.Arrived
-	for _, x := range c.Calls {
-		if x.Worker == r.Worker && x.identity() == r.For && x.Start < at && x.End >= r.Arrived {
-			at = x.Start
-		}
-	}
-	return at
 }
 
 // together checks that the requests under one lease follow one another, and how many are made while Entra ID refuses.

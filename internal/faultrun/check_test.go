@@ -59,6 +59,7 @@ func (m *made) call(worker int, flow string, at, issued float64) *call {
 	c.Worker, c.Start, c.End = worker, seconds(at), seconds(at+.1)
 	c.Token = token{Hash: fmt.Sprint(c.identity(), issued), Tenant: c.Tenant, Audience: graph, Issued: seconds(issued), Expires: seconds(issued + 324)}
 	if c.User != "" {
+		c.Token.Session = "1"
 		c.Token.Subject, c.Token.Scopes = c.User[:len("oid-a")], c.Scope[len(graph)+1:]
 	}
 	m.Calls = append(m.Calls, c)
@@ -84,7 +85,7 @@ func (m *made) session(worker int, flow string, at float64) *call {
 // ask adds a token request of 100 ms that brought a token.
 func (m *made) ask(worker int, flow string, at float64) *request {
 	grant := map[string]string{flowApp: "client_credentials", flowSilent: "refresh_token", flowOBO: "obo"}[flow]
-	m.Requests = append(m.Requests, request{ID: len(m.Requests) + 1, Worker: worker, Grant: grant, For: what(flow).identity(),
+	m.Requests = append(m.Requests, request{ID: len(m.Requests) + 1, Worker: worker, Grant: grant, For: what(flow).identity(), Session: map[bool]string{true: "1"}[flow == flowSilent],
 		Arrived: seconds(at), Answered: seconds(at + .1), Status: 200})
 	return &m.Requests[len(m.Requests)-1]
 }
@@ -199,10 +200,8 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.fault(kindFreeze, 37.05, 40).Worker = 0
 			session(m, 2, 37.3)
 			m.ask(0, flowSilent, 40.1).For.Scope = scopeMail
-			m.ask(2, flowSilent, 41).For.Scope = scopeMail
-			m.call(0, flowSilent, 37, 40).Scope = scopeMail
-			c := &m.Calls[len(m.Calls)-1]
-			c.End, c.Token.Scopes = seconds(40.25), "Mail.Read"
+			r := m.ask(2, flowSilent, 41)
+			r.For.Scope, r.Session = scopeMail, "2"
 		}},
 		{ruleRequests, "three after one eviction", func(m *made) {
 			m.fault("keys evicted", 43, 43)
@@ -275,7 +274,7 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		}},
 		{"", "everything was lost, and this instance knew of an earlier session only", func(m *made) {
 			session(m, 1, 37.3)
-			m.call(2, flowSilent, 37.5, 26).Token.Hash = fmt.Sprint(what(flowSilent).identity(), 26.0)
+			m.call(2, flowSilent, 37.5, 26)
 			m.fails(2, flowSilent, 37.8, failNoAccount)
 			m.fault("Redis restarted empty", 37.45, 37.7)
 		}},
@@ -348,8 +347,18 @@ func signedOut(m *made) {
 
 // session lets a worker sign the user out and in again.
 func session(m *made, worker int, at float64) {
+	for i := range m.Calls {
+		if c := &m.Calls[i]; c.User == userA && c.Token.Issued >= seconds(at) {
+			c.Token.Session = "2"
+		}
+	}
+	for i := range m.Requests {
+		if r := &m.Requests[i]; r.For.User == userA && r.Arrived >= seconds(at) {
+			r.Session = "2"
+		}
+	}
 	m.session(worker, flowSignOut, at-.2)
-	m.session(worker, flowSignIn, at)
+	m.session(worker, flowSignIn, at).Token.Session = "2"
 }
 
 // What policy allows is counted where it belongs.

@@ -55,7 +55,7 @@ func (c *checker) revoked() {
 					out = s
 				}
 			}
-			if out.End == 0 || x.Token.Issued+time.Second > out.Start && c.seen[x.Token.Hash] >= out.Start {
+			if in, ok := c.signInOf(x); out.End == 0 || !ok || in.Start >= out.Start {
 				continue
 			}
 			limit := out.End

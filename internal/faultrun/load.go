@@ -183,15 +183,15 @@ func (w *worker) read(text string) token {
 		return t
 	}
 	var claims struct {
-		OID, TID, Aud, Scp, IDTyp string
-		Iat, Exp                  int64
+		OID, TID, SID, Aud, Scp, IDTyp string
+		Iat, Exp                       int64
 	}
 	if json.Unmarshal(payload, &claims) != nil {
 		return t
 	}
 	t.Tenant, t.Audience, t.Scopes = claims.TID, claims.Aud, claims.Scp
 	if claims.IDTyp != "app" {
-		t.Subject = claims.OID
+		t.Subject, t.Session = claims.OID, claims.SID
 	}
 	t.Issued, t.Expires = w.since(claims.Iat), w.since(claims.Exp)
 	return t

@@ -122,6 +122,7 @@ type token struct {
 	Tenant   string // tid
 	Audience string
 	Scopes   string        // scp
+	Session  string        // sid: of which sign-in it is
 	Issued   time.Duration // iat and exp, in whole seconds
 	Expires  time.Duration
 }
@@ -137,6 +138,7 @@ type request struct {
 	Worker  int
 	Grant   string
 	For     identity
+	Session string // of the refresh token that it redeems
 	Arrived time.Duration
 	// Answered is 0 for one without an answer.
 	Answered time.Duration
