@@ -3,13 +3,16 @@ package msalredis_test
 import (
 	"context"
 	"maps"
+	"net"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -302,6 +305,89 @@ func pidOf(key string) string {
 	_, pid, _ := strings.Cut(key, "{")
 	pid, _, _ = strings.Cut(pid, "}")
 	return pid
+}
+
+// gone lets nothing through while it is on, as a Redis that is away.
+type gone struct{ on atomic.Bool }
+
+func (g *gone) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (g *gone) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (g *gone) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if g.on.Load() {
+			err := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+			cmd.SetErr(err)
+			return err
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// An instance that has heard of a sign-out hands out nothing of before it, also where it cannot ask Redis at the next
+// call, and what it was fetching meanwhile does not come back when Redis has lost the tombstone.
+func TestSignOutIsHeardBeforeRedisGoesAway(t *testing.T) {
+	w := newWorld(t)
+	users := w.addUsers(2)
+	u, ctx := users[0], context.Background()
+	here := w.instance()
+	looks := &counting{chosen: func(cmd redis.Cmder) bool { return hasKeys(cmd, ":tokens", ":tombstone") && !isStore(cmd) }}
+	away, watched, o := &gone{}, w.client(), options(w.prefix)
+	watched.AddHook(looks)
+	watched.AddHook(away)
+	o.LocalTTL = time.Hour
+	there := w.instanceOn(hooked{watched}, w.sealer(w.keys), o).app()
+	for _, u := range users {
+		here.signIn(here.app(), u)
+		must(t)(silent(ctx, there, u.HomeAccountID()))
+	}
+	w.listening(t, 2)
+
+	// A refresh is on its way to Entra ID while the user signs out here.
+	asked, free := make(chan struct{}), make(chan struct{})
+	remove := w.entra.OnTokenRequest(func(r entratest.Request) {
+		if r.Grant == "refresh_token" {
+			close(asked)
+			<-free
+		}
+	})
+	refresh := make(chan error, 1)
+	go func() { _, err := silent(ctx, there, u.HomeAccountID(), mailScope); refresh <- err }()
+	<-asked
+	remove()
+	for _, u := range users {
+		if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := looks.n.Load()
+	eventually(t, "the second sign-out, and so the first, is heard there", func() bool {
+		_, _ = silent(ctx, there, users[1].HomeAccountID())
+		return looks.n.Load() > before
+	})
+	away.on.Store(true)
+	if _, err := silent(ctx, there, u.HomeAccountID()); err == nil {
+		t.Error("there: a token of before the sign-out while Redis is away")
+	}
+	for _, key := range w.keysOf() {
+		if strings.Contains(key, "{") {
+			w.client().Del(ctx, key)
+		}
+	}
+	close(free)
+	<-refresh // its caller may have a token: the call began before the sign-out
+	away.on.Store(false)
+	eventually(t, "there asks Redis again", func() bool {
+		before := looks.n.Load()
+		if _, err := silent(ctx, there, u.HomeAccountID(), mailScope); err == nil {
+			t.Fatal("there: the session is back")
+		}
+		return looks.n.Load() > before
+	})
+	if _, err := silent(ctx, w.instance().app(), u.HomeAccountID(), mailScope); err == nil {
+		t.Error("elsewhere: the session is back")
+	}
 }
 
 // counting counts chosen commands.

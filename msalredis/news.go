@@ -11,8 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// news tells the other instances at once that a partition was removed. It only saves time: one that misses the
-// message finds out within LocalTTL.
+// news tells the other instances at once that a partition was removed, and by which generation of it. It only saves
+// time: one that misses the message finds out within LocalTTL, or when it can ask Redis again.
 type news struct {
 	c      *Cache
 	client redis.UniversalClient
@@ -65,7 +65,8 @@ func (n *news) hear(payload string) {
 	if !ok || from == n.self {
 		return
 	}
-	if pid, damaged := strings.CutSuffix(pid, askSuffix); damaged {
+	pid, what, _ := strings.Cut(pid, " ")
+	if what == damagedNews {
 		if p := n.c.partitions.peek(id(pid)); p != nil {
 			p.whole.Store(true)
 			n.c.background(func(ctx context.Context) { _, _ = n.c.partitions.load(ctx, p) })
@@ -74,29 +75,46 @@ func (n *news) hear(payload string) {
 	}
 	n.c.answers.forget(id(pid))
 	n.c.flights.forget(id(pid))
+	generation := whole(what)
+	if generation > n.c.clock.redis()+ahead {
+		generation = 0 // nobody gives one of a time to come
+	}
 	if p := n.c.partitions.peek(id(pid)); p != nil {
-		// What is held is no longer what Redis would confirm: should Redis lose its data, tombstone and all, before the
-		// next look, it must not be written back.
-		p.mu.Lock()
-		p.confirmed = 0
-		p.mu.Unlock()
-		p.checked.Store(0)
+		p.removed(generation)
 	}
 }
 
+// ahead is what a generation may be ahead of this process's idea of Redis's clock, in microseconds.
+const ahead = 5 * 1000 * 1000
+
+// removed forgets what was known before a generation, which another instance has given the partition: Redis may be away at
+// the next call, and what is held would go on serving, or lose its data, tombstone and all, and it would be written back.
+func (p *partition) removed(generation int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if held := p.snap.Load(); held != nil && held.generation < generation {
+		s := &snapshot{generation: generation, entries: map[string]stored{}}
+		p.overlay(s)
+		p.snap.Store(s)
+		p.asOf = max(p.asOf, generation)
+	}
+	p.confirmed = 0
+	p.checked.Store(0)
+}
+
 // tell tells the others. Nobody waits for it to succeed.
-func (n *news) tell(ctx context.Context, pid id) {
+func (n *news) tell(ctx context.Context, pid id, what string) {
 	channel := n.c.keys.Changes()
 	_ = n.c.store.do(ctx, channel, func(ctx context.Context) error {
-		return n.c.store.client.Publish(ctx, channel, n.self+" "+string(pid)).Err()
+		return n.c.store.client.Publish(ctx, channel, n.self+" "+string(pid)+" "+what).Err()
 	})
 }
 
-// askSuffix follows the record's name in a message that asks who knows what was in it.
-const askSuffix = " damaged"
+// damagedNews is what there is to tell of a record that is damaged; of one that was removed it is the generation.
+const damagedNews = "damaged"
 
 // ask asks the others to repair a record of which this process finds a part unreadable and does not know it.
-func (n *news) ask(ctx context.Context, pid id) { n.tell(ctx, pid+askSuffix) }
+func (n *news) ask(ctx context.Context, pid id) { n.tell(ctx, pid, damagedNews) }
 
 // close ends a subscription that may be waiting for Redis.
 func (n *news) close() {

@@ -361,6 +361,14 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 	if s.entries == nil {
 		s.entries = map[string]stored{}
 	}
+	b.known = p.knew(b.known)
+	if !b.fresh && b.known < old.generation {
+		// Redis would refuse it too, unless it has lost the tombstone.
+		p.settle(b)
+		p.mu.Unlock()
+		c.metrics.refused()
+		return true, nil
+	}
 	b.entries = resealed(b.entries, old)
 	for _, e := range b.entries {
 		if held, ok := s.entries[e.field]; !ok || held.stamp < e.stamp {
@@ -368,7 +376,6 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 		}
 	}
 	p.snap.Store(s)
-	b.known = p.knew(b.known)
 	p.writing++
 	p.mu.Unlock()
 	defer func() {
@@ -450,11 +457,7 @@ func resealed(entries []stored, s *snapshot) []stored {
 func (p *partition) took(c *Cache, b batch, assumed *snapshot, r reply) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, e := range b.entries {
-		if u, ok := p.unsaved[e.field]; ok && u.stamp <= e.stamp {
-			delete(p.unsaved, e.field)
-		}
-	}
+	p.settle(b)
 	generation, version, before, applied := generationOf(r.fields[0]), r.number(1), r.number(2), r.number(3) == 1
 	if version == -1 {
 		c.metrics.refused()
@@ -473,6 +476,15 @@ func (p *partition) took(c *Cache, b batch, assumed *snapshot, r reply) {
 	p.snap.Store(&snapshot{version: version, generation: generation, entries: current.entries})
 	p.asOf = max(r.us, p.asOf)
 	p.seen(c)
+}
+
+// settle takes back what waited of a batch. The caller holds mu.
+func (p *partition) settle(b batch) {
+	for _, e := range b.entries {
+		if u, ok := p.unsaved[e.field]; ok && u.stamp <= e.stamp {
+			delete(p.unsaved, e.field)
+		}
+	}
 }
 
 func (ps *partitions) close() {

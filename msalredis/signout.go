@@ -158,12 +158,14 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 	}
 	k := c.keys
 	var members atomic.Pointer[[]string]
+	var generation atomic.Int64
 	err := c.store.run(ctx, layout.SignoutScript, []string{k.Tokens(p.pid), k.Tombstone(p.pid), k.RIDs(p.pid), k.Fence(p.pid)}, func(r reply) error {
 		if len(r.fields) < 1 {
 			return errReply
 		}
 		list := r.fields[1:]
 		members.Store(&list)
+		generation.Store(r.number(0))
 		p.mu.Lock()
 		s := &snapshot{generation: r.number(0)}
 		if len(only) == 0 && p.signedOut.asked > 0 {
@@ -214,7 +216,6 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 			if err := c.pushOne(ctx, q, only, operation, false); err != nil {
 				return err
 			}
-			c.changes.tell(ctx, q.pid)
 		}
 	}
 	if len(done) > 0 {
@@ -225,7 +226,7 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 			return err
 		}
 	}
-	c.changes.tell(ctx, p.pid)
+	c.changes.tell(ctx, p.pid, formatInt(generation.Load()))
 	return nil
 }
 
