@@ -390,6 +390,35 @@ func TestSignOutIsHeardBeforeRedisGoesAway(t *testing.T) {
 	}
 }
 
+// An on-behalf-of answer that was asked for before the user signed out is kept nowhere, and serves nobody while Redis is
+// away.
+func TestAnswerOfBeforeASignOutIsNotKept(t *testing.T) {
+	w := newWorld(t)
+	u, ctx := w.addUsers(1)[0], context.Background()
+	away, watched := &gone{}, w.client()
+	watched.AddHook(away)
+	here := w.instanceOn(hooked{watched}, w.sealer(w.keys), options(w.prefix))
+	assertion := w.assertion(t, u)
+	asked, free := make(chan struct{}), make(chan struct{})
+	remove := w.entra.OnTokenRequest(func(entratest.Request) { close(asked); <-free })
+	early := make(chan string, 1)
+	go func() {
+		got, _ := here.app().AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope})
+		early <- got.AccessToken
+	}()
+	<-asked
+	remove()
+	if err := w.instance().tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+		t.Fatal(err)
+	}
+	close(free)
+	before := <-early
+	away.on.Store(true)
+	if after := must(t)(here.app().AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope})); after == before {
+		t.Error("while Redis is away it hands out a token that was asked for before the sign-out")
+	}
+}
+
 // counting counts chosen commands.
 type counting struct {
 	chosen func(redis.Cmder) bool

@@ -69,6 +69,16 @@ func (as *answers) endPause(rid id) {
 	})
 }
 
+// refused takes back an answer that was asked for before what it belongs to was removed.
+func (as *answers) refused(rid id, a *answer) {
+	as.known.ComputeIfPresent(rid, func(old known) (known, otter.ComputeOp) {
+		if old.answer == a {
+			old.answer = nil
+		}
+		return old, otter.WriteOp
+	})
+}
+
 // forget removes the answers that belong to a partition.
 func (as *answers) forget(pid id) {
 	for rid, k := range as.known.All() {
@@ -155,11 +165,18 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		if a.good && pid != "" {
 			// Before the answer itself: a removal that comes between must find it.
 			if ok, err := c.belongs(ctx, pid, rid, r.scopes, a.started, left); err != nil || !ok {
+				if err == nil {
+					c.answers.refused(rid, a)
+				}
 				return err
 			}
 		}
-		return c.store.run(ctx, layout.RespondScript, []string{key, c.keys.Tombstone(rid), c.keys.Pause(rid)},
-			func(reply) error { return nil }, formatInt(a.started), value, formatInt(left))
+		return c.store.run(ctx, layout.RespondScript, []string{key, c.keys.Tombstone(rid), c.keys.Pause(rid)}, func(r reply) error {
+			if r.number(0) == -1 {
+				c.answers.refused(rid, a)
+			}
+			return nil
+		}, formatInt(a.started), value, formatInt(left))
 	}
 	if err := push(ctx); err != nil {
 		c.pending.keep(unsavedName(rid, a.good), &waiting{size: int64(2*len(value)) + 512, push: push})
