@@ -54,6 +54,9 @@ func sorted(of map[identity][]request) []identity {
 func (c *checker) needless(id identity, all []request, spent map[budget]int) {
 	due := c.Terms.due() - whole
 	for _, r := range all {
+		if r.refused() {
+			continue // counted with what Entra ID refuses
+		}
 		// The last answer before it, and whether it would have done.
 		var had request
 		for _, a := range c.answers[id] {
@@ -86,7 +89,11 @@ func (c *checker) together(id identity, all []request, spent map[budget]int) {
 		paid := false
 		for f, x := range slices.Backward(c.Faults) {
 			if k := kindNamed(x.Kind); k.fails > 0 && x.Start <= r.Arrived && x.End+near >= r.Arrived {
-				if b := (budget{f, r.For, true}); spent[b] < k.fails {
+				limit := k.fails
+				if len(c.during(r.Arrived, r.Arrived, func(k *kind) bool { return k.away })) > 0 {
+					limit *= each(c.Terms) // nobody can tell the others of the pause
+				}
+				if b := (budget{f, r.For, true}); spent[b] < limit {
 					spent[b]++
 					paid = true
 				}

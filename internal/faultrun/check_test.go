@@ -223,6 +223,14 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 				r.Status, r.Error, r.Answered = 429, "fault: 429", r.Arrived
 			}
 		}},
+		{"", "each process for itself, while Entra ID refuses and Redis is away", func(m *made) {
+			m.fault("connections cut", 64.5, 67)
+			m.fault("Entra ID 429", 65, 66)
+			for w := range 3 {
+				r := m.ask(w, flowApp, 65.1+float64(w)/10)
+				r.Status, r.Error, r.Answered = 429, "fault: 429", r.Arrived
+			}
+		}},
 
 		{ruleFailed, "without a reason", func(m *made) { m.fails(0, flowApp, 14, failEntra) }},
 		{ruleFailed, "Entra ID fails, and a token lives", func(m *made) { m.fails(0, flowApp, 14, failEntra); m.fault("Entra ID 503", 13.5, 14.5) }},

@@ -27,7 +27,8 @@ type kind struct {
 	delays    bool // a refresh may take longer than callers wait for it while an old token lives
 	// extra bounds the token requests that one fault costs more, for each token.
 	extra func(terms) int
-	// fails bounds the requests that Entra ID refuses in one fault of its own, for each user's or app's tokens.
+	// fails bounds the requests that Entra ID refuses in one fault of its own, for each user's or app's tokens; while Redis is away,
+	// for each process.
 	fails int
 	// slow is how much longer a call may take.
 	slow func(terms, injected) time.Duration
