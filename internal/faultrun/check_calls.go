@@ -78,8 +78,11 @@ func (c *checker) excuse(x call) (why string, ok bool) {
 	case x.Fail == failGrant && c.behind(x, since):
 		return "the sign-in waits for Redis behind the sign-out before it, and what there was is signed out", true
 	case x.Fail == failGrant && c.Terms.Rotate:
-		if away {
+		if away || c.unshared(x) {
 			return "another instance redeemed the refresh token, and Redis cannot say so", true
+		}
+		if c.damagedSince(x.User, since, x.End, x.Start) {
+			return "an instance that knew an older refresh token mended the damaged record with it", true
 		}
 		if c.withheld(x) {
 			return "a stopped instance has the refresh token that replaced this one", true
@@ -126,10 +129,7 @@ func (c *checker) unknown(x call, since time.Duration, away bool) (why string, o
 // knowsAll is knows, of a worker whose knowledge is not what a damaged record still showed.
 func (c *checker) knowsAll(worker int, user string, since, before time.Duration) bool {
 	return slices.ContainsFunc(c.silent[user], func(x call) bool {
-		return x.Worker == worker && x.End >= since && x.End < before && c.ofSession(x) &&
-			!slices.ContainsFunc(c.Faults, func(f injected) bool {
-				return kindNamed(f.Kind).damages && slices.Contains(f.Users, user) && f.End >= since && f.Start <= x.End && !c.restored(user, since, f, x.Start)
-			})
+		return x.Worker == worker && x.End >= since && x.End < before && c.ofSession(x) && !c.damagedSince(user, since, x.End, x.Start)
 	})
 }
 
@@ -149,6 +149,21 @@ func (c *checker) restored(user string, since time.Duration, f injected, by time
 	return slices.ContainsFunc(c.silent[user], func(x call) bool {
 		return x.Start > after && x.End+near < by && c.knows(x.Worker, user, since, f.Start) &&
 			len(c.during(f.Start, x.End+near, func(k *kind) bool { return k.away || k.full })) == 0
+	})
+}
+
+// unshared tells whether another instance redeemed the user's refresh token, and had perhaps not stored the next one yet.
+func (c *checker) unshared(x call) bool {
+	return slices.ContainsFunc(c.Requests, func(r request) bool {
+		return r.For.User == x.User && r.Grant == "refresh_token" && r.Status == 200 && r.Worker != x.Worker && r.Answered < x.End &&
+			c.stored(r.Worker, r.Arrived, r.Answered) > x.Start
+	})
+}
+
+// damagedSince tells whether a user's record was damaged in a session until a moment, and perhaps not put right by another.
+func (c *checker) damagedSince(user string, since, until, by time.Duration) bool {
+	return slices.ContainsFunc(c.Faults, func(f injected) bool {
+		return kindNamed(f.Kind).damages && slices.Contains(f.Users, user) && f.End >= since && f.Start <= until && !c.restored(user, since, f, by)
 	})
 }
 

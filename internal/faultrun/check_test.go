@@ -301,6 +301,16 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.fails(0, flowSilent, 14, failGrant)
 			m.fault("connections cut", 13, 15)
 		}},
+		{"", "the refresh token is refused while Redis is full, rotation", func(m *made) {
+			m.Terms.Rotate = true
+			m.fails(2, flowSilent, 28.5, failGrant)
+			m.fault("Redis full", 25, 27)
+		}},
+		{"", "the refresh token is refused after its record was damaged, rotation", func(m *made) {
+			m.Terms.Rotate = true
+			m.fails(2, flowSilent, 34, failGrant)
+			m.damaged("values corrupted", 33)
+		}},
 		{ruleFailed, "the refresh token is refused, rotation", func(m *made) {
 			m.Terms.Rotate = true
 			m.fails(0, flowSilent, 34, failGrant)
