@@ -2,6 +2,7 @@ package msalredis_test
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"net"
 	"strings"
@@ -181,6 +182,47 @@ func TestOlderRecordAfterAFailoverIsBroughtUpToDate(t *testing.T) {
 				return rdb.HLen(ctx, key).Val() == int64(len(after))
 			})
 			must(t)(silent(ctx, w.instance().app(), u.HomeAccountID(), filesScope))
+		})
+	}
+}
+
+// A failover may lose a sign-out together with the sign-in after it. Redis then has an older tombstone, or none, and the
+// instance that signed the user in again knows better.
+func TestSignInAfterALostSignOutIsBroughtBack(t *testing.T) {
+	for _, earlier := range []bool{true, false} {
+		t.Run(fmt.Sprintf("an earlier sign-out: %v", earlier), func(t *testing.T) {
+			w := newWorld(t)
+			u, ctx := w.addUsers(1)[0], context.Background()
+			here := w.instance(func(o *msalredis.Options) { o.LocalTTL = time.Second })
+			app := here.app()
+			here.signIn(app, u)
+			key, rdb := w.tokensKey(t), w.client()
+			tombstone := strings.TrimSuffix(key, ":tokens") + ":tombstone"
+			again := func() string {
+				t.Helper()
+				if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+					t.Fatal(err)
+				}
+				return here.signIn(app, u).AccessToken
+			}
+			if earlier {
+				again()
+			}
+			before, _ := rdb.Get(ctx, tombstone).Result()
+			last := again()
+			rdb.Del(ctx, key, tombstone)
+			if earlier {
+				rdb.Set(ctx, tombstone, before, time.Minute)
+			}
+			eventually(t, "here looks at Redis again, and brings the session back", func() bool {
+				if got := must(t)(silent(ctx, app, u.HomeAccountID())); got != last {
+					t.Fatal("another token than the last sign-in's")
+				}
+				return rdb.HLen(ctx, key).Val() > 1
+			})
+			if got := must(t)(silent(ctx, w.instance().app(), u.HomeAccountID())); got != last {
+				t.Error("elsewhere: another token than the last sign-in's")
+			}
 		})
 	}
 }

@@ -104,7 +104,7 @@ func (p *partition) remembers(c *Cache, held, s *snapshot) bool {
 	case held == nil:
 		return false
 	case s.generation > 0:
-		return s.generation == held.generation
+		return s.generation <= held.generation // an older one: Redis has lost that sign-out, and what came after it
 	}
 	return p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(layout.TombstoneLife)
 }

@@ -154,6 +154,12 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.call(0, flowSilent, 64.5, 52)
 			m.fault("FLUSHALL", 64, 64)
 		}},
+		{"", "everything lost after the sign-out, of which a message was lost", func(m *made) {
+			m.fault("connections reset", 58, 58)
+			signedOut(m)
+			m.call(0, flowSilent, 64.5, 52)
+			m.fault("FLUSHALL", 64, 64)
+		}},
 		{"", "everything lost right after the sign-out", func(m *made) { signedOut(m); m.call(0, flowSilent, 64, 52); m.fault("FLUSHALL", 61, 61) }},
 
 		{ruleLost, "nothing happened", func(m *made) { m.lost() }},

@@ -66,9 +66,13 @@ func (c *checker) revoked() {
 				}
 				limit += c.stopped(x.Worker, out.Start, x.Start)
 			}
-			// A loss right after a sign-out may undo it, as the README says: an instance that had not heard of it
-			// takes the loss for one.
-			undone := len(c.during(out.Start, out.End+c.Terms.LocalTTL+near, func(k *kind) bool { return k.loses })) > 0
+			// A loss may undo a sign-out, as the README says: an instance that has neither looked nor heard of it takes the
+			// loss for one. Connections that were cut about then have lost the message.
+			until := out.End + c.Terms.LocalTTL + near
+			if len(c.during(out.Start, out.End+near, func(k *kind) bool { return k.away })) > 0 {
+				until = x.Start
+			}
+			undone := len(c.during(out.Start, until, func(k *kind) bool { return k.loses })) > 0
 			if x.Start > limit && !undone {
 				c.violate(ruleRevoked, x.Start, "worker %d handed out a token of user %.8s %v after the sign-out that worker %d had carried out",
 					x.Worker, user, x.Start-out.End, out.Worker)
