@@ -19,6 +19,7 @@ type history struct {
 	Faults   []injected
 	Busy     []injected // what nobody injected: see the kind busy
 	Lives    []life
+	Spilled  []string // what was written with a secret in it, up to the secret
 }
 
 // The rules of a run.
@@ -31,6 +32,7 @@ const (
 	ruleFailed   = "call failed" // that policy says succeeds
 	ruleSlow     = "call too long"
 	ruleLeaked   = "not ended cleanly"
+	ruleSecret   = "secret written"
 )
 
 // violation is a rule that was not kept.
@@ -103,6 +105,9 @@ func check(h history) verdict {
 	c.requests()
 	c.lost()
 	c.lives()
+	for _, text := range c.Spilled {
+		c.violate(ruleSecret, 0, "in a log or an error: %s", text)
+	}
 	sort.SliceStable(c.Violations, func(i, j int) bool { return c.Violations[i].At < c.Violations[j].At })
 	for _, k := range append([]string{noFault}, slices.Sorted(maps.Keys(c.rows))...) {
 		if k != noFault || len(c.Rows) == 0 {

@@ -341,6 +341,8 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			}
 		}},
 
+		{ruleSecret, "in a log", func(m *made) { m.Spilled = []string{"token=(secret)"} }},
+
 		{ruleLeaked, "goroutines", func(m *made) { m.Lives[1].Leaked = "found unexpected goroutines" }},
 		{ruleLeaked, "it died", func(m *made) { m.Lives[1].Closed = false }},
 		{ruleLeaked, "it did nothing", func(m *made) { m.Lives = append(m.Lives, life{Worker: 9, Closed: true}) }},
@@ -359,6 +361,21 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 				t.Errorf("the checker does not see it")
 			}
 		})
+	}
+}
+
+// A secret is found where it stands, whole or cut off, and is not told.
+func TestSpilledSecretsAreFound(t *testing.T) {
+	const secret = "0.AbcdefghijklmnopqrstuvwxyzX"
+	got := spilled(map[string]bool{
+		"level=INFO token=" + secret + " more": true,
+		"cut off: " + secret[:20]:              true,
+		"level=INFO msg=\"Redis is back\"":     true,
+		"0.Abcdefghijklm and no more":          true,
+	}, []string{"short", secret})
+	slices.Sort(got)
+	if want := []string{"cut off: (secret)", "level=INFO token=(secret)"}; !slices.Equal(got, want) {
+		t.Errorf("found %q", got)
 	}
 }
 

@@ -25,6 +25,7 @@ type fleet struct {
 	slots []*process
 	lives []*life
 	calls []call
+	said  map[string]bool // lines of the library's log, and errors of calls
 	late  []injected
 	away  []injected
 	open  map[int]map[identityOf]call // begun and not ended sign-ins and sign-outs, by worker
@@ -106,7 +107,12 @@ func (f *fleet) read(p *process, stdout io.Reader) {
 			} else {
 				delete(f.open[p.life.Worker], key)
 				f.calls = append(f.calls, r.Call)
+				f.say(r.Call.Error)
 			}
+			f.mu.Unlock()
+		case "log":
+			f.mu.Lock()
+			f.say(r.Error)
 			f.mu.Unlock()
 		case "late":
 			f.busy(r.Call.Worker, r.Call.Start, r.Call.End)
@@ -125,6 +131,16 @@ func (f *fleet) read(p *process, stdout io.Reader) {
 		default:
 			p.replies <- r
 		}
+	}
+}
+
+// say notes what a worker wrote. The caller holds mu.
+func (f *fleet) say(text string) {
+	if f.said == nil {
+		f.said = map[string]bool{}
+	}
+	if text != "" {
+		f.said[text] = true
 	}
 }
 

@@ -76,10 +76,11 @@ type order struct {
 // record is a line of a worker's log.
 type record struct {
 	// ready: the worker is set up; done: an order is carried out; begin and call: of a call; late: the processor came
-	// late, from Call.Start to Call.End; away and back: the library says that of Redis, at Call.Start.
+	// late, from Call.Start to Call.End; away and back: the library says that of Redis, at Call.Start;
+	// log: a line of its log.
 	Kind  string
 	Call  call   `json:",omitzero"`
-	Error string `json:",omitempty"` // ready: why not; done after close: the leaked goroutines
+	Error string `json:",omitempty"` // ready: why not; done after close: the leaked goroutines; log: the line
 }
 
 // The flows of a call.

@@ -139,6 +139,7 @@ func (s *stage) history() *history {
 	for _, l := range s.fleet.lives {
 		h.Lives = append(h.Lives, *l)
 	}
+	h.Spilled = spilled(s.fleet.said, append(s.world.entra.Secrets(), s.world.secret, s.fleet.base.Keys))
 	return h
 }
 

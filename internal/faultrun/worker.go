@@ -122,10 +122,13 @@ func newWorker(s setup, log *recorder) (*worker, error) {
 		return nil, err
 	}
 	w.rdb = s.Redis.client()
-	logger := slog.New(&breaker{Handler: slog.DiscardHandler, w: w})
-	if s.Verbose {
-		logger = slog.New(&breaker{Handler: slog.NewTextHandler(os.Stderr, nil), w: w}).With("worker", s.Worker)
-	}
+	logger := slog.New(&breaker{w: w, Handler: slog.NewTextHandler(&lines{w}, &slog.HandlerOptions{Level: slog.LevelDebug,
+		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+			if len(groups) == 0 && a.Key == slog.TimeKey {
+				return slog.Attr{} // so that lines repeat
+			}
+			return a
+		}})})
 	go w.heartbeat()
 	w.tokens, err = msalredis.New(w.rdb, sealer, &msalredis.Options{
 		Prefix: s.Prefix, LocalTTL: s.Terms.LocalTTL, LockTTL: s.Terms.LockTTL, OpTimeout: s.Terms.OpTimeout, Logger: logger,
@@ -143,8 +146,6 @@ type breaker struct {
 	w *worker
 }
 
-func (b *breaker) Enabled(context.Context, slog.Level) bool { return true }
-
 func (b *breaker) Handle(ctx context.Context, r slog.Record) error {
 	switch {
 	case strings.HasPrefix(r.Message, "Redis is away"):
@@ -152,10 +153,18 @@ func (b *breaker) Handle(ctx context.Context, r slog.Record) error {
 	case strings.HasPrefix(r.Message, "Redis is back"):
 		b.w.log.write(record{Kind: "back", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
 	}
-	if !b.Handler.Enabled(ctx, r.Level) {
-		return nil
-	}
 	return b.Handler.Handle(ctx, r)
+}
+
+// lines gives the library's log to the parent, which looks for secrets in it.
+type lines struct{ w *worker }
+
+func (l *lines) Write(line []byte) (int, error) {
+	l.w.log.write(record{Kind: "log", Error: string(line)})
+	if l.w.Verbose {
+		fmt.Fprintf(os.Stderr, "worker %d: %s", l.w.Worker, line)
+	}
+	return len(line), nil
 }
 
 // heartbeat notes when this process was not given a processor in time.
