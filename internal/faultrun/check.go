@@ -83,6 +83,7 @@ type checker struct {
 	*history
 	sessions map[string][]call // sign-ins and sign-outs of a user, in order
 	silent   map[string][]call // calls for a user that succeeded, in order of their end
+	forgets  map[string][]call // of a tenant's tokens of the app
 	answers  map[identity][]request
 	killed   map[int]time.Duration
 	frozen   map[int][]injected
@@ -91,7 +92,7 @@ type checker struct {
 }
 
 func newChecker(h history) *checker {
-	c := &checker{history: &h, sessions: map[string][]call{}, silent: map[string][]call{}, answers: map[identity][]request{},
+	c := &checker{history: &h, sessions: map[string][]call{}, silent: map[string][]call{}, forgets: map[string][]call{}, answers: map[identity][]request{},
 		killed: map[int]time.Duration{}, frozen: map[int][]injected{}, rows: map[string]*row{}}
 	c.index()
 	return c
@@ -137,6 +138,8 @@ func (c *checker) index() {
 			if x.Flow == flowSignIn && x.Fail == "" && x.End > 0 {
 				c.silent[x.User] = append(c.silent[x.User], x)
 			}
+		case x.Flow == flowForget:
+			c.forgets[x.Tenant] = append(c.forgets[x.Tenant], x)
 		case x.Flow == flowSilent && x.Fail == "":
 			c.silent[x.User] = append(c.silent[x.User], x)
 		}
@@ -148,7 +151,7 @@ func (c *checker) index() {
 		slices.SortFunc(s, func(a, b call) int { return cmp.Compare(a.End, b.End) })
 	}
 	for _, r := range c.Requests {
-		if r.Status == 200 && r.Error == "" && r.Answered > 0 {
+		if r.Status == 200 && r.Error == "" && r.Answered > 0 && !r.Claims {
 			c.answers[r.For] = append(c.answers[r.For], r)
 		}
 	}

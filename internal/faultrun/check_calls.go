@@ -62,8 +62,10 @@ func (c *checker) excuse(x call) (why string, ok bool) {
 	case x.Flow == flowSignIn:
 		// Entra ID is needed, Redis is not.
 		return "Entra ID fails", entra && failed
-	case x.Flow == flowSignOut:
+	case x.Flow == flowSignOut || x.Flow == flowForget:
 		return "Redis is away", away && (x.Fail == failRedis || x.Fail == failDeadline)
+	case failed && x.Flow == flowChallenge:
+		return "Entra ID fails, and what is there is not what is asked for", entra
 	case failed:
 		return "Entra ID fails, and no token that lives is there", entra && !c.has(x)
 	case x.Flow != flowSilent:

@@ -22,7 +22,7 @@ type budget struct {
 func (c *checker) requests() {
 	of := map[identity][]request{}
 	for _, r := range c.Requests {
-		if r.Grant != "authorization_code" {
+		if r.Grant != "authorization_code" && !r.Claims { // those are always needed
 			of[r.For] = append(of[r.For], r)
 		}
 	}
@@ -65,6 +65,9 @@ func (c *checker) needless(id identity, all []request, spent map[budget]int) {
 			}
 		}
 		if had.ID == 0 || r.Arrived >= had.Answered+due || c.sessionBetween(id.User, had.Arrived, r.Arrived) {
+			continue
+		}
+		if id.User == "" && c.forgottenBetween(id.Tenant, had.Arrived, r.Arrived) {
 			continue
 		}
 		if r.Session != had.Session && r.Session != "" && had.Session != "" {
@@ -119,6 +122,11 @@ func (c *checker) charge(r request, from time.Duration, id identity, spent map[b
 	c.row(noFault).Extra++
 	c.violate(ruleRequests, r.Arrived, "worker %d asked for user %.8s, tenant %.8s, %s (%s, request %d, status %d %s) %s",
 		r.Worker, id.User, id.Tenant, r.For.Scope, r.Grant, r.ID, r.Status, r.Error, text)
+}
+
+// forgottenBetween tells whether the app's tokens of a tenant were to be forgotten in a time. Redis may have learned of it later.
+func (c *checker) forgottenBetween(tenant string, a, b time.Duration) bool {
+	return slices.ContainsFunc(c.forgets[tenant], func(f call) bool { return f.Start <= b && c.stored(f.Worker, f.Start, f.End) >= a })
 }
 
 func (c *checker) sessionBetween(user string, a, b time.Duration) bool {

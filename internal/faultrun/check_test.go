@@ -42,7 +42,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 // what is asked for in a flow.
 func what(flow string) call {
 	switch flow {
-	case flowApp:
+	case flowApp, flowChallenge, flowForget:
 		return call{Flow: flow, Tenant: tenantA, Scope: scopeApp}
 	case flowOBO:
 		return call{Flow: flow, Tenant: tenantA, User: "oid-b.tenant-a", Scope: scopeOBO}
@@ -76,7 +76,7 @@ func (m *made) fails(worker int, flow string, at float64, how string) *call {
 // session adds a sign-in or a sign-out.
 func (m *made) session(worker int, flow string, at float64) *call {
 	c := m.call(worker, flow, at, at)
-	if flow == flowSignOut {
+	if flow == flowSignOut || flow == flowForget {
 		c.Token = token{}
 	}
 	return c
@@ -135,6 +135,12 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		{ruleWrong, "a wrong token at the sign-in", func(m *made) { m.Calls[0].Token.Subject = "oid-c" }},
 		{ruleWrong, "something that is no token", func(m *made) { m.call(0, flowApp, 16, 14).Token = token{} }},
 
+		{ruleWrong, "an old token for a claims challenge", func(m *made) { m.call(0, flowChallenge, 20, 14) }},
+		{"", "a new token for a claims challenge", func(m *made) {
+			m.call(0, flowChallenge, 20, 20)
+			m.ask(0, flowApp, 20).Claims = true
+		}},
+
 		{ruleExpired, "a token that is dead", func(m *made) { m.call(0, flowApp, 16, 14).Token.Expires = seconds(14) }},
 		{ruleExpired, "an old token without a reason", func(m *made) { m.call(0, flowApp, 54, 22) }},
 		{"", "an old token while Entra ID fails", func(m *made) { m.call(0, flowApp, 54, 22); m.fault("Entra ID 503", 53, 54) }},
@@ -161,6 +167,14 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.fault("FLUSHALL", 64, 64)
 		}},
 		{"", "everything lost right after the sign-out", func(m *made) { signedOut(m); m.call(0, flowSilent, 64, 52); m.fault("FLUSHALL", 61, 61) }},
+
+		{ruleRevoked, "an app's token that was forgotten", func(m *made) { m.session(1, flowForget, 53.5); m.call(0, flowApp, 57, 50) }},
+		{"", "an app's token that was forgotten, within the bound", func(m *made) {
+			m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowApp && c.End > seconds(54) })
+			m.session(1, flowForget, 53.5)
+			m.call(0, flowApp, 55, 50)
+			m.ask(1, flowApp, 54)
+		}},
 
 		{ruleLost, "nothing happened", func(m *made) { m.lost() }},
 		{ruleLost, "everything lost, and known to those who live", func(m *made) { m.lost(); m.fault("FLUSHALL", 30, 30) }},

@@ -12,20 +12,23 @@ const whole = 2 * time.Second
 // tokens checks what was handed out against what was asked for, and against the time.
 func (c *checker) tokens() {
 	for _, x := range c.Calls {
-		if x.Fail != "" || x.Flow == flowSignOut || x.End == 0 {
+		if x.Fail != "" || x.Flow == flowSignOut || x.Flow == flowForget || x.End == 0 {
 			continue
 		}
 		t := x.Token
 		oid, _, _ := strings.Cut(x.User, ".")
 		slash := strings.LastIndexByte(x.Scope, '/')
 		resource, permission := x.Scope[:slash], x.Scope[slash+1:]
-		if x.Flow == flowApp {
+		if x.Flow == flowApp || x.Flow == flowChallenge {
 			permission = ""
 		}
 		if t.Hash == "" || t.Subject != oid || t.Tenant != x.Tenant || t.Audience != resource || permission != "" && !slices.Contains(strings.Fields(t.Scopes), permission) {
 			c.violate(ruleWrong, x.End, "worker %d asked for %s, user %.8s, tenant %.8s, %s, and got a token of user %.8s, tenant %.8s, audience %s, scopes %q",
 				x.Worker, x.Flow, x.User, x.Tenant, x.Scope, t.Subject, t.Tenant, t.Audience, t.Scopes)
 			continue
+		}
+		if x.Flow == flowChallenge && t.Issued+whole < x.Start {
+			c.violate(ruleWrong, x.End, "worker %d answered a claims challenge with a token of %v before it", x.Worker, x.Start-t.Issued)
 		}
 		end := x.End - c.stopped(x.Worker, x.Start, x.End)
 		if t.Expires <= end {
@@ -42,7 +45,8 @@ func (c *checker) tokens() {
 }
 
 // revoked checks that no token of before a sign-out is handed out after it: not at all by the instance that
-// carried it out, and by others for LocalTTL after Redis could last not be asked.
+// carried it out, and by others for LocalTTL after Redis could last not be asked. So with an app's tokens that were to
+// be forgotten.
 func (c *checker) revoked() {
 	for user, calls := range c.silent {
 		for _, x := range calls {
@@ -58,14 +62,7 @@ func (c *checker) revoked() {
 			if in, ok := c.signInOf(x); out.End == 0 || !ok || in.Start >= out.Start {
 				continue
 			}
-			limit := out.End
-			if x.Worker != out.Worker {
-				limit += c.Terms.LocalTTL + near
-				for _, f := range c.during(out.Start, x.Start, func(k *kind) bool { return k.away }) {
-					limit = max(limit, f.End+kindNamed(f.Kind).after+c.Terms.LocalTTL+near)
-				}
-				limit += c.stopped(x.Worker, out.Start, x.Start)
-			}
+			limit := c.heard(out, x)
 			// A loss may undo a sign-out, as the README says: an instance that has neither looked nor heard of it takes the
 			// loss for one. Connections that were cut about then have lost the message.
 			until := out.End + c.Terms.LocalTTL + near
@@ -79,4 +76,34 @@ func (c *checker) revoked() {
 			}
 		}
 	}
+	for tenant, forgets := range c.forgets {
+		for _, x := range c.Calls {
+			if x.Flow != flowApp || x.Tenant != tenant || x.Fail != "" {
+				continue
+			}
+			var out call
+			for _, f := range forgets {
+				if f.Fail == "" && f.End > 0 && f.End < x.Start {
+					out = f
+				}
+			}
+			if out.End > 0 && x.Token.Issued+time.Second < out.Start && x.Start > c.heard(out, x) {
+				c.violate(ruleRevoked, x.Start, "worker %d handed out an app's token of tenant %.8s %v after worker %d had it forgotten",
+					x.Worker, tenant, x.Start-out.End, out.Worker)
+			}
+		}
+	}
+}
+
+// heard is until when a call may still get what was there before a sign-out.
+func (c *checker) heard(out, x call) time.Duration {
+	limit := out.End
+	if x.Worker != out.Worker {
+		limit += c.Terms.LocalTTL + near
+		for _, f := range c.during(out.Start, x.Start, func(k *kind) bool { return k.away }) {
+			limit = max(limit, f.End+kindNamed(f.Kind).after+c.Terms.LocalTTL+near)
+		}
+		limit += c.stopped(x.Worker, out.Start, x.Start)
+	}
+	return limit
 }

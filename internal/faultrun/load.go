@@ -24,12 +24,17 @@ func (w *worker) load(ctx context.Context, wg *sync.WaitGroup) {
 		wg.Go(func() {
 			rng := rand.New(rand.NewPCG(w.Seed, uint64(w.Worker)<<32|uint64(g)))
 			for w.pause(ctx, rng) {
-				switch n := rng.IntN(100); {
-				case n < 50:
+				c := call{Flow: flowApp, Tenant: w.Tenants[rng.IntN(len(w.Tenants))], Scope: scopeApp}
+				switch n := rng.IntN(1000); {
+				case n < 500:
 					w.one(ctx, w.People[rng.IntN(len(w.People))], rng)
-				default:
-					w.do(call{Flow: flowApp, Tenant: w.Tenants[rng.IntN(len(w.Tenants))], Scope: scopeApp}, person{})
+					continue
+				case n < 510:
+					c.Flow = flowChallenge
+				case n < 511:
+					c.Flow = flowForget
 				}
+				w.do(c, person{})
 			}
 		})
 	}
@@ -130,7 +135,7 @@ func (w *worker) do(c call, p person) bool {
 	c.End = w.now()
 	if err != nil {
 		c.Fail, c.Error = classOf(err), err.Error()[:min(len(err.Error()), 300)]
-	} else if c.Flow != flowSignOut {
+	} else if c.Flow != flowSignOut && c.Flow != flowForget {
 		c.Token = w.read(result.AccessToken)
 	}
 	w.log.write(record{Kind: "call", Call: c})
@@ -140,8 +145,11 @@ func (w *worker) do(c call, p person) bool {
 var errNoAccount = errors.New("the cache has no such account")
 
 func (w *worker) acquire(ctx context.Context, c call, p person) (confidential.AuthResult, error) {
-	if c.Flow == flowSignOut {
+	switch c.Flow {
+	case flowSignOut:
 		return confidential.AuthResult{}, w.tokens.RemoveAccount(ctx, c.User)
+	case flowForget:
+		return confidential.AuthResult{}, w.tokens.ForgetAppTokens(ctx, clientID, c.Tenant)
 	}
 	app, err := w.app(c.Tenant)
 	if err != nil {
@@ -151,6 +159,8 @@ func (w *worker) acquire(ctx context.Context, c call, p person) (confidential.Au
 	switch c.Flow {
 	case flowApp:
 		return app.AcquireTokenByCredential(ctx, scopes)
+	case flowChallenge: // as RFC 9470 has it, for a token that is valid from now on; none is like another
+		return app.AcquireTokenByCredential(ctx, scopes, confidential.WithClaims(fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, c.Start)))
 	case flowOBO:
 		return app.AcquireTokenOnBehalfOf(ctx, p.Assertion, scopes)
 	case flowSignIn:

@@ -91,6 +91,9 @@ const (
 	flowSignIn  = "signin"
 	flowSignOut = "signout"
 	flowVerify  = "verify"
+	// An API challenges the app's token, and an administrator has all of an app's tokens forgotten.
+	flowChallenge = "challenge"
+	flowForget    = "forget"
 )
 
 // call is one call of the library, as its caller saw it. Times count from the beginning of the run.
@@ -140,6 +143,7 @@ type request struct {
 	Grant   string
 	For     identity
 	Session string // of the refresh token that it redeems
+	Claims  bool   // it carries a claims challenge
 	Arrived time.Duration
 	// Answered is 0 for one without an answer.
 	Answered time.Duration

@@ -74,7 +74,7 @@ func (w *world) requests() []request {
 	var out []request
 	for _, r := range w.entra.Requests() {
 		q := request{ID: r.ID, Worker: -1, Grant: r.Grant, Arrived: r.Arrived.Sub(w.began), Status: r.Status, Error: r.Error,
-			For: identity{r.Tenant, r.User, oneScope(r.RawScope)}, Session: r.Session}
+			For: identity{r.Tenant, r.User, oneScope(r.RawScope)}, Session: r.Session, Claims: r.Claims != ""}
 		if !r.Answered.IsZero() {
 			q.Answered = r.Answered.Sub(w.began)
 		}
