@@ -128,7 +128,7 @@ func (f *fleet) read(p *process, stdout io.Reader) {
 				}
 			}
 			f.mu.Unlock()
-		default:
+		case "ready", "done":
 			p.replies <- r
 		}
 	}
