@@ -83,6 +83,9 @@ func (c *checker) excuse(x call) (why string, ok bool) {
 		if away || c.unshared(x) {
 			return "another instance redeemed the refresh token, and Redis cannot say so", true
 		}
+		if c.unnoticed(x, since) {
+			return "Redis has lost the newest refresh token, and the instance that knows it has not noticed yet", true
+		}
 		if c.damagedSince(x.User, since, x.End, x.Start) {
 			return "an instance that knew an older refresh token mended the damaged record with it", true
 		}
@@ -159,6 +162,23 @@ func (c *checker) unshared(x call) bool {
 	return slices.ContainsFunc(c.Requests, func(r request) bool {
 		return r.For.User == x.User && r.Grant == "refresh_token" && r.Status == 200 && r.Worker != x.Worker && r.Answered < x.End &&
 			c.stored(r.Worker, r.Arrived, r.Answered) > x.Start
+	})
+}
+
+// unnoticed tells whether Redis may have lost a user's newest refresh token, and the instance that had got it was not
+// asked for the user since.
+func (c *checker) unnoticed(x call, since time.Duration) bool {
+	var newest request
+	for _, r := range c.Requests {
+		if r.For.User == x.User && r.Grant == "refresh_token" && r.Status == 200 && r.Answered > newest.Answered && r.Answered < x.End && r.Arrived > since {
+			newest = r
+		}
+	}
+	return newest.ID != 0 && newest.Worker != x.Worker && slices.ContainsFunc(c.Faults, func(f injected) bool {
+		k := kindNamed(f.Kind)
+		return k.loses && f.End >= newest.Arrived && f.Start <= x.End && !slices.ContainsFunc(c.silent[x.User], func(y call) bool {
+			return y.Worker == newest.Worker && y.Start > f.End+k.after+c.Terms.LocalTTL && y.End+near < x.Start
+		})
 	})
 }
 

@@ -331,6 +331,17 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.fails(2, flowSilent, 34, failGrant)
 			m.damaged("values corrupted", 33)
 		}},
+		{"", "the refresh token is refused after an eviction, rotation", func(m *made) {
+			m.Terms.Rotate = true
+			m.fails(2, flowSilent, 28, failGrant)
+			m.fault("keys evicted", 27.8, 27.9)
+		}},
+		{ruleFailed, "the refresh token is refused long after an eviction, rotation", func(m *made) {
+			m.Terms.Rotate = true
+			m.call(1, flowSilent, 33, 26)
+			m.fails(2, flowSilent, 36, failGrant)
+			m.fault("keys evicted", 27.8, 27.9)
+		}},
 		{ruleFailed, "the refresh token is refused, rotation", func(m *made) {
 			m.Terms.Rotate = true
 			m.fails(0, flowSilent, 34, failGrant)

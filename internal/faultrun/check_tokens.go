@@ -62,15 +62,7 @@ func (c *checker) revoked() {
 			if in, ok := c.signInOf(x); out.End == 0 || !ok || in.Start >= out.Start {
 				continue
 			}
-			limit := c.heard(out, x)
-			// A loss may undo a sign-out, as the README says: an instance that has neither looked nor heard of it takes the
-			// loss for one. Connections that were cut about then have lost the message.
-			until := out.End + c.Terms.LocalTTL + near
-			if len(c.during(out.Start, out.End+near, func(k *kind) bool { return k.away })) > 0 {
-				until = x.Start
-			}
-			undone := len(c.during(out.Start, until, func(k *kind) bool { return k.loses })) > 0
-			if x.Start > limit && !undone {
+			if x.Start > c.heard(out, x) {
 				c.violate(ruleRevoked, x.Start, "worker %d handed out a token of user %.8s %v after the sign-out that worker %d had carried out",
 					x.Worker, user, x.Start-out.End, out.Worker)
 			}
@@ -97,6 +89,15 @@ func (c *checker) revoked() {
 
 // heard is until when a call may still get what was there before a sign-out.
 func (c *checker) heard(out, x call) time.Duration {
+	// A loss may undo it, as the README says: a failover may lose it with the last writes, and an instance that has neither
+	// looked nor heard of it takes a loss for one. Connections that were cut about then have lost the message.
+	until := out.End + c.Terms.LocalTTL + near
+	if len(c.during(out.Start, out.End+near, func(k *kind) bool { return k.away })) > 0 {
+		until = x.Start
+	}
+	if len(c.during(out.Start, until, func(k *kind) bool { return k.loses })) > 0 {
+		return forever
+	}
 	limit := out.End
 	if x.Worker != out.Worker {
 		limit += c.Terms.LocalTTL + near
