@@ -111,6 +111,47 @@ func TestSignOutLongOnItsWayEndsNoLaterSession(t *testing.T) {
 	}
 }
 
+// The answer to it comes after all of that, too, and the instance forgets nothing of the last session: it knows it also where
+// Redis goes away then.
+func TestAnswerToAnOldSignOutForgetsNothing(t *testing.T) {
+	w := newWorld(t)
+	u, ctx := w.addUsers(1)[0], context.Background()
+	late, away, rdb := newHeld(isSignOut), &gone{}, w.client()
+	here := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))
+	app := here.app()
+	here.signIn(app, u)
+	signOut := func(ctx context.Context) error { return here.tokens.RemoveAccount(ctx, u.HomeAccountID()) }
+	if err := signOut(ctx); err != nil { // Redis knows the script from here on
+		t.Fatal(err)
+	}
+	here.signIn(app, u)
+	rdb.AddHook(late)
+	rdb.AddHook(away)
+	leaving, leave := context.WithCancel(ctx)
+	go func() { <-late.here; leave() }()
+	if err := signOut(leaving); err == nil {
+		t.Fatal("a sign-out that is on its way succeeded")
+	}
+	here.signIn(app, u)
+	if err := signOut(ctx); err != nil {
+		t.Fatal(err)
+	}
+	last := here.signIn(app, u)
+	news := w.client().Subscribe(ctx, w.prefix+":v1:changes")
+	defer news.Close()
+	if _, err := news.Receive(ctx); err != nil {
+		t.Fatal(err)
+	}
+	close(late.free)
+	if _, err := news.ReceiveMessage(ctx); err != nil { // told last
+		t.Fatal(err)
+	}
+	away.on.Store(true)
+	if got := must(t)(silent(ctx, app, u.HomeAccountID())); got != last.AccessToken {
+		t.Error("here: another token than the last session's")
+	}
+}
+
 // An instance whose sign-out Redis has not taken does not go back to the session that Redis still has.
 func TestPendingSignOutIsNotForgottenByALook(t *testing.T) {
 	w := newWorld(t)

@@ -167,9 +167,13 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 		members.Store(&list)
 		generation.Store(r.number(0))
 		p.mu.Lock()
+		defer p.mu.Unlock()
 		s := &snapshot{generation: r.number(0)}
 		if len(only) == 0 && p.signedOut.asked > 0 {
 			p.signedOut.done = s.generation
+		}
+		if old := p.snap.Load(); len(only) == 0 && old != nil && old.version > 0 && old.generation >= s.generation {
+			return nil // it was long on its way, and what is known is of a session since
 		}
 		if old := p.snap.Load(); old != nil && len(only) > 0 {
 			s.entries = old.entries
@@ -182,7 +186,6 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 		p.snap.Store(s)
 		p.asOf = r.us
 		p.checked.Store(0)
-		p.mu.Unlock()
 		return nil
 	}, args...)
 	if err != nil {

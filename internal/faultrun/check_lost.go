@@ -43,7 +43,7 @@ const forever = time.Duration(1 << 62)
 // a later moment.
 func (c *checker) mayLose(user string, since, by time.Duration) (fault, why string) {
 	for _, f := range c.Faults {
-		if f.End < since || f.Start > by {
+		if f.over() < since || f.Start > by {
 			continue
 		}
 		k := kindNamed(f.Kind)

@@ -163,6 +163,14 @@ func kindNamed(name string) *kind {
 	return nil
 }
 
+// over is when a fault has taken what it takes: a primary that was given up takes writes until it hears of it.
+func (f injected) over() time.Duration {
+	if k := kindNamed(f.Kind); k.away && k.loses {
+		return f.End + k.after
+	}
+	return f.End
+}
+
 func (k *kind) in(topology string) bool {
 	return len(k.topologies) == 0 || slices.Contains(k.topologies, topology)
 }
