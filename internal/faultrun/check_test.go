@@ -169,6 +169,11 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		{"", "everything lost right after the sign-out", func(m *made) { signedOut(m); m.call(0, flowSilent, 64, 52); m.fault("FLUSHALL", 61, 61) }},
 
 		{ruleRevoked, "an app's token that was forgotten", func(m *made) { m.session(1, flowForget, 53.5); m.call(0, flowApp, 57, 50) }},
+		{"", "an app's token that was forgotten, and its answer's place in the list evicted before", func(m *made) {
+			m.fault("keys evicted", 52, 52)
+			m.session(1, flowForget, 53.5)
+			m.call(0, flowApp, 57, 50)
+		}},
 		{"", "an app's token that was forgotten, within the bound", func(m *made) {
 			m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowApp && c.End > seconds(54) })
 			m.session(1, flowForget, 53.5)

@@ -95,7 +95,11 @@ func (c *checker) heard(out, x call) time.Duration {
 	if len(c.during(out.Start, out.End+near, func(k *kind) bool { return k.away })) > 0 {
 		until = x.Start
 	}
-	if len(c.during(out.Start, until, func(k *kind) bool { return k.loses })) > 0 {
+	from := out.Start
+	if out.Flow == flowForget {
+		from = x.Token.Issued // an eviction may take the list of the answers that are to be forgotten with the tokens
+	}
+	if len(c.during(from, until, func(k *kind) bool { return k.loses })) > 0 {
 		return forever
 	}
 	limit := out.End
