@@ -121,7 +121,7 @@ func (c *checker) unknown(x call, since time.Duration, away bool) (why string, o
 	}
 	for _, f := range c.Faults {
 		k := kindNamed(f.Kind)
-		if f.over() < since || f.Start > x.End || !k.loses && !(k.damages && slices.Contains(f.Users, x.User)) {
+		if f.over() < in.Start || f.Start > x.End || !k.loses && !(k.damages && slices.Contains(f.Users, x.User)) {
 			continue
 		}
 		if !c.restored(x.User, since, f, x.Start) {

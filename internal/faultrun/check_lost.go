@@ -42,8 +42,9 @@ const forever = time.Duration(1 << 62)
 // mayLose tells whether a bound of a fault allows that the refresh token of a user who signed in at since is lost at
 // a later moment.
 func (c *checker) mayLose(user string, since, by time.Duration) (fault, why string) {
+	in := c.signInAt(user, since)
 	for _, f := range c.Faults {
-		if f.over() < since || f.Start > by {
+		if f.over() < in.Start || f.Start > by {
 			continue
 		}
 		k := kindNamed(f.Kind)
@@ -63,7 +64,7 @@ func (c *checker) mayLose(user string, since, by time.Duration) (fault, why stri
 			return f.Kind, whyDropped
 		}
 	}
-	if in := c.signInAt(user, since); c.unstored(in.Worker, in.Start, in.End) {
+	if c.unstored(in.Worker, in.Start, in.End) {
 		return kindKill, whyUnstored
 	}
 	if !c.Terms.Rotate {
@@ -81,7 +82,7 @@ func (c *checker) mayLose(user string, since, by time.Duration) (fault, why stri
 // after it: then it writes them back.
 func (c *checker) survives(user string, since time.Duration, f injected) bool {
 	return slices.ContainsFunc(c.silent[user], func(x call) bool {
-		if x.End < since || x.End > f.Start {
+		if x.End < since || x.End > max(f.Start, since) || !c.ofSession(x) {
 			return false
 		}
 		_, dead := c.killed[x.Worker]

@@ -287,6 +287,12 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.fails(2, flowSilent, 42, failNoAccount)
 			m.fault("cluster failover", 37, 37.2)
 		}},
+		{"", "a sign-in whose record was evicted before its call came back", func(m *made) {
+			m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowSilent && c.End > seconds(36) && c.End < seconds(48) })
+			session(m, 1, 37.3)
+			m.fails(2, flowSilent, 42, failNoAccount)
+			m.fault("keys evicted", 37.35, 37.36)
+		}},
 		{ruleFailed, "a value was damaged, and written anew since", func(m *made) {
 			m.knownTo(1)
 			m.fails(2, flowSilent, 57, failNoAccount)
