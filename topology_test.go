@@ -229,8 +229,14 @@ func TestSentinelFailoverTokensGoOn(t *testing.T) {
 			mail := must(t)(silent(ctx, apps[0], u.HomeAccountID(), mailScope)) // its refresh token is the second one
 			token := must(t)(apps[0].AcquireTokenByCredential(ctx, []string{graph}))
 			must(t)(apps[1].AcquireTokenByCredential(ctx, []string{graph}))
-			// Acknowledged by the replica: what is lost otherwise is Redis's to lose.
-			if n, err := r.Primary.Client().Wait(ctx, 1, 20*time.Second).Result(); err != nil || n != 1 {
+			// Acknowledged by the replica: what is lost otherwise is Redis's to lose. WAIT is about the writes of its own connection
+			// (https://redis.io/docs/latest/commands/wait/), and a replica takes all in their order.
+			one := r.Primary.Client().Conn()
+			defer one.Close()
+			if err := one.Set(ctx, s.prefix+":replicated", "", time.Minute).Err(); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := one.Wait(ctx, 1, 20*time.Second).Result(); err != nil || n != 1 {
 				t.Fatalf("%d replicas: %v", n, err)
 			}
 
