@@ -251,20 +251,59 @@ func TestSignInAfterALostSignOutIsBroughtBack(t *testing.T) {
 			}
 			before, _ := rdb.Get(ctx, tombstone).Result()
 			last := again()
+			lost := rdb.Get(ctx, tombstone).Val()
 			rdb.Del(ctx, key, tombstone)
 			if earlier {
 				rdb.Set(ctx, tombstone, before, time.Minute)
 			}
-			eventually(t, "here looks at Redis again, and brings the session back", func() bool {
-				if got := must(t)(silent(ctx, app, u.HomeAccountID())); got != last {
-					t.Fatal("another token than the last sign-in's")
-				}
-				return rdb.HLen(ctx, key).Val() > 1
-			})
+			back := func() {
+				t.Helper()
+				eventually(t, "here looks at Redis again, and brings the session back", func() bool {
+					if got := must(t)(silent(ctx, app, u.HomeAccountID())); got != last {
+						t.Fatal("another token than the last sign-in's")
+					}
+					return rdb.HLen(ctx, key).Val() > 1
+				})
+			}
+			back()
+			// Then a replica takes over that has been cut off since the sign-out.
+			rdb.Del(ctx, key)
+			rdb.Set(ctx, tombstone, lost, time.Minute)
+			back()
 			if got := must(t)(silent(ctx, w.instance().app(), u.HomeAccountID())); got != last {
 				t.Error("elsewhere: another token than the last sign-in's")
 			}
 		})
+	}
+}
+
+// A tombstone expires, and nothing is new for that: an instance does not ask Redis at each call from then on.
+func TestExpiredTombstoneIsNoNews(t *testing.T) {
+	w := newWorld(t)
+	u, ctx := w.addUsers(1)[0], context.Background()
+	looks := &counting{chosen: func(cmd redis.Cmder) bool { return hasKeys(cmd, ":tokens", ":tombstone") && !isStore(cmd) }}
+	watched, o := w.client(), options(w.prefix)
+	o.LocalTTL = 2 * time.Second
+	here := w.instanceOn(hooked{watched}, w.sealer(w.keys), o)
+	app := here.app()
+	here.signIn(app, u)
+	if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+		t.Fatal(err)
+	}
+	here.signIn(app, u)
+	must(t)(silent(ctx, app, u.HomeAccountID()))
+	watched.AddHook(looks)
+	w.client().Del(ctx, strings.TrimSuffix(w.tokensKey(t), ":tokens")+":tombstone")
+	eventually(t, "here looks at Redis again", func() bool {
+		must(t)(silent(ctx, app, u.HomeAccountID()))
+		return looks.n.Load() > 0
+	})
+	before := looks.n.Load()
+	for range 50 {
+		must(t)(silent(ctx, app, u.HomeAccountID()))
+	}
+	if n := looks.n.Load() - before; n > 10 {
+		t.Errorf("50 calls within LocalTTL asked Redis %d times", n)
 	}
 }
 

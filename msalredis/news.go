@@ -92,7 +92,11 @@ const ahead = 5 * 1000 * 1000
 func (p *partition) removed(generation int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if held := p.snap.Load(); held != nil && held.generation < generation {
+	held := p.snap.Load()
+	if generation > 0 && held != nil && held.generation >= generation {
+		return // it is known, and what is held is of after it
+	}
+	if held != nil && generation > 0 {
 		s := &snapshot{generation: generation, entries: map[string]stored{}}
 		p.overlay(s)
 		p.snap.Store(s)

@@ -19,7 +19,7 @@ import (
 // snapshot is what is known of a partition at a moment. It is never changed.
 type snapshot struct {
 	version    int64             // Redis's; 0: no record there
-	generation int64             // of the last sign-out; 0: none
+	generation int64             // of the last sign-out that this is of after; 0: none
 	entries    map[string]stored // by field
 }
 
@@ -234,13 +234,13 @@ func (ps *partitions) question(ctx context.Context, p *partition) *operation {
 			p.snap.Store(s)
 			return nil
 		}
-		if current != nil && !again && (version > 0 || len(current.entries) == 0) && version == current.version && generation == current.generation {
+		if current != nil && !again && (version > 0 || len(current.entries) == 0) && version == current.version && generation <= current.generation {
 			p.asOf = max(r.us, p.asOf)
 			p.seen(c)
 			return nil
 		}
 		if known != "" && formatInt(version) == known {
-			if generation == before.generation {
+			if generation <= before.generation {
 				return nil // it moved on while we asked: what we know now is newer than this answer
 			}
 			// A sign-out that left the version: take the record whole at the next look.
@@ -473,7 +473,7 @@ func (p *partition) took(c *Cache, b batch, assumed *snapshot, r reply) {
 		p.checked.Store(0)
 		return
 	}
-	p.snap.Store(&snapshot{version: version, generation: generation, entries: current.entries})
+	p.snap.Store(&snapshot{version: version, generation: max(generation, current.generation), entries: current.entries})
 	p.asOf = max(r.us, p.asOf)
 	p.seen(c)
 }

@@ -52,6 +52,9 @@ func (c *Cache) restore(p *partition, s *snapshot, unreadable map[string]damage,
 	var lost []stored
 	var damaged []any
 	if p.remembers(c, held, s) {
+		// Where Redis has lost the tombstone, what is held is still of after that sign-out: an older copy of Redis's data, with
+		// the tombstone in it, may come back.
+		s.generation = max(s.generation, held.generation)
 		for _, e := range held.live(us) {
 			there, ok := s.entries[e.field]
 			d, bad := unreadable[e.field]
