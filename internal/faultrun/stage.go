@@ -44,7 +44,7 @@ func (s *stage) mine(slot int) (out []int) {
 // play makes a run.
 //
 //	everyone signs in
-//	load, and the schedule's faults
+//	load, and the schedule's faults; then load alone, until everybody has noticed that the last fault is over
 //	rest; every worker takes a token of everyone that nobody has yet, so that everyone's refresh token is redeemed by
 //	one who knows it, as it would be sooner or later: what Redis lost is written back
 //	every worker closes, which flushes what waits, and says what it left running
@@ -93,6 +93,9 @@ func play(ctx context.Context, c *config, say io.Writer) (h *history, err error)
 	fmt.Fprintf(say, "faultrun: %d users have signed in (%.1f s); the faults begin\n", c.Users, s.now().Seconds())
 	if err := s.inject(ctx, schedule(c.Seed, c.Topology, c.Duration, c.Only)); err != nil {
 		return nil, err
+	}
+	if !wait(ctx, recovery+s.Terms.LocalTTL) {
+		return nil, ctx.Err()
 	}
 	for _, what := range []string{"rest", "rollcall", "close"} {
 		if err := s.fleet.all(ctx, what); err != nil {
