@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -12,14 +11,18 @@ import (
 )
 
 func clusterFailover(ctx context.Context, s *stage, rng *rand.Rand, _ *injected) (func(context.Context) error, error) {
+	// One that follows its primary: Redis does not promote others by itself either, who may lack minutes
+	// (cluster-replica-validity-factor).
 	var replicas []*redistest.Server
-	for _, r := range s.store.servers {
-		if role, ok := r.Do("ROLE").([]any); ok && len(role) > 0 && role[0] == "slave" {
-			replicas = append(replicas, r)
+	if err := until(ctx, func() bool {
+		for _, r := range s.store.servers {
+			if role, ok := r.Do("ROLE").([]any); ok && len(role) > 3 && role[0] == "slave" && role[3] == "connected" {
+				replicas = append(replicas, r)
+			}
 		}
-	}
-	if len(replicas) == 0 {
-		return nil, errors.New("the cluster has no replica")
+		return len(replicas) > 0
+	}); err != nil {
+		return nil, fmt.Errorf("the cluster has no replica that follows: %w", err)
 	}
 	r := replicas[rng.IntN(len(replicas))]
 	// FORCE does not ask the primary, whose last writes are lost.
