@@ -157,6 +157,7 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, via http.Rou
 			parts = append(parts, "lineage", string(l.pid))
 		default:
 			r.handover = 60
+			r.begun = c.clock.redis()
 			parts = append(parts, "refresh token", token)
 		}
 	}

@@ -98,16 +98,11 @@ func (p *partition) fresh(now int64, age time.Duration) bool {
 	return at != 0 && now-at < int64(age)
 }
 
-// set replaces the snapshot by newer knowledge. Answers of Redis may overtake one another; its clock orders them.
-// The caller holds mu.
-func (p *partition) set(s *snapshot, us int64) bool {
-	// A look that a sign-out has overtaken tells what is gone.
-	if held := p.snap.Load(); held != nil && p.asOf > us && (p.checked.Load() != 0 || s.generation < held.generation) {
-		return false
-	}
-	p.snap.Store(s)
-	p.asOf = us
-	return true
+// overtaken tells whether newer knowledge has come than the answer to a look. Answers of Redis may overtake one another; its clock
+// orders them. One that a sign-out has overtaken tells what is gone. The caller holds mu.
+func (p *partition) overtaken(generation, us int64) bool {
+	held := p.snap.Load()
+	return held != nil && p.asOf > us && (p.checked.Load() != 0 || generation < held.generation)
 }
 
 // partitions are those this process knows, bounded by their size.
@@ -247,6 +242,9 @@ func (ps *partitions) question(ctx context.Context, p *partition) *operation {
 			p.checked.Store(0)
 			return nil
 		}
+		if p.overtaken(generation, r.us) {
+			return nil
+		}
 		s := &snapshot{version: version, generation: generation, entries: map[string]stored{}}
 		unreadable := map[string]damage{}
 		for i := 0; i < len(fields); i += 2 {
@@ -262,10 +260,10 @@ func (ps *partitions) question(ctx context.Context, p *partition) *operation {
 		}
 		c.restore(p, s, unreadable, r.us, again)
 		p.overlay(s)
-		if p.set(s, r.us) {
-			p.seen(c)
-			ps.weigh(p)
-		}
+		p.snap.Store(s)
+		p.asOf = r.us
+		p.seen(c)
+		ps.weigh(p)
 		return nil
 	}, known, formatInt(life)))
 }
