@@ -217,6 +217,9 @@ func (c *checker) has(x call) bool {
 				return false
 			}
 		}
+		if x.User == "" && c.forgottenBetween(x.Tenant, a.Arrived, x.End) {
+			return false
+		}
 		if k, ok := c.killed[a.Worker]; ok && k < a.Answered+near {
 			continue
 		}

@@ -259,6 +259,12 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 
 		{ruleFailed, "without a reason", func(m *made) { m.fails(0, flowApp, 14, failEntra) }},
 		{ruleFailed, "Entra ID fails, and a token lives", func(m *made) { m.fails(0, flowApp, 14, failEntra); m.fault("Entra ID 503", 13.5, 14.5) }},
+		{"", "Entra ID fails, and the token that lives was to be forgotten", func(m *made) {
+			m.session(1, flowForget, 13.2)
+			m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowApp && c.Start > seconds(13.1) && c.Start < seconds(14.2) })
+			m.fails(0, flowApp, 13.8, failEntra)
+			m.fault("Entra ID 503", 13.5, 14)
+		}},
 		{"", "Entra ID fails, and nobody has a token", func(m *made) {
 			m.fails(0, flowApp, 14, failEntra).Tenant = tenantB
 			m.fault("Entra ID 503", 13.5, 14.5)
