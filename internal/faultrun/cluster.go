@@ -10,6 +10,21 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
 
+// agreed waits until all nodes of a cluster say that it is whole: after a failover they need a moment for that.
+func (s *store) agreed(ctx context.Context) error {
+	if s.cluster == nil {
+		return nil
+	}
+	if err := until(ctx, func() bool {
+		return !slices.ContainsFunc(s.servers, func(r *redistest.Server) bool {
+			return !strings.Contains(fmt.Sprint(r.Do("CLUSTER", "INFO")), "cluster_state:ok")
+		})
+	}); err != nil {
+		return fmt.Errorf("the cluster does not recover: %w", err)
+	}
+	return nil
+}
+
 func clusterFailover(ctx context.Context, s *stage, rng *rand.Rand, _ *injected) (func(context.Context) error, error) {
 	// One that follows its primary: Redis does not promote others by itself either, who may lack minutes
 	// (cluster-replica-validity-factor).

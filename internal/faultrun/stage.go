@@ -183,6 +183,11 @@ func (s *stage) inject(ctx context.Context, plan []planned) error {
 
 func (s *stage) one(ctx context.Context, k *kind, p planned) (err error) {
 	defer caught(&err)
+	if k.on == onRedis {
+		if err := s.store.agreed(ctx); err != nil {
+			return err
+		}
+	}
 	f := injected{Kind: k.name, Start: s.now(), Worker: -1}
 	heal, err := k.inject(ctx, s, rand.New(rand.NewPCG(p.Seed, 2)), &f)
 	if err != nil {
