@@ -613,3 +613,22 @@ func TestForgetAppTokensAtEachStepOfARequest(t *testing.T) {
 		}
 	}
 }
+
+// A token that is due serves while a new one is fetched, and MSAL stores it once more. After a sign-out it is one of before.
+func TestSignOutBeforeADueTokenIsStoredAgain(t *testing.T) {
+	s := newStage(t)
+	s.entra.SetBehavior(func(b *entratest.Behavior) { b.RefreshIn = time.Second })
+	before := s.keysOf()
+	u := s.user()
+	waitUntil(time.Now().Add(1100 * time.Millisecond))
+	free := make(chan struct{})
+	defer s.entra.OnTokenRequest(func(entratest.Request) { <-free })()
+	s.here.during(t, "Export 1 before", func() { _, _ = silent(context.Background(), s.here.app, u.HomeAccountID()) }, func() {
+		succeeds(t, s.there.tokens.RemoveAccount(context.Background(), u.HomeAccountID()))
+	})
+	close(free)
+	eventually(t, "the refresh ends", func() bool {
+		return !slices.ContainsFunc(s.sinceThen(before), func(key string) bool { return strings.HasSuffix(key, ":lock") })
+	})
+	s.signedOut(t, u, before)
+}

@@ -29,7 +29,10 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 	o.snap = s
 	if s != nil && o.r.challenge == "" {
 		if at, ok := s.match(o.r, us); ok {
-			switch a := s.answerFrom(at, us); {
+			a := s.answerFrom(at, us)
+			// MSAL stores what it is given, also the old token once more: after a sign-out it is one of before.
+			c.origins.note(a, s.generation, false)
+			switch {
 			case a.usable(us):
 				f.answer, f.due = a, a.due > 0 && us >= a.due
 				if !f.due {
