@@ -621,9 +621,11 @@ func TestSignOutBeforeADueTokenIsStoredAgain(t *testing.T) {
 	before := s.keysOf()
 	u := s.user()
 	waitUntil(time.Now().Add(1100 * time.Millisecond))
-	free := make(chan struct{})
-	defer s.entra.OnTokenRequest(func(entratest.Request) { <-free })()
+	asked, free := make(chan struct{}), make(chan struct{})
+	remove := s.entra.OnTokenRequest(func(entratest.Request) { close(asked); <-free })
 	s.here.during(t, "Export 1 before", func() { _, _ = silent(context.Background(), s.here.app, u.HomeAccountID()) }, func() {
+		<-asked
+		remove()
 		succeeds(t, s.there.tokens.RemoveAccount(context.Background(), u.HomeAccountID()))
 	})
 	close(free)
