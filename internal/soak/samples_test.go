@@ -78,9 +78,11 @@ type resource struct {
 	color color.RGBA
 }
 
+const resident = "resident, MiB"
+
 var resources = []resource{
 	{"heap, MiB", 1 << 20, 1, func(s sample) float64 { return s.Heap }, color.RGBA{0x1f, 0x6f, 0xb2, 0xff}},
-	{"resident, MiB", 1 << 20, 4, func(s sample) float64 { return s.Resident }, color.RGBA{0xe0, 0x8e, 0x45, 0xff}},
+	{resident, 1 << 20, 4, func(s sample) float64 { return s.Resident }, color.RGBA{0xe0, 0x8e, 0x45, 0xff}},
 	{"goroutines", 1, 16, func(s sample) float64 { return s.Goroutines }, color.RGBA{0x9a, 0xa5, 0xb1, 0xff}},
 	{"sockets", 1, 4, func(s sample) float64 { return s.Sockets }, color.RGBA{0x4c, 0x9a, 0x5b, 0xff}},
 	{"file descriptors", 1, 4, func(s sample) float64 { return s.Files }, color.RGBA{0x7a, 0x5a, 0xa6, 0xff}},

@@ -156,6 +156,9 @@ func TestSoak(t *testing.T) {
 		t.Errorf("after Close: %s", result.Left)
 	}
 	for _, r := range resources {
+		if r.name == resident && *duration < time.Minute {
+			continue // in seconds, and under the race detector, it is mostly the detector's, and grows with each address touched
+		}
 		if err := r.flat(samples); err != nil {
 			t.Error(err)
 		}
