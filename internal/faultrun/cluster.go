@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
@@ -23,6 +24,20 @@ func (s *store) agreed(ctx context.Context) error {
 		return fmt.Errorf("the cluster does not recover: %w", err)
 	}
 	return nil
+}
+
+// whole does something again while the cluster says that it is down, as on a machine too busy for its nodes to hear of each
+// other in time.
+func (s *store) whole(ctx context.Context, f func() error) error {
+	for {
+		err := f()
+		if err == nil || !strings.HasPrefix(err.Error(), "CLUSTERDOWN") || !wait(ctx, 100*time.Millisecond) {
+			return err
+		}
+		if err := s.agreed(ctx); err != nil {
+			return err
+		}
+	}
 }
 
 func clusterFailover(ctx context.Context, s *stage, rng *rand.Rand, _ *injected) (func(context.Context) error, error) {

@@ -189,12 +189,15 @@ func (s *stage) one(ctx context.Context, k *kind, p planned) (err error) {
 		}
 	}
 	f := injected{Kind: k.name, Start: s.now(), Worker: -1}
-	heal, err := k.inject(ctx, s, rand.New(rand.NewPCG(p.Seed, 2)), &f)
-	if err != nil {
+	var heal func(context.Context) error
+	if err := s.store.whole(ctx, func() (err error) {
+		heal, err = k.inject(ctx, s, rand.New(rand.NewPCG(p.Seed, 2)), &f)
+		return err
+	}); err != nil {
 		return err
 	}
 	wait(ctx, p.Hold)
-	if err := heal(context.WithoutCancel(ctx)); err != nil {
+	if err := s.store.whole(ctx, func() error { return heal(context.WithoutCancel(ctx)) }); err != nil {
 		return err
 	}
 	f.End = s.now()
