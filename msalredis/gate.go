@@ -226,9 +226,11 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 	case grantUserFIC:
 		c.origins.note(a, 0, true)
 	default:
-		// It may be of an account's refresh token, which MSAL has used before its Export has told of it: it had it when the
-		// request came.
-		c.origins.note(a, min(a.started, r.begun), false)
+		if r.grant == grantRefreshToken {
+			// It may be of an account's refresh token, which MSAL has used before its Export has told of it: it had it when the
+			// request came.
+			c.origins.note(a, min(a.started, r.begun), false)
+		}
 		c.lineages.learnOBO(a.member("refresh_token"), r.base, r.scopes)
 	}
 }

@@ -31,7 +31,9 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 		if at, ok := s.match(o.r, us); ok {
 			a := s.answerFrom(at, us)
 			// MSAL stores what it is given, also the old token once more: after a sign-out it is one of before.
-			c.origins.note(a, s.generation, false)
+			if _, known := c.origins.of(at.Secret); !known {
+				c.origins.note(a, s.generation, false)
+			}
 			switch {
 			case a.usable(us):
 				f.answer, f.due = a, a.due > 0 && us >= a.due

@@ -23,7 +23,7 @@ import (
 )
 
 var (
-	duration = flag.Duration("duration", 6*time.Second, "how long the load lasts, after everybody has signed in")
+	duration = flag.Duration("duration", 20*time.Second, "how long the load lasts, after everybody has signed in")
 	users    = flag.Int("users", 120, "how many users there are")
 	out      = flag.String("out", "", "folder for soak.csv and soak.svg; empty: none")
 )
