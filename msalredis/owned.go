@@ -31,7 +31,7 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 		if at, ok := s.match(o.r, us); ok {
 			a := s.answerFrom(at, us)
 			// MSAL stores what it is given, also the old token once more: after a sign-out it is one of before.
-			if _, known := c.origins.of(at.Secret); !known {
+			if from, known := c.origins.of(at.Secret); !known || from.fresh {
 				c.origins.note(a, s.generation, false)
 			}
 			switch {
