@@ -3,12 +3,13 @@ package msalredis
 import (
 	"context"
 	"crypto/rand"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
 // news tells the other instances at once that a partition was removed, and by which generation of it. It only saves
@@ -61,26 +62,22 @@ func (n *news) hearAll() {
 
 // hear forgets what was removed by another instance, and looks after what another found damaged.
 func (n *news) hear(payload string) {
-	from, pid, ok := strings.Cut(payload, " ")
-	if !ok || from == n.self {
+	change, ok := layout.ParseChange(payload)
+	if !ok || change.From == n.self {
 		return
 	}
-	pid, what, _ := strings.Cut(pid, " ")
-	if what == damagedNews {
-		if p := n.c.partitions.peek(id(pid)); p != nil {
+	p := n.c.partitions.peek(change.ID)
+	if change.Generation == 0 {
+		if p != nil {
 			p.whole.Store(true)
 			n.c.background(func(ctx context.Context) { _, _ = n.c.partitions.load(ctx, p) })
 		}
 		return
 	}
-	n.c.answers.forget(id(pid))
-	n.c.flights.forget(id(pid))
-	generation := whole(what)
-	if generation > n.c.clock.redis()+ahead {
-		generation = 0 // nobody gives one of a time to come
-	}
-	if p := n.c.partitions.peek(id(pid)); p != nil {
-		p.removed(generation)
+	n.c.answers.forget(change.ID)
+	n.c.flights.forget(change.ID)
+	if p != nil && change.Generation <= n.c.clock.redis()+ahead { // nobody gives one of a time to come
+		p.removed(change.Generation)
 	}
 }
 
@@ -93,10 +90,10 @@ func (p *partition) removed(generation int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	held := p.snap.Load()
-	if generation > 0 && held != nil && held.generation >= generation {
-		return // it is known, and what is held is of after it
-	}
-	if held != nil && generation > 0 {
+	if held != nil {
+		if held.generation >= generation {
+			return // it is known, and what is held is of after it
+		}
 		s := &snapshot{generation: generation, entries: map[string]stored{}}
 		p.overlay(s)
 		p.snap.Store(s)
@@ -106,19 +103,16 @@ func (p *partition) removed(generation int64) {
 	p.checked.Store(0)
 }
 
-// tell tells the others. Nobody waits for it to succeed.
-func (n *news) tell(ctx context.Context, pid id, what string) {
+// tell tells the others of a removal. Nobody waits for it to succeed.
+func (n *news) tell(ctx context.Context, pid id, generation int64) {
 	channel := n.c.keys.Changes()
 	_ = n.c.store.do(ctx, channel, func(ctx context.Context) error {
-		return n.c.store.client.Publish(ctx, channel, n.self+" "+string(pid)+" "+what).Err()
+		return n.c.store.client.Publish(ctx, channel, layout.Change{From: n.self, ID: pid, Generation: generation}.String()).Err()
 	})
 }
 
-// damagedNews is what there is to tell of a record that is damaged; of one that was removed it is the generation.
-const damagedNews = "damaged"
-
-// ask asks the others to repair a record of which this process finds a part unreadable and does not know it.
-func (n *news) ask(ctx context.Context, pid id) { n.tell(ctx, pid, damagedNews) }
+// ask asks the others to mend a record that this process finds damaged and does not know.
+func (n *news) ask(ctx context.Context, pid id) { n.tell(ctx, pid, 0) }
 
 // close ends a subscription that may be waiting for Redis.
 func (n *news) close() {

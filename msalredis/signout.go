@@ -229,7 +229,7 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 			return err
 		}
 	}
-	c.changes.tell(ctx, p.pid, formatInt(generation.Load()))
+	c.changes.tell(ctx, p.pid, generation.Load())
 	return nil
 }
 

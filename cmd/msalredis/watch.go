@@ -127,10 +127,8 @@ func (w *watcher) run(ctx context.Context, every time.Duration) error {
 				return errors.New("the subscription has ended")
 			}
 			if m.Channel == w.names.Changes() {
-				// Who tells, the record, and the generation that removed it. Of a damaged record there is none.
-				told := strings.Fields(m.Payload)
-				if len(told) == 3 && strings.Trim(told[2], "0123456789") == "" && len(removed) < rememberAtMost {
-					removed = append(removed, layout.ID(told[1]))
+				if change, ok := layout.ParseChange(m.Payload); ok && change.Generation > 0 && len(removed) < rememberAtMost {
+					removed = append(removed, change.ID)
 				}
 			} else if i, what, ok := w.names.Parse(m.Channel); ok && what == "wake" && len(woken) < rememberAtMost {
 				woken[i] = true

@@ -24,6 +24,8 @@ func TestGolden(t *testing.T) {
 		{"channel", n.Changes(), "msal:v1:changes"},
 		{"digits of a record", value[:layout.HeaderSize], "17000000000000001700003600"},
 		{"answer", string(layout.EncodeAnswer(head, []byte("{}"))), `{"status":200,"header":{"Content-Type":"application/json"},"started":1,"received":2,"until":3,"failures":4,"of":"client_credentials","error":"e","grant":"g","client":"c","tenant":"t","scopes":"s"}` + "\n{}"},
+		{"removal", layout.Change{From: "f", ID: "i", Generation: 1}.String(), "f i 1"},
+		{"damage", layout.Change{From: "f", ID: "i"}.String(), "f i damaged"},
 		{"member", layout.Member{Kind: "r", Scopes: "s", ID: "i"}.String(), "r s i"},
 	} {
 		if c.got != c.want {
@@ -51,6 +53,16 @@ func TestParse(t *testing.T) {
 	m := layout.Member{Kind: layout.MemberPartition, Scopes: "s", ID: pid}
 	if got := layout.ParseMember(m.String()); got != m {
 		t.Errorf("member %v, want %v", got, m)
+	}
+	for _, c := range []layout.Change{{From: "f", ID: pid, Generation: 1_700_000_000_000_000}, {From: "f", ID: pid}} {
+		if got, ok := layout.ParseChange(c.String()); got != c || !ok {
+			t.Errorf("change %v %v, want %v", got, ok, c)
+		}
+	}
+	for _, text := range []string{"", "f", "f i", "f i 0", "f i -1", "f i x", "f i 1 2", " i 1", "f  1", "f i 99999999999999999999"} {
+		if c, ok := layout.ParseChange(text); ok {
+			t.Errorf("%q is taken for the change %v", text, c)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -74,7 +75,7 @@ func (n Names) Fence(i ID) string { return n.of(i, "fence") }
 // Accounts is the ZSET by expiry of the partitions of accounts written under MSAL's key "".
 func (n Names) Accounts() string { return n.of("accounts", "list") }
 
-// Changes is the channel on which removals are told: who tells, a space, the partition.
+// Changes is the channel on which each [Change] is told.
 func (n Names) Changes() string { return n.Prefix + ":" + version + ":changes" }
 
 // Parse takes a key apart that was made by the methods above; ok is false for any other.
@@ -108,6 +109,41 @@ func ParseMember(text string) Member {
 	kind, rest, _ := strings.Cut(text, " ")
 	scopes, name, _ := strings.Cut(rest, " ")
 	return Member{kind, scopes, ID(name)}
+}
+
+// Change is what an instance tells the others of a partition on [Names.Changes].
+type Change struct {
+	From string // who tells
+	ID   ID
+	// Generation is that of the removal, a time of Redis in microseconds; 0: something in the record is damaged, and who knows
+	// it is asked to mend it.
+	Generation int64
+}
+
+const damaged = "damaged"
+
+// String is the form in which a change is told.
+func (c Change) String() string {
+	what := damaged
+	if c.Generation > 0 {
+		what = strconv.FormatInt(c.Generation, 10)
+	}
+	return c.From + " " + string(c.ID) + " " + what
+}
+
+// ParseChange reads a change; ok is false for what is none.
+func ParseChange(text string) (c Change, ok bool) {
+	from, rest, _ := strings.Cut(text, " ")
+	name, what, _ := strings.Cut(rest, " ")
+	c = Change{From: from, ID: ID(name)}
+	if what != damaged {
+		n, err := strconv.ParseInt(what, 10, 64)
+		if err != nil || n <= 0 {
+			return Change{}, false
+		}
+		c.Generation = n
+	}
+	return c, from != "" && name != ""
 }
 
 // CheckPrefix keeps the prefix from changing a key's hash tag, and from making keys that tools cannot handle.
