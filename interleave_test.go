@@ -621,23 +621,34 @@ func TestForgetAppTokensAtEachStepOfARequest(t *testing.T) {
 	}
 }
 
-// A token that is due serves while a new one is fetched, and MSAL stores it once more. After a sign-out it is one of before.
+// A token that is due serves while a new one is fetched, and MSAL stores it once more. After a sign-out it is one of before: where
+// the user signed in, and where the token came from Redis.
 func TestSignOutBeforeADueTokenIsStoredAgain(t *testing.T) {
-	s := newStage(t)
-	s.entra.SetBehavior(func(b *entratest.Behavior) { b.RefreshIn = time.Second })
-	before := s.keysOf()
-	u := s.user()
-	waitUntil(time.Now().Add(1100 * time.Millisecond))
-	asked, free := make(chan struct{}), make(chan struct{})
-	remove := s.entra.OnTokenRequest(func(entratest.Request) { close(asked); <-free })
-	s.here.during(t, "Export 1 before", func() { _, _ = silent(context.Background(), s.here.app, u.HomeAccountID()) }, func() {
-		<-asked
-		remove()
-		succeeds(t, s.there.tokens.RemoveAccount(context.Background(), u.HomeAccountID()))
-	})
-	close(free)
-	eventually(t, "the refresh ends", func() bool {
-		return !slices.ContainsFunc(s.sinceThen(before), func(key string) bool { return strings.HasSuffix(key, ":lock") })
-	})
-	s.signedOut(t, u, before)
+	for _, elsewhere := range []bool{false, true} {
+		t.Run(fmt.Sprintf("known from Redis: %v", elsewhere), func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			s.entra.SetBehavior(func(b *entratest.Behavior) { b.RefreshIn = time.Second })
+			before := s.keysOf()
+			u := s.user()
+			serves := s.here
+			if elsewhere {
+				serves = s.there
+			}
+			waitUntil(time.Now().Add(1100 * time.Millisecond))
+			asked, free := make(chan struct{}), make(chan struct{})
+			remove := s.entra.OnTokenRequest(func(entratest.Request) { close(asked); <-free })
+			serves.during(t, "Export 1 before", func() { _, _ = silent(context.Background(), serves.app, u.HomeAccountID()) }, func() {
+				<-asked
+				remove()
+				// The instance itself, which so knows of the sign-out when MSAL stores.
+				succeeds(t, serves.tokens.RemoveAccount(context.Background(), u.HomeAccountID()))
+			})
+			close(free)
+			eventually(t, "the refresh ends", func() bool {
+				return !slices.ContainsFunc(s.sinceThen(before), func(key string) bool { return strings.HasSuffix(key, ":lock") })
+			})
+			s.signedOut(t, u, before)
+		})
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -429,6 +431,44 @@ func pidOf(key string) string {
 	return pid
 }
 
+// News of a sign-out that an instance knows of, as they come late over a slow connection, and of one that nobody can have
+// made, take nothing from it: what Redis loses then it still brings back.
+func TestNewsOfNoNewSignOutForgetNothing(t *testing.T) {
+	for what, generation := range map[string]func(known int64) int64{
+		"a known one":           func(known int64) int64 { return known },
+		"one of a time to come": func(int64) int64 { return 9e15 },
+	} {
+		t.Run(what, func(t *testing.T) {
+			w := newWorld(t)
+			u, ctx := w.addUsers(1)[0], context.Background()
+			here := w.instance(func(o *msalredis.Options) { o.LocalTTL = time.Hour })
+			app := here.app()
+			here.signIn(app, u)
+			if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+				t.Fatal(err)
+			}
+			last := here.signIn(app, u)
+			must(t)(silent(ctx, app, u.HomeAccountID())) // it listens
+			w.listening(t, 1)
+			rdb, key := w.client(), w.tokensKey(t)
+			tombstone := strings.TrimSuffix(key, ":tokens") + ":tombstone"
+			text, _, _ := strings.Cut(rdb.Get(ctx, tombstone).Val(), " ")
+			known, err := strconv.ParseInt(text, 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rdb.Del(ctx, key, tombstone)
+			for _, g := range []int64{generation(known), 0} { // the latter makes it look
+				rdb.Publish(ctx, w.prefix+":v1:changes", layout.Change{From: "another", ID: layout.ID(pidOf(key)), Generation: g}.String())
+			}
+			eventually(t, "another instance finds the sign-in", func() bool {
+				got, err := silent(ctx, w.instance().app(), u.HomeAccountID())
+				return err == nil && got.AccessToken == last.AccessToken
+			})
+		})
+	}
+}
+
 // gone lets nothing through while it is on, as a Redis that is away.
 type gone struct{ on atomic.Bool }
 
@@ -513,31 +553,38 @@ func TestSignOutIsHeardBeforeRedisGoesAway(t *testing.T) {
 }
 
 // An on-behalf-of answer that was asked for before the user signed out is kept nowhere, and serves nobody while Redis is
-// away.
+// away; whether the sign-out comes before the answer is listed or before it is kept, and also where its message is lost.
 func TestAnswerOfBeforeASignOutIsNotKept(t *testing.T) {
-	w := newWorld(t)
-	u, ctx := w.addUsers(1)[0], context.Background()
-	away, watched := &gone{}, w.client()
-	watched.AddHook(away)
-	here := w.instanceOn(hooked{watched}, w.sealer(w.keys), options(w.prefix))
-	assertion := w.assertion(t, u)
-	asked, free := make(chan struct{}), make(chan struct{})
-	remove := w.entra.OnTokenRequest(func(entratest.Request) { close(asked); <-free })
-	early := make(chan string, 1)
-	go func() {
-		got, _ := here.app().AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope})
-		early <- got.AccessToken
-	}()
-	<-asked
-	remove()
-	if err := w.instance().tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
-		t.Fatal(err)
-	}
-	close(free)
-	before := <-early
-	away.on.Store(true)
-	if after := must(t)(here.app().AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope})); after == before {
-		t.Error("while Redis is away it hands out a token that was asked for before the sign-out")
+	for _, at := range []string{"list answer", "keep answer"} {
+		t.Run(at, func(t *testing.T) {
+			w := newWorld(t)
+			u, ctx := w.addUsers(1)[0], context.Background()
+			away, watched := &gone{}, w.client()
+			stop := newHeld(func(cmd redis.Cmder) bool { return step(cmd) == at })
+			watched.AddHook(away)
+			watched.AddHook(stop)
+			here := w.instanceOn(hooked{watched}, w.sealer(w.keys), options(w.prefix))
+			assertion := w.assertion(t, u)
+			early := make(chan string, 1)
+			go func() {
+				got, _ := here.app().AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope})
+				early <- got.AccessToken
+			}()
+			<-stop.here
+			silenced := &refusing{chosen: func(cmd redis.Cmder) bool { return strings.EqualFold(cmd.Name(), "publish") }}
+			silenced.on.Store(true)
+			rdb := w.client()
+			rdb.AddHook(silenced)
+			if err := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix)).tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+				t.Fatal(err)
+			}
+			close(stop.free)
+			before := <-early
+			away.on.Store(true)
+			if after := must(t)(here.app().AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope})); after == before {
+				t.Error("while Redis is away it hands out a token that was asked for before the sign-out")
+			}
+		})
 	}
 }
 
