@@ -157,7 +157,7 @@ func TestSoak(t *testing.T) {
 	}
 	for _, r := range resources {
 		if r.name == resident && *duration < time.Minute {
-			continue // in seconds, and under the race detector, it is mostly the detector's, and grows with each address touched
+			continue // Go gives memory back over minutes: within seconds it went from 203 to 149 MiB, with a heap of 18
 		}
 		if err := r.flat(samples); err != nil {
 			t.Error(err)
