@@ -48,13 +48,13 @@ func (w *World) Serve(apis map[string]http.Handler) error {
 			http.Error(out, "nobody of this name is here", http.StatusMisdirectedRequest)
 			return
 		}
-		counted := &statusWriter{ResponseWriter: out, status: http.StatusOK}
-		defer func() {
+		counted := &statusWriter{ResponseWriter: out, count: func(status int) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.answers[r.Host][counted.status]++
-		}()
+			s.answers[r.Host][status]++
+		}}
 		api.ServeHTTP(counted, r)
+		counted.answer(http.StatusOK) // where the API has written nothing
 	}))
 	t.EnableHTTP2 = true
 	t.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
@@ -97,14 +97,28 @@ func (s *server) seen(host string) string {
 	return strings.Join(all, ", ")
 }
 
+// statusWriter counts an answer before anybody can read it: who has it may look at the count.
 type statusWriter struct {
 	http.ResponseWriter
-	status int
+	count    func(status int)
+	answered bool
+}
+
+func (w *statusWriter) answer(status int) {
+	if !w.answered {
+		w.answered = true
+		w.count(status)
+	}
 }
 
 func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
+	w.answer(status)
 	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(body []byte) (int, error) {
+	w.answer(http.StatusOK)
+	return w.ResponseWriter.Write(body)
 }
 
 // network brings a request to the API or to the Entra ID that stands at the name it is for.
