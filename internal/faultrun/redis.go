@@ -33,9 +33,13 @@ type store struct {
 	replicated *redistest.Replicated
 	cluster    *redistest.Cluster
 	proxies    []*toxiproxy.Proxy
-	endpoint   endpoint
-	admin      redis.UniversalClient
-	harness    *harness
+	cuts       struct { // in force: of the network, and of a Redis that ends
+		sync.Mutex
+		n int
+	}
+	endpoint endpoint
+	admin    redis.UniversalClient
+	harness  *harness
 }
 
 // harness lets helpers made for tests serve a program.
@@ -166,12 +170,20 @@ func (s *store) toxic(text string) (remove func(), err error) {
 	}, nil
 }
 
-// cut closes every connection and refuses new ones until mended.
+// cut closes every connection and refuses new ones until mended, as all others that are in force have to be.
 func (s *store) cut() (mend func() error) {
+	s.cuts.Lock()
+	defer s.cuts.Unlock()
+	s.cuts.n++
 	for _, p := range s.proxies {
 		p.Stop()
 	}
 	return func() error {
+		s.cuts.Lock()
+		defer s.cuts.Unlock()
+		if s.cuts.n--; s.cuts.n > 0 {
+			return nil
+		}
 		for _, p := range s.proxies {
 			if err := p.Start(); err != nil {
 				return err
