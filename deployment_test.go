@@ -36,6 +36,8 @@ type deployment struct {
 	whole   func()                     // waits until it works again after all servers have been restarted
 	admin   redis.UniversalClient      // with all rights
 	shared  bool                       // with other tests, which must not find it broken
+	limited bool                       // the user has a rule of docs/redis.md; see audit
+	down    bool                       // killed
 
 	// What cannot be done to it, and why.
 	cannotRefuseWrites string
@@ -131,14 +133,14 @@ var topologies = map[string]func(t testing.TB, opts ...redistest.Option) *deploy
 	"acl": func(t testing.TB, opts ...redistest.Option) *deployment {
 		s := redistest.Start(t, append(opts, user(aclRule(t, "acl")))...)
 		d := alone(t, s, address{Username: limited, Password: limitedPassword, Silent: true})
-		d.prefix = "msal"
-		t.Cleanup(func() { noRefusedCommands(t, s) })
+		d.prefix, d.limited = "msal", true
+		t.Cleanup(d.audit)
 		return d
 	},
 	"acl-cluster": func(t testing.TB, opts ...redistest.Option) *deployment {
 		d := clustered(t, append(opts, user(aclRule(t, "acl")+" "+aclRule(t, "acl-cluster")))...)
-		d.Username, d.Password, d.Silent, d.prefix = limited, limitedPassword, true, "msal"
-		t.Cleanup(func() { noRefusedCommands(t, d.servers()...) })
+		d.Username, d.Password, d.Silent, d.prefix, d.limited = limited, limitedPassword, true, "msal", true
+		t.Cleanup(d.audit)
 		return d
 	},
 	// With clients that send to a replica whatever may be sent there: the library reads by scripts, which may not.
@@ -318,12 +320,24 @@ func (d *deployment) each(f func(s *redistest.Server)) {
 }
 
 // Kill ends all servers without warning.
-func (d *deployment) Kill() { d.each((*redistest.Server).Kill) }
+func (d *deployment) Kill() {
+	d.audit()
+	d.each((*redistest.Server).Kill)
+	d.down = true
+}
 
 // Restart starts them again, and waits until they are a whole.
 func (d *deployment) Restart() {
 	d.each((*redistest.Server).Restart)
 	d.whole()
+	d.down = false
+}
+
+// audit fails the test if a limited user was refused a command. Servers forget what they refused when they end.
+func (d *deployment) audit() {
+	if d.limited && !d.down {
+		noRefusedCommands(d.t, d.servers()...)
+	}
 }
 
 func (d *deployment) Freeze() { d.each((*redistest.Server).Freeze) }

@@ -24,6 +24,7 @@ func TestEntraDownOldTokensServeToTheirEnd(t *testing.T) {
 		"dropped":   {Drop: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t)
 			ctx := context.Background()
 			u := w.addUsers(1)[0]

@@ -406,14 +406,14 @@ func (w *world) processes(n int, change ...func(*workerConfig)) []*process {
 	return all
 }
 
-func startProcess(t *testing.T, binary string, cfg workerConfig) *process {
+func startProcess(t *testing.T, binary string, cfg workerConfig, env ...string) *process {
 	t.Helper()
 	text, err := json.Marshal(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{t: t, cmd: exec.Command(binary)}
-	p.cmd.Env = append(os.Environ(), workerEnv+"=1")
+	p.cmd.Env = append(append(os.Environ(), workerEnv+"=1"), env...)
 	p.cmd.Stderr = canary // what a worker logs, the canary reads
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)

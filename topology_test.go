@@ -32,6 +32,7 @@ func TestEveryTopology(t *testing.T) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := start(t)
 			w := worldOn(t, d)
 			w.life(t)
@@ -218,6 +219,7 @@ func TestSentinelFailoverTokensGoOn(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			ctx := context.Background()
 			r := redistest.StartReplicated(t)
 			s := worldOn(t, replicated(t, r))
