@@ -78,15 +78,17 @@ func (c *checker) mayLose(user string, since, by time.Duration) (fault, why stri
 	return "", ""
 }
 
-// survives tells whether a process that knew a user's tokens when a fault took them from Redis met the user again
-// after it: then it writes them back.
+// survives tells whether a process that knew a user's tokens when a fault took them from Redis lives on, or met the user again
+// after it and lived until Redis had taken what it wrote back.
 func (c *checker) survives(user string, since time.Duration, f injected) bool {
 	return slices.ContainsFunc(c.silent[user], func(x call) bool {
 		if x.End < since || x.End > max(f.Start, since) || !c.ofSession(x) {
 			return false
 		}
-		_, dead := c.killed[x.Worker]
-		return !dead || c.knows(x.Worker, user, f.End+kindNamed(f.Kind).after, forever)
+		killed, dead := c.killed[x.Worker]
+		return !dead || slices.ContainsFunc(c.silent[user], func(y call) bool {
+			return y.Worker == x.Worker && y.End >= f.End+kindNamed(f.Kind).after && c.ofSession(y) && c.stored(y.Worker, y.Start, y.End) <= killed
+		})
 	})
 }
 

@@ -109,6 +109,12 @@ func (m *made) knownTo(workers ...int) {
 	m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowSilent && !slices.Contains(workers, c.Worker) })
 }
 
+// knownOnlyTo: the user signed in there too.
+func (m *made) knownOnlyTo(worker int) {
+	m.knownTo(worker)
+	m.Calls[0].Worker = worker
+}
+
 // lost makes the last process find nothing.
 func (m *made) lost() {
 	c := &m.Calls[slices.IndexFunc(m.Calls, func(c call) bool { return c.Flow == flowVerify })]
@@ -185,14 +191,22 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		{ruleLost, "everything lost, and known to those who live", func(m *made) { m.lost(); m.fault("FLUSHALL", 30, 30) }},
 		{"", "everything lost, and known to nobody who lives", func(m *made) {
 			m.lost()
-			m.knownTo(1)
-			m.Calls = m.Calls[1:]
-			m.Calls = slices.Insert(m.Calls, 0, m.Calls[0])
-			m.Calls[0] = what(flowSignIn)
-			m.Calls[0].Worker, m.Calls[0].Start, m.Calls[0].End = 1, seconds(1), seconds(1.1)
-			m.Calls[0].Token = token{Hash: "x", Subject: "oid-a", Tenant: tenantA, Audience: graph, Scopes: "User.Read", Expires: seconds(325)}
+			m.knownOnlyTo(1)
 			m.fault("FLUSHALL", 30, 30)
 			m.kill(1, 30.5)
+		}},
+		{ruleLost, "everything lost, and whoever knew it was asked again before it was killed", func(m *made) {
+			m.lost()
+			m.knownOnlyTo(1)
+			m.fault("FLUSHALL", 30, 30)
+			m.kill(1, 45)
+		}},
+		{"", "everything lost, and whoever knew it was asked again while Redis took no writes, and killed", func(m *made) {
+			m.lost()
+			m.knownOnlyTo(1)
+			m.fault("FLUSHALL", 30, 30)
+			m.fault("Redis full", 31, 46)
+			m.kill(1, 45)
 		}},
 		{ruleLost, "a value of another user damaged", func(m *made) { m.lost(); m.fault("values corrupted", 30, 30).Users = []string{"oid-b.tenant-a"} }},
 		{ruleLost, "its value damaged, and known to those who live", func(m *made) { m.lost(); m.damaged("values corrupted", 30) }},
