@@ -53,7 +53,7 @@ const whySignedOut = "the user is not signed in"
 
 // excuse tells what policy says of a call that failed.
 func (c *checker) excuse(x call) (why string, ok bool) {
-	entra := len(c.during(x.Start, x.End, func(k *kind) bool { return k.entra })) > 0
+	entra := len(c.during(x.Start, x.End, func(k *kind) bool { return k.entra })) > 0 || c.paused(x)
 	away := len(c.during(x.Start, x.End, func(k *kind) bool { return k.away })) > 0
 	// A process that was stopped finds on waking that all its operations took too long.
 	away = away || slices.ContainsFunc(c.frozen[x.Worker], func(f injected) bool { return f.Start <= x.End && f.End+recovery >= x.Start })
@@ -230,6 +230,29 @@ func (c *checker) has(x call) bool {
 		return len(befallen) == 0
 	}
 	return false
+}
+
+// paused tells whether the fleet still keeps the pause after Entra ID has failed several times in a row: a second after the
+// first, twice as long after each next, a minute at most, and up to a quarter more (docs/guarantees.md).
+func (c *checker) paused(x call) bool {
+	failures, last := 0, time.Duration(0)
+	for _, r := range c.Requests {
+		switch {
+		case r.For != x.identity() || r.Arrived >= x.Start:
+			continue
+		case !r.refused():
+			failures = 0
+			continue
+		case failures == 0 || r.Arrived > last+near: // else it repeats the one before
+			failures++
+		}
+		last = max(r.Arrived, r.Answered)
+	}
+	if failures == 0 {
+		return false
+	}
+	pause := min(time.Second<<(failures-1), time.Minute)
+	return x.Start < last+pause+pause/4+near
 }
 
 // refused tells whether a request met a fault of Entra ID.

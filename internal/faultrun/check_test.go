@@ -90,6 +90,17 @@ func (m *made) ask(worker int, flow string, at float64) *request {
 	return &m.Requests[len(m.Requests)-1]
 }
 
+// failing lets Entra ID fail an app whose token nobody has, and the request be repeated.
+func (m *made) failing(at ...float64) {
+	for _, at := range at {
+		m.fault("Entra ID 503", at-.1, at+.3)
+		for _, at := range []float64{at, at + .2} {
+			r := m.ask(2, flowApp, at)
+			r.For.Tenant, r.Status, r.Error, r.Answered = tenantB, 503, "fault: 503", r.Arrived
+		}
+	}
+}
+
 func (m *made) fault(kind string, from, to float64) *injected {
 	if kindNamed(kind) == nil {
 		panic(kind)
@@ -283,6 +294,8 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.fails(0, flowApp, 14, failEntra).Tenant = tenantB
 			m.fault("Entra ID 503", 13.5, 14.5)
 		}},
+		{"", "Entra ID failed four times in a row, and nobody asks for another eight seconds", func(m *made) { m.failing(2, 5, 9, 16); m.fails(0, flowApp, 24.3, failEntra).Tenant = tenantB }},
+		{ruleFailed, "Entra ID failed once, and nobody asks for another eight seconds", func(m *made) { m.failing(16); m.fails(0, flowApp, 24.3, failEntra).Tenant = tenantB }},
 		{ruleFailed, "Redis is away, which no call for a token may fail for", func(m *made) { m.fails(0, flowApp, 14, failRedis); m.fault("connections cut", 13.5, 14.5) }},
 		{"", "a sign-out while Redis is away", func(m *made) { m.fails(0, flowSignOut, 66, failRedis); m.fault("connections cut", 65, 67) }},
 		{ruleFailed, "a sign-out without a reason", func(m *made) { m.fails(0, flowSignOut, 66, failRedis) }},
