@@ -567,9 +567,44 @@ func TestSignOutAtEachStepOfAnOnBehalfOfRequest(t *testing.T) {
 				t.Errorf("%s got the token of a request that began before the sign-out", name)
 			}
 		}
+		if asked { // MSAL has it in its memory
+			eventually(t, "here asks anew", func() bool { return must(t)(obo(s.here, u)) != raced })
+		}
 		if t.Failed() {
 			t.Fatalf("with the sign-out at %q", at)
 		}
+	}
+}
+
+// Whose an on-behalf-of request is shows in its answer only: a call that begins after a sign-out waits for none of before.
+func TestCallAfterASignOutJoinsNoOnBehalfOfRequestOfBefore(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	ctx := context.Background()
+	u := s.user()
+	assertion, err := s.entra.UserToken(clientID, u.Username, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	obo := func() string {
+		return must(t)(s.here.app.AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope}))
+	}
+	looks := func() int {
+		s.here.steps.mu.Lock()
+		defer s.here.steps.mu.Unlock()
+		return s.here.steps.count["look for answer"+"before"]
+	}
+	var raced, next string
+	done := make(chan struct{})
+	s.here.during(t, "request 1 after", func() { raced = obo() }, func() {
+		succeeds(t, s.here.tokens.RemoveAccount(ctx, u.HomeAccountID()))
+		before := looks()
+		go func() { defer close(done); next = obo() }()
+		eventually(t, "a call after the sign-out looks for itself", func() bool { return looks() > before })
+	})
+	within(t, "the call after the sign-out", done)
+	if raced == next {
+		t.Error("a call after the sign-out got the token of a request that began before it")
 	}
 }
 

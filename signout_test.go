@@ -3,12 +3,16 @@ package msalredis_test
 import (
 	"context"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
@@ -209,4 +213,119 @@ func TestRecordLostAfterASignOutAndASignInIsWrittenBack(t *testing.T) {
 		got, err := silent(ctx, w.instance().app(), u.HomeAccountID())
 		return err == nil && got.AccessToken == fresh.AccessToken
 	})
+}
+
+// On-behalf-of tokens are in MSAL's memory too, by assertion, where nothing but emptying takes them: a sign-out does, at once
+// where it is carried out and elsewhere when it is heard. The tokens of others are there again without a request.
+func TestSignOutEndsOnBehalfOfTokensInMSALsMemory(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	users := w.addUsers(2)
+	here, there := w.instance(), w.instance()
+	apps := map[string]confidential.Client{"here": here.app(), "there": there.app()}
+	assertions := []string{w.assertion(t, users[0]), w.assertion(t, users[1])}
+	obo := func(name string, n int) string {
+		return must(t)(apps[name].AcquireTokenOnBehalfOf(ctx, assertions[n], []string{mailScope}))
+	}
+	var before []string
+	for n := range users {
+		before = append(before, obo("here", n))
+		obo("there", n)
+	}
+	eventually(t, "both listen", func() bool {
+		n, err := w.redis.subscribers(ctx, w.prefix+"*")
+		return err == nil && n == 2
+	})
+	for n, token := range before { // whoever begins to listen has emptied MSAL's memory
+		if obo("here", n) != token || obo("there", n) != token {
+			t.Fatal("the token is not shared")
+		}
+	}
+	succeeds(t, there.tokens.RemoveAccount(ctx, users[0].HomeAccountID()))
+	if obo("there", 0) == before[0] {
+		t.Error("a token of before the sign-out serves where it was carried out")
+	}
+	eventually(t, "no token of before the sign-out serves elsewhere", func() bool { return obo("here", 0) != before[0] })
+	w.entra.ResetRequests()
+	for name := range apps {
+		if obo(name, 1) != before[1] {
+			t.Errorf("%s: another user's token is another", name)
+		}
+	}
+	w.count(t, 0, "nobody else has signed out")
+}
+
+// The message of a sign-out is lost with the connection to which it is sent: whoever connects again takes what it may have missed for
+// a sign-out.
+func TestSignOutUnheardEndsOnBehalfOfTokensInMSALsMemory(t *testing.T) {
+	if *topology == "restricted" {
+		t.Skip("needs CLIENT KILL, which this server refuses")
+	}
+	ctx := context.Background()
+	w := breakable(t)
+	u := w.addUsers(1)[0]
+	assertion := w.assertion(t, u)
+	silence := &refusing{chosen: func(cmd redis.Cmder) bool { return cmd.Name() == "publish" }}
+	silence.on.Store(true)
+	rdb := w.client()
+	rdb.AddHook(silence)
+	here, there := w.instance(), w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))
+	app := here.app()
+	obo := func() string { return must(t)(app.AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope})) }
+	obo()
+	eventually(t, "it listens", func() bool {
+		n, err := w.redis.subscribers(ctx, w.prefix+"*")
+		return err == nil && n == 1
+	})
+	before := obo()
+	succeeds(t, there.tokens.RemoveAccount(ctx, u.HomeAccountID()))
+	w.redis.each(func(s *redistest.Server) { s.Do("CLIENT", "KILL", "TYPE", "pubsub") })
+	eventually(t, "no token of before the sign-out serves", func() bool { return obo() != before })
+}
+
+// Redis is away, so that nothing but this process can tell that a token was asked for before its removal.
+func TestAnswerOfBeforeARemovalServesNobodyWhileRedisIsAway(t *testing.T) {
+	ctx := context.Background()
+	w := breakable(t)
+	u := w.addUsers(1)[0]
+	assertion := w.assertion(t, u)
+	i := w.instance(quick)
+	for name, test := range map[string]struct {
+		acquire func(confidential.Client) (confidential.AuthResult, error)
+		remove  func() error
+	}{
+		"an app's token": {func(app confidential.Client) (confidential.AuthResult, error) {
+			return app.AcquireTokenByCredential(ctx, []string{graph})
+		}, func() error { return i.tokens.ForgetAppTokens(ctx, clientID, tenant) }},
+		"an on-behalf-of token": {func(app confidential.Client) (confidential.AuthResult, error) {
+			return app.AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope})
+		}, func() error { return i.tokens.RemoveAccount(ctx, u.HomeAccountID()) }},
+	} {
+		app := i.app()
+		must(t)(test.acquire(app)) // Redis's time is known
+		if err := test.remove(); err != nil && !w.redis.down {
+			t.Fatal(err)
+		}
+		if !w.redis.down {
+			w.redis.Kill()
+		}
+		asked, free := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		unhook := w.entra.OnTokenRequest(func(entratest.Request) { once.Do(func() { close(asked); <-free }) })
+		var raced string
+		done := make(chan struct{})
+		go func() { defer close(done); raced = must(t)(test.acquire(app)) }()
+		within(t, "the request", asked)
+		if err := test.remove(); err == nil {
+			t.Errorf("%s: removed, while Redis is away", name)
+		}
+		close(free)
+		within(t, "the answer", done)
+		unhook()
+		for whose, app := range map[string]confidential.Client{"its client": app, "another client": i.app()} {
+			if must(t)(test.acquire(app)) == raced {
+				t.Errorf("%s of before its removal serves %s", name, whose)
+			}
+		}
+	}
 }

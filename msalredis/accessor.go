@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"strings"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
@@ -110,34 +109,27 @@ func (c *Cache) revalidate(p *partition) {
 }
 
 // isOBO tells whether m is the manager of on-behalf-of tokens, by trying. That one marshals what it cannot read
-// back, and its Marshal takes no lock, so it is left alone but for a bound on its growth: MSAL never removes an
-// assertion's tokens. The gate shares them.
+// back, and its Marshal takes no lock, so it is left alone but for emptying it (see assertions). The gate shares its tokens.
 func (c *Cache) isOBO(m *manager, u cache.Unmarshaler, key string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	epoch := c.assertions.epoch.Load()
 	if !m.tried {
 		m.obo = u.Unmarshal([]byte("{}")) != nil
-		m.tried = true
-		if m.obo {
-			m.oboKeys = map[uint64]struct{}{}
-		}
+		m.tried, m.emptied = true, epoch
 	}
 	if !m.obo {
 		return false
 	}
-	m.oboKeys[maphash.String(c.managers.seed, key)] = struct{}{}
-	if int64(len(m.oboKeys)) > c.oboAtMost() {
-		// MSAL misses its tokens once; the gate still has them.
+	epoch, empty := c.assertions.used(key)
+	if empty || m.emptied != epoch {
 		if err := u.Unmarshal(nil); err != nil {
 			c.log.warn("on-behalf-of tokens in MSAL's memory could not be emptied")
 		}
-		clear(m.oboKeys)
+		m.emptied = epoch
 	}
 	return true
 }
-
-// oboAtMost is how many assertions' tokens MSAL may hold: about 8 KB each, within LocalBytes.
-func (c *Cache) oboAtMost() int64 { return max(64, c.o.LocalBytes/(8<<10)) }
 
 // Export stores what MSAL has changed since Replace. MSAL calls it after a token has arrived, and after
 // RemoveAccount.
@@ -150,6 +142,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	if err := c.usable(ctx); err != nil {
 		return err
 	}
+	c.assertions.stored(hints.PartitionKey) // with the manager of the other tokens, MSAL exports an assertion's key
 	m := c.managers.of(marshaler)
 	m.mu.Lock()
 	if m.obo {

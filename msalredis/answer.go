@@ -374,6 +374,15 @@ func (a *answer) member(name string) string {
 	return ""
 }
 
+// owner is the partition of the user whom the answer names; "": it names none.
+func (a *answer) owner() id {
+	account := layout.HomeAccount(a.body)
+	if account == "" {
+		return ""
+	}
+	return layout.PartitionID(account)
+}
+
 // oauthError is the error code of a refused request.
 func (a *answer) oauthError() string {
 	if a.err != nil || a.status < 400 || !gjson.ValidBytes(a.body) {

@@ -145,14 +145,16 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		if r.challenge != "" && rid == r.rid {
 			life = min(life, challengeLife*1000)
 		}
-		if account := layout.HomeAccount(a.body); account != "" && r.grant != grantClientCredentials {
-			pid = layout.PartitionID(account)
+		if owner := a.owner(); owner != "" && r.grant != grantClientCredentials {
+			pid = owner
 		}
 	}
 	if life <= 0 {
 		return
 	}
-	c.answers.put(rid, pid, a)
+	if !a.good || !c.removals.since(pid, a.started) {
+		c.answers.put(rid, pid, a)
+	}
 	value, err := c.sealed(key, "", a.stamp, 0, a.encode(r))
 	if err != nil {
 		return

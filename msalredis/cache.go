@@ -39,6 +39,8 @@ type Cache struct {
 	origins    *origins
 	answers    *answers
 	flights    *flights
+	assertions *assertions
+	removals   *removals
 	realms     *realms
 	discovery  *discovery
 	turns      turns
@@ -91,8 +93,10 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	c.partitions = newPartitions(c)
 	c.lineages = newLineages()
 	c.origins = newOrigins()
+	c.removals = newRemovals()
 	c.answers = newAnswers(o.LocalBytes)
 	c.flights = newFlights()
+	c.assertions = newAssertions(o.LocalBytes, c.removals)
 	c.realms = newRealms()
 	c.discovery = newDiscovery(o.LocalBytes)
 	c.changes = newNews(c, client)

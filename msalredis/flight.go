@@ -58,12 +58,13 @@ func (fs *flights) join(c *Cache, name string, pid id, lead func(context.Context
 	return f, true
 }
 
-// forget keeps new callers from joining flights whose tokens are being removed.
+// forget keeps new callers from joining flights whose tokens are being removed, or may be: whose they are is known from the
+// answer only.
 func (fs *flights) forget(pid id) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	for name, f := range fs.all {
-		if f.pid == pid {
+		if f.pid == pid || f.pid == "" {
 			delete(fs.all, name)
 		}
 	}

@@ -231,7 +231,16 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 			// request came.
 			c.origins.note(a, min(a.started, r.begun), false)
 		}
-		c.lineages.learnOBO(a.member("refresh_token"), r.base, r.scopes)
+		assertion := ""
+		if r.grant == grantOnBehalfOf {
+			assertion = assertionKey(r.form.Get("assertion"))
+		} else if r.lineage != nil {
+			assertion = r.lineage.assertion
+		}
+		c.lineages.learnOBO(a.member("refresh_token"), r.base, r.scopes, assertion)
+		if assertion != "" {
+			c.assertions.gave(assertion, a.owner(), a.started)
+		}
 	}
 }
 

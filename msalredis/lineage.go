@@ -36,8 +36,9 @@ type lineage struct {
 	environment string
 	family      string
 
-	rid    id // of the on-behalf-of request, and then the rest is empty
-	scopes string
+	rid       id // of the on-behalf-of request, and then what is above is empty
+	scopes    string
+	assertion string // MSAL's key of it
 }
 
 // secretsAtMost bounds what is remembered of secrets: about 200 bytes each.
@@ -68,9 +69,9 @@ func (l *lineages) learn(e serializer.Entry) {
 }
 
 // learnOBO takes in the refresh token of an on-behalf-of answer.
-func (l *lineages) learnOBO(secret string, rid id, s scopes) {
+func (l *lineages) learnOBO(secret string, rid id, s scopes, assertion string) {
 	if secret != "" {
-		l.known.Set(hashSecret(secret), lineage{rid: rid, scopes: s.String()})
+		l.known.Set(hashSecret(secret), lineage{rid: rid, scopes: s.String(), assertion: assertion})
 	}
 }
 

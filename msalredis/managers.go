@@ -1,7 +1,6 @@
 package msalredis
 
 import (
-	"hash/maphash"
 	"reflect"
 	"runtime"
 	"sync"
@@ -26,8 +25,8 @@ type manager struct {
 
 	mu       sync.Mutex
 	tried    bool
-	obo      bool // it refuses to be unmarshalled: the manager of on-behalf-of tokens
-	oboKeys  map[uint64]struct{}
+	obo      bool            // it refuses to be unmarshalled: the manager of on-behalf-of tokens
+	emptied  int64           // of those: by which epoch of assertions
 	inUse    map[string]*use // by MSAL's partition key
 	document []serializer.Entry
 	// marshalled is what MSAL last exported, as it came, while the document is still that.
@@ -63,11 +62,10 @@ type managers struct {
 	latest atomic.Pointer[manager] // most processes have one client
 	mu     sync.RWMutex
 	known  map[uintptr]*manager
-	seed   maphash.Seed
 }
 
 func newManagers() *managers {
-	return &managers{known: map[uintptr]*manager{}, seed: maphash.MakeSeed()}
+	return &managers{known: map[uintptr]*manager{}}
 }
 
 // of is the knowledge of the manager behind MSAL's interface value. One that is no pointer has no identity: each

@@ -45,7 +45,7 @@ func (n *news) hearAll() {
 			return
 		}
 		_ = ps.Subscribe(ctx, n.c.keys.Changes()) // an error is seen, and tried again, by its Channel
-		messages := ps.Channel(redis.WithChannelSize(1024))
+		messages := ps.ChannelWithSubscriptions(redis.WithChannelSize(1024))
 		for {
 			select {
 			case <-ctx.Done():
@@ -54,7 +54,12 @@ func (n *news) hearAll() {
 				if !ok {
 					return
 				}
-				n.hear(m.Payload)
+				switch m := m.(type) {
+				case *redis.Message:
+					n.hear(m.Payload)
+				case *redis.Subscription: // the first, or after a connection that was lost
+					n.c.assertions.removeAll()
+				}
 			}
 		}
 	})
@@ -74,9 +79,17 @@ func (n *news) hear(payload string) {
 		}
 		return
 	}
+	timely := change.Generation <= n.c.clock.redis()+ahead // nobody gives one of a time to come
+	if timely {
+		n.c.removals.note(change.ID, change.Generation)
+	}
 	n.c.answers.forget(change.ID)
 	n.c.flights.forget(change.ID)
-	if p != nil && change.Generation <= n.c.clock.redis()+ahead { // nobody gives one of a time to come
+	if !timely {
+		return
+	}
+	n.c.assertions.remove(change.ID, change.Generation, false)
+	if p != nil {
 		p.removed(change.Generation)
 	}
 }

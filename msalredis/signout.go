@@ -20,8 +20,9 @@ var errNothingRemoved = errors.New("msalredis: MSAL removed nothing, because thi
 // 15 minutes, so that a refresh that was under way does not bring them back. A sign-in after it is kept.
 // homeAccountID is that of MSAL's Account.
 //
-// This process forgets at once, the others when they hear of it, after LocalTTL at most. If Redis cannot be
-// reached, an error is returned, and the sign-out is tried again until it is done or the Cache is closed.
+// This process forgets at once, the others when they hear of it, after LocalTTL at most. On-behalf-of tokens that MSAL holds in
+// memory go when it is heard, or else when the connection that missed it is made anew; where the gate is not used, others keep
+// them. If Redis cannot be reached, an error is returned, and the sign-out is tried again until it is done or the Cache is closed.
 //
 // MSAL's own RemoveAccount does the same where the client has loaded the account before (Account, then
 // RemoveAccount), and else returns an error that names this method.
@@ -117,8 +118,12 @@ func (c *Cache) forgetHere(p *partition, only scopes) {
 	}
 	p.checked.Store(0)
 	p.mu.Unlock()
+	c.removals.note(p.pid, s.generation)
 	c.answers.forget(p.pid)
 	c.flights.forget(p.pid)
+	if p.user && len(only) == 0 {
+		c.assertions.remove(p.pid, s.generation, true)
+	}
 }
 
 // removalOf names a removal among the writes that wait.

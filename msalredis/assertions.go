@@ -1,0 +1,124 @@
+package msalredis
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"sync"
+	"sync/atomic"
+)
+
+// assertions is what this process knows of the on-behalf-of tokens in MSAL's memory. MSAL keeps them by assertion, and its
+// managers of them can neither be read nor changed, only emptied, all at once. That is done when there are too many, and when a
+// user signs out whose tokens may be among them; the others cost a look at the fleet's answers then, and no request.
+//
+// A token that was asked for before a sign-out may be on its way to MSAL when that is heard, and be stored after the emptying:
+// it is found by its assertion, which the gate has noted before, and emptied away in its turn.
+type assertions struct {
+	atMost int
+	epoch  atomic.Int64 // how often all managers had to be emptied
+
+	removals *removals
+
+	mu     sync.RWMutex
+	known  map[string]*handedOver // by MSAL's partition key
+	before map[string]*handedOver // those known when there were too many: MSAL may still be storing one
+}
+
+// handedOver is the last answer to an assertion that the gate gave to MSAL.
+type handedOver struct {
+	pid   id    // "": none, or of a user whom the answer does not name
+	asked int64 // Redis's time, microseconds
+	late  bool  // asked for before the user signed out: MSAL must not keep it
+	kept  bool  // and it does
+}
+
+func newAssertions(localBytes int64, r *removals) *assertions {
+	// About 8 KB each in MSAL's memory.
+	return &assertions{atMost: int(max(64, localBytes/(8<<10))), removals: r, known: map[string]*handedOver{}}
+}
+
+// assertionKey is MSAL's partition key of an assertion (authority.AuthParams.AssertionHash).
+func assertionKey(assertion string) string {
+	h := sha256.Sum256([]byte(assertion))
+	return base64.URLEncoding.EncodeToString(h[:])
+}
+
+// of is what is known of an assertion, which is known from now on. The caller holds mu.
+func (as *assertions) of(key string) *handedOver {
+	h := as.known[key]
+	if h == nil {
+		if len(as.known) >= as.atMost {
+			as.before, as.known = as.known, map[string]*handedOver{}
+			as.epoch.Add(1)
+		}
+		if h = as.before[key]; h == nil {
+			h = &handedOver{}
+		}
+		as.known[key] = h
+	}
+	return h
+}
+
+// used takes note of an assertion that MSAL looks for. empty: a token is there that MSAL must not give.
+func (as *assertions) used(key string) (epoch int64, empty bool) {
+	as.mu.RLock()
+	h := as.known[key]
+	if h != nil && !h.kept {
+		defer as.mu.RUnlock()
+		return as.epoch.Load(), false
+	}
+	as.mu.RUnlock()
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	h = as.of(key)
+	empty, h.kept = h.kept, false
+	return as.epoch.Load(), empty
+}
+
+// gave takes note of an answer before MSAL has it.
+func (as *assertions) gave(key string, pid id, asked int64) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	h := as.of(key)
+	if pid == "" {
+		pid = h.pid
+	}
+	*h = handedOver{pid: pid, asked: asked, late: as.removals.since(pid, asked)}
+}
+
+// stored is called when MSAL has stored what it was given for an assertion, or for another key.
+func (as *assertions) stored(key string) {
+	as.mu.RLock()
+	h := as.known[key]
+	if h == nil {
+		h = as.before[key]
+	}
+	late := h != nil && h.late
+	as.mu.RUnlock()
+	if late {
+		as.mu.Lock()
+		h.kept = true
+		as.mu.Unlock()
+	}
+}
+
+// remove empties MSAL's memory of a user's tokens that were asked for before a generation, which removals knows by now. here: the
+// user has signed out in this process, where tokens may have got past the gate.
+func (as *assertions) remove(pid id, generation int64, here bool) {
+	as.mu.Lock()
+	defer as.mu.Unlock()
+	found := here
+	for _, known := range []map[string]*handedOver{as.known, as.before} {
+		for _, h := range known {
+			if h.pid == pid && h.asked < generation {
+				h.late, found = true, true
+			}
+		}
+	}
+	if found {
+		as.epoch.Add(1)
+	}
+}
+
+// removeAll empties MSAL's memory of all tokens: sign-outs may have gone unheard.
+func (as *assertions) removeAll() { as.epoch.Add(1) }
