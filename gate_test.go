@@ -212,11 +212,17 @@ func TestClaimsChallengeAnsweredByNothingOlder(t *testing.T) {
 		t.Error("a challenge was answered by the token that was refused")
 	}
 	w.count(t, 2, "a token and a challenge")
-	// Its answer takes the place of the one that was refused, for everybody.
-	if token := must(t)(w.instance().gateApp().AcquireTokenByCredential(ctx, []string{graph})); token != second {
+	// It takes the place of the one that was refused, where MSAL stores it.
+	if token := must(t)(w.instance().app().AcquireTokenByCredential(ctx, []string{graph})); token != second {
 		t.Error("without the challenge the token that was refused is still served")
 	}
 	w.count(t, 2, "after the challenge")
+	// The gate alone has none to give: it cannot tell a challenge from claims of the client.
+	if token := must(t)(w.instance().gateApp().AcquireTokenByCredential(ctx, []string{graph})); token == old || token == second {
+		t.Error("without the challenge the gate gives the token that was refused, or that of the challenge")
+	}
+	w.count(t, 3, "the gate alone, after the challenge")
+	w.entra.ResetRequests()
 
 	d := w.door()
 	outs := start(16, func(i int) (confidential.AuthResult, error) {
@@ -234,13 +240,61 @@ func TestClaimsChallengeAnsweredByNothingOlder(t *testing.T) {
 	if third == second || third == old {
 		t.Error("concurrent challenges were answered by something older")
 	}
-	w.count(t, 3, "16 concurrent challenges")
+	w.count(t, 1, "16 concurrent challenges")
 
 	later := must(t)(appA.AcquireTokenByCredential(ctx, []string{graph}, confidential.WithClaims(challenge)))
 	if later == third {
 		t.Error("a later challenge was answered by the answer to an earlier one")
 	}
-	w.count(t, 4, "a later challenge")
+	w.count(t, 2, "a later challenge")
+}
+
+// Claims of the client's own look like a challenge, and their tokens are cached: MSAL keeps them apart from those without, and
+// so does the fleet.
+func TestTokensWithClaimsFromClientAreKeptApart(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	u := w.addUsers(1)[0]
+	assertion := w.assertion(t, u)
+	first := w.instance()
+	first.signIn(first.app(), u)
+	const claims = `{"access_token":{"xms_az_nwperimid":{"values":["perimeter"]}}}`
+	for name, acquire := range map[string]func(app confidential.Client, own bool) (confidential.AuthResult, error){
+		"app": func(app confidential.Client, own bool) (confidential.AuthResult, error) {
+			if own {
+				return app.AcquireTokenByCredential(ctx, []string{graph}, confidential.WithClaimsFromClient(claims))
+			}
+			return app.AcquireTokenByCredential(ctx, []string{graph})
+		},
+		"user": func(app confidential.Client, own bool) (confidential.AuthResult, error) {
+			account, err := app.Account(ctx, u.HomeAccountID())
+			if err != nil {
+				return confidential.AuthResult{}, err
+			}
+			if own {
+				return app.AcquireTokenSilent(ctx, []string{mailScope}, confidential.WithSilentAccount(account), confidential.WithClaimsFromClient(claims))
+			}
+			return app.AcquireTokenSilent(ctx, []string{mailScope}, confidential.WithSilentAccount(account))
+		},
+		"on behalf of": func(app confidential.Client, own bool) (confidential.AuthResult, error) {
+			if own {
+				return app.AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope}, confidential.WithClaimsFromClient(claims))
+			}
+			return app.AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope})
+		},
+	} {
+		with := must(t)(acquire(w.instance().app(), true))
+		if plain := must(t)(acquire(w.instance().app(), false)); plain == with {
+			t.Errorf("%s: a call without claims got the token with them", name)
+		}
+		if name != "on behalf of" { // whose tokens MSAL does not export
+			sent := w.entra.Count()
+			if again := must(t)(acquire(w.instance().app(), true)); again != with {
+				t.Errorf("%s: the token with claims is not shared", name)
+			}
+			w.count(t, sent, name+": the token with claims is shared")
+		}
+	}
 }
 
 // The same for a user's token, where only public clients take a challenge silently.

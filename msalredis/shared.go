@@ -58,7 +58,9 @@ func (s *shared) keep(ctx context.Context, a *answer) {
 	a.of = s.r.grant
 	s.c.keepAnswer(ctx, s.r, s.r.rid, a)
 	if s.r.challenge != "" && a.good {
-		// What others would get without the challenge has been refused by a resource.
-		s.c.keepAnswer(ctx, s.r, s.r.base, a)
+		// What others would get without the claims may have been refused by a resource. They do not get this token either: it may be
+		// one of WithClaimsFromClient, whose bytes are those of a challenge, and which MSAL keeps apart.
+		s.c.answers.known.Invalidate(s.r.base)
+		_ = s.c.forgetAnswer(ctx, s.r.base)
 	}
 }
