@@ -687,3 +687,31 @@ func TestSignOutBeforeADueTokenIsStoredAgain(t *testing.T) {
 		})
 	}
 }
+
+// A first look has its answer from before a sign-out, and that is heard while the answer is on its way: nobody is served from it.
+func TestFirstLookThatASignOutOvertakesServesNobody(t *testing.T) {
+	t.Parallel()
+	s := newStage(t)
+	ctx := context.Background()
+	other := s.addUsers(1)[0]
+	assertion := s.assertion(t, other)
+	beside := s.elsewhere.instance.app() // MSAL lets nobody else into the client that waits
+	obo := func() string {
+		return must(t)(beside.AcquireTokenOnBehalfOf(ctx, assertion, []string{mailScope}))
+	}
+	obo()
+	eventually(t, "it listens", func() bool {
+		n, err := s.redis.subscribers(ctx, s.prefix+"*")
+		return err == nil && n > 0
+	})
+	u := s.user()
+	s.elsewhere.during(t, "look 1 after", func() { _, _ = silent(ctx, s.elsewhere.app, u.HomeAccountID()) }, func() {
+		before := obo()
+		succeeds(t, s.there.tokens.RemoveAccount(ctx, u.HomeAccountID()))
+		succeeds(t, s.there.tokens.RemoveAccount(ctx, other.HomeAccountID()))
+		eventually(t, "both are heard", func() bool { return obo() != before })
+	})
+	if _, err := silent(ctx, s.elsewhere.app, u.HomeAccountID()); err == nil {
+		t.Error("a user who had signed out got a token")
+	}
+}

@@ -102,16 +102,13 @@ const ahead = 5 * 1000 * 1000
 func (p *partition) removed(generation int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	held := p.snap.Load()
-	if held != nil {
-		if held.generation >= generation {
-			return // it is known, and what is held is of after it
-		}
-		s := &snapshot{generation: generation, entries: map[string]stored{}}
-		p.overlay(s)
-		p.snap.Store(s)
-		p.asOf = max(p.asOf, generation)
+	if held := p.snap.Load(); held != nil && held.generation >= generation {
+		return // it is known, and what is held is of after it
 	}
+	s := &snapshot{generation: generation, entries: map[string]stored{}}
+	p.overlay(s)
+	p.snap.Store(s)
+	p.asOf = max(p.asOf, generation) // also of what nobody has looked at yet: the answer to the first look may be of before
 	p.confirmed = 0
 	p.checked.Store(0)
 }

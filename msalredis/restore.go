@@ -51,7 +51,7 @@ func (c *Cache) restore(p *partition, s *snapshot, unreadable map[string]damage,
 	}
 	var lost []stored
 	var damaged []any
-	if p.remembers(c, held, s) {
+	if p.remembers(c, held, s, us) {
 		// Where Redis has lost the tombstone, what is held is still of after that sign-out: an older copy of Redis's data, with
 		// the tombstone in it, may come back.
 		s.generation = max(s.generation, held.generation)
@@ -102,12 +102,15 @@ func (c *Cache) restore(p *partition, s *snapshot, unreadable map[string]damage,
 }
 
 // remembers tells whether what this process holds of a record was there until Redis lost it. The caller holds p.mu.
-func (p *partition) remembers(c *Cache, held, s *snapshot) bool {
+//
+// The tombstone of a sign-out that this process has not heard of must still live if there was one, by either clock: this
+// machine's stands still while it is suspended, and Redis's may be another server's.
+func (p *partition) remembers(c *Cache, held, s *snapshot, us int64) bool {
 	switch {
 	case held == nil:
 		return false
 	case s.generation > 0:
 		return s.generation <= held.generation // an older one: Redis has lost that sign-out, and what came after it
 	}
-	return p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(layout.TombstoneLife)
+	return p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(layout.TombstoneLife) && us-p.asOf < layout.TombstoneLife.Microseconds()
 }

@@ -1,0 +1,21 @@
+package msalredis
+
+import (
+	"testing"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+)
+
+// A record that is gone is written back only while the tombstone of a sign-out would still tell of it, also where this machine
+// was suspended meanwhile and its clock stood still.
+func TestOnlyWhatATombstoneWouldTellOfIsWrittenBack(t *testing.T) {
+	c := &Cache{clock: newClock()}
+	const last = int64(1_700_000_000_000_000)
+	life := layout.TombstoneLife.Microseconds()
+	for us, want := range map[int64]bool{last + life - second: true, last + life + second: false} {
+		p := &partition{confirmed: max(c.clock.elapsed(), 1), asOf: last}
+		if got := p.remembers(c, &snapshot{}, &snapshot{}, us); got != want {
+			t.Errorf("%d s after it was last seen: %v, want %v", (us-last)/second, got, want)
+		}
+	}
+}
