@@ -136,8 +136,8 @@ func (c *Cache) isOBO(m *manager, u cache.Unmarshaler, key string) bool {
 //
 // It writes only what changed, and what it writes never replaces something newer. It waits for Redis for OpTimeout
 // at most. If Redis does not take the write, it is kept and made later, and Export returns nil; with FailClosed it
-// is made later all the same, and Redis's error is returned. Else an error is ctx's, [ErrClosed], or that of
-// a RemoveAccount of MSAL, which [Cache.RemoveAccount] explains. It is safe for concurrent use.
+// is made later all the same, and Redis's error is returned. Else an error is ctx's, [ErrClosed], that of a RemoveAccount of
+// MSAL, which [Cache.RemoveAccount] explains, or says that MSAL's document could not be had or read. It is safe for concurrent use.
 func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cache.ExportHints) error {
 	if err := c.usable(ctx); err != nil {
 		return err

@@ -107,8 +107,9 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	return c, nil
 }
 
-// Close flushes what waits for Redis, within OpTimeout, and ends every goroutine of the Cache; tokens that Redis does
-// not take in that time stay where MSAL has them, in memory. Calls under way return [ErrClosed] or their answer, later
+// Close flushes what waits for Redis, within OpTimeout, and ends every goroutine of the Cache but those of idle connections to
+// Entra ID, which the HTTP client's CloseIdleConnections ends; tokens that Redis does not take in that time stay where MSAL has
+// them, in memory. Calls under way return [ErrClosed] or their answer, later
 // ones return [ErrClosed]. It does not close the Redis client. Closing twice is harmless.
 func (c *Cache) Close() error {
 	var err error

@@ -25,8 +25,9 @@ import (
 // What MSAL would read whole is bounded: an answer of more than 1 MiB to a token request, or a discovery document of more than
 // 256 KiB, is an error, and of headers the gate's own transport takes 64 KiB.
 //
-// Callers of one identity wait for the same answer, each until its own context ends. A refresh that has begun goes on
-// when all have left. Entra ID's errors come as they are, and those that the gate makes itself are not retried by the
+// Callers of one identity wait for the same answer, each until its own context ends, and for 75 seconds at most. A refresh that has
+// begun goes on when all have left, and so base gets a context that has neither a caller's values nor its deadline; of a request to
+// Entra ID it ends after 30 seconds. Entra ID's errors come as they are, and those that the gate makes itself are not retried by the
 // Azure SDK. While Redis is away, there is one request per process.
 func (c *Cache) Transport(base http.RoundTripper) http.RoundTripper {
 	if isNil(base) {
@@ -173,6 +174,9 @@ func (g *gate) acquire(req *http.Request, form map[string][]string) (*http.Respo
 		failed(span, outcome)
 	}
 	span.End()
+	if err != nil && c.life.Err() != nil && req.Context().Err() == nil {
+		err = ErrClosed // Close ended the flight, not the caller
+	}
 	return resp, err
 }
 
