@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -275,6 +276,35 @@ func TestLocalMemoryIsBoundedByLocalBytes(t *testing.T) {
 		}
 	}
 	w.count(t, tenants, "one for each tenant")
+}
+
+// What a process keeps of a user is the user's entries, and not the document of MSAL's that they came in, which has
+// the other users in it. It is not run beside others: it reads the heap.
+func TestMemoryForUsersOnOneClientIsTheirOwnEntries(t *testing.T) {
+	w := newWorld(t)
+	users := w.addUsers(200)
+	i := w.instance()
+	app := i.app()
+	i.signIn(app, users[0])
+	before := heap()
+	for _, u := range users[1:] {
+		i.signIn(app, u)
+	}
+	used := heap() - before
+	// The emulator, which lives here too, MSAL and this Cache have some 40 KB of a user among them.
+	if most := int64(len(users)) * 100 << 10; used > most {
+		t.Errorf("%d users on one client take %d KB, want at most %d", len(users), used>>10, most>>10)
+	}
+	runtime.KeepAlive(app)
+}
+
+// heap is what lives on the heap.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC() // what has a finalizer goes the second time
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // What a hit and a cold read ask of Redis is the same where it holds 100,000 partitions more.

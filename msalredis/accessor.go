@@ -188,8 +188,8 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		if e.Section == serializer.SectionRefreshToken {
 			c.lineages.learn(e)
 		}
-		if e.ClientID != "" {
-			m.client = e.ClientID
+		if e.ClientID != "" && e.ClientID != m.client {
+			m.client = strings.Clone(e.ClientID)
 		}
 	}
 	m.mu.Unlock()
@@ -255,6 +255,7 @@ func (c *Cache) route(changed []serializer.Entry, hint string) (batches []batch,
 	}
 	var metadata []serializer.Entry
 	for _, e := range changed {
+		e = e.Clone() // as MSAL gave it, it keeps the whole document alive
 		switch {
 		case e.Section == serializer.SectionAppMetadata:
 			metadata = append(metadata, e)

@@ -65,7 +65,14 @@ func (l *lineages) learn(e serializer.Entry) {
 	if e.Section != serializer.SectionRefreshToken || e.HomeAccountID == "" || e.Secret == "" {
 		return
 	}
-	l.known.Set(hashSecret(e.Secret), lineage{account: e.HomeAccountID, pid: layout.PartitionID(e.HomeAccountID), environment: e.Environment, family: e.FamilyID})
+	secret := hashSecret(e.Secret)
+	now := lineage{account: e.HomeAccountID, pid: layout.PartitionID(e.HomeAccountID), environment: e.Environment, family: e.FamilyID}
+	if held, ok := l.known.GetIfPresent(secret); ok && held == now {
+		return
+	}
+	// The entry's text, or that of its whole document, must not stay with them.
+	now.account, now.environment, now.family = strings.Clone(now.account), strings.Clone(now.environment), strings.Clone(now.family)
+	l.known.Set(secret, now)
 }
 
 // learnOBO takes in the refresh token of an on-behalf-of answer.
