@@ -749,6 +749,45 @@ func TestUserRecordSlides(t *testing.T) {
 	w.count(t, 2, "the two sign-ins and no more")
 }
 
+// An account of a public client stays on the list of accounts for UserTTL after its last refresh, however long ago its sign-in
+// was. One that nobody uses leaves it, and a user who never was on it does not come onto it.
+func TestListedAccountSlides(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	users := w.addUsers(4)
+	used, unused, another, confidentials := users[0], users[1], users[2], users[3]
+	const ttl = 4 * time.Second
+	w.lasting(500 * time.Millisecond)
+	i := w.instance(func(o *msalredis.Options) { o.UserTTL = ttl })
+	app, client, web := i.public(), i.public(), i.app()
+	publicSignIn(t, w, app, unused)
+	account := publicSignIn(t, w, client, used).Account
+	i.signIn(web, confidentials)
+	for began := time.Now(); time.Since(began) < ttl+time.Second; {
+		if _, err := client.AcquireTokenSilent(ctx, []string{userScope}, public.WithSilentAccount(account)); err != nil {
+			t.Fatal(err)
+		}
+		must(t)(silent(ctx, web, confidentials.HomeAccountID()))
+		waitUntil(time.Now().Add(200 * time.Millisecond))
+	}
+	if left := w.redis.admin.PTTL(ctx, w.prefix+":v1:{accounts}:list").Val(); left < ttl/2 {
+		t.Errorf("the list has %v left, want about %v", left, ttl)
+	}
+	publicSignIn(t, w, app, another) // whoever is signed in next takes off the list what has expired
+	var listed []string
+	accounts, err := w.instance().public().Accounts(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range accounts {
+		listed = append(listed, a.PreferredUsername)
+	}
+	slices.Sort(listed)
+	if want := []string{used.Username, another.Username}; !slices.Equal(listed, want) {
+		t.Errorf("listed: %v, want %v", listed, want)
+	}
+}
+
 // Expired access tokens leave a record with its next write; what is live stays.
 func TestExpiredAccessTokensDisappear(t *testing.T) {
 	ctx := context.Background()

@@ -2,6 +2,7 @@ package msalredis
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -19,9 +20,21 @@ const accountsAtMost = 1024
 
 // enlistAccount puts a partition on the list of accounts.
 func (c *Cache) enlistAccount(ctx context.Context, b batch) error {
+	return c.listAccount(ctx, b, "")
+}
+
+// prolongAccount keeps an account on the list whose refresh token was just stored. Its refreshes come under its own key,
+// which does not tell whether it is listed. Nobody waits for it: the next refresh does it again.
+func (c *Cache) prolongAccount(b batch) {
+	if b.p.user && slices.ContainsFunc(b.entries, func(e stored) bool { return e.Section == serializer.SectionRefreshToken }) {
+		c.background(func(ctx context.Context) { _ = c.listAccount(ctx, b, "XX") })
+	}
+}
+
+func (c *Cache) listAccount(ctx context.Context, b batch, how string) error {
 	key := c.keys.Accounts()
 	return c.store.run(ctx, layout.EnlistScript, []string{key, key}, func(reply) error { return nil },
-		string(b.p.pid), formatInt(c.o.UserTTL.Milliseconds()), formatInt(accountsAtMost), "0")
+		string(b.p.pid), formatInt(c.o.UserTTL.Milliseconds()), formatInt(accountsAtMost), "0", how)
 }
 
 // loadAccounts marks every listed account as in use on m. MSAL does not say which client it asks for: where m's is

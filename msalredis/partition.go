@@ -425,6 +425,7 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 	}
 	if err == nil && !refused.Load() {
 		c.metrics.stored()
+		c.prolongAccount(b)
 	}
 	return refused.Load(), err
 }

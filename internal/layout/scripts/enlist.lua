@@ -6,6 +6,7 @@
 -- ARGV[2]  its life in milliseconds
 -- ARGV[3]  how many members the list holds at most
 -- ARGV[4]  the generation that the writer knew
+-- ARGV[5]  "XX": prolong a member that is listed, and list none
 --
 -- Returns  { Redis time in microseconds, "1" listed, "-1" a sign-out came between }
 local now = redis.call('TIME')
@@ -22,7 +23,12 @@ if kind ~= 'zset' and kind ~= 'none' then
   redis.call('DEL', KEYS[1])
 end
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', ms))
-redis.call('ZADD', KEYS[1], string.format('%.0f', ms + ARGV[2]), ARGV[1])
+local expiry = string.format('%.0f', ms + ARGV[2])
+if ARGV[5] == 'XX' then
+  redis.call('ZADD', KEYS[1], 'XX', expiry, ARGV[1])
+else
+  redis.call('ZADD', KEYS[1], expiry, ARGV[1])
+end
 redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - tonumber(ARGV[3]))
 if redis.call('PTTL', KEYS[1]) < tonumber(ARGV[2]) then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
