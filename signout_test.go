@@ -113,6 +113,36 @@ func TestSignInAfterAPendingSignOutIsKept(t *testing.T) {
 	})
 }
 
+// A write that Redis goes on refusing, here a sign-out, keeps no other from being made, and what has been made takes no memory
+// from what waits.
+func TestWriteThatIsRefusedHoldsNoOtherBack(t *testing.T) {
+	w := newWorld(t)
+	users := w.addUsers(2)
+	here, refuse := w.refusingSignOuts()
+	app := here.app()
+	here.signIn(app, users[0])
+	refuse.on.Store(true)
+	if err := here.tokens.RemoveAccount(context.Background(), users[0].HomeAccountID()); err == nil {
+		t.Fatal("a sign-out that Redis refused succeeded")
+	}
+	stored := w.fields()
+	before := stored()
+	c := &census{all: map[string]point{}}
+	alone := c.of(t, here, "msalredis.pending.size")
+	refuse.also.Store(true)
+	here.signIn(app, users[1])
+	if n := stored(); n != before || c.of(t, here, "msalredis.pending.size") <= alone {
+		t.Fatalf("%d entries, had %d: nothing waits behind the sign-out, and this test shows nothing", n, before)
+	}
+	refuse.also.Store(false)
+	eventually(t, "the tokens get there", func() bool { return stored() > before })
+	eventually(t, "the sign-out alone waits", func() bool {
+		return c.of(t, here, "msalredis.pending.size") == alone && c.of(t, here, "msalredis.pending.writes") == 1
+	})
+	refuse.on.Store(false)
+	eventually(t, "the sign-out is made", func() bool { return c.of(t, here, "msalredis.pending.signouts") == 0 })
+}
+
 // delaying delays the first look at a record on its way to Redis, so that Redis's clock seems to be ahead by half of that.
 type delaying struct{ once atomic.Int64 }
 

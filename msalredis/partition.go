@@ -67,7 +67,8 @@ type partition struct {
 	// unsaved are entries that Redis has not taken yet, because it is away or refuses writes. They stand above
 	// what is read.
 	unsaved map[string]unsaved
-	writing int // writes under way: what they bring is not in Redis yet, and nothing it has lost
+	waits   int64 // their size, as pending, whose mutex it is under, has counted it
+	writing int   // writes under way: what they bring is not in Redis yet, and nothing it has lost
 	// signedOut is this process's last sign-out: asked is the generation that it has given itself, and done that of the
 	// tombstone, once there is one. What was asked for from asked on belongs to a session that follows it.
 	signedOut struct{ asked, done int64 }

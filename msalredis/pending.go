@@ -2,9 +2,7 @@ package msalredis
 
 import (
 	"context"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 )
@@ -42,38 +40,52 @@ func (w *pending) holder(pid id) *partition {
 	return w.parts[pid]
 }
 
-// keepEntries keeps a batch that Redis has not taken.
+// keepEntries keeps a batch that Redis has not taken. Where no more fits, what is new of it is dropped; what waits already
+// stays, and a later state of it takes its place.
 func (w *pending) keepEntries(b batch) {
-	size := int64(0)
-	b.p.mu.Lock()
-	if b.p.unsaved == nil {
-		b.p.unsaved = map[string]unsaved{}
-	}
-	for _, e := range b.entries {
-		held, ok := b.p.unsaved[e.field]
-		if ok && held.stamp >= e.stamp {
-			continue
-		}
-		if !ok {
-			size += e.size()
-		}
-		b.p.unsaved[e.field] = unsaved{stored: e, known: b.known, fresh: b.fresh}
-	}
-	b.p.mu.Unlock()
-
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.fits(size) {
-		b.p.mu.Lock()
-		for _, e := range b.entries {
-			delete(b.p.unsaved, e.field)
-		}
-		b.p.mu.Unlock()
-		return
+	p := w.parts[b.p.pid] // of two holders, one of them evicted with its write under way, the first keeps for both
+	if p == nil {
+		p = b.p
 	}
-	w.bytes += size
-	w.parts[b.p.pid] = b.p
+	p.mu.Lock()
+	size := int64(0)
+	for _, e := range b.entries {
+		if _, ok := p.unsaved[e.field]; !ok {
+			size += e.size()
+		}
+	}
+	fits := size == 0 || w.fits(size)
+	if p.unsaved == nil {
+		p.unsaved = map[string]unsaved{}
+	}
+	for _, e := range b.entries {
+		if held, ok := p.unsaved[e.field]; ok && held.stamp < e.stamp || !ok && fits {
+			p.unsaved[e.field] = unsaved{stored: e, known: b.known, fresh: b.fresh}
+		}
+	}
+	p.mu.Unlock()
+	w.count(p)
 	w.start()
+}
+
+// count takes note of how much of a partition waits: what was pushed, or forgotten by a sign-out, does no longer. The caller
+// holds mu.
+func (w *pending) count(p *partition) {
+	size := int64(0)
+	p.mu.Lock()
+	for _, e := range p.unsaved {
+		size += e.size()
+	}
+	if len(p.unsaved) > 0 {
+		w.parts[p.pid] = p
+	} else if w.parts[p.pid] == p {
+		delete(w.parts, p.pid)
+	}
+	p.mu.Unlock()
+	w.bytes += size - p.waits
+	p.waits = size
 }
 
 // keep keeps another write under a name of its own; a later one of that name replaces it.
@@ -167,7 +179,7 @@ func (w *pending) loop() {
 		w.push(w.c.life)
 		w.mu.Lock()
 		if len(w.parts) == 0 && len(w.others) == 0 {
-			w.pushing, w.bytes = false, 0
+			w.pushing = false
 			w.mu.Unlock()
 			return
 		}
@@ -175,33 +187,51 @@ func (w *pending) loop() {
 	}
 }
 
-// push writes all that waits, sign-outs first: what was asked for before them they refuse. It stops at the first
-// error.
-func (w *pending) push(ctx context.Context) {
-	w.mu.Lock()
-	others := maps.Clone(w.others)
-	parts := slices.Collect(maps.Values(w.parts))
-	w.mu.Unlock()
+// refusedAtMost is after how many refusals the rest need not try: a Redis that is read-only or full refuses all of them.
+const refusedAtMost = 64
 
-	for _, signouts := range []bool{true, false} {
-		for name, p := range others {
-			if p.must != signouts {
-				continue
+// push writes all that waits, sign-outs first: what was asked for before them they refuse. A write that Redis goes on refusing
+// keeps the others from nothing.
+func (w *pending) push(ctx context.Context) {
+	var signouts, others, entries []func() bool // true: it is made
+	w.mu.Lock()
+	for name, p := range w.others {
+		push := func() bool {
+			err := p.push(ctx)
+			if err == nil {
+				w.done(name, p)
 			}
-			if err := p.push(ctx); err != nil {
-				return
-			}
-			w.done(name, p)
+			return err == nil
+		}
+		if p.must {
+			signouts = append(signouts, push)
+		} else {
+			others = append(others, push)
 		}
 	}
-	for _, p := range parts {
-		if err := w.pushEntries(ctx, p); err != nil {
-			return
+	for _, p := range w.parts {
+		entries = append(entries, func() bool { return w.pushEntries(ctx, p) })
+	}
+	w.mu.Unlock()
+
+	for _, pushes := range [][]func() bool{signouts, others, entries} {
+		refused := 0
+		for _, push := range pushes {
+			if push() {
+				continue
+			}
+			if ctx.Err() != nil || w.c.store.away.Load() {
+				return
+			}
+			if refused++; refused == refusedAtMost {
+				break
+			}
 		}
 	}
 }
 
-func (w *pending) pushEntries(ctx context.Context, p *partition) error {
+// pushEntries writes what waits of a partition; false: not all of it.
+func (w *pending) pushEntries(ctx context.Context, p *partition) bool {
 	type kind struct {
 		known int64
 		fresh bool
@@ -213,17 +243,14 @@ func (w *pending) pushEntries(ctx context.Context, p *partition) error {
 		batches[k] = append(batches[k], e.stored)
 	}
 	p.mu.Unlock()
+	all := true
 	for k, entries := range batches {
 		if _, err := w.c.write(ctx, batch{p: p, entries: entries, known: k.known, fresh: k.fresh, again: true}); err != nil {
-			return err
+			all = false
 		}
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.unsaved) == 0 {
-		delete(w.parts, p.pid)
-	}
-	return nil
+	w.count(p)
+	return all
 }
