@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -608,6 +610,47 @@ func TestRotationOfSealingKeys(t *testing.T) {
 	if n := metrics.of(unreadable); n != metrics.of(unreadable+"unknown_key") {
 		t.Errorf("unreadable for another reason: %v", metrics.n)
 	}
+}
+
+// sealingFails is a serializer whose key service can be away.
+type sealingFails struct {
+	serializer.Serializer
+	away atomic.Bool
+}
+
+func (s *sealingFails) Seal(plaintext, associatedData []byte) ([]byte, error) {
+	if s.away.Load() {
+		return nil, errors.New("the key service is away")
+	}
+	return s.Serializer.Seal(plaintext, associatedData)
+}
+
+// Tokens that could not be sealed are sealed and stored when that is possible again, and one failure is logged once.
+func TestTokensThatCouldNotBeSealedAreStoredLater(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	log, sealer := &journal{}, &sealingFails{Serializer: w.sealer(w.keys)}
+	o := options(w.prefix)
+	o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	here := w.instanceOn(w.client(), sealer, o)
+	sealer.away.Store(true)
+	token := here.signIn(here.app(), u).AccessToken
+	unsealed := func() float64 {
+		return (&census{all: map[string]point{}}).of(t, here, "msalredis.records.unsealed", "msalredis.record=entry")
+	}
+	once := unsealed()
+	eventually(t, "it is tried again", func() bool { return unsealed() > once+1 })
+	if n := strings.Count(log.String(), "could not be sealed"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	sealer.away.Store(false)
+	stored := w.fields()
+	eventually(t, "the tokens get there", func() bool { return stored() > 0 })
+	if must(t)(silent(ctx, w.instance().app(), u.HomeAccountID())) != token {
+		t.Error("elsewhere: another token")
+	}
+	w.count(t, 1, "the sign-in")
 }
 
 // After every kind of flow every key expires: an app's record with its last token, a user's UserTTL after its last use,

@@ -155,7 +155,7 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 	if !a.good || !c.removals.since(pid, a.started) {
 		c.answers.put(rid, pid, a)
 	}
-	value, err := c.sealed(key, "", a.stamp, 0, a.encode(r))
+	value, err := c.sealed(key, "", a.stamp, 0, a.encode(r), false)
 	if err != nil {
 		return
 	}

@@ -95,7 +95,7 @@ func FuzzStoredValue(f *testing.F) {
 		if h := layout.Header(stamp, expiry); len(h) != layout.HeaderSize {
 			t.Fatalf("the header has %d bytes", len(h))
 		}
-		value, err := c.sealed(key, field, stamp, expiry, content)
+		value, err := c.sealed(key, field, stamp, expiry, content, false)
 		if err != nil {
 			t.Fatal(err)
 		}

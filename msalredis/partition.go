@@ -345,8 +345,8 @@ type batch struct {
 	again   bool  // it has waited: the log knows
 }
 
-// write stores a batch and takes it into the local knowledge at once. An error of Redis leaves it to be pushed
-// when Redis takes it again, and is returned. refused: a sign-out came between, and nothing was stored.
+// write stores a batch and takes it into the local knowledge at once. An error, of Redis or of sealing, leaves it to be pushed
+// later, and is returned. refused: a sign-out came between, and nothing was stored.
 //
 // It goes on when ctx ends, and then returns ctx's error.
 func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
@@ -393,8 +393,9 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 	}
 	key := c.keys.Tokens(p.pid)
 	for _, e := range b.entries {
-		value, err := c.sealed(key, e.field, e.stamp, e.expiry, serializer.AppendEntry(nil, e.Entry))
+		value, err := c.sealed(key, e.field, e.stamp, e.expiry, serializer.AppendEntry(nil, e.Entry), b.again)
 		if err != nil {
+			c.pending.keepEntries(b) // a key service may be away, and be back
 			return false, err
 		}
 		args = append(args, e.field, value)

@@ -8,8 +8,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-// sealed makes the value for a place in Redis.
-func (c *Cache) sealed(key, field string, stamp, expiry int64, content []byte) (string, error) {
+// sealed makes the value for a place in Redis. again: that it failed is in the log already.
+func (c *Cache) sealed(key, field string, stamp, expiry int64, content []byte, again bool) (string, error) {
 	value, err := layout.Seal(c.serializer, key, field, stamp, expiry, content)
 	record := "entry"
 	if field == "" {
@@ -17,7 +17,9 @@ func (c *Cache) sealed(key, field string, stamp, expiry int64, content []byte) (
 	}
 	c.metrics.sealed(record, len(value), err)
 	if err != nil {
-		c.log.warn("a value could not be sealed and is not shared", "error", err)
+		if !again {
+			c.log.warn("a value could not be sealed and is not shared", "error", err)
+		}
 		return "", fmt.Errorf("msalredis: sealing failed: %w", err)
 	}
 	return value, nil
