@@ -13,6 +13,7 @@ import (
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/connect"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
@@ -125,6 +126,38 @@ func TestSpoiltListOfAccounts(t *testing.T) {
 	}
 	if err := i.tokens.RemoveAccount(ctx, "somebody."+tenant); err != nil {
 		t.Errorf("a sign-out: %v", err)
+	}
+}
+
+// What stands in a list and names nothing does no harm either: on a cluster its keys would lie in several slots, and the sign-out
+// never be done, or the accounts after it not be found.
+func TestListedNamesOfNothingAreSkipped(t *testing.T) {
+	own(t)
+	ctx := context.Background()
+	w := worldOn(t, topologies["cluster"](t))
+	i := w.instance(func(o *msalredis.Options) { o.FailClosed = true })
+	u := w.addUsers(1)[0]
+	account := publicSignIn(t, w, i.public(), u).Account
+	names := layout.Names{Prefix: w.prefix}
+	rids := names.RIDs(layout.PartitionID(account.HomeAccountID))
+	for list, members := range map[string][]string{names.Accounts(): {"", "}"}, rids: {"r", "p", "r s }", "p s }x"}} {
+		for _, m := range members {
+			if err := w.redis.admin.ZAdd(ctx, list, redis.Z{Member: m, Score: 1e13}).Err(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	// Equal scores are in the order of their members, so these come before any account.
+	w.redis.admin.ZAddXX(ctx, names.Accounts(), redis.Z{Member: string(layout.PartitionID(account.HomeAccountID)), Score: 2e13})
+	other := w.instance(func(o *msalredis.Options) { o.FailClosed = true })
+	if accounts, err := other.public().Accounts(ctx); err != nil || len(accounts) != 1 {
+		t.Errorf("%d accounts, %v", len(accounts), err)
+	}
+	if err := i.tokens.RemoveAccount(ctx, account.HomeAccountID); err != nil {
+		t.Errorf("a sign-out: %v", err)
+	}
+	if n := w.redis.admin.ZCard(ctx, rids).Val(); n > 0 {
+		t.Errorf("%d members are left", n)
 	}
 }
 

@@ -62,6 +62,9 @@ func (c *Cache) loadAccounts(ctx context.Context, m *manager) error {
 		}
 	}
 	for _, name := range *pids.Load() {
+		if !id(name).Usable() {
+			continue
+		}
 		if err := c.loadAccount(ctx, m, id(name), client); err != nil {
 			return err
 		}

@@ -484,7 +484,7 @@ func FuzzRedisReply(f *testing.F) {
 		case 2:
 			err = c.loadAccounts(ctx, &manager{inUse: map[string]*use{}})
 		case 3:
-			_, err = c.enlist(ctx, "p", layout.ParseMember("m"), 1, 1)
+			_, err = c.enlist(ctx, "p", layout.Member{Kind: "m"}, 1, 1)
 		case 4:
 			lease, leaseErr := c.locker.TryAcquire(ctx, "k")
 			if err = leaseErr; err == nil {

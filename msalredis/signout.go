@@ -205,11 +205,14 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 	}
 	var done []any
 	for _, m := range *members.Load() {
-		member := layout.ParseMember(m)
+		member, ok := layout.ParseMember(m)
 		if len(only) > 0 && member.Scopes != scopeHash(only) {
 			continue
 		}
 		done = append(done, m)
+		if !ok {
+			continue
+		}
 		switch member.Kind {
 		case layout.MemberAnswer:
 			if err := c.forgetAnswer(ctx, member.ID); err != nil {

@@ -51,8 +51,13 @@ func TestParse(t *testing.T) {
 		}
 	}
 	m := layout.Member{Kind: layout.MemberPartition, Scopes: "s", ID: pid}
-	if got := layout.ParseMember(m.String()); got != m {
-		t.Errorf("member %v, want %v", got, m)
+	if got, ok := layout.ParseMember(m.String()); got != m || !ok {
+		t.Errorf("member %v %v, want %v", got, ok, m)
+	}
+	for _, text := range []string{"", "r", "r ", "r s", "r s ", "p  ", "r s }", "r s }i"} {
+		if m, ok := layout.ParseMember(text); ok {
+			t.Errorf("%q is taken for the member %v", text, m)
+		}
 	}
 	for _, c := range []layout.Change{{From: "f", ID: pid, Generation: 1_700_000_000_000_000}, {From: "f", ID: pid}} {
 		if got, ok := layout.ParseChange(c.String()); got != c || !ok {

@@ -22,6 +22,10 @@ type Names struct{ Prefix string }
 // ID is the hashed name of a partition (pid) or of a request identity (rid).
 type ID string
 
+// Usable tells whether an ID that was read from Redis can be one. Of one that is empty or begins with a brace the hash tag is
+// empty, so that its keys lie in several slots, and a cluster refuses every script on them.
+func (i ID) Usable() bool { return i != "" && i[0] != '}' }
+
 // HashID hashes parts under a domain of their own. Lengths are hashed too, so that no two lists of parts coincide.
 func HashID(domain string, parts ...string) ID {
 	h := sha256.New()
@@ -104,11 +108,12 @@ const (
 // String is the form in which a member is kept.
 func (m Member) String() string { return m.Kind + " " + m.Scopes + " " + string(m.ID) }
 
-// ParseMember reads a member.
-func ParseMember(text string) Member {
+// ParseMember reads a member; ok is false for what is none.
+func ParseMember(text string) (m Member, ok bool) {
 	kind, rest, _ := strings.Cut(text, " ")
 	scopes, name, _ := strings.Cut(rest, " ")
-	return Member{kind, scopes, ID(name)}
+	m = Member{kind, scopes, ID(name)}
+	return m, m.ID.Usable()
 }
 
 // Change is what an instance tells the others of a partition on [Names.Changes].
