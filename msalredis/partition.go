@@ -300,11 +300,14 @@ func (p *partition) adopt(same []stored) {
 	}
 }
 
-// weigh tells the bounded cache that a holder's size has changed.
+// weigh tells the bounded cache that a holder's size has changed, if it is there still.
 func (ps *partitions) weigh(p *partition) {
-	if !p.evicted.Load() {
-		ps.known.Set(p.pid, p)
-	}
+	ps.known.ComputeIfPresent(p.pid, func(held *partition) (*partition, otter.ComputeOp) {
+		if held != p {
+			return nil, otter.CancelOp
+		}
+		return p, otter.WriteOp
+	})
 }
 
 // overlay puts entries that Redis has not taken yet above those it has. The caller holds mu.
