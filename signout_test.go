@@ -113,6 +113,29 @@ func TestSignInAfterAPendingSignOutIsKept(t *testing.T) {
 	})
 }
 
+// An instance whose sign-out Redis has not taken, here because it takes no writes, keeps that in mind whatever it has to forget
+// for want of memory: else it would take up again what Redis still has.
+func TestPendingSignOutOutlivesEviction(t *testing.T) {
+	w := breakable(t)
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	here := w.instance(func(o *msalredis.Options) { o.LocalBytes = 32 << 10 })
+	app := here.app()
+	here.signIn(app, u)
+	w.redis.ReadOnly(t)
+	if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err == nil {
+		t.Fatal("a sign-out that Redis refused succeeded")
+	}
+	for n := range 12 {
+		must(t)(here.app().AcquireTokenByCredential(ctx, []string{graph}, confidential.WithTenantID(tenantName(n))))
+	}
+	for name, app := range map[string]confidential.Client{"the client": app, "another of the process": here.app()} {
+		if _, err := silent(ctx, app, u.HomeAccountID()); err == nil {
+			t.Errorf("%s has a token of the user who has signed out", name)
+		}
+	}
+}
+
 // A write that Redis goes on refusing, here a sign-out, keeps no other from being made, and what has been made takes no memory
 // from what waits.
 func TestWriteThatIsRefusedHoldsNoOtherBack(t *testing.T) {

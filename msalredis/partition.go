@@ -403,7 +403,7 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 		}
 		args = append(args, e.field, value)
 	}
-	if c.pending.waits(signOutOf(p)) {
+	if c.pending.waits(signOutOf(p.pid)) {
 		// It concerns what was there before these tokens, so it goes first: the pusher keeps that order.
 		c.pending.keepEntries(b)
 		return false, errBehind

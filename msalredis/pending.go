@@ -26,17 +26,21 @@ type pending struct {
 type waiting struct {
 	size int64
 	push func(context.Context) error
-	must bool // a sign-out is never dropped
+	must bool       // a sign-out is never dropped
+	of   *partition // a sign-out's
 }
 
 func newPending(c *Cache) *pending {
 	return &pending{c: c, parts: map[id]*partition{}, others: map[string]*waiting{}, wake: make(chan struct{}, 1)}
 }
 
-// holder is the partition's holder while entries of it wait.
+// holder is the partition's holder while its sign-out waits, which it alone knows of, or entries of it.
 func (w *pending) holder(pid id) *partition {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if s := w.others[signOutOf(pid)]; s != nil {
+		return s.of
+	}
 	return w.parts[pid]
 }
 

@@ -66,13 +66,13 @@ func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, sc
 // removePartition removes a partition, or with only those of its tokens that cover the scopes, and all that was
 // derived from it, here and in Redis.
 func (c *Cache) removePartition(ctx context.Context, p *partition, only scopes) error {
-	name := removalOf(p, only)
+	name := removalOf(p.pid, only)
 	operation := rand.Text()
 	if len(only) == 0 {
 		operation = c.changes.self + "." + formatInt(c.signOuts.Add(1))
 	}
 	push := func(ctx context.Context) error { return c.pushRemoval(ctx, p, only, operation) }
-	waits := &waiting{size: 256, must: true, push: push}
+	waits := &waiting{size: 256, must: true, of: p, push: push}
 	c.pending.keep(name, waits)
 	c.forgetHere(p, only)
 	done := make(chan error, 1)
@@ -127,12 +127,12 @@ func (c *Cache) forgetHere(p *partition, only scopes) {
 }
 
 // removalOf names a removal among the writes that wait.
-func removalOf(p *partition, only scopes) string {
-	return "signout " + string(p.pid) + " " + scopeHash(only)
+func removalOf(pid id, only scopes) string {
+	return "signout " + string(pid) + " " + scopeHash(only)
 }
 
 // signOutOf names the removal of all of a partition.
-func signOutOf(p *partition) string { return removalOf(p, nil) }
+func signOutOf(pid id) string { return removalOf(pid, nil) }
 
 func covers(e stored, only scopes) bool {
 	return e.Section == serializer.SectionAccessToken && scopesOf(e.Target).containsAll(only)
