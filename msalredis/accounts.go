@@ -20,13 +20,15 @@ const accountsAtMost = 1024
 
 // enlistAccount puts a partition on the list of accounts.
 func (c *Cache) enlistAccount(ctx context.Context, b batch) error {
+	c.lists.Store(true)
 	return c.listAccount(ctx, b, "")
 }
 
 // prolongAccount keeps an account on the list whose refresh token was just stored. Its refreshes come under its own key,
-// which does not tell whether it is listed. Nobody waits for it: the next refresh does it again.
+// which does not tell whether it is listed; it is not where this process has never asked for the list, as none with confidential
+// clients does. Nobody waits for it: the next refresh does it again.
 func (c *Cache) prolongAccount(b batch) {
-	if b.p.user && slices.ContainsFunc(b.entries, func(e stored) bool { return e.Section == serializer.SectionRefreshToken }) {
+	if c.lists.Load() && b.p.user && slices.ContainsFunc(b.entries, func(e stored) bool { return e.Section == serializer.SectionRefreshToken }) {
 		c.background(func(ctx context.Context) { _ = c.listAccount(ctx, b, "XX") })
 	}
 }
@@ -40,6 +42,7 @@ func (c *Cache) listAccount(ctx context.Context, b batch, how string) error {
 // loadAccounts marks every listed account as in use on m. MSAL does not say which client it asks for: where m's is
 // known, accounts without tokens of it are left out.
 func (c *Cache) loadAccounts(ctx context.Context, m *manager) error {
+	c.lists.Store(true)
 	var pids atomic.Pointer[[]string]
 	err := c.store.do(ctx, c.keys.Accounts(), func(ctx context.Context) error {
 		list, err := c.store.client.ZRange(ctx, c.keys.Accounts(), 0, accountsAtMost-1).Result()

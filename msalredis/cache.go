@@ -54,6 +54,7 @@ type Cache struct {
 	changes *news
 
 	signOuts atomic.Int64 // numbers them
+	lists    atomic.Bool  // the list of accounts is used
 
 	hooks hooks
 }
