@@ -229,7 +229,7 @@ const realmsAtMost = 16384
 
 // learn takes in an openid-configuration that was asked for at path; false: it is none.
 func (r *realms) learn(path string, body []byte) bool {
-	name := firstSegment(path)
+	name := tenantOf(path)
 	endpoint := gjson.GetBytes(body, "token_endpoint").String()
 	if name == "" || endpoint == "" {
 		return false
@@ -248,13 +248,15 @@ func (r *realms) of(endpoint, path string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	names := slices.Clone(r.names[endpoint])
-	if own := firstSegment(path); !slices.Contains(names, own) {
+	if own := tenantOf(path); !slices.Contains(names, own) {
 		names = append(names, own)
 	}
 	return names
 }
 
-func firstSegment(path string) string {
+// tenantOf is the tenant's name in a path, in small letters as MSAL has it in its cache: it asks for the endpoints at the
+// authority as it was written.
+func tenantOf(path string) string {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return first
+	return strings.ToLower(first)
 }

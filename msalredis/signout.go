@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
@@ -56,7 +57,7 @@ func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, sc
 	if clientID == "" || tenant == "" {
 		return errors.New("msalredis: ForgetAppTokens: client id and tenant are needed")
 	}
-	p := c.partitions.of(appKey(serializer.Entry{ClientID: clientID, Realm: tenant}))
+	p := c.partitions.of(appKey(serializer.Entry{ClientID: clientID, Realm: strings.ToLower(tenant)}))
 	if err := c.removePartition(ctx, p, newScopes(scopes)); err != nil {
 		return fmt.Errorf("msalredis: forgetting an app's tokens has not reached Redis and is tried again until it has: %w", err)
 	}
