@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -20,7 +21,7 @@ type answers struct {
 
 // known is what this process knows of a request identity.
 type known struct {
-	pid    id
+	pids   []id
 	answer *answer
 	pause  *answer
 }
@@ -47,9 +48,9 @@ func (as *answers) of(rid id) known {
 }
 
 // put takes in an answer unless a newer one is known.
-func (as *answers) put(rid, pid id, a *answer) {
+func (as *answers) put(rid id, pids []id, a *answer) {
 	as.known.Compute(rid, func(old known, _ bool) (known, otter.ComputeOp) {
-		old.pid = pid
+		old.pids = pids
 		if a.good {
 			if old.answer == nil || old.answer.stamp <= a.stamp {
 				old.answer = a
@@ -82,7 +83,7 @@ func (as *answers) refused(rid id, a *answer) {
 // forget removes the answers that belong to a partition.
 func (as *answers) forget(pid id) {
 	for rid, k := range as.known.All() {
-		if k.pid == pid {
+		if slices.Contains(k.pids, pid) {
 			as.known.Invalidate(rid)
 		}
 	}
@@ -97,7 +98,7 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 		if len(rep.fields) != 2 {
 			return errReply
 		}
-		got := known{pid: r.pid}
+		got := known{pids: r.pids}
 		for i, to := range []**answer{&got.answer, &got.pause} {
 			if rep.fields[i] == "" {
 				continue
@@ -129,7 +130,7 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 // keepAnswer stores an answer for the fleet: a good one for its token's life, a bad one as a pause. It takes part in
 // pending writes; nobody waits for longer than OpTimeout.
 func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answer) {
-	pid := r.pid
+	pids := r.pids
 	life := (a.until - a.received) / 1000
 	if a.failures > 0 {
 		// Longer than the pause, so that the next failure, if it comes soon, makes it grow.
@@ -146,14 +147,14 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 			life = min(life, challengeLife*1000)
 		}
 		if owner := a.owner(); owner != "" && r.grant != grantClientCredentials {
-			pid = owner
+			pids = []id{owner}
 		}
 	}
 	if life <= 0 {
 		return
 	}
-	if !a.good || !c.removals.since(pid, a.started) {
-		c.answers.put(rid, pid, a)
+	if !a.good || !slices.ContainsFunc(pids, func(pid id) bool { return c.removals.since(pid, a.started) }) {
+		c.answers.put(rid, pids, a)
 	}
 	value, err := c.sealed(key, "", a.stamp, 0, a.encode(r), false)
 	if err != nil {
@@ -164,9 +165,9 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		if left <= 0 || !a.good && c.answers.of(rid).pause != a {
 			return nil // over, or a token has come meanwhile
 		}
-		if a.good && pid != "" {
+		if a.good {
 			// Before the answer itself: a removal that comes between must find it.
-			if ok, err := c.belongs(ctx, pid, rid, r.scopes, a.started, left); err != nil || !ok {
+			if ok, err := c.belongs(ctx, pids, rid, r.scopes, a.started, left); err != nil || !ok {
 				if err == nil {
 					c.answers.refused(rid, a)
 				}

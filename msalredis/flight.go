@@ -2,6 +2,7 @@ package msalredis
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"go.opentelemetry.io/otel/trace"
@@ -11,7 +12,7 @@ import (
 // them: each leaves when its own context ends, and the flight goes on, because the token that it brings may be
 // a refresh token's only successor.
 type flight struct {
-	pid  id
+	pids []id
 	span trace.SpanContext // of what brings the answer; set before early or done is closed
 	done chan struct{}
 	// early is closed when the answer has kept its callers waiting for long, and stopgap serves them meanwhile.
@@ -34,13 +35,13 @@ func newFlights() *flights { return &flights{all: map[string]*flight{}} }
 
 // join is the flight of a name; where there is none it starts lead, with a context that ends with the Cache, and says
 // so. nil: the Cache is closed.
-func (fs *flights) join(c *Cache, name string, pid id, lead func(context.Context, *flight)) (f *flight, started bool) {
+func (fs *flights) join(c *Cache, name string, pids []id, lead func(context.Context, *flight)) (f *flight, started bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if f := fs.all[name]; f != nil {
 		return f, false
 	}
-	f = &flight{pid: pid, done: make(chan struct{}), early: make(chan struct{})}
+	f = &flight{pids: pids, done: make(chan struct{}), early: make(chan struct{})}
 	if !c.background(func(ctx context.Context) {
 		defer func() {
 			fs.mu.Lock()
@@ -64,7 +65,7 @@ func (fs *flights) forget(pid id) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	for name, f := range fs.all {
-		if f.pid == pid || f.pid == "" {
+		if len(f.pids) == 0 || slices.Contains(f.pids, pid) {
 			delete(fs.all, name)
 		}
 	}

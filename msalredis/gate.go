@@ -188,7 +188,7 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 		resp, err := localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).response(req, c.clock.redis(), false)
 		return resp, outcomeRefused, err
 	}
-	f, mine := c.flights.join(c, r.flight, r.pid, func(life context.Context, f *flight) {
+	f, mine := c.flights.join(c, r.flight, r.pids, func(life context.Context, f *flight) {
 		f.answer, f.soon, f.err = c.lead(under(life, span), r, f, false)
 	})
 	if f == nil {
@@ -205,7 +205,7 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 		return nil, outcome, err
 	}
 	if soon {
-		c.flights.join(c, r.flight+" refresh", r.pid, func(life context.Context, f *flight) {
+		c.flights.join(c, r.flight+" refresh", r.pids, func(life context.Context, f *flight) {
 			f.answer, f.soon, f.err = c.lead(under(life, span), r, f, true)
 		})
 	}
@@ -269,6 +269,7 @@ func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, backgroun
 	f.outcome = l.outcome
 	span.SetAttributes(outcomeKey.String(l.outcome))
 	if a != nil && a.good {
+		c.enlistNames(ctx, r, a)
 		c.noteAnswer(r, a)
 	}
 	if background {

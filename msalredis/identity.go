@@ -15,6 +15,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // Grants that can be repeated, and so shared (MSAL: oauth/ops/internal/grant).
@@ -49,9 +50,9 @@ type tokenRequest struct {
 	flight   string
 
 	lineage *lineage // of the refresh token, where known
-	pid     id       // the partition that a removal must find this by; "": known from the answer only
+	pids    []id     // the partitions that a removal must find this by: an app's of each name of its tenant; none: known from the answer only
 	begun   int64    // when MSAL sent it, in microseconds of Redis time
-	known   int64    // the generation of pid then, as far as this process knew
+	known   int64    // the latest generation of pids then, as far as this process knew
 
 	template *http.Request // headers
 	via      http.RoundTripper
@@ -135,11 +136,14 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, via http.Rou
 
 	switch r.grant {
 	case grantClientCredentials:
-		r.pid = layout.PartitionID(r.client + "_" + r.realms[0] + appKeySuffix)
 		r.begun = c.clock.redis()
-		if p := c.partitions.peek(r.pid); p != nil {
-			if s := p.snap.Load(); s != nil {
-				r.known = s.generation
+		for _, realm := range r.realms {
+			pid := layout.PartitionID(appKey(serializer.Entry{ClientID: r.client, Realm: realm}))
+			r.pids = append(r.pids, pid)
+			if p := c.partitions.peek(pid); p != nil {
+				if s := p.snap.Load(); s != nil {
+					r.known = max(r.known, s.generation)
+				}
 			}
 		}
 	case grantUserFIC:
@@ -153,7 +157,7 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, via http.Rou
 			r.lineage, r.rid = &l, l.rid
 		case known && l.rid == "":
 			// A user's: each use brings a new refresh token, so the identity is whose it is.
-			r.lineage, r.pid = &l, l.pid
+			r.lineage, r.pids = &l, []id{l.pid}
 			parts = append(parts, "lineage", string(l.pid))
 		default:
 			r.handover = 60

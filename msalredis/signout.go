@@ -141,12 +141,12 @@ func covers(e stored, only scopes) bool {
 
 // pushRemoval carries a removal to Redis, also that of the partitions which are listed with p.
 func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, operation string) error {
-	return c.pushOne(ctx, p, only, operation, true)
+	return c.pushOne(ctx, p, only, operation, map[id]bool{p.pid: true})
 }
 
-// pushOne is pushRemoval of one partition. listed: and of those listed with it, of which none lists another; who writes
-// to Redis could make a circle of them.
-func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operation string, listed bool) error {
+// pushOne is pushRemoval of one partition, and of those listed with it. seen are those that have been visited: names of a
+// tenant list each other, and who writes to Redis can make any list.
+func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operation string, seen map[id]bool) error {
 	args := []any{formatInt(layout.TombstoneLife.Milliseconds()), operation, "1"}
 	if len(only) > 0 {
 		// What is to go must be known by field. What another instance stores meanwhile was asked for before the
@@ -220,12 +220,13 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 				return err
 			}
 		case layout.MemberPartition:
-			if !listed {
+			if seen[member.ID] || len(seen) > enlistAtMost {
 				continue
 			}
+			seen[member.ID] = true
 			q := c.partitions.named(member.ID, false)
 			c.forgetHere(q, only)
-			if err := c.pushOne(ctx, q, only, operation, false); err != nil {
+			if err := c.pushOne(ctx, q, only, operation, seen); err != nil {
 				return err
 			}
 		}
@@ -252,10 +253,15 @@ func (c *Cache) forgetAnswer(ctx context.Context, rid id) error {
 // scopeHash is how the list of a partition's identities tells their scopes apart.
 func scopeHash(s scopes) string { return string(layout.HashID("scopes", s.resource()...))[:12] }
 
-// belongs notes that an answer is of a partition, so that it goes when the partition is removed. false: the partition
-// was removed after started, and the answer must not be kept.
-func (c *Cache) belongs(ctx context.Context, pid, rid id, s scopes, started int64, life int64) (bool, error) {
-	return c.enlist(ctx, pid, layout.Member{Kind: layout.MemberAnswer, Scopes: scopeHash(s), ID: rid}, life, started)
+// belongs notes that an answer is of partitions, so that it goes when one of them is removed. false: one was removed after
+// started, and the answer must not be kept.
+func (c *Cache) belongs(ctx context.Context, pids []id, rid id, s scopes, started, life int64) (bool, error) {
+	for _, pid := range pids {
+		if ok, err := c.enlist(ctx, pid, layout.Member{Kind: layout.MemberAnswer, Scopes: scopeHash(s), ID: rid}, life, started); err != nil || !ok {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // enlistExtended notes a partition of an app whose requests carried extra parameters under the app's plain one,
@@ -272,6 +278,28 @@ func (c *Cache) enlistExtended(ctx context.Context, b batch) error {
 		}
 	}
 	return nil
+}
+
+// enlistNames lists an app's partitions of all names of its tenant with one another: MSAL keeps an app's tokens under the
+// name that its client was given, ForgetAppTokens names one, and the answer came from Entra ID or from a client of another.
+// An error leaves the names to the next answer.
+func (c *Cache) enlistNames(ctx context.Context, r *tokenRequest, a *answer) {
+	if r.grant != grantClientCredentials {
+		return
+	}
+	life := max((a.expires-c.clock.redis())/1000, 1000)
+	member := func(pid id) layout.Member {
+		return layout.Member{Kind: layout.MemberPartition, Scopes: scopeHash(r.scopes), ID: pid}
+	}
+	for _, pid := range r.pids[1:] {
+		_, err := c.enlist(ctx, r.pids[0], member(pid), life, layout.MaxStamp)
+		if err == nil {
+			_, err = c.enlist(ctx, pid, member(r.pids[0]), life, layout.MaxStamp)
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
 // enlistAtMost bounds what is listed for one partition: scopes times assertions.
