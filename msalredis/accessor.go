@@ -103,7 +103,7 @@ func (c *Cache) revalidate(p *partition) {
 	}
 	defer p.asking.Unlock()
 	if p.asked == nil || p.asked.over() {
-		p.asked = c.partitions.question(c.life, p)
+		p.asked = c.partitions.question(c.life, p, nil)
 		c.store.start(p.asked)
 	}
 }

@@ -123,6 +123,11 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 		return c.answers.of(rid), c.clock.redis(), err
 	}
 	k = *found.Load()
+	for _, pid := range pidsOf(r, k.answer) {
+		if p := c.partitions.peek(pid); p != nil && k.answer != nil && p.forgot(r.scopes, k.answer.started) {
+			k.answer = nil
+		}
+	}
 	c.overlay(rid, &k)
 	return k, time.Load(), nil
 }
@@ -130,7 +135,7 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 // keepAnswer stores an answer for the fleet: a good one for its token's life, a bad one as a pause. It takes part in
 // pending writes; nobody waits for longer than OpTimeout.
 func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answer) {
-	pids := r.pids
+	pids := pidsOf(r, a)
 	life := (a.until - a.received) / 1000
 	if a.failures > 0 {
 		// Longer than the pause, so that the next failure, if it comes soon, makes it grow.
@@ -145,9 +150,6 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		}
 		if r.challenge != "" && rid == r.rid {
 			life = min(life, challengeLife*1000)
-		}
-		if owner := a.owner(); owner != "" && r.grant != grantClientCredentials {
-			pids = []id{owner}
 		}
 	}
 	if life <= 0 {
@@ -184,6 +186,16 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 	if err := push(ctx); err != nil {
 		c.pending.keep(unsavedName(rid, a.good), &waiting{size: int64(2*len(value)) + 512, push: push})
 	}
+}
+
+// pidsOf are the partitions that an answer belongs to.
+func pidsOf(r *tokenRequest, a *answer) []id {
+	if a != nil && a.good && r.grant != grantClientCredentials {
+		if owner := a.owner(); owner != "" {
+			return []id{owner}
+		}
+	}
+	return r.pids
 }
 
 // unsavedName is under which name an answer, or a pause, waits for Redis.

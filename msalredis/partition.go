@@ -72,6 +72,40 @@ type partition struct {
 	// signedOut is this process's last sign-out: asked is the generation that it has given itself, and done that of the
 	// tombstone, once there is one. What was asked for from asked on belongs to a session that follows it.
 	signedOut struct{ asked, done int64 }
+	// forgetting are this process's removals of some tokens which Redis has not carried out, by their scopes.
+	forgetting map[string]forgetting
+}
+
+// forgetting is a removal of the tokens that cover scopes and were asked for before a generation.
+type forgetting struct {
+	only  scopes
+	since int64
+}
+
+// leaveOut takes from what was read the tokens that this process has forgotten and Redis has not. The caller holds mu.
+func (p *partition) leaveOut(s *snapshot) {
+	for _, f := range p.forgetting {
+		for field, e := range s.entries {
+			if e.stamp < f.since && covers(e, f.only) {
+				delete(s.entries, field)
+			}
+		}
+	}
+}
+
+// forgot tells whether an answer that was asked for at started is of what this process has removed and Redis has not.
+func (p *partition) forgot(s scopes, started int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if started < p.signedOut.asked && p.signedOut.done == 0 {
+		return true
+	}
+	for _, f := range p.forgetting {
+		if started < f.since && s.containsAll(f.only) {
+			return true
+		}
+	}
+	return false
 }
 
 // knew is the generation of knowledge, which may be one that this process has given itself. The caller holds mu.
@@ -172,7 +206,7 @@ func (ps *partitions) load(ctx context.Context, p *partition) (*snapshot, error)
 	p.asking.Lock()
 	mine := p.asked == nil || p.asked.over()
 	if mine {
-		p.asked = ps.question(ctx, p)
+		p.asked = ps.question(ctx, p, nil)
 	}
 	asked := p.asked
 	p.asking.Unlock()
@@ -186,18 +220,36 @@ func (ps *partitions) load(ctx context.Context, p *partition) (*snapshot, error)
 // reload is load with a question of its own: what was asked before the caller had the lease may not know what the
 // holder before it stored.
 func (ps *partitions) reload(ctx context.Context, p *partition) (*snapshot, error) {
-	o := ps.question(ctx, p)
+	o := ps.question(ctx, p, nil)
 	ps.c.store.begin(ctx, o)
 	err := o.wait(ctx)
 	return p.snap.Load(), err
 }
 
-// question is the operation that asks Redis about a partition.
-func (ps *partitions) question(ctx context.Context, p *partition) *operation {
+// fields are those of a partition in Redis whose entries are chosen.
+func (ps *partitions) fields(ctx context.Context, p *partition, chosen func(stored) bool) ([]any, error) {
+	var mu sync.Mutex
+	var found []any
+	o := ps.question(ctx, p, func(e stored) {
+		if chosen(e) {
+			mu.Lock()
+			defer mu.Unlock()
+			found = append(found, e.field)
+		}
+	})
+	ps.c.store.begin(ctx, o)
+	err := o.wait(ctx)
+	mu.Lock()
+	defer mu.Unlock()
+	return slices.Clone(found), err
+}
+
+// question is the operation that asks Redis about a partition. see, if not nil, sees every entry there, whatever is known.
+func (ps *partitions) question(ctx context.Context, p *partition, see func(stored)) *operation {
 	c := ps.c
 	known := ""
 	before := p.snap.Load()
-	again := p.whole.Swap(false)
+	again := p.whole.Swap(false) || see != nil
 	if before != nil && before.version > 0 && !again {
 		known = formatInt(before.version)
 	}
@@ -218,6 +270,10 @@ func (ps *partitions) question(ctx context.Context, p *partition) *operation {
 		for i := 0; i < len(fields); i += 2 {
 			if fields[i] == layout.VersionField {
 				version = max(version, whole(fields[i+1]))
+			} else if see != nil {
+				if e, err := c.openEntry(p, fields[i], fields[i+1]); err == nil {
+					see(e)
+				}
 			}
 		}
 		p.mu.Lock()
@@ -260,6 +316,7 @@ func (ps *partitions) question(ctx context.Context, p *partition) *operation {
 			}
 		}
 		c.restore(p, s, unreadable, r.us, again)
+		p.leaveOut(s)
 		p.overlay(s)
 		p.snap.Store(s)
 		p.asOf = r.us

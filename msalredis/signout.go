@@ -107,15 +107,15 @@ func (c *Cache) forgetHere(p *partition, only scopes) {
 		old = &snapshot{}
 	}
 	// Version 0: what is left is no longer the record at its version, and is read whole the next time.
-	s := &snapshot{generation: max(old.generation+1, c.clock.redis()), entries: map[string]stored{}}
-	for field, e := range old.entries {
-		if len(only) > 0 && !covers(e, only) {
-			s.entries[field] = e
-		}
-	}
+	s := &snapshot{generation: max(old.generation+1, c.clock.redis()), entries: old.without(only)}
 	p.snap.Store(s)
 	if len(only) == 0 {
 		p.signedOut.asked, p.signedOut.done = s.generation, 0
+	} else {
+		if p.forgetting == nil {
+			p.forgetting = map[string]forgetting{}
+		}
+		p.forgetting[scopeHash(only)] = forgetting{only, s.generation}
 	}
 	p.checked.Store(0)
 	p.mu.Unlock()
@@ -135,6 +135,17 @@ func removalOf(pid id, only scopes) string {
 // signOutOf names the removal of all of a partition.
 func signOutOf(pid id) string { return removalOf(pid, nil) }
 
+// without are a snapshot's entries less the tokens that cover scopes; without scopes, none.
+func (s *snapshot) without(only scopes) map[string]stored {
+	left := map[string]stored{}
+	for field, e := range s.entries {
+		if len(only) > 0 && !covers(e, only) {
+			left[field] = e
+		}
+	}
+	return left
+}
+
 func covers(e stored, only scopes) bool {
 	return e.Section == serializer.SectionAccessToken && scopesOf(e.Target).containsAll(only)
 }
@@ -147,56 +158,18 @@ func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, oper
 // pushOne is pushRemoval of one partition, and of those listed with it. seen are those that have been visited: names of a
 // tenant list each other, and who writes to Redis can make any list.
 func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operation string, seen map[id]bool) error {
-	args := []any{formatInt(layout.TombstoneLife.Milliseconds()), operation, "1"}
-	if len(only) > 0 {
-		// What is to go must be known by field. What another instance stores meanwhile was asked for before the
-		// tombstone, and is refused after it.
-		s, err := c.partitions.reload(ctx, p)
-		if err != nil {
-			return err
-		}
-		args[2] = "0"
-		for field, e := range s.entries {
-			if covers(e, only) {
-				args = append(args, field)
-			}
-		}
+	var members []string
+	var generation int64
+	var err error
+	if len(only) == 0 {
+		generation, members, err = c.runRemoval(ctx, p, nil, operation, nil)
+	} else {
+		generation, members, err = c.removeSome(ctx, p, only, operation)
 	}
-	k := c.keys
-	var members atomic.Pointer[[]string]
-	var generation atomic.Int64
-	err := c.store.run(ctx, layout.SignoutScript, []string{k.Tokens(p.pid), k.Tombstone(p.pid), k.RIDs(p.pid), k.Fence(p.pid)}, func(r reply) error {
-		if len(r.fields) < 1 {
-			return errReply
-		}
-		list := r.fields[1:]
-		members.Store(&list)
-		generation.Store(r.number(0))
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		s := &snapshot{generation: r.number(0)}
-		if len(only) == 0 && p.signedOut.asked > 0 {
-			p.signedOut.done = s.generation
-		}
-		if old := p.snap.Load(); len(only) == 0 && old != nil && old.version > 0 && old.generation >= s.generation {
-			return nil // it was long on its way, and what is known is of a session since
-		}
-		if old := p.snap.Load(); old != nil && len(only) > 0 {
-			s.entries = old.entries
-		}
-		if len(only) == 0 && len(p.unsaved) > 0 {
-			// A sign-in that came while this waited, and waits behind it.
-			s.entries = map[string]stored{}
-			p.overlay(s)
-		}
-		p.snap.Store(s)
-		p.asOf = r.us
-		p.checked.Store(0)
-		return nil
-	}, args...)
 	if err != nil {
 		return err
 	}
+	k := c.keys
 	if p.user && len(only) == 0 {
 		if err := c.store.do(ctx, k.Accounts(), func(ctx context.Context) error {
 			return unlessOfAnotherType(c.store.client.ZRem(ctx, k.Accounts(), string(p.pid)).Err())
@@ -205,7 +178,7 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 		}
 	}
 	var done []any
-	for _, m := range *members.Load() {
+	for _, m := range members {
 		member, ok := layout.ParseMember(m)
 		if len(only) > 0 && member.Scopes != scopeHash(only) {
 			continue
@@ -239,8 +212,84 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 			return err
 		}
 	}
-	c.changes.tell(ctx, p.pid, generation.Load())
+	c.changes.tell(ctx, p.pid, generation)
 	return nil
+}
+
+// removeSome is runRemoval of the tokens that cover scopes, which must be known by field. One that was asked for before may be
+// stored after that look, until there is the tombstone: a second look finds it.
+func (c *Cache) removeSome(ctx context.Context, p *partition, only scopes, operation string) (generation int64, members []string, err error) {
+	name := scopeHash(only)
+	p.mu.Lock()
+	asked := p.forgetting[name].since
+	p.mu.Unlock()
+	fields, err := c.partitions.fields(ctx, p, func(e stored) bool { return covers(e, only) })
+	if err != nil {
+		return 0, nil, err
+	}
+	if generation, members, err = c.runRemoval(ctx, p, only, operation, fields); err != nil {
+		return 0, nil, err
+	}
+	if fields, err = c.partitions.fields(ctx, p, func(e stored) bool { return covers(e, only) && e.stamp < generation }); err != nil {
+		return 0, nil, err
+	}
+	if len(fields) > 0 {
+		if generation, members, err = c.runRemoval(ctx, p, only, operation+"+", fields); err != nil {
+			return 0, nil, err
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.forgetting[name].since == asked { // else there is a later one
+		delete(p.forgetting, name)
+	}
+	return generation, members, nil
+}
+
+// runRemoval removes a partition from Redis, or with only its fields, and gives the generation of the tombstone and what is
+// listed with the partition.
+func (c *Cache) runRemoval(ctx context.Context, p *partition, only scopes, operation string, fields []any) (int64, []string, error) {
+	all := "1"
+	if len(only) > 0 {
+		all = "0"
+	}
+	args := append([]any{formatInt(layout.TombstoneLife.Milliseconds()), operation, all}, fields...)
+	k := c.keys
+	var members atomic.Pointer[[]string]
+	var generation atomic.Int64
+	err := c.store.run(ctx, layout.SignoutScript, []string{k.Tokens(p.pid), k.Tombstone(p.pid), k.RIDs(p.pid), k.Fence(p.pid)}, func(r reply) error {
+		if len(r.fields) < 1 {
+			return errReply
+		}
+		list := r.fields[1:]
+		members.Store(&list)
+		generation.Store(r.number(0))
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		s := &snapshot{generation: r.number(0)}
+		if len(only) == 0 && p.signedOut.asked > 0 {
+			p.signedOut.done = s.generation
+		}
+		if old := p.snap.Load(); len(only) == 0 && old != nil && old.version > 0 && old.generation >= s.generation {
+			return nil // it was long on its way, and what is known is of a session since
+		}
+		if old := p.snap.Load(); old != nil && len(only) > 0 {
+			s.entries = old.without(only)
+		}
+		if len(only) == 0 && len(p.unsaved) > 0 {
+			// A sign-in that came while this waited, and waits behind it.
+			s.entries = map[string]stored{}
+			p.overlay(s)
+		}
+		p.snap.Store(s)
+		p.asOf = r.us
+		p.checked.Store(0)
+		return nil
+	}, args...)
+	if err != nil {
+		return 0, nil, err
+	}
+	return generation.Load(), *members.Load(), nil
 }
 
 // forgetAnswer removes what is kept of a request identity.
