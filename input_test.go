@@ -18,6 +18,8 @@ import (
 func TestNewRefusesBadInput(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
 	defer rdb.Close()
+	ring := redis.NewRing(&redis.RingOptions{})
+	defer ring.Close()
 	for name, test := range map[string]struct {
 		rdb  redis.UniversalClient
 		s    serializer.Serializer
@@ -26,6 +28,7 @@ func TestNewRefusesBadInput(t *testing.T) {
 	}{
 		"no client":         {nil, serializer.Plaintext(), nil, "client"},
 		"a typed nil":       {(*redis.Client)(nil), serializer.Plaintext(), nil, "client"},
+		"a Ring":            {ring, serializer.Plaintext(), nil, "redis.Ring"},
 		"no serializer":     {rdb, nil, nil, "serializer"},
 		"negative LocalTTL": {rdb, serializer.Plaintext(), &msalredis.Options{LocalTTL: -1}, "LocalTTL"},
 		"negative LockTTL":  {rdb, serializer.Plaintext(), &msalredis.Options{LockTTL: -time.Second}, "LockTTL"},

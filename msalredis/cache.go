@@ -74,6 +74,9 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	if isNil(client) {
 		return nil, errors.New("msalredis: New: the Redis client is nil")
 	}
+	if _, ring := client.(*redis.Ring); ring {
+		return nil, errors.New("msalredis: New: a redis.Ring has no one server on which instances hear of each other; use a redis.ClusterClient")
+	}
 	if isNil(s) {
 		return nil, errors.New("msalredis: New: the serializer is nil; use serializer.NewEncrypted, or serializer.Plaintext to store tokens unencrypted")
 	}

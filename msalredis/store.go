@@ -55,8 +55,6 @@ func newStore(life context.Context, workers *group, client redis.UniversalClient
 		if !rc.Options().ContextTimeoutEnabled {
 			log.warn("the Redis cluster client ignores context deadlines: set ContextTimeoutEnabled in its options, or a hung node holds its connections for ReadTimeout")
 		}
-	case *redis.Ring:
-		size = rc.Options().PoolSize
 	}
 	// Half the pool stays the application's, however long our operations hang.
 	s.slots = make(chan struct{}, max(1, size/2))
