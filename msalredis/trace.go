@@ -58,6 +58,7 @@ func under(ctx context.Context, span trace.Span) context.Context {
 var scriptNames = map[*redis.Script]string{
 	layout.LoadScript: "load", layout.StoreScript: "store", layout.SignoutScript: "signout", layout.LookScript: "look",
 	layout.RespondScript: "respond", layout.ForgetScript: "forget", layout.EnlistScript: "enlist",
+	layout.DiscardScript: "discard",
 }
 
 // runs begins the measure of a script's run; the returned function ends it. It begins no trace: what the Cache does by
