@@ -90,23 +90,29 @@ func (a *answer) judge() {
 		return
 	}
 	life := number(doc.Get("expires_in"))
+	if life < -lifeAtMost || life > lifeAtMost {
+		return
+	}
 	a.expires = a.started + life*second
 	// MSAL lets expires_on win (accesstokens.TokenResponse.UnmarshalJSON); Entra ID's is in its own time.
 	if on := doc.Get("expires_on"); on.Exists() && on.Type != gjson.Null && on.String() != "" {
 		n := number(on)
-		if n <= 0 {
+		if n <= 0 || n > a.started/second+lifeAtMost {
 			return // a date: MSAL understands more than we do
 		}
 		a.expires = n * second
 	}
-	if a.expires <= a.received || life > 100*365*24*3600 {
+	if a.expires <= a.received {
 		return
 	}
-	if in := number(doc.Get("refresh_in")); in > 0 {
+	if in := number(doc.Get("refresh_in")); in > 0 && in <= lifeAtMost {
 		a.due = a.started + in*second
 	}
 	a.good = true
 }
+
+// lifeAtMost bounds a token's life, in seconds: a longer one is no server's, and does not fit in microseconds.
+const lifeAtMost = 100 * 365 * 24 * 3600
 
 // read are the members of an answer that this package reads.
 var read = map[string]bool{

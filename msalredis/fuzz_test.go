@@ -229,6 +229,7 @@ func FuzzTokenResponse(f *testing.F) {
 		`{"access_token":"a","expires_in":3600,"token_type":"Bearer"}`,
 		`{"access_token":"a","expires_in":"3600","ext_expires_in":"7200","refresh_in":"1800","refresh_token":"r","foci":"1"}`,
 		`{"access_token":"a","expires_in":3600,"expires_on":"1900000000","client_info":"eyJ1aWQiOiJ1IiwidXRpZCI6InQifQ","id_token":"x.e30.y"}`,
+		`{"access_token":"a","expires_in":3600,"expires_on":"18448644073709"}`, `{"access_token":"a","expires_in":3600,"refresh_in":18446744073710}`,
 		`{"access_token":"a","expires_in":null}`, `[]`, `null`, ``, `{"access_token":"a","expires_in":1e3}`,
 	} {
 		f.Add([]byte(s))
