@@ -133,6 +133,9 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, via http.Rou
 	parts = append(parts, "secret", form.Get("client_secret"), "assertion", assertionIdentity(form.Get("client_assertion")))
 	capabilities, challenge := splitClaims(form.Get("claims"))
 	parts = append(parts, "capabilities", capabilities)
+	if req.URL.RawQuery != "" {
+		parts = append(parts, "query", req.URL.RawQuery)
+	}
 
 	switch r.grant {
 	case grantClientCredentials:
