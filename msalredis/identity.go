@@ -54,8 +54,10 @@ type tokenRequest struct {
 	begun   int64    // when MSAL sent it, in microseconds of Redis time
 	known   int64    // the latest generation of pids then, as far as this process knew
 
-	template *http.Request // headers
-	via      http.RoundTripper
+	// Copies: a flight may go on when RoundTrip has returned, and its caller has the request back.
+	address string
+	header  http.Header
+	via     http.RoundTripper
 }
 
 // readForm reads the form of a request to a token endpoint. ok is false where the gate has nothing to say to the
@@ -115,7 +117,8 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, via http.Rou
 	endpoint.RawQuery, endpoint.Fragment, endpoint.User = "", "", nil
 	r := &tokenRequest{
 		form: form, endpoint: strings.ToLower(endpoint.String()), grant: form.Get("grant_type"),
-		client: form.Get("client_id"), scopes: scopesOf(form.Get("scope")).resource(), template: req, via: via,
+		client: form.Get("client_id"), scopes: scopesOf(form.Get("scope")).resource(),
+		address: req.URL.String(), header: req.Header.Clone(), via: via,
 	}
 	r.realms = c.realms.of(r.endpoint, req.URL.Path)
 

@@ -356,11 +356,11 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	fail := func(err error) *answer {
 		return &answer{err: err, started: started, received: c.clock.redis(), stamp: started}
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.template.URL.String(), strings.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.address, strings.NewReader(body))
 	if err != nil {
 		return fail(err)
 	}
-	req.Header = r.template.Header.Clone()
+	req.Header = r.header.Clone()
 	req.Header.Del("Content-Length")
 	resp, err := r.via.RoundTrip(req)
 	if err != nil {
