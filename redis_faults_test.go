@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -488,6 +489,30 @@ func TestFailClosedReturnsRedisErrors(t *testing.T) {
 			}
 		})
 	}
+}
+
+// With FailClosed nobody asks Entra ID who could not look once more under the lease: another instance may have the answer.
+func TestFailClosedSecondLook(t *testing.T) {
+	w := newWorld(t)
+	var looks atomic.Int64
+	second := &refusing{chosen: func(cmd redis.Cmder) bool {
+		return hasKeys(cmd, ":response", ":pause") && looks.Add(1) == 2
+	}}
+	rdb := w.client()
+	rdb.AddHook(second)
+	o := options(w.prefix)
+	o.FailClosed = true
+	app := w.instanceOn(hooked{rdb}, w.sealer(w.keys), o).app()
+	must(t)(app.AcquireTokenByCredential(context.Background(), []string{dynamics})) // Redis knows the scripts: a look is one command
+	second.on.Store(true)
+	_, err := app.AcquireTokenByCredential(context.Background(), []string{graph})
+	if err == nil || !strings.Contains(err.Error(), "looking for a shared answer") {
+		t.Errorf("the error is %v", err)
+	}
+	canary.sawError(err)
+	w.count(t, 1, "a look that failed")
+	must(t)(app.AcquireTokenByCredential(context.Background(), []string{graph}))
+	w.count(t, 2, "the next call")
 }
 
 // A sign-out that cannot reach Redis is an error, holds at once in this process, and is tried again until it is done: the

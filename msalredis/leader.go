@@ -119,7 +119,9 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 			c.metrics.released(ctx, lease.Release(ctx), c)
 		}()
 	}
-	_ = l.look(ctx)
+	if err := l.look(ctx); err != nil && c.o.FailClosed {
+		return nil, false, looking(err)
+	}
 	if a, soon, ok := l.settled(); ok {
 		return a, soon, nil
 	}
