@@ -166,6 +166,32 @@ func TestWriteThatIsRefusedHoldsNoOtherBack(t *testing.T) {
 	eventually(t, "the sign-out is made", func() bool { return c.of(t, here, "msalredis.pending.signouts") == 0 })
 }
 
+// A Redis that reads and takes no writes still has the answer that was given on behalf of a user who signed out here: it
+// serves nobody here.
+func TestSignOutHoldsForOnBehalfOfWhileRedisTakesNoWrites(t *testing.T) {
+	w := breakable(t)
+	u := w.addUsers(1)[0]
+	ctx := context.Background()
+	here := w.instance()
+	assertion := w.assertion(t, u)
+	get := func() string { // of a new client: MSAL's own memory knows of no sign-out
+		t.Helper()
+		return must(t)(here.app().AcquireTokenOnBehalfOf(ctx, assertion, []string{userScope}))
+	}
+	old := get()
+	if get() != old {
+		t.Fatal("the token is not shared")
+	}
+	w.redis.ReadOnly(t)
+	if err := here.tokens.RemoveAccount(ctx, u.HomeAccountID()); err == nil {
+		t.Fatal("a sign-out that Redis did not take succeeded")
+	}
+	if get() == old {
+		t.Error("the token of before the sign-out is served")
+	}
+	w.redis.Writable()
+}
+
 // delaying delays the first look at a record on its way to Redis, so that Redis's clock seems to be ahead by half of that.
 type delaying struct{ once atomic.Int64 }
 
