@@ -50,7 +50,7 @@ type tokenRequest struct {
 	flight   string
 
 	lineage *lineage // of the refresh token, where known
-	pids    []id     // the partitions that a removal must find this by: an app's of each name of its tenant; none: known from the answer only
+	pids    []id     // what a removal must find this by: an app's partition under each name of its tenant; none: known from the answer
 	begun   int64    // when MSAL sent it, in microseconds of Redis time
 	known   int64    // the latest generation of pids then, as far as this process knew
 
