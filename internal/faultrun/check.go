@@ -285,7 +285,7 @@ func (c *checker) signInOf(x call) (signIn call, ok bool) {
 	return call{}, false
 }
 
-// lives checks that every process that was not killed closed and left nothing running.
+// lives checks that every process that was not killed by a fault carried out its orders, closed and left nothing running.
 func (c *checker) lives() {
 	called := map[int]bool{}
 	for _, x := range c.Calls {
@@ -293,6 +293,8 @@ func (c *checker) lives() {
 	}
 	for _, l := range c.Lives {
 		switch {
+		case l.Hung != "":
+			c.violate(ruleLeaked, l.End, "worker %d hung when it was told to %s, and was killed", l.Worker, l.Hung)
 		case l.Killed:
 		case l.Leaked != "":
 			c.violate(ruleLeaked, l.End, "worker %d: %s", l.Worker, l.Leaked)

@@ -420,6 +420,9 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 
 		{ruleLeaked, "goroutines", func(m *made) { m.Lives[1].Leaked = "found unexpected goroutines" }},
 		{ruleLeaked, "it died", func(m *made) { m.Lives[1].Closed = false }},
+		{ruleLeaked, "it hung", func(m *made) { m.Lives[1].Hung = "rollcall" }},
+		{ruleLeaked, "it had closed, and did not end", func(m *made) { m.Lives[1].Hung = "end" }},
+		{ruleLeaked, "it hung before a fault would have killed it", func(m *made) { m.kill(1, 69); m.Lives[1].Hung = "start" }},
 		{ruleLeaked, "it did nothing", func(m *made) { m.Lives = append(m.Lives, life{Worker: 9, Closed: true}) }},
 	} {
 		t.Run(x.rule+"/"+x.how, func(t *testing.T) {

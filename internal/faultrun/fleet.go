@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -19,6 +18,7 @@ type fleet struct {
 	binaries func(slot int) (path string, clock int)
 	base     setup
 	began    time.Time
+	patience time.Duration // with an order
 
 	mu    sync.Mutex
 	next  int
@@ -34,13 +34,13 @@ type fleet struct {
 type identityOf struct{ user, flow string }
 
 type process struct {
-	slot    int
-	life    *life
-	command *exec.Cmd
-	stdin   io.WriteCloser
-	replies chan record   // ready and done; closed when the process has ended
-	killed  atomic.Bool   // by us
-	ended   chan struct{} // the process is gone, and its log read to the end
+	slot     int
+	life     *life
+	command  *exec.Cmd
+	stdin    io.WriteCloser
+	patience time.Duration
+	replies  chan record   // ready and done; closed when the process has ended
+	ended    chan struct{} // the process is gone, and its log read to the end
 }
 
 // start starts a worker in a slot and returns when it is ready.
@@ -50,7 +50,8 @@ func (f *fleet) start(ctx context.Context, slot int, mine []int) (*process, erro
 	s := f.base
 	s.Worker, s.Clock, s.Mine = f.next, clock, mine
 	f.next++
-	p := &process{slot: slot, life: &life{Worker: s.Worker, Start: time.Since(f.began)}, replies: make(chan record, 4), ended: make(chan struct{})}
+	p := &process{slot: slot, life: &life{Worker: s.Worker, Start: time.Since(f.began)}, patience: f.patience,
+		replies: make(chan record, 4), ended: make(chan struct{})}
 	f.lives = append(f.lives, p.life)
 	f.mu.Unlock()
 
@@ -72,7 +73,7 @@ func (f *fleet) start(ctx context.Context, slot int, mine []int) (*process, erro
 	if err := json.NewEncoder(p.stdin).Encode(s); err != nil {
 		return nil, err
 	}
-	return p, p.wait(ctx)
+	return p, p.wait(ctx, "start")
 }
 
 // read takes in a worker's log until it ends.
@@ -151,49 +152,58 @@ func (f *fleet) busy(worker int, a, b time.Duration) {
 	f.late = append(f.late, injected{Kind: kindBusy, Worker: worker, Start: a, End: b})
 }
 
-// wait waits for the answer to an order.
-func (p *process) wait(ctx context.Context) error {
+// wait waits for the answer to an order. Who does not give it in time is killed.
+func (p *process) wait(ctx context.Context, do string) error {
+	late := time.NewTimer(p.patience)
+	defer late.Stop()
 	select {
 	case r, ok := <-p.replies:
 		switch {
-		case !ok && p.killed.Load():
-			return errKilled
 		case !ok:
-			return fmt.Errorf("worker %d has died", p.life.Worker)
+			return fmt.Errorf("worker %d has died: %w", p.life.Worker, errGone)
 		case r.Kind == "ready" && r.Error != "":
 			return fmt.Errorf("worker %d: %s", p.life.Worker, r.Error)
 		case r.Error != "":
 			p.life.Leaked = r.Error
 		}
 		return nil
+	case <-late.C:
+		p.hung(do)
+		return fmt.Errorf("worker %d did not %s within %v: %w", p.life.Worker, do, p.patience, errGone)
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
 
-var errKilled = errors.New("the worker was killed")
+// hung ends a worker that hangs.
+func (p *process) hung(do string) {
+	p.life.Hung = do
+	p.kill()
+}
 
-func (p *process) send(do string) { _ = json.NewEncoder(p.stdin).Encode(order{do}) }
+var errGone = errors.New("the worker is gone")
 
+// do has a worker carry out an order. That it hangs or dies is no trouble of the run, which goes on without it: the checker
+// reports it.
 func (p *process) do(ctx context.Context, do string) error {
-	p.send(do)
-	return p.wait(ctx)
+	_ = json.NewEncoder(p.stdin).Encode(order{do})
+	err := p.wait(ctx, do)
+	if errors.Is(err, errGone) {
+		return nil
+	}
+	p.life.Closed = err == nil && do == "close"
+	return err
 }
 
 // all gives every worker an order at once and waits for all.
 func (f *fleet) all(ctx context.Context, do string) error {
-	for _, p := range f.slots {
-		p.send(do)
+	errs := make([]error, len(f.slots))
+	var wg sync.WaitGroup
+	for i, p := range f.slots {
+		wg.Go(func() { errs[i] = p.do(ctx, do) })
 	}
-	for _, p := range f.slots {
-		if err := p.wait(ctx); err != nil {
-			return err
-		}
-		if do == "close" {
-			p.life.Closed = true
-		}
-	}
-	return nil
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // end lets a worker go and waits until it has.
@@ -203,8 +213,8 @@ func (p *process) end(ctx context.Context) error {
 	case <-p.ended:
 		return nil
 	case <-time.After(10 * time.Second):
-		p.kill()
-		return fmt.Errorf("worker %d did not end", p.life.Worker)
+		p.hung("end")
+		return nil
 	case <-ctx.Done():
 		return ctx.Err()
 	}
@@ -212,7 +222,6 @@ func (p *process) end(ctx context.Context) error {
 
 // kill ends a worker by SIGKILL: nothing of it can clean up.
 func (p *process) kill() {
-	p.killed.Store(true)
 	_ = p.command.Process.Kill()
 	<-p.ended
 }

@@ -27,7 +27,11 @@ func killWorker(ctx context.Context, s *stage, rng *rand.Rand, f *injected) (fun
 	slot := rng.IntN(len(s.fleet.slots))
 	old := s.fleet.slots[slot]
 	f.Worker = old.life.Worker
-	old.life.Killed = true
+	select {
+	case <-old.ended: // it had died by itself
+	default:
+		old.life.Killed = true
+	}
 	old.kill()
 	next, err := s.fleet.start(ctx, slot, s.mine(slot))
 	if err != nil {

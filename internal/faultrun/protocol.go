@@ -158,6 +158,7 @@ type life struct {
 	Killed     bool
 	Closed     bool   // it was told to close, and did
 	Leaked     string // goroutines
+	Hung       string `json:",omitempty"` // the order that it did not carry out in time, for which it was killed
 }
 
 // noteAway marks, among what a busy machine does, that the library found Redis away. The rest is processes that came late.

@@ -71,7 +71,7 @@ func play(ctx context.Context, c *config, say io.Writer) (h *history, err error)
 	if err != nil {
 		return nil, err
 	}
-	s.fleet = &fleet{began: s.began, binaries: binaries, base: setup{
+	s.fleet = &fleet{began: s.began, binaries: binaries, patience: patience(c.Users), base: setup{
 		Began: s.began.UnixNano(), Redis: s.store.endpoint, Prefix: s.prefix, Keys: key.Export(),
 		Entra: s.world.entra.Host(), CA: string(s.world.entra.CAPEM()), Secret: s.world.secret, Seed: c.Seed,
 		Goroutines: c.Load, Pause: c.Pause, Verbose: c.Verbose, Tenants: s.world.tenants, People: s.world.people, Terms: c.Terms,
@@ -124,8 +124,13 @@ func (s *stage) verify(ctx context.Context) error {
 			return err
 		}
 	}
-	p.life.Closed = true
 	return p.end(ctx)
+}
+
+// patience is how long a worker may take for an order, of which the longest is a call for everyone: many times what it takes on a
+// busy machine, and less than anybody waits for a run that hangs.
+func patience(users int) time.Duration {
+	return 2*time.Minute + time.Duration(users)*200*time.Millisecond
 }
 
 func (s *stage) history() *history {
