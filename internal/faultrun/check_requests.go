@@ -20,28 +20,48 @@ type budget struct {
 // the number of instances; and that it leaves Entra ID in peace after a refusal. What a fault costs more is
 // bounded for each token and fault.
 func (c *checker) requests() {
-	of := map[identity][]request{}
+	of, leased := map[identity][]request{}, map[identity][]request{}
 	for _, r := range c.Requests {
 		if r.Grant != "authorization_code" && !r.Claims { // those are always needed
 			of[r.For] = append(of[r.For], r)
+			leased[r.For.lease()] = append(leased[r.For.lease()], r)
 		}
 	}
+	sorted(leased)
 	spent := map[budget]int{}
 	for _, id := range sorted(of) {
-		c.needless(id, of[id], spent)
-	}
-	// One lease is for all scopes of a user: two at once would redeem one refresh token twice.
-	leased := map[identity][]request{}
-	for id, all := range of {
-		if id.User != "" {
-			id.Scope = ""
+		for _, r := range of[id] {
+			// A request is charged once, whatever speaks against it: to a fault that excuses all of that, which is one that excuses
+			// what began last.
+			since, why := time.Duration(0), ""
+			against := func(from time.Duration, format string, args ...any) {
+				if why == "" || from > since {
+					since, why = from, fmt.Sprintf(format, args...)
+				}
+			}
+			if r.refused() {
+				c.refusals(r, spent, against)
+			} else {
+				c.needless(r, against)
+			}
+			c.together(r, leased[id.lease()], against)
+			if why != "" {
+				c.charge(r, since, spent, why)
+			}
 		}
-		leased[id] = append(leased[id], all...)
-	}
-	for _, id := range sorted(leased) {
-		c.together(id, leased[id], spent)
 	}
 }
+
+// lease is what one lease is for: all scopes of a user, because two requests at once would redeem one refresh token twice.
+func (id identity) lease() identity {
+	if id.User != "" {
+		id.Scope = ""
+	}
+	return id
+}
+
+// accusation says what speaks against a request, and since when a fault may have led to it.
+type accusation func(from time.Duration, format string, args ...any)
 
 func sorted(of map[identity][]request) []identity {
 	for _, all := range of {
@@ -50,70 +70,61 @@ func sorted(of map[identity][]request) []identity {
 	return slices.SortedFunc(maps.Keys(of), func(a, b identity) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
 }
 
-// needless checks the requests for one token against those that brought it.
-func (c *checker) needless(id identity, all []request, spent map[budget]int) {
-	due := c.Terms.due() - whole
-	for _, r := range all {
-		if r.refused() {
-			continue // counted with what Entra ID refuses
+// needless checks a request against those that brought the same token.
+func (c *checker) needless(r request, against accusation) {
+	id, due := r.For, c.Terms.due()-whole
+	// The last answer before it, and whether it would have done.
+	var had request
+	for _, a := range c.answers[id] {
+		if a.ID != r.ID && a.Answered < r.Arrived {
+			had = a
 		}
-		// The last answer before it, and whether it would have done.
-		var had request
-		for _, a := range c.answers[id] {
-			if a.ID != r.ID && a.Answered < r.Arrived {
-				had = a
-			}
-		}
-		if had.ID == 0 || r.Arrived >= had.Answered+due || c.sessionBetween(id.User, had.Arrived, r.Arrived) {
-			continue
-		}
-		if id.User == "" && c.forgottenBetween(id.Tenant, had.Arrived, r.Arrived) {
-			continue
-		}
-		if r.Session != had.Session && r.Session != "" && had.Session != "" {
-			continue // a process that had not heard of a sign-out asked: nobody keeps what it got
-		}
-		c.charge(r, had.Arrived, id, spent, fmt.Sprintf("%v after worker %d had got it (request %d)", r.Arrived-had.Answered, had.Worker, had.ID))
+	}
+	switch {
+	case had.ID == 0 || r.Arrived >= had.Answered+due || c.sessionBetween(id.User, had.Arrived, r.Arrived):
+	case id.User == "" && c.forgottenBetween(id.Tenant, had.Arrived, r.Arrived):
+	case r.Session != had.Session && r.Session != "" && had.Session != "":
+		// A process that had not heard of a sign-out asked: nobody keeps what it got.
+	default:
+		against(had.Arrived, "%v after worker %d had got it (request %d)", r.Arrived-had.Answered, had.Worker, had.ID)
 	}
 }
 
-// together checks that the requests under one lease follow one another, and how many are made while Entra ID refuses.
-func (c *checker) together(id identity, all []request, spent map[budget]int) {
-	for i, r := range all {
-		for _, q := range all[:i] {
-			if (q.Answered == 0 || q.Answered > r.Arrived) && !c.sessionBetween(id.User, q.Arrived, r.Arrived) {
-				c.charge(r, q.Arrived, id, spent, fmt.Sprintf("while worker %d was asking (request %d)", q.Worker, q.ID))
-				break
-			}
+// together checks that the requests under one lease, which are in order, follow one another.
+func (c *checker) together(r request, leased []request, against accusation) {
+	for _, q := range leased {
+		if q.ID == r.ID {
+			return
 		}
-		if !r.refused() {
-			continue
-		}
-		paid := false
-		for f, x := range slices.Backward(c.Faults) {
-			if k := kindNamed(x.Kind); k.fails > 0 && x.Start <= r.Arrived && x.End+near >= r.Arrived {
-				limit := k.fails
-				if len(c.during(r.Arrived, r.Arrived, func(k *kind) bool { return k.away })) > 0 {
-					limit *= each(c.Terms) // nobody can tell the others of the pause
-				}
-				if b := (budget{f, r.For, true}); spent[b] < limit {
-					spent[b]++
-					paid = true
-				}
-				break
-			}
-		}
-		if !paid {
-			c.charge(r, r.Arrived, id, spent, "when Entra ID had refused it often enough")
+		if (q.Answered == 0 || q.Answered > r.Arrived) && !c.sessionBetween(r.For.User, q.Arrived, r.Arrived) {
+			against(q.Arrived, "while worker %d was asking (request %d)", q.Worker, q.ID)
 		}
 	}
 }
 
-// charge finds the fault that a needless request is owed to.
-func (c *checker) charge(r request, from time.Duration, id identity, spent map[budget]int, text string) {
+// refusals checks how many requests are made while Entra ID refuses.
+func (c *checker) refusals(r request, spent map[budget]int, against accusation) {
+	for f, x := range slices.Backward(c.Faults) {
+		if k := kindNamed(x.Kind); k.fails > 0 && x.Start <= r.Arrived && x.End+near >= r.Arrived {
+			limit := k.fails
+			if len(c.during(r.Arrived, r.Arrived, func(k *kind) bool { return k.away })) > 0 {
+				limit *= each(c.Terms) // nobody can tell the others of the pause
+			}
+			if b := (budget{f, r.For, true}); spent[b] < limit {
+				spent[b]++
+				return
+			}
+			break
+		}
+	}
+	against(r.Arrived, "when Entra ID had refused it often enough")
+}
+
+// charge finds the fault that an extra request is owed to.
+func (c *checker) charge(r request, since time.Duration, spent map[budget]int, why string) {
 	for i, f := range slices.Backward(c.Faults) {
-		k, b := kindNamed(f.Kind), budget{i, id, false}
-		if f.Start <= r.Arrived && f.End+k.after >= from && spent[b] < k.extra(c.Terms) {
+		k, b := kindNamed(f.Kind), budget{i, r.For, false}
+		if f.Start <= r.Arrived && f.End+k.after >= since && spent[b] < k.extra(c.Terms) {
 			spent[b]++
 			c.row(f.Kind).Extra++
 			return
@@ -121,7 +132,7 @@ func (c *checker) charge(r request, from time.Duration, id identity, spent map[b
 	}
 	c.row(noFault).Extra++
 	c.violate(ruleRequests, r.Arrived, "worker %d asked for user %.8s, tenant %.8s, %s (%s, request %d, status %d %s) %s",
-		r.Worker, id.User, id.Tenant, r.For.Scope, r.Grant, r.ID, r.Status, r.Error, text)
+		r.Worker, r.For.User, r.For.Tenant, r.For.Scope, r.Grant, r.ID, r.Status, r.Error, why)
 }
 
 // forgottenBetween tells whether the app's tokens of a tenant were to be forgotten in a time. Redis may have learned of it later.

@@ -259,6 +259,22 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.ask(2, flowApp, 43.2)
 			m.ask(2, flowApp, 43.4)
 		}},
+		{ruleRequests, "after one eviction, two beside one that is due, and two more", func(m *made) {
+			m.fault("keys evicted", 49.9, 49.9)
+			for _, at := range []float64{50.05, 50.06, 50.4, 50.6} {
+				m.ask(2, flowSilent, at)
+			}
+		}},
+		{"", "two at once after one eviction, each charged once", func(m *made) {
+			m.fault("keys evicted", 39, 39)
+			m.ask(2, flowApp, 39.2)
+			m.ask(1, flowApp, 39.25)
+		}},
+		{ruleRequests, "two at once after an eviction that excuses that they ask, and not that both do", func(m *made) {
+			m.fault("keys evicted", 38.2, 38.2)
+			m.ask(2, flowApp, 39.5)
+			m.ask(1, flowApp, 39.55)
+		}},
 		{ruleRequests, "two at once for a token that is due", func(m *made) { m.ask(2, flowApp, 50.05) }},
 		{ruleRequests, "two scopes of one user at once", func(m *made) { m.ask(2, flowSilent, 50.05).For.Scope = scopeMail }},
 		{"", "two users at once", func(m *made) { m.ask(2, flowSilent, 50.05).For.User = "oid-d.tenant-a" }},
