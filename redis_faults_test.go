@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -608,6 +609,14 @@ func TestCloseReturnsWhileRedisHangs(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Error("Close has not returned within 20 s")
 	}
+	// While Redis hangs: what waits for it ends when it is back, and would not be seen any more.
+	left := ""
+	defer func() {
+		if left != "" {
+			t.Logf("left running:\n%s", left)
+		}
+	}()
+	eventually(t, "the library's goroutines have ended", func() bool { left = ofLibrary(); return left == "" })
 	door.open()
 	for _, calls := range []<-chan got{held, waits} {
 		for _, g := range collect(t, 1, calls) {
@@ -621,6 +630,19 @@ func TestCloseReturnsWhileRedisHangs(t *testing.T) {
 	if _, err := app.AcquireTokenByCredential(ctx, []string{mailScope}); !errors.Is(err, msalredis.ErrClosed) {
 		t.Errorf("a call after Close: %v", err)
 	}
+}
+
+// ofLibrary are the stacks of the goroutines that run the library's code or were started by it.
+func ofLibrary() string {
+	all := make([]byte, 1<<20)
+	all = all[:runtime.Stack(all, true)]
+	var ours []string
+	for stack := range strings.SplitSeq(string(all), "\n\n") {
+		if strings.Contains(stack, "msal-redis-go/msalredis.") || strings.Contains(stack, "msal-redis-go/lock.") {
+			ours = append(ours, stack)
+		}
+	}
+	return strings.Join(ours, "\n\n")
 }
 
 // Close writes what waits if Redis is there, also when nobody has noticed yet that it is back.
