@@ -7,10 +7,12 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
@@ -202,4 +204,109 @@ func TestNothingInRedisIsReadable(t *testing.T) {
 			t.Errorf("Redis shows something of %d bytes", len(secret))
 		}
 	}
+}
+
+// plant writes what nobody of ours wrote where something of ours would stand.
+func (w *world) plant(key, value string) {
+	w.t.Helper()
+	if err := w.redis.admin.Set(context.Background(), key, value, time.Hour).Err(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) drop(keys ...string) {
+	w.t.Helper()
+	for _, key := range keys { // one by one: in a cluster they are in several slots
+		if err := w.redis.admin.Del(context.Background(), key).Err(); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+}
+
+// A tombstone that a writer of Redis leaves, of a time that has not come: what stands there serves, also to who knew it before,
+// callers get what is new, though the gate keeps it for nobody else, and a sign-in is stored.
+func TestPlantedTombstoneTakesNoToken(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	short := func(o *msalredis.Options) { o.LocalTTL = 50 * time.Millisecond }
+	knew := w.instance(short)
+	knewApp := knew.app()
+	token := must(t)(knewApp.AcquireTokenByCredential(ctx, []string{graph}))
+	userToken := knew.signIn(knewApp, u).AccessToken
+	there := append(w.keysLike(":tokens"), w.keysLike(":response")...)
+	if len(there) < 3 {
+		t.Fatalf("%d keys: this test shows nothing", len(there))
+	}
+	for _, key := range there {
+		w.plant(key[:strings.LastIndexByte(key, ':')]+":tombstone", "9000000000000000 somebody.1")
+	}
+	waitUntil(time.Now().Add(100 * time.Millisecond))
+	w.entra.ResetRequests()
+	for what, app := range map[string]confidential.Client{"who knew it": knewApp, "the same instance": knew.app(), "a new one": w.instance().app()} {
+		if must(t)(app.AcquireTokenByCredential(ctx, []string{graph})) != token || must(t)(silent(ctx, app, u.HomeAccountID())) != userToken {
+			t.Errorf("%s does not get the tokens that are there", what)
+		}
+	}
+	w.count(t, 0, "what is there")
+	a := w.instance(short)
+	must(t)(silent(ctx, a.app(), u.HomeAccountID(), mailScope))
+	w.count(t, 1, "a user's new token")
+	w.drop(w.keysLike(":response")...)
+	for range 2 {
+		must(t)(w.instance().gateApp().AcquireTokenByCredential(ctx, []string{graph}))
+	}
+	w.count(t, 3, "an answer that the gate may not keep, for two")
+	signedIn := a.signIn(a.app(), u).AccessToken
+	if must(t)(silent(ctx, w.instance().app(), u.HomeAccountID())) != signedIn {
+		t.Error("a sign-in is not stored")
+	}
+	w.drop(w.keysLike(":tokens")...)
+	if _, err := silent(ctx, knewApp, u.HomeAccountID()); err == nil {
+		t.Error("a record that was deleted beside its tombstone comes back: SECURITY.md says it does not")
+	}
+}
+
+// A lease that a writer of Redis holds for longer than anybody of ours would: a caller returns when its context ends, and the token that
+// is there serves, be it due or in its last five minutes. Entra ID is not asked.
+func TestForeignLeaseLeavesTokensAndContexts(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	app := w.instance().app()
+	foreign := func() {
+		t.Helper()
+		fences := w.keysLike(":fence")
+		if len(fences) == 0 {
+			t.Fatal("nobody has held a lease, and this test shows nothing")
+		}
+		for _, key := range fences {
+			w.plant(strings.TrimSuffix(key, "fence")+"lock", "somebody")
+		}
+	}
+	for what, life := range map[string]func(*entratest.Behavior){
+		"due":                      func(b *entratest.Behavior) { b.RefreshIn = time.Second },
+		"in its last five minutes": func(b *entratest.Behavior) { b.AccessTokenLifetime = 4 * time.Minute },
+	} {
+		w.entra.SetBehavior(life)
+		scope := map[bool]string{true: graph, false: dynamics}[what == "due"]
+		old := must(t)(app.AcquireTokenByCredential(ctx, []string{scope}))
+		waitUntil(time.Now().Add(1500 * time.Millisecond))
+		foreign()
+		w.entra.ResetRequests()
+		for range 2 {
+			if must(t)(app.AcquireTokenByCredential(ctx, []string{scope})) != old {
+				t.Errorf("another token than that which is %s", what)
+			}
+		}
+		w.count(t, 0, "a token that is "+what)
+	}
+	w.drop(append(w.keysLike(":tokens"), w.keysLike(":response")...)...)
+	none := w.instance().app()
+	ends, leave := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer leave()
+	call := start(1, func(int) (confidential.AuthResult, error) {
+		return none.AcquireTokenByCredential(ends, []string{graph})
+	})
+	returns(t, "a caller that needs a new token", call, context.DeadlineExceeded)
+	w.count(t, 0, "beside the lease")
 }
