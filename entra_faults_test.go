@@ -184,7 +184,7 @@ func TestPauseAfterFailuresGrowsAndEnds(t *testing.T) {
 	}
 }
 
-// A refusal is everybody's for a few seconds, by one request; a sign-in ends it at once.
+// A refusal is everybody's for a few seconds, by one request, and then is asked for anew; a sign-in ends it at once.
 func TestRefusalIsSharedForAFewSeconds(t *testing.T) {
 	w := newWorld(t)
 	ctx := context.Background()
@@ -200,6 +200,10 @@ func TestRefusalIsSharedForAFewSeconds(t *testing.T) {
 		}
 	}
 	w.count(t, 1, "a refused user on three instances")
+	eventually(t, "the refusal is asked for anew", func() bool {
+		_, err := silent(ctx, apps[1], u.HomeAccountID(), mailScope)
+		return err == nil || w.entra.Count() == 2
+	})
 	a.signIn(apps[0], u)
 	must(t)(silent(ctx, apps[0], u.HomeAccountID(), mailScope))
 }

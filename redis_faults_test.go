@@ -19,6 +19,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/connect"
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
@@ -110,6 +111,35 @@ func TestRedisHangsNobodyWaitsOnceTheBreakerIsOpen(t *testing.T) {
 		t.Errorf("20 calls with the breaker open took %v", took)
 	}
 	w.count(t, 21, "one request per token")
+}
+
+// A Redis that is still loading its data answers, and is away nevertheless: nobody asks it for each token.
+func TestRedisThatLoadsIsAway(t *testing.T) {
+	w := worldOn(t, nil)
+	rdb, err := connect.Open("redis://"+nonsense(t, "-LOADING Redis is loading the dataset in memory\r\n", ""), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	heard := newCanaries()
+	o := options(w.prefix)
+	o.Logger = heard.logger()
+	i := w.instanceOn(rdb, w.sealer(w.keys), o)
+	t.Cleanup(func() {
+		i.close()
+		rdb.Close()
+	})
+	app := i.app()
+	for range 2 {
+		must(t)(app.AcquireTokenByCredential(t.Context(), []string{graph}))
+	}
+	w.count(t, 1, "one token")
+	heard.mu.Lock()
+	text := heard.text.String()
+	heard.mu.Unlock()
+	if !strings.Contains(text, "Redis is away") {
+		t.Error("the breaker is closed")
+	}
+	_, _ = canary.Write([]byte(text))
 }
 
 // fields counts the entries in Redis, of all partitions. It is how a test learns that a write has come there without
