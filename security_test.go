@@ -168,6 +168,37 @@ func TestUserOfOnePrefixHasNoOther(t *testing.T) {
 	}
 }
 
+// A value of one prefix is a miss under another, also with the same keys: the place that is bound to it begins with the prefix.
+func TestValueOfAnotherPrefixDoesNotOpen(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	token := must(t)(w.instance().app().AcquireTokenByCredential(ctx, []string{graph}))
+	there := append(w.keysLike(":tokens"), w.keysLike(":response")...)
+	// to copies what is there as it is, the names of its places but for the prefix included.
+	to := func(prefix string) {
+		for _, key := range there {
+			dump, err := w.redis.admin.Dump(ctx, key).Result()
+			if err == nil {
+				err = w.redis.admin.RestoreReplace(ctx, prefix+strings.TrimPrefix(key, w.prefix), time.Minute, dump).Err()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	other := w.prefix + ":other"
+	to(w.prefix)
+	if len(there) < 2 || must(t)(w.instance().app().AcquireTokenByCredential(ctx, []string{graph})) != token {
+		t.Fatal("a copy in its own place is not served, and this test shows nothing")
+	}
+	to(other)
+	i := w.instance(func(o *msalredis.Options) { o.Prefix = other })
+	if must(t)(i.app().AcquireTokenByCredential(ctx, []string{graph})) == token {
+		t.Error("a value of another prefix opens")
+	}
+	w.count(t, 2, "one for each prefix")
+}
+
 // With sealing on, what was written without is not read, and what is written shows nothing: no token, user, tenant, client or
 // scope.
 func TestNothingInRedisIsReadable(t *testing.T) {
