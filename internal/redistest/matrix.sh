@@ -1,7 +1,7 @@
 #!/bin/sh
 # Runs the end-to-end tests against newer servers than the machine's own: Redis and Valkey of a newer Debian suite,
 # unpacked with all their libraries into a folder, where they run by their own loader. Nothing is installed, no root is
-# needed. A server that cannot be had is skipped with a line that says so.
+# needed. A server that cannot be had is skipped with a line that says so; if none can, that is exit status 2.
 #
 #   MATRIX_SERVERS  which. Default "redis valkey".
 #   MATRIX_SUITES   Debian suites to take servers from, the first that works. Default "trixie forky sid".
@@ -26,7 +26,7 @@ wrap() {
 	chmod 755 "$1/bin/$2"
 }
 
-skipped='' failed=''
+skipped='' failed='' ran=''
 for what in ${MATRIX_SERVERS:-redis valkey}; do
 	at=$base/$what
 	if [ ! -x "$at/bin/redis-sentinel" ]; then
@@ -39,7 +39,9 @@ for what in ${MATRIX_SERVERS:-redis valkey}; do
 	fi
 	version=$("$at/bin/redis-server" --version) || { skip "$what" "it does not run here"; continue; }
 	echo "matrix: $version"
+	ran="$ran $what"
 	PATH=$at/bin:$PATH go test -race -count=1 -timeout 30m -run "${MATRIX_RUN:-.}" . || failed="$failed $what"
 done
 [ -z "$failed" ] || { echo "matrix: FAILED on$failed"; exit 1; }
-[ -n "$skipped" ] && echo "matrix: passed, but skipped$skipped" || echo "matrix: passed on all"
+[ -n "$ran" ] || { echo "matrix: NOT RUN: no server could be had"; exit 2; }
+[ -n "$skipped" ] && echo "matrix: passed on$ran, but skipped$skipped" || echo "matrix: passed on all"
