@@ -44,6 +44,9 @@ type canaries struct {
 	text  bytes.Buffer
 	known map[string]string // what may not be in the text -> what it is
 	said  map[string]bool   // what is in the text already
+	// quoting are the errors with which MSAL quotes an answer, Entra ID's or one of the gate's: they may show what Entra ID says, and not
+	// what it was sent.
+	quoting *canaries
 
 	reader  *sdkmetric.ManualReader
 	meters  *sdkmetric.MeterProvider
@@ -56,7 +59,9 @@ func newCanaries() *canaries {
 	c := &canaries{known: map[string]string{}, said: map[string]bool{}, reader: sdkmetric.NewManualReader()}
 	c.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(c.reader))
 	c.tracers = sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithSpanProcessor(spans{c}))
+	c.quoting = &canaries{known: map[string]string{}, said: map[string]bool{}}
 	c.forbid("client secret", clientSecret)
+	c.quoting.forbid("client secret", clientSecret)
 	return c
 }
 
@@ -90,8 +95,12 @@ func (c *canaries) saw(text string) {
 
 // sawError takes in an error that a call through the library returned.
 func (c *canaries) sawError(err error) {
-	if err != nil {
-		c.sawErrorText(ours(err))
+	switch {
+	case err == nil:
+	case quotes(err):
+		c.quoting.saw(err.Error())
+	default:
+		c.sawErrorText(err.Error())
 	}
 }
 
@@ -100,14 +109,11 @@ func (c *canaries) sawErrorText(text string) { c.saw(tenantOfURL.ReplaceAllStrin
 
 var tenantOfURL = regexp.MustCompile(`(https://[^/\s"]+/)[^/\s"]+(/oauth2/|/v2.0/)`)
 
-// ours is what of an error's text may be the library's making: MSAL quotes Entra ID's answers in its own.
-func ours(err error) string {
+// quotes tells whether an error of MSAL quotes the answer to a request.
+func quotes(err error) bool {
 	var call msalerrors.CallErr
 	var bad msalerrors.InvalidJsonErr
-	if errors.As(err, &call) || errors.As(err, &bad) {
-		return ""
-	}
-	return err.Error()
+	return errors.As(err, &call) || errors.As(err, &bad)
 }
 
 // collect takes in the metrics that there are: names and attributes. Numbers tell nothing.
@@ -181,8 +187,12 @@ func (c *canaries) issued(secrets []string) {
 	}
 }
 
-// named forbids what a token request says of whom it is for: the raw names of partitions are made of it.
+// named forbids what a token request says of whom it is for: the raw names of partitions are made of it. Of what it sends no answer may
+// show anything.
 func (c *canaries) named(r entratest.Request) {
+	for _, field := range []string{"client_secret", "client_assertion", "assertion", "refresh_token", "code", "code_verifier", "user_federated_identity_credential"} {
+		c.quoting.forbid(field+" that was sent", r.Form[field]...)
+	}
 	if strings.Count(r.Tenant, "-") == 4 { // else "common" and the like
 		c.forbid("tenant", r.Tenant)
 		c.forbid("partition", r.ClientID+"_"+r.Tenant+"_AppTokenCache")
@@ -239,6 +249,9 @@ func (c *canaries) leaked() (leaks []string) {
 			leaks = append(leaks, fmt.Sprintf("%s, %d bytes, sha256 %s, after %q", c.known[s], len(s), hashOf(s), words.ReplaceAll(start, []byte("..."))))
 		}
 	}
+	if c.quoting != nil {
+		leaks = append(leaks, c.quoting.leaked()...)
+	}
 	return leaks
 }
 
@@ -263,6 +276,13 @@ func TestCanarySeesWhatLeaks(t *testing.T) {
 		"error":       func(c *canaries) { c.sawError(errors.New("refused: " + planted + "!")) },
 		"error, URL": func(c *canaries) {
 			c.sawError(errors.New("Post https://a.b/tenant/oauth2/v2.0/token?x=" + url.QueryEscape(planted)))
+		},
+		"error that quotes an answer": func(c *canaries) {
+			c.named(entratest.Request{Form: url.Values{"refresh_token": {planted}}})
+			c.sawError(fmt.Errorf("y: %w", msalerrors.CallErr{Err: errors.New("{\"error_description\":" + strconv.Quote(planted) + "}")}))
+		},
+		"error that quotes an answer, client secret": func(c *canaries) {
+			c.sawError(msalerrors.InvalidJsonErr{Err: errors.New("raw message was: " + clientSecret)})
 		},
 		"text, JSON":  func(c *canaries) { b, _ := json.Marshal(planted); c.saw(string(b)) },
 		"text at end": func(c *canaries) { _, _ = c.Write([]byte(planted)) },
