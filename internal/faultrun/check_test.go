@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -470,6 +471,19 @@ func TestSpilledSecretsAreFound(t *testing.T) {
 	slices.Sort(got)
 	if want := []string{"cut off: (secret)", "level=INFO token=(secret)"}; !slices.Equal(got, want) {
 		t.Errorf("found %q", got)
+	}
+}
+
+// An error is searched whole, and kept cut.
+func TestSecretAtTheEndOfAnErrorIsFound(t *testing.T) {
+	const secret = "0.AbcdefghijklmnopqrstuvwxyzX"
+	var f fleet
+	f.returned(call{Fail: failOther, Error: strings.Repeat("x", 1000) + secret})
+	if len(spilled(f.said, []string{secret})) != 1 {
+		t.Error("it is not found")
+	}
+	if len(f.calls) != 1 || len(f.calls[0].Error) > 300 {
+		t.Errorf("%d calls are kept, and the whole error", len(f.calls))
 	}
 }
 

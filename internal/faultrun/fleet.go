@@ -107,8 +107,7 @@ func (f *fleet) read(p *process, stdout io.Reader) {
 				f.open[p.life.Worker][key] = r.Call
 			} else {
 				delete(f.open[p.life.Worker], key)
-				f.calls = append(f.calls, r.Call)
-				f.say(r.Call.Error)
+				f.returned(r.Call)
 			}
 			f.mu.Unlock()
 		case "log":
@@ -133,6 +132,13 @@ func (f *fleet) read(p *process, stdout io.Reader) {
 			p.replies <- r
 		}
 	}
+}
+
+// returned notes a call, its error cut: but whole it is searched for secrets. The caller holds mu.
+func (f *fleet) returned(c call) {
+	f.say(c.Error)
+	c.Error = c.Error[:min(len(c.Error), 300)]
+	f.calls = append(f.calls, c)
 }
 
 // say notes what a worker wrote. The caller holds mu.

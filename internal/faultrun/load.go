@@ -134,7 +134,7 @@ func (w *worker) do(c call, p person) bool {
 	result, err := w.acquire(ctx, c, p)
 	c.End = w.now()
 	if err != nil {
-		c.Fail, c.Error = classOf(err), err.Error()[:min(len(err.Error()), 300)]
+		c.Fail, c.Error = classOf(err), err.Error()
 	} else if c.Flow != flowSignOut && c.Flow != flowForget {
 		c.Token = w.read(result.AccessToken)
 	}
