@@ -315,8 +315,8 @@ func TestForeignLeaseLeavesTokensAndContexts(t *testing.T) {
 		}
 	}
 	for what, life := range map[string]func(*entratest.Behavior){
-		"due":                      func(b *entratest.Behavior) { b.RefreshIn = time.Second },
-		"in its last five minutes": func(b *entratest.Behavior) { b.AccessTokenLifetime = 4 * time.Minute },
+		"due":                      func(b *entratest.Behavior) { b.AccessTokenLifetime, b.RefreshIn = time.Hour, time.Second },
+		"in its last five minutes": func(b *entratest.Behavior) { b.AccessTokenLifetime, b.RefreshIn = 4*time.Minute, 0 },
 	} {
 		w.entra.SetBehavior(life)
 		scope := map[bool]string{true: graph, false: dynamics}[what == "due"]
