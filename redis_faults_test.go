@@ -258,7 +258,10 @@ func TestRedisThatTakesNoWrites(t *testing.T) {
 				t.Fatalf("Redis has %d entries, had %d: it takes writes, and this test shows nothing", got, had)
 			}
 			fault.end(w)
-			eventually(t, "the tokens get there", func() bool { return fields() == had+len(apis) })
+			c := &census{all: map[string]point{}}
+			eventually(t, "the tokens get there", func() bool {
+				return fields() == had+len(apis) && c.of(t, i, "msalredis.pending.writes") == 0 // and the gate's answers
+			})
 			w.sharedWithoutRequest(t)
 		})
 	}

@@ -121,8 +121,7 @@ func (c *Cache) isOBO(m *manager, u cache.Unmarshaler, key string) bool {
 	if !m.obo {
 		return false
 	}
-	epoch, empty := c.assertions.used(key)
-	if empty || m.emptied != epoch {
+	if epoch = c.assertions.used(key); m.emptied != epoch {
 		if err := u.Unmarshal(nil); err != nil {
 			c.log.warn("on-behalf-of tokens in MSAL's memory could not be emptied")
 		}

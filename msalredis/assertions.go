@@ -12,7 +12,7 @@ import (
 // user signs out whose tokens may be among them; the others cost a look at the fleet's answers then, and no request.
 //
 // A token that was asked for before a sign-out may be on its way to MSAL when that is heard, and be stored after the emptying:
-// it is found by its assertion, which the gate has noted before, and emptied away in its turn.
+// it is known by its assertion, which the gate has noted before, and emptied away in its turn.
 type assertions struct {
 	atMost int
 	epoch  atomic.Int64 // how often all managers had to be emptied
@@ -29,7 +29,6 @@ type handedOver struct {
 	pid   id    // "": none, or of a user whom the answer does not name
 	asked int64 // Redis's time, microseconds
 	late  bool  // asked for before the user signed out: MSAL must not keep it
-	kept  bool  // and it does
 }
 
 func newAssertions(localBytes int64, r *removals) *assertions {
@@ -59,20 +58,17 @@ func (as *assertions) of(key string) *handedOver {
 	return h
 }
 
-// used takes note of an assertion that MSAL looks for. empty: a token is there that MSAL must not give.
-func (as *assertions) used(key string) (epoch int64, empty bool) {
+// used takes note of an assertion that MSAL looks for, and tells how often all managers had to be emptied.
+func (as *assertions) used(key string) (epoch int64) {
 	as.mu.RLock()
-	h := as.known[key]
-	if h != nil && !h.kept {
-		defer as.mu.RUnlock()
-		return as.epoch.Load(), false
-	}
+	known := as.known[key] != nil
 	as.mu.RUnlock()
-	as.mu.Lock()
-	defer as.mu.Unlock()
-	h = as.of(key)
-	empty, h.kept = h.kept, false
-	return as.epoch.Load(), empty
+	if !known {
+		as.mu.Lock()
+		as.of(key)
+		as.mu.Unlock()
+	}
+	return as.epoch.Load()
 }
 
 // gave takes note of an answer before MSAL has it.
@@ -89,16 +85,13 @@ func (as *assertions) gave(key string, pid id, asked int64) {
 // stored is called when MSAL has stored what it was given for an assertion, or for another key.
 func (as *assertions) stored(key string) {
 	as.mu.RLock()
+	defer as.mu.RUnlock()
 	h := as.known[key]
 	if h == nil {
 		h = as.before[key]
 	}
-	late := h != nil && h.late
-	as.mu.RUnlock()
-	if late {
-		as.mu.Lock()
-		h.kept = true
-		as.mu.Unlock()
+	if h != nil && h.late {
+		as.epoch.Add(1)
 	}
 }
 
