@@ -343,14 +343,14 @@ func FuzzClaims(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		capabilities, challenge := splitClaims(text)
-		if c2, ch2 := splitClaims(text); c2 != capabilities || ch2 != challenge {
+		capabilities, challenge, _ := splitClaims(text)
+		if c2, ch2, _ := splitClaims(text); c2 != capabilities || ch2 != challenge {
 			t.Fatal("claims have two meanings")
 		}
 		var claims map[string]any
 		if json.Unmarshal([]byte(text), &claims) == nil {
 			b, _ := json.Marshal(claims)
-			if c2, ch2 := splitClaims(string(b)); c2 != capabilities || ch2 != challenge {
+			if c2, ch2, _ := splitClaims(string(b)); c2 != capabilities || ch2 != challenge {
 				t.Fatal("claims written otherwise have another meaning")
 			}
 			if access, ok := claims["access_token"].(map[string]any); ok && challenge == "" {

@@ -41,6 +41,9 @@ type tokenRequest struct {
 	// challenge is the hash of claims beyond capabilities: a resource has refused what there was. Nothing older
 	// than the request answers it.
 	challenge string
+	// newer: the challenge asks for nothing but a later token, as that of continuous access evaluation does; its answer is what
+	// there was, renewed (https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation).
+	newer bool
 
 	rid id // whose answer this is
 	// base is the identity without the challenge, whose answer a challenge's success replaces.
@@ -134,7 +137,7 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, via http.Rou
 		parts = append(parts, name, strings.Join(form[name], "\x00"))
 	}
 	parts = append(parts, "secret", form.Get("client_secret"), "assertion", assertionIdentity(form.Get("client_assertion")))
-	capabilities, challenge := splitClaims(form.Get("claims"))
+	capabilities, challenge, newer := splitClaims(form.Get("claims"))
 	parts = append(parts, "capabilities", capabilities)
 	if req.URL.RawQuery != "" {
 		parts = append(parts, "query", req.URL.RawQuery)
@@ -176,7 +179,7 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, via http.Rou
 	}
 	r.base = r.rid
 	if challenge != "" {
-		r.challenge = challenge
+		r.challenge, r.newer = challenge, newer
 		r.rid = layout.HashID("challenge", string(r.rid), challenge)
 	}
 	r.flight = string(r.rid) + " " + r.grant
@@ -200,14 +203,15 @@ func assertionIdentity(assertion string) string {
 	return string(id)
 }
 
-// splitClaims tells capabilities, which CAE clients send with every request, from a challenge.
-func splitClaims(text string) (capabilities, challenge string) {
+// splitClaims tells capabilities, which CAE clients send with every request, from a challenge. newer: it names but the time
+// from which on a token must be valid.
+func splitClaims(text string) (capabilities, challenge string, newer bool) {
 	if text == "" {
-		return "", ""
+		return "", "", false
 	}
 	var claims map[string]any
 	if json.Unmarshal([]byte(text), &claims) != nil {
-		return "", string(layout.HashID("claims", text))
+		return "", string(layout.HashID("claims", text)), false
 	}
 	if access, ok := claims["access_token"].(map[string]any); ok {
 		if cc, ok := access["xms_cc"]; ok {
@@ -218,12 +222,13 @@ func splitClaims(text string) (capabilities, challenge string) {
 		if len(access) == 0 {
 			delete(claims, "access_token")
 		}
+		newer = len(claims) == 1 && len(access) == 1 && access["nbf"] != nil
 	}
 	if len(claims) == 0 {
-		return capabilities, ""
+		return capabilities, "", false
 	}
 	b, _ := json.Marshal(claims) // maps marshal with sorted keys
-	return capabilities, string(layout.HashID("claims", string(b)))
+	return capabilities, string(layout.HashID("claims", string(b))), newer
 }
 
 // realms remembers which tenant names lead to a token endpoint: MSAL keeps tokens under the name it was given,

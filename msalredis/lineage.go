@@ -231,7 +231,7 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot) []stored
 		ext = a.started/second + in
 	}
 	// With claims MSAL says under which key the token is kept, if it was asked for by WithClaimsFromClient.
-	if tt := a.member("token_type"); r.challenge == "" && (tt == "" || strings.EqualFold(tt, "Bearer")) {
+	if tt := a.member("token_type"); (r.challenge == "" || r.newer) && (tt == "" || strings.EqualFold(tt, "Bearer")) {
 		add(serializer.SectionAccessToken, account+"-"+environment+"-AccessToken-"+r.client+"-"+realm+"-"+target,
 			"home_account_id", account, "environment", environment, "realm", realm, "credential_type", "AccessToken",
 			"client_id", r.client, "secret", a.member("access_token"), "target", target, "refresh_on", refreshOn,

@@ -57,9 +57,14 @@ func (s *shared) moved(context.Context, url.Values) bool { return false }
 func (s *shared) keep(ctx context.Context, a *answer) {
 	a.of = s.r.grant
 	s.c.keepAnswer(ctx, s.r, s.r.rid, a)
-	if s.r.challenge != "" && a.good {
-		// What others would get without the claims may have been refused by a resource. They do not get this token either: it may be
-		// one of WithClaimsFromClient, whose bytes are those of a challenge, and which MSAL keeps apart.
+	switch {
+	case s.r.challenge == "" || !a.good:
+	case s.r.newer:
+		// What others would get without the challenge has been refused by a resource.
+		s.c.keepAnswer(ctx, s.r, s.r.base, a)
+	default:
+		// That too, perhaps. But they do not get this token either: it may be one of WithClaimsFromClient, whose bytes are those of
+		// a challenge, and which MSAL keeps apart.
 		s.c.answers.known.Invalidate(s.r.base)
 		_ = s.c.forgetAnswer(ctx, s.r.base)
 	}
