@@ -83,7 +83,7 @@ type checker struct {
 	*history
 	sessions map[string][]call // sign-ins and sign-outs of a user, in order
 	silent   map[string][]call // calls for a user that succeeded, in order of their end
-	forgets  map[string][]call // of a tenant's tokens of the app
+	forgets  map[string][]call // by owner: of an app's tokens, or of those on behalf of a user
 	answers  map[identity][]request
 	killed   map[int]time.Duration
 	frozen   map[int][]injected
@@ -138,8 +138,9 @@ func (c *checker) index() {
 			if x.Flow == flowSignIn && x.Fail == "" && x.End > 0 {
 				c.silent[x.User] = append(c.silent[x.User], x)
 			}
-		case x.Flow == flowForget:
-			c.forgets[x.Tenant] = append(c.forgets[x.Tenant], x)
+		case x.Flow == flowForget || x.Flow == flowDismiss:
+			owner := x.identity().owner()
+			c.forgets[owner] = append(c.forgets[owner], x)
 		case x.Flow == flowSilent && x.Fail == "":
 			c.silent[x.User] = append(c.silent[x.User], x)
 		}

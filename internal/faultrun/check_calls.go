@@ -62,7 +62,7 @@ func (c *checker) excuse(x call) (why string, ok bool) {
 	case x.Flow == flowSignIn:
 		// Entra ID is needed, Redis is not.
 		return "Entra ID fails", entra && failed
-	case x.Flow == flowSignOut || x.Flow == flowForget:
+	case x.removes():
 		return "Redis is away", away && (x.Fail == failRedis || x.Fail == failDeadline)
 	case failed && x.Flow == flowChallenge:
 		return "Entra ID fails, and what is there is not what is asked for", entra
@@ -217,7 +217,7 @@ func (c *checker) has(x call) bool {
 				return false
 			}
 		}
-		if x.User == "" && c.forgottenBetween(x.Tenant, a.Arrived, x.End) {
+		if c.forgottenBetween(x.identity().owner(), a.Arrived, x.End) {
 			return false
 		}
 		if k, ok := c.killed[a.Worker]; ok && k < a.Answered+near {

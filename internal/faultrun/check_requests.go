@@ -82,7 +82,7 @@ func (c *checker) needless(r request, against accusation) {
 	}
 	switch {
 	case had.ID == 0 || r.Arrived >= had.Answered+due || c.sessionBetween(id.User, had.Arrived, r.Arrived):
-	case id.User == "" && c.forgottenBetween(id.Tenant, had.Arrived, r.Arrived):
+	case c.forgottenBetween(id.owner(), had.Arrived, r.Arrived):
 	case r.Session != had.Session && r.Session != "" && had.Session != "":
 		// A process that had not heard of a sign-out asked: nobody keeps what it got.
 	default:
@@ -135,9 +135,9 @@ func (c *checker) charge(r request, since time.Duration, spent map[budget]int, w
 		r.Worker, r.For.User, r.For.Tenant, r.For.Scope, r.Grant, r.ID, r.Status, r.Error, why)
 }
 
-// forgottenBetween tells whether the app's tokens of a tenant were to be forgotten in a time. Redis may have learned of it later.
-func (c *checker) forgottenBetween(tenant string, a, b time.Duration) bool {
-	return slices.ContainsFunc(c.forgets[tenant], func(f call) bool { return f.Start <= b && c.stored(f.Worker, f.Start, f.End) >= a })
+// forgottenBetween tells whether an owner's tokens were to be forgotten in a time. Redis may have learned of it later.
+func (c *checker) forgottenBetween(owner string, a, b time.Duration) bool {
+	return slices.ContainsFunc(c.forgets[owner], func(f call) bool { return f.Start <= b && (f.End == 0 || c.stored(f.Worker, f.Start, f.End) >= a) })
 }
 
 func (c *checker) sessionBetween(user string, a, b time.Duration) bool {

@@ -45,7 +45,7 @@ func what(flow string) call {
 	switch flow {
 	case flowApp, flowChallenge, flowForget:
 		return call{Flow: flow, Tenant: tenantA, Scope: scopeApp}
-	case flowOBO:
+	case flowOBO, flowDismiss:
 		return call{Flow: flow, Tenant: tenantA, User: "oid-b.tenant-a", Scope: scopeOBO}
 	case flowVerify:
 		return call{Flow: flow, Tenant: tenantA, User: userA, Scope: scopeVerify}
@@ -77,7 +77,7 @@ func (m *made) fails(worker int, flow string, at float64, how string) *call {
 // session adds a sign-in or a sign-out.
 func (m *made) session(worker int, flow string, at float64) *call {
 	c := m.call(worker, flow, at, at)
-	if flow == flowSignOut || flow == flowForget {
+	if c.removes() {
 		c.Token = token{}
 	}
 	return c
@@ -186,6 +186,14 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		}},
 		{"", "everything lost right after the sign-out", func(m *made) { signedOut(m); m.call(0, flowSilent, 64, 52); m.fault("FLUSHALL", 61, 61) }},
 
+		{ruleRevoked, "a token on behalf of a user who had signed out", func(m *made) { m.session(1, flowDismiss, 53.5); m.call(0, flowOBO, 57, 50) }},
+		{ruleRevoked, "a token on behalf of a user who had signed out there", func(m *made) { m.session(1, flowDismiss, 53.5); m.call(1, flowOBO, 53.8, 50) }},
+		{"", "a token on behalf of a user who had signed out, and the connection that was to tell of it cut", func(m *made) {
+			m.session(1, flowDismiss, 53.5)
+			m.fault("connections reset", 53, 53.4)
+			m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowOBO && c.Start > seconds(53) })
+			m.call(0, flowOBO, 57, 50)
+		}},
 		{ruleRevoked, "an app's token that was forgotten", func(m *made) { m.session(1, flowForget, 53.5); m.call(0, flowApp, 57, 50) }},
 		{"", "an app's token that was forgotten, and its answer's place in the list evicted before", func(m *made) {
 			m.fault("keys evicted", 52, 52)

@@ -12,7 +12,7 @@ const whole = 2 * time.Second
 // tokens checks what was handed out against what was asked for, and against the time.
 func (c *checker) tokens() {
 	for _, x := range c.Calls {
-		if x.Fail != "" || x.Flow == flowSignOut || x.Flow == flowForget || x.End == 0 {
+		if x.Fail != "" || x.removes() || x.End == 0 {
 			continue
 		}
 		t := x.Token
@@ -46,7 +46,7 @@ func (c *checker) tokens() {
 
 // revoked checks that no token of before a sign-out is handed out after it: not at all by the instance that
 // carried it out, and by others for LocalTTL after Redis could last not be asked. So with an app's tokens that were to
-// be forgotten.
+// be forgotten, and with those on behalf of a user who has signed out.
 func (c *checker) revoked() {
 	for user, calls := range c.silent {
 		for _, x := range calls {
@@ -68,9 +68,9 @@ func (c *checker) revoked() {
 			}
 		}
 	}
-	for tenant, forgets := range c.forgets {
+	for owner, forgets := range c.forgets {
 		for _, x := range c.Calls {
-			if x.Flow != flowApp || x.Tenant != tenant || x.Fail != "" {
+			if x.Flow != flowApp && x.Flow != flowOBO || x.identity().owner() != owner || x.Fail != "" {
 				continue
 			}
 			var out call
@@ -80,8 +80,8 @@ func (c *checker) revoked() {
 				}
 			}
 			if out.End > 0 && x.Token.Issued+time.Second < out.Start && x.Start > c.heard(out, x) {
-				c.violate(ruleRevoked, x.Start, "worker %d handed out an app's token of tenant %.8s %v after worker %d had it forgotten",
-					x.Worker, tenant, x.Start-out.End, out.Worker)
+				c.violate(ruleRevoked, x.Start, "worker %d handed out a token of %s for %.8s %v after worker %d had it forgotten",
+					x.Worker, x.Flow, owner, x.Start-out.End, out.Worker)
 			}
 		}
 	}
@@ -96,7 +96,7 @@ func (c *checker) heard(out, x call) time.Duration {
 		until = x.Start
 	}
 	from := out.Start
-	if out.Flow == flowForget {
+	if out.Flow != flowSignOut {
 		from = x.Token.Issued // an eviction may take the list of the answers that are to be forgotten with the tokens
 	}
 	if len(c.during(from, until, func(k *kind) bool { return k.loses })) > 0 {

@@ -33,6 +33,12 @@ func (w *worker) load(ctx context.Context, wg *sync.WaitGroup) {
 					c.Flow = flowChallenge
 				case n < 511:
 					c.Flow = flowForget
+				case n < 517:
+					p := w.People[rng.IntN(len(w.People))]
+					if p.Assertion == "" {
+						continue
+					}
+					c = call{Flow: flowDismiss, Tenant: p.Tenant, User: p.Account}
 				}
 				w.do(c, person{})
 			}
@@ -128,14 +134,14 @@ func (w *worker) do(c call, p person) bool {
 	defer cancel()
 	c.Worker = w.Worker
 	c.Start = w.now()
-	if c.Flow == flowSignIn || c.Flow == flowSignOut {
+	if c.Flow == flowSignIn || c.removes() {
 		w.log.write(record{Kind: "begin", Call: c})
 	}
 	result, err := w.acquire(ctx, c, p)
 	c.End = w.now()
 	if err != nil {
 		c.Fail, c.Error = classOf(err), err.Error()
-	} else if c.Flow != flowSignOut && c.Flow != flowForget {
+	} else if !c.removes() {
 		c.Token = w.read(result.AccessToken)
 	}
 	w.log.write(record{Kind: "call", Call: c})
@@ -146,7 +152,7 @@ var errNoAccount = errors.New("the cache has no such account")
 
 func (w *worker) acquire(ctx context.Context, c call, p person) (confidential.AuthResult, error) {
 	switch c.Flow {
-	case flowSignOut:
+	case flowSignOut, flowDismiss:
 		return confidential.AuthResult{}, w.tokens.RemoveAccount(ctx, c.User)
 	case flowForget:
 		return confidential.AuthResult{}, w.tokens.ForgetAppTokens(ctx, clientID, c.Tenant)

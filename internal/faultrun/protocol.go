@@ -1,6 +1,9 @@
 package main
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // The parent and a worker talk in lines of JSON: through the worker's stdin one setup, then orders; through its
 // stdout records. The end of stdin is the end of the worker, so that none outlives the parent. Secrets come this way
@@ -94,6 +97,8 @@ const (
 	// An API challenges the app's token, and an administrator has all of an app's tokens forgotten.
 	flowChallenge = "challenge"
 	flowForget    = "forget"
+	// A user signs out on whose behalf an API acts.
+	flowDismiss = "dismiss"
 )
 
 // call is one call of the library, as its caller saw it. Times count from the beginning of the run.
@@ -133,6 +138,14 @@ type token struct {
 
 // identity is what a token is for.
 type identity struct{ Tenant, User, Scope string }
+
+// removes tells whether the call takes tokens away, rather than get one.
+func (c call) removes() bool {
+	return c.Flow == flowSignOut || c.Flow == flowForget || c.Flow == flowDismiss
+}
+
+// owner is whose tokens a token is one of: a user's, or those of a tenant's app.
+func (i identity) owner() string { return cmp.Or(i.User, i.Tenant) }
 
 func (c call) identity() identity { return identity{c.Tenant, c.User, c.Scope} }
 
