@@ -416,6 +416,12 @@ func TestApplicationKeepsHalfThePoolWhileRedisHangs(t *testing.T) {
 				o.PoolTimeout = time.Second // what a command gets an error after, if there is no connection left for it
 				o.ReadTimeout = time.Minute // else the application's commands would give up on Redis itself
 			})
+			// A connection that is made later does not get through TLS's handshake with a Redis that hangs.
+			if errs := parallel(pool, func(n int) error {
+				return rdb.BLPop(context.Background(), 100*time.Millisecond, fmt.Sprintf("%s:application:%d", w.prefix, n)).Err()
+			}); slices.ContainsFunc(errs, func(err error) bool { return !errors.Is(err, redis.Nil) }) {
+				t.Fatal(errs)
+			}
 			hook := atLease{make(chan struct{})}
 			rdb.AddHook(hook)
 			opts := options(w.prefix)

@@ -249,7 +249,8 @@ func (a *answer) response(req *http.Request, us int64, soon bool) (*http.Respons
 		}
 	}
 	if !a.good && a.passing() && a.until > 0 {
-		left := max(1, (a.until-us+second-1)/second)
+		// Not longer than what was asked for, by a clock that is a little behind the one that began to count.
+		left := max(1, (min(a.until-us, a.until-a.received)+second-1)/second)
 		header.Set("Retry-After", formatInt(left))
 	}
 	return &http.Response{
