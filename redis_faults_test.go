@@ -569,6 +569,9 @@ func TestPendingSignOutIsTriedUntilDone(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if *topology == "restricted" {
+				t.Skip("a Redis that refuses SELECT does not read it in its own append-only file either")
+			}
 			w := breakable(t, redistest.Persistent())
 			users := w.addUsers(2)
 			gone, stays := users[0], users[1]

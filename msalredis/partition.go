@@ -505,9 +505,9 @@ func resealed(entries []stored, s *snapshot) []stored {
 	out := slices.Clone(entries)
 	for field, e := range s.entries {
 		if e.Section == serializer.SectionAccount && !slices.ContainsFunc(entries, func(x stored) bool { return x.field == field }) {
-			// Its own stamp may be the later one, where Redis's clock has been measured better since. It goes along all the
-			// same: a sign-out that waits before this write leaves nothing else of the account.
-			e.stamp = max(e.stamp, entries[i].stamp)
+			// Its own stamp may be the later one, where Redis's clock has been measured better since. It takes the place of what
+			// is there all the same; and a sign-out that waits before this write leaves nothing else of the account.
+			e.stamp = max(e.stamp+1, entries[i].stamp)
 			out = append(out, e)
 		}
 	}

@@ -1,6 +1,10 @@
 package msalredis
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
 
 // A holder that is evicted while its change is under way does not come back, neither alone nor in the place of its successor:
 // managers have been told to ask for another.
@@ -24,5 +28,24 @@ func TestEvictedHolderDoesNotComeBack(t *testing.T) {
 	ps.weigh(next)
 	if ps.peek(evicted.pid) != next || next.evicted.Load() {
 		t.Error("weighing a holder has put it out")
+	}
+}
+
+// The account goes along with a new refresh token and takes the place of what is in Redis, which an older key may have sealed, also
+// where its stamp is the later one.
+func TestAccountIsSealedAnewWithEveryRefreshToken(t *testing.T) {
+	entry := func(section string, stamp int64) stored {
+		e, err := serializer.NewEntry(section, "key", []byte(`{"home_account_id":"uid.utid"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return newStored(e, stamp)
+	}
+	for _, refreshed := range []int64{900, 1000, 1100} {
+		account := entry(serializer.SectionAccount, 1000)
+		out := resealed([]stored{entry(serializer.SectionRefreshToken, refreshed)}, &snapshot{entries: map[string]stored{account.field: account}})
+		if len(out) != 2 || out[1].Section != serializer.SectionAccount || out[1].stamp <= account.stamp || out[1].stamp < refreshed {
+			t.Errorf("with a refresh token of %d the account of %d is written as %v", refreshed, account.stamp, out)
+		}
 	}
 }
