@@ -92,6 +92,21 @@ func TestRestart(t *testing.T) {
 	}
 }
 
+// Also one that was a replica, and has the data of its first synchronization on disk.
+func TestRestartOfAReplicaIsEmpty(t *testing.T) {
+	primary, replica := Start(t), Start(t)
+	setAndGet(t, primary.Client(), "k")
+	host, port, _ := strings.Cut(primary.Addr(), ":")
+	replica.Do("REPLICAOF", host, port)
+	eventually(t, "the replica to have the data", func() error { return replica.Client().Get(t.Context(), "k").Err() })
+	replica.Do("REPLICAOF", "NO", "ONE")
+	replica.Kill()
+	replica.Restart()
+	if err := replica.Client().Get(t.Context(), "k").Err(); !errors.Is(err, redis.Nil) {
+		t.Errorf("after the restart: %v", err)
+	}
+}
+
 func TestFreeze(t *testing.T) {
 	s := Start(t)
 	c := s.Client()

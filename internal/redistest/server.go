@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"sync"
 	"syscall"
@@ -258,6 +259,10 @@ func (s *Server) Kill() { s.proc.kill() }
 // Restart ends the server if it runs and starts it at the same address: empty, or with its data if [Persistent].
 func (s *Server) Restart() {
 	s.proc.stop()
+	if !s.conf.persistent {
+		// A replica keeps on disk what it was first given, and would come back with that.
+		_ = os.Remove(filepath.Join(s.proc.dir, "dump.rdb"))
+	}
 	if err := s.proc.start(); err != nil {
 		s.report(err)
 	}
