@@ -48,9 +48,9 @@ func (c *Cache) removeAccounts(ctx context.Context, homeAccountIDs []string) err
 }
 
 // ForgetAppTokens makes the next call for an app's token ask Entra ID anew, on every instance: a role was granted, a
-// token leaked, an API answers 401 without claims. clientID and tenant are those the MSAL client was made with, of clients
-// that name the tenant differently those of any; scopes narrow it to tokens that cover them all. It reaches others and fails
-// as [Cache.RemoveAccount] does.
+// token leaked, an API answers 401 without claims. clientID and tenant are those the MSAL client was made with; where clients
+// name the tenant differently, by its id or a domain, any of these names stands for all. scopes narrow it to tokens that cover
+// them all. It reaches others and fails as [Cache.RemoveAccount] does.
 func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, scopes ...string) error {
 	if err := c.usable(ctx); err != nil {
 		return err

@@ -251,7 +251,7 @@ func (c *checker) paused(x call) bool {
 	if failures == 0 {
 		return false
 	}
-	pause := min(time.Second<<(failures-1), time.Minute)
+	pause := min(time.Second<<min(failures-1, 6), time.Minute)
 	return x.Start < last+pause+pause/4+near
 }
 

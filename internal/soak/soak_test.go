@@ -28,7 +28,7 @@ var (
 	out      = flag.String("out", "", "folder for soak.csv and soak.svg; empty: none")
 )
 
-// perAssertion is what the Cache takes an assertion's tokens in MSAL's memory for (msalredis, oboAtMost).
+// perAssertion is what the Cache takes an assertion's tokens in MSAL's memory for (msalredis, newAssertions).
 const perAssertion = 8 << 10
 
 func TestMain(m *testing.M) {
