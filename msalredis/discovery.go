@@ -60,7 +60,7 @@ func (g *gate) discover(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return resp, nil // MSAL sees what there is
 	}
-	if c.realms.learn(req.URL.Path, body) || strings.HasSuffix(req.URL.Path, "/discovery/instance") && bytes.Contains(body, []byte(`"tenant_discovery_endpoint"`)) {
+	if c.realms.learn(req.URL, body) || strings.HasSuffix(req.URL.Path, "/discovery/instance") && bytes.Contains(body, []byte(`"tenant_discovery_endpoint"`)) {
 		c.discovery.known.Set(address, document{resp.Header.Get("Content-Type"), body})
 	}
 	return resp, nil

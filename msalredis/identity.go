@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/tidwall/gjson"
 
@@ -229,49 +228,4 @@ func splitClaims(text string) (capabilities, challenge string, newer bool) {
 	}
 	b, _ := json.Marshal(claims) // maps marshal with sorted keys
 	return capabilities, string(layout.HashID("claims", string(b))), newer
-}
-
-// realms remembers which tenant names lead to a token endpoint: MSAL keeps tokens under the name it was given,
-// a domain or "organizations", while the endpoint that openid-configuration names has the tenant's id.
-type realms struct {
-	mu    sync.Mutex
-	names map[string][]string
-}
-
-func newRealms() *realms { return &realms{names: map[string][]string{}} }
-
-const realmsAtMost = 16384
-
-// learn takes in an openid-configuration that was asked for at path; false: it is none.
-func (r *realms) learn(path string, body []byte) bool {
-	name := tenantOf(path)
-	endpoint := gjson.GetBytes(body, "token_endpoint").String()
-	if name == "" || endpoint == "" {
-		return false
-	}
-	endpoint = strings.ToLower(endpoint)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.names) < realmsAtMost && !slices.Contains(r.names[endpoint], name) && len(r.names[endpoint]) < 16 {
-		r.names[endpoint] = append(r.names[endpoint], name)
-	}
-	return true
-}
-
-// of are the names of a token endpoint's tenant, the first being the one that MSAL most likely uses.
-func (r *realms) of(endpoint, path string) []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	names := slices.Clone(r.names[endpoint])
-	if own := tenantOf(path); !slices.Contains(names, own) {
-		names = append(names, own)
-	}
-	return names
-}
-
-// tenantOf is the tenant's name in a path, in small letters as MSAL has it in its cache: it asks for the endpoints at the
-// authority as it was written.
-func tenantOf(path string) string {
-	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
-	return strings.ToLower(first)
 }
