@@ -38,9 +38,11 @@ type answer struct {
 	expires int64 // the end of its life
 	due     int64 // when it should be refreshed; 0: never
 	// Of a bad one:
-	until    int64  // nobody should ask again before
-	failures int    // how many in a row, this one included, for reasons that pass
-	of       string // what was refused: the grant, for an on-behalf-of answer is asked for by two, or the refresh token's hash
+	until    int64 // nobody should ask again before
+	failures int   // how many in a row, this one included, for reasons that pass
+	// of is what was refused: the credential, or else the grant, for an on-behalf-of answer is asked for by two, or the
+	// refresh token, by its hash.
+	of string
 
 	latest atomic.Pointer[aged]
 }
@@ -315,7 +317,7 @@ func splice(object []byte, v gjson.Result, number string) []byte {
 // encode is the stored form of an answer to a request.
 func (a *answer) encode(r *tokenRequest) []byte {
 	grant := r.grant
-	if r.lineage != nil && r.lineage.rid != "" {
+	if r.assertionKey() != "" {
 		grant = grantOnBehalfOf
 	}
 	h := layout.AnswerHead{Status: a.status, Header: a.header, Started: a.started, Received: a.received, Until: a.until, Failures: a.failures, Of: a.of,

@@ -305,25 +305,34 @@ func FuzzTokenRequest(f *testing.F) {
 			t.Fatal("the body was changed")
 		}
 		isDiscovery(rest)
-		if !ok || !repeatable(form) {
+		if !ok {
 			return
 		}
-		r := c.newTokenRequest(rest, form, nil)
+		identify := func(form url.Values) *tokenRequest {
+			cred, ok := repeatable(rest, form, time.Unix(1_700_000_000, 0))
+			if !ok {
+				return nil
+			}
+			return c.newTokenRequest(rest, form, cred, nil)
+		}
+		r := identify(form)
+		if r == nil {
+			return
+		}
 		if !regexp.MustCompile(`^[A-Za-z0-9_-]{24}$`).MatchString(string(r.rid)) || len(r.realms) == 0 {
 			t.Fatalf("identity %q, realms %q", r.rid, r.realms)
 		}
 		// The same form in another order is the same request; of another user, client or secret it is not.
 		same, _, ok := readForm(request(form.Encode()))
-		if !ok || c.newTokenRequest(rest, same, nil).rid != r.rid {
+		if again := identify(same); !ok || again == nil || again.rid != r.rid {
 			t.Fatal("one request has two identities")
 		}
-		for _, name := range []string{"assertion", "client_id", "client_secret", "username", "resource"} {
-			if contentType != kind {
-				break
+		for _, name := range []string{"assertion", "client_id", "client_secret", "username", "resource", "Scope", "SCOPE", "unknown", "refresh_token"} {
+			if contentType != kind || name == "assertion" && r.grant != grantOnBehalfOf || name == "refresh_token" && r.grant != grantRefreshToken {
+				continue
 			}
 			same.Set(name, same.Get(name)+"x")
-			other := c.newTokenRequest(rest, same, nil)
-			if other.rid == r.rid {
+			if other := identify(same); other != nil && other.rid == r.rid {
 				t.Fatalf("another %s has the same identity", name)
 			}
 			same.Set(name, form.Get(name))
@@ -348,7 +357,9 @@ func FuzzClaims(f *testing.F) {
 			t.Fatal("claims have two meanings")
 		}
 		var claims map[string]any
-		if json.Unmarshal([]byte(text), &claims) == nil {
+		numbers := json.NewDecoder(strings.NewReader(text))
+		numbers.UseNumber() // another number is another claim
+		if json.Valid([]byte(text)) && numbers.Decode(&claims) == nil && unambiguous(gjson.Parse(text)) {
 			b, _ := json.Marshal(claims)
 			if c2, ch2, _ := splitClaims(string(b)); c2 != capabilities || ch2 != challenge {
 				t.Fatal("claims written otherwise have another meaning")
@@ -363,14 +374,23 @@ func FuzzClaims(f *testing.F) {
 		} else if text != "" && challenge == "" {
 			t.Fatal("claims that are not understood are no challenge")
 		}
-		id := assertionIdentity(text)
-		if parts := strings.Split(text, "."); len(parts) == 3 && id != text {
+		now := time.Unix(1_700_000_000, 0)
+		id, ok := assertionIdentity(text, now)
+		if parts := strings.Split(text, "."); ok && len(parts) == 3 && id != text {
 			// Who signed, when, does not matter; who vouches for whom does.
-			if assertionIdentity(parts[0]+"."+parts[1]+".other") != id {
+			if other, _ := assertionIdentity(parts[0]+"."+parts[1]+".other", now); other != id {
 				t.Fatal("the signature is part of an assertion's identity")
 			}
-			if other := base64.RawURLEncoding.EncodeToString([]byte(`{"iss":"somebody else"}`)); assertionIdentity(parts[0]+"."+other+"."+parts[2]) == id && other != parts[1] {
-				t.Fatal("another issuer has the same identity")
+			if _, ok := assertionIdentity(parts[0]+"."+parts[1]+".", now); ok {
+				t.Fatal("without a signature it is as good as with one")
+			}
+			claims, err := base64.RawURLEncoding.DecodeString(parts[1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			more := base64.RawURLEncoding.EncodeToString(append(bytes.TrimRight(bytes.TrimSpace(claims), "}"), `,"one claim more":1}`...))
+			if other, _ := assertionIdentity(parts[0]+"."+more+"."+parts[2], now); other == id {
+				t.Fatal("another claim does not matter")
 			}
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -76,13 +77,15 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		return nil, errRedisLogin
 	}
 	c.changes.listen()
-	switch {
-	case !ok:
+	if !ok {
 		return g.base.RoundTrip(rest)
-	case repeatable(form):
+	}
+	if cred, ok := repeatable(req, form, c.clock.now()); ok {
 		rest.Body.Close()
-		return g.acquire(req, form)
-	case form.Has("req_cnf") || form.Get("grant_type") == grantClientCredentials || form.Get("grant_type") == grantOnBehalfOf:
+		return g.acquire(req, form, cred)
+	}
+	switch grant := form.Get("grant_type"); {
+	case form.Has("req_cnf"), grant == grantClientCredentials, grant == grantOnBehalfOf, grant == grantRefreshToken:
 		return g.send(rest, answerAtMost, errTooLarge)
 	default:
 		return g.signIn(rest)
@@ -162,9 +165,9 @@ func (g *gate) signIn(req *http.Request) (*http.Response, error) {
 }
 
 // acquire answers a repeatable token request.
-func (g *gate) acquire(req *http.Request, form map[string][]string) (*http.Response, error) {
+func (g *gate) acquire(req *http.Request, form url.Values, cred credential) (*http.Response, error) {
 	c := g.c
-	r := c.newTokenRequest(req, form, g.base)
+	r := c.newTokenRequest(req, form, cred, g.base)
 	began := time.Now()
 	ctx, span := c.metrics.start(req.Context(), spanGate, grantKey.String(r.grant))
 	resp, outcome, err := g.answer(ctx, span, req, r)
@@ -188,13 +191,18 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 		resp, err := localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).response(req, c.clock.redis(), false)
 		return resp, outcomeRefused, err
 	}
-	f, mine := c.flights.join(c, r.flight, r.pids, func(life context.Context, f *flight) {
-		f.answer, f.soon, f.err = c.lead(under(life, span), r, f, false)
-	})
+	f, mine := c.flights.join(c, r.flight, r.pids, g.flight(span, r))
 	if f == nil {
 		return nil, outcomeFailed, ErrClosed
 	}
 	a, soon, outcome, err := f.wait(ctx)
+	if a != nil && a.credentialRefused() && a.of != r.credential.exact {
+		// Another caller's credential was refused, which says nothing of this one's.
+		if f, mine = c.flights.join(c, r.flight+" "+r.credential.exact, r.pids, g.flight(span, r)); f == nil {
+			return nil, outcomeFailed, ErrClosed
+		}
+		a, soon, outcome, err = f.wait(ctx)
+	}
 	if !mine && outcome != outcomeLeft && f.span.IsValid() {
 		span.AddLink(trace.Link{SpanContext: f.span})
 	}
@@ -213,9 +221,16 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 	return resp, outcome, err
 }
 
+// flight brings the answer to a request for all who wait for it.
+func (g *gate) flight(span trace.Span, r *tokenRequest) func(context.Context, *flight) {
+	return func(life context.Context, f *flight) {
+		f.answer, f.soon, f.err = g.c.lead(under(life, span), r, f, false)
+	}
+}
+
 // noteAnswer remembers where an answer's tokens come from, before its callers have it and MSAL stores them.
 func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
-	if r.lineage != nil && r.lineage.rid == "" {
+	if r.ofUser() {
 		return // the flight has, with the generation that it knew
 	}
 	// Generations are times of Redis: what was asked for before a removal is older than its tombstone. A request of our own that
@@ -235,14 +250,8 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 			// request came.
 			c.origins.note(a, min(a.started, r.begun), false)
 		}
-		assertion := ""
-		if r.grant == grantOnBehalfOf {
-			assertion = assertionKey(r.form.Get("assertion"))
-		} else if r.lineage != nil {
-			assertion = r.lineage.assertion
-		}
-		c.lineages.learnOBO(a.member("refresh_token"), r.base, r.scopes, assertion)
-		if assertion != "" {
+		c.lineages.follow(r, a.member("refresh_token"))
+		if assertion := r.assertionKey(); assertion != "" {
 			c.assertions.gave(assertion, a.owner(), a.started)
 		}
 	}
@@ -259,7 +268,7 @@ func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, backgroun
 	l := &leader{c: c, r: r, flight: f, background: background, begun: time.Now()}
 	defer l.stop()
 	l.source = &shared{leader: l}
-	if r.lineage != nil && r.lineage.rid == "" {
+	if r.ofUser() {
 		l.source = &owned{leader: l, p: c.partitions.named(r.lineage.pid, true)}
 	}
 	a, soon, err = l.lead(ctx)

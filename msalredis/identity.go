@@ -2,16 +2,14 @@ package msalredis
 
 import (
 	"bytes"
-	"encoding/base64"
-	"encoding/json"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"net/url"
 	"slices"
 	"strings"
-
-	"github.com/tidwall/gjson"
+	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/serializer"
@@ -30,12 +28,15 @@ const formAtMost = 256 << 10
 
 // tokenRequest is one of MSAL's requests to a token endpoint, as the gate understands it.
 type tokenRequest struct {
-	form     url.Values
-	endpoint string // without query
-	grant    string
-	client   string
-	scopes   scopes // without those MSAL adds
-	realms   []string
+	form         url.Values
+	endpoint     string // without query
+	host         string // the endpoint's
+	grant        string
+	client       string
+	scopes       scopes // without those MSAL adds
+	realms       []string
+	capabilities string
+	credential   credential
 
 	// challenge is the hash of claims beyond capabilities: a resource has refused what there was. Nothing older
 	// than the request answers it.
@@ -47,6 +48,12 @@ type tokenRequest struct {
 	rid id // whose answer this is
 	// base is the identity without the challenge, whose answer a challenge's success replaces.
 	base id
+	// asked is all that a user's access token was asked for with and does not say itself: the endpoint, the client, the
+	// credential, capabilities and parameters. Scopes it says.
+	asked id
+	// special: no token in a record says that it is what this asks for. Its scopes name no resource, or it has a
+	// parameter that the gate does not know.
+	special bool
 	// handover bounds how long an answer serves others; 0: its token's useful life.
 	handover int64 // seconds
 	flight   string
@@ -87,61 +94,134 @@ func readForm(req *http.Request) (form url.Values, rest *http.Request, ok bool) 
 	return form, rest, true
 }
 
-// repeatable tells whether a second request of the same identity may be answered with the first one's token.
-func repeatable(form url.Values) bool {
-	// Bound to a key of the caller's: only it can use the token.
+// repeatable tells whether a second request of the same identity may be answered with the first one's token, and
+// gives the credential. What it says no to passes untouched.
+func repeatable(req *http.Request, form url.Values, now time.Time) (credential, bool) {
+	// A client that proves itself in a header, or by the TLS certificate that a host of its own asks for, and a token that
+	// is bound to a key: what they share cannot be seen here.
+	if req.Header.Get("Authorization") != "" || req.Header.Get("DPoP") != "" || mutualTLS(req.URL.Hostname()) {
+		return credential{}, false
+	}
 	if tt := form.Get("token_type"); form.Has("req_cnf") || tt != "" && !strings.EqualFold(tt, "Bearer") {
-		return false
+		return credential{}, false
 	}
+	for _, values := range form {
+		if len(values) != 1 { // RFC 6749 section 3.2: no parameter twice; who reads which?
+			return credential{}, false
+		}
+	}
+	proved := form.Get("client_secret") != "" || form.Get("client_assertion") != ""
 	switch form.Get("grant_type") {
-	case grantClientCredentials:
-		// With neither, the credential is the TLS client certificate, which the gate does not see.
-		return form.Get("client_secret") != "" || form.Get("client_assertion") != ""
+	case grantClientCredentials, grantUserFIC:
+		if !proved {
+			return credential{}, false
+		}
 	case grantOnBehalfOf:
-		return form.Get("requested_token_use") == "on_behalf_of"
-	case grantRefreshToken, grantUserFIC:
-		return true
+		if !proved || form.Get("requested_token_use") != "on_behalf_of" {
+			return credential{}, false
+		}
+	case grantRefreshToken: // a public client has no credential but the refresh token
+	default:
+		return credential{}, false
 	}
-	return false
+	return credentialOf(form, now)
 }
 
-// left out of the identity: they vary without meaning, or are taken into it in another form.
-var notIdentity = map[string]bool{
+// mutualTLS tells the hosts at which Entra ID asks for a client certificate
+// (https://learn.microsoft.com/entra/identity-platform/certificate-credentials; MSAL .NET: mtlsauth.microsoft.com).
+func mutualTLS(host string) bool {
+	return slices.Contains(strings.Split(strings.ToLower(host), "."), "mtlsauth")
+}
+
+// Parameters that are no part of what a request shares as they stand: without meaning, or taken into it in another form.
+var readParameters = map[string]bool{
 	"client_info": true, "client-request-id": true, "return-client-request-id": true, "x-client-sku": true,
 	"x-client-ver": true, "x-client-os": true, "x-client-cpu": true, "x-client-current-telemetry": true,
-	"x-client-last-telemetry": true, "scope": true, "claims": true, "client_secret": true, "client_assertion": true,
-	"refresh_token": true,
+	"x-client-last-telemetry": true, "grant_type": true, "client_id": true, "scope": true, "claims": true,
+	"client_secret": true, "client_assertion": true, "refresh_token": true, "assertion": true, "requested_token_use": true,
 }
 
-// newTokenRequest works out a repeatable request's identity.
-func (c *Cache) newTokenRequest(req *http.Request, form url.Values, via http.RoundTripper) *tokenRequest {
-	endpoint := *req.URL
+// Parameters of a sign-in that say who signs in, and nothing of the token.
+var signInParameters = map[string]bool{
+	"code": true, "code_verifier": true, "redirect_uri": true, "device_code": true, "username": true, "password": true,
+}
+
+var userFICParameters = map[string]bool{"user_federated_identity_credential": true, "user_id": true, "username": true}
+
+// Headers without meaning for a token. Any other makes another identity.
+var meaninglessHeaders = map[string]bool{
+	"Accept": true, "Accept-Encoding": true, "Accept-Language": true, "Connection": true, "Content-Length": true,
+	"Content-Type": true, "Cookie": true, "User-Agent": true, "Traceparent": true, "Tracestate": true, "Baggage": true,
+	"Client-Request-Id": true, "Return-Client-Request-Id": true, "X-Ms-Client-Request-Id": true, "X-Request-Id": true,
+	"X-Correlation-Id": true, "X-Client-Sku": true, "X-Client-Ver": true, "X-Client-Os": true, "X-Client-Cpu": true,
+	"X-Client-Current-Telemetry": true, "X-Client-Last-Telemetry": true, "X-Ms-Lib-Capability": true,
+	"X-Anchormailbox": true,
+}
+
+// parametersOf are the parameters and headers of a request beyond those that are read, by their exact names, less those
+// that say whose it is.
+func parametersOf(req *http.Request, form url.Values) []string {
+	var whose map[string]bool
+	switch form.Get("grant_type") {
+	case grantUserFIC:
+		whose = userFICParameters
+	case grantClientCredentials, grantOnBehalfOf, grantRefreshToken:
+	default:
+		whose = signInParameters
+	}
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(form)) {
+		if !readParameters[name] && !whose[name] {
+			parts = append(parts, string(layout.HashID("parameter", append([]string{name}, form[name]...)...)))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(req.Header)) {
+		if !meaninglessHeaders[http.CanonicalHeaderKey(name)] {
+			parts = append(parts, string(layout.HashID("header", append([]string{name}, req.Header[name]...)...)))
+		}
+	}
+	return parts
+}
+
+// assertionType is the part of every request with a client assertion (RFC 7521 section 4.2).
+var assertionType = string(layout.HashID("parameter", "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"))
+
+// askedWith is the identity of what a user's access token was asked for with and does not say itself.
+func askedWith(req *http.Request, form url.Values, c credential, capabilities string, parameters []string) id {
+	return layout.HashID("asked", append([]string{endpointOf(req.URL), req.URL.RawQuery, strings.ToLower(form.Get("client_id")),
+		c.identity, capabilities}, parameters...)...)
+}
+
+func endpointOf(u *url.URL) string {
+	endpoint := *u
 	endpoint.RawQuery, endpoint.Fragment, endpoint.User = "", "", nil
+	return strings.ToLower(endpoint.String())
+}
+
+// newTokenRequest works out a repeatable request's identity: all of it that is not known to be without meaning.
+//
+// A refresh token's value is not: each use brings another. Where it comes from stands in its place, and so its answer is
+// that of the account, or of the on-behalf-of request that it goes on from. What it asks for, where, and by whom, counts as
+// it does without a refresh token: one and the same is sent to the endpoints of several tenants.
+func (c *Cache) newTokenRequest(req *http.Request, form url.Values, cred credential, via http.RoundTripper) *tokenRequest {
 	r := &tokenRequest{
-		form: form, endpoint: strings.ToLower(endpoint.String()), grant: form.Get("grant_type"),
-		client: form.Get("client_id"), scopes: scopesOf(form.Get("scope")).resource(),
+		form: form, endpoint: endpointOf(req.URL), host: req.URL.Host, grant: form.Get("grant_type"), client: form.Get("client_id"),
+		scopes: scopesOf(form.Get("scope")).resource(), credential: cred,
 		address: req.URL.String(), header: req.Header.Clone(), via: via,
 	}
 	r.realms = c.realms.of(r.endpoint, req.URL.Path)
-
-	parts := []string{r.endpoint, r.grant, r.client, scopesOf(form.Get("scope")).String()}
-	names := make([]string, 0, len(form))
-	for name := range form {
-		if !notIdentity[strings.ToLower(name)] {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	for _, name := range names {
-		parts = append(parts, name, strings.Join(form[name], "\x00"))
-	}
-	parts = append(parts, "secret", form.Get("client_secret"), "assertion", assertionIdentity(form.Get("client_assertion")))
-	capabilities, challenge, newer := splitClaims(form.Get("claims"))
-	parts = append(parts, "capabilities", capabilities)
-	if req.URL.RawQuery != "" {
-		parts = append(parts, "query", req.URL.RawQuery)
+	var challenge string
+	r.capabilities, challenge, r.newer = splitClaims(form.Get("claims"))
+	parameters := parametersOf(req, form)
+	r.asked = askedWith(req, form, cred, r.capabilities, parameters)
+	r.special = len(r.scopes) == 0 || slices.ContainsFunc(parameters, func(p string) bool { return p != assertionType })
+	if r.grant != grantClientCredentials && !form.Has("client_info") {
+		// Who shares the answer may have asked for it.
+		r.form = maps.Clone(form)
+		r.form.Set("client_info", "1")
 	}
 
+	kind, from := r.grant, ""
 	switch r.grant {
 	case grantClientCredentials:
 		r.begun = c.clock.redis()
@@ -154,78 +234,46 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, via http.Rou
 				}
 			}
 		}
+	case grantOnBehalfOf:
+		from = assertionKey(form.Get("assertion"))
 	case grantUserFIC:
 		r.handover = 60
+		from = string(layout.HashID("user", form.Get("user_federated_identity_credential"), form.Get("user_id"), form.Get("username")))
 	case grantRefreshToken:
-		token := form.Get("refresh_token")
-		l, known := c.lineages.of(token)
+		l, known := c.lineages.of(form.Get("refresh_token"))
 		switch {
-		case known && l.rid != "" && l.scopes == r.scopes.String():
-			// An on-behalf-of token's: the answer is the on-behalf-of request's next one.
-			r.lineage, r.rid = &l, l.rid
-		case known && l.rid == "":
-			// A user's: each use brings a new refresh token, so the identity is whose it is.
-			r.lineage, r.pids = &l, []id{l.pid}
-			parts = append(parts, "lineage", string(l.pid))
+		case known && l.assertion != "":
+			r.lineage, kind, from = &l, grantOnBehalfOf, l.assertion
+		case known && l.account != "":
+			r.lineage, r.pids, from = &l, []id{l.pid}, string(l.pid)
+		case known:
+			r.lineage, from = &l, l.first
 		default:
 			r.handover = 60
 			r.begun = c.clock.redis()
-			parts = append(parts, "refresh token", token)
+			from = hashText(form.Get("refresh_token"))
 		}
 	}
-	if r.rid == "" {
-		r.rid = layout.HashID("request", parts...)
-	}
+	r.rid = layout.HashID("request", string(r.asked), kind, from, scopesOf(form.Get("scope")).String())
 	r.base = r.rid
 	if challenge != "" {
-		r.challenge, r.newer = challenge, newer
+		r.challenge = challenge
 		r.rid = layout.HashID("challenge", string(r.rid), challenge)
 	}
 	r.flight = string(r.rid) + " " + r.grant
 	return r
 }
 
-// assertionIdentity is what stays the same of a client assertion: who vouches for whom, and the certificate. Times and
-// ids differ in each, and kid varies without meaning. One that is no JWT counts whole.
-func assertionIdentity(assertion string) string {
-	parts := strings.Split(assertion, ".")
-	if len(parts) != 3 {
-		return assertion
-	}
-	head, err1 := base64.RawURLEncoding.DecodeString(parts[0])
-	claims, err2 := base64.RawURLEncoding.DecodeString(parts[1])
-	if err1 != nil || err2 != nil || !gjson.ValidBytes(head) || !gjson.ValidBytes(claims) {
-		return assertion
-	}
-	h, b := gjson.ParseBytes(head), gjson.ParseBytes(claims)
-	id, _ := json.Marshal([]string{b.Get("iss").Raw, b.Get("sub").Raw, b.Get("aud").Raw, h.Get("x5t").Raw, h.Get(`x5t\#S256`).Raw})
-	return string(id)
-}
+// ofUser tells whether the answer belongs into the record of a user who is known before it comes.
+func (r *tokenRequest) ofUser() bool { return r.lineage != nil && r.lineage.account != "" }
 
-// splitClaims tells capabilities, which CAE clients send with every request, from a challenge. newer: it names but the time
-// from which on a token must be valid.
-func splitClaims(text string) (capabilities, challenge string, newer bool) {
-	if text == "" {
-		return "", "", false
+// assertionKey is MSAL's key of the assertion on whose behalf the request is; "": on nobody's.
+func (r *tokenRequest) assertionKey() string {
+	switch {
+	case r.grant == grantOnBehalfOf:
+		return assertionKey(r.form.Get("assertion"))
+	case r.lineage != nil:
+		return r.lineage.assertion
 	}
-	var claims map[string]any
-	if json.Unmarshal([]byte(text), &claims) != nil {
-		return "", string(layout.HashID("claims", text)), false
-	}
-	if access, ok := claims["access_token"].(map[string]any); ok {
-		if cc, ok := access["xms_cc"]; ok {
-			b, _ := json.Marshal(cc)
-			capabilities = string(b)
-			delete(access, "xms_cc")
-		}
-		if len(access) == 0 {
-			delete(claims, "access_token")
-		}
-		newer = len(claims) == 1 && len(access) == 1 && access["nbf"] != nil
-	}
-	if len(claims) == 0 {
-		return capabilities, "", false
-	}
-	b, _ := json.Marshal(claims) // maps marshal with sorted keys
-	return capabilities, string(layout.HashID("claims", string(b))), newer
+	return ""
 }

@@ -70,6 +70,26 @@ type finding struct {
 	old      *answer
 	pause    *answer // the outcome after which nobody should ask yet
 	failures int     // in a row, and recently
+	// apart: another credential was refused for the same identity. This one may be refused too, and each alone: nobody waits
+	// for a turn that is another's.
+	apart bool
+}
+
+// heed takes a pause that was found as what it is for a request: applies tells whether a refusal of what it asked for is.
+func (f *finding) heed(r *tokenRequest, p *answer, us int64, applies func(*answer) bool) {
+	if p == nil {
+		return
+	}
+	f.failures = p.failures
+	switch {
+	case p.until <= us:
+	case p.credentialRefused():
+		if f.apart = p.of != r.credential.exact; !f.apart {
+			f.pause = p
+		}
+	case p.passing() || applies(p):
+		f.pause = p
+	}
 }
 
 // source is where a request's answers are found and kept.
@@ -98,16 +118,18 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 	}
 	l.outcome = outcomeWaited
 
-	// Within this process one at a time, whatever becomes of the lease.
-	release, err := c.turns.take(ctx, l.source.lease())
-	if err != nil {
-		return nil, false, err
-	}
-	defer release()
-
-	lease, settled, err := l.lease(ctx)
-	if err != nil {
-		return nil, false, err
+	var lease *lock.Lease
+	settled := false
+	if !l.found.apart {
+		// Within this process one at a time, whatever becomes of the lease.
+		release, err := c.turns.take(ctx, l.source.lease())
+		if err != nil {
+			return nil, false, err
+		}
+		defer release()
+		if lease, settled, err = l.lease(ctx); err != nil {
+			return nil, false, err
+		}
 	}
 	if settled {
 		a, soon, _ := l.settled()
@@ -260,6 +282,9 @@ func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, er
 		}
 		if l.found.answer != nil || l.found.pause != nil {
 			return nil, true, nil
+		}
+		if l.found.apart {
+			return nil, false, nil
 		}
 	}
 }

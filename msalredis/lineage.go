@@ -29,16 +29,16 @@ func hashText(secret string) string {
 	return base64.RawURLEncoding.EncodeToString(h[:])
 }
 
-// lineage is where a refresh token belongs: to an account's partition, or to an on-behalf-of answer.
+// lineage is where a refresh token comes from: an account's partition, an on-behalf-of request, or another refresh token.
+// It decides under which lease it is redeemed, and which newer one is sent in its place; never which answer serves.
 type lineage struct {
 	account     string // home account id
 	pid         id
 	environment string
 	family      string
 
-	rid       id // of the on-behalf-of request, and then what is above is empty
-	scopes    string
-	assertion string // MSAL's key of it
+	assertion string // MSAL's key of the assertion; "": none
+	first     string // the hash of the first refresh token, where nothing else is known
 }
 
 // secretsAtMost bounds what is remembered of secrets: about 200 bytes each.
@@ -75,11 +75,18 @@ func (l *lineages) learn(e serializer.Entry) {
 	l.known.Set(secret, now)
 }
 
-// learnOBO takes in the refresh token of an on-behalf-of answer.
-func (l *lineages) learnOBO(secret string, rid id, s scopes, assertion string) {
-	if secret != "" {
-		l.known.Set(hashSecret(secret), lineage{rid: rid, scopes: s.String(), assertion: assertion})
+// follow takes in the refresh token of an answer to a request that goes on from another's.
+func (l *lineages) follow(r *tokenRequest, secret string) {
+	if secret == "" {
+		return
 	}
+	next := lineage{assertion: r.assertionKey()}
+	if r.lineage != nil {
+		next.first = r.lineage.first
+	} else if r.grant == grantRefreshToken {
+		next.first = hashText(r.form.Get("refresh_token"))
+	}
+	l.known.Set(hashSecret(secret), next)
 }
 
 // origin is what the gate knows of a token that passed it and that MSAL is about to store.
@@ -114,17 +121,20 @@ func (o *origins) note(a *answer, known int64, fresh bool) {
 	}
 }
 
-// match is the access token of a snapshot that MSAL would take for a request, if there is one.
+// match is the newest access token of a snapshot that answers a request, if there is one.
 func (s *snapshot) match(r *tokenRequest, us int64) (stored, bool) {
 	var best stored
 	found := false
+	if r.special {
+		return best, false
+	}
 	for _, e := range s.live(us) {
-		if e.Section != serializer.SectionAccessToken || e.HomeAccountID != r.lineage.account || e.ClientID != r.client ||
-			e.KeyID != "" || e.ExtCacheKey != "" || !slices.Contains(r.realms, e.Realm) ||
+		if e.Section != serializer.SectionAccessToken || e.HomeAccountID != r.lineage.account || !strings.EqualFold(e.ClientID, r.client) ||
+			e.KeyID != "" || e.ExtCacheKey != "" || !slices.Contains(r.realms, e.Realm) || !sameCloud(e.Environment, r.host) ||
 			!scopesOf(e.Target).containsAll(r.scopes) {
 			continue
 		}
-		if !found || e.ExpiresOn > best.ExpiresOn {
+		if !found || e.stamp > best.stamp {
 			best, found = e, true
 		}
 	}
@@ -231,7 +241,7 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot) []stored
 		ext = a.started/second + in
 	}
 	// With claims MSAL says under which key the token is kept, if it was asked for by WithClaimsFromClient.
-	if tt := a.member("token_type"); (r.challenge == "" || r.newer) && (tt == "" || strings.EqualFold(tt, "Bearer")) {
+	if tt := a.member("token_type"); (r.challenge == "" || r.newer) && !r.special && (tt == "" || strings.EqualFold(tt, "Bearer")) {
 		add(serializer.SectionAccessToken, account+"-"+environment+"-AccessToken-"+r.client+"-"+realm+"-"+target,
 			"home_account_id", account, "environment", environment, "realm", realm, "credential_type", "AccessToken",
 			"client_id", r.client, "secret", a.member("access_token"), "target", target, "refresh_on", refreshOn,

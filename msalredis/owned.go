@@ -45,22 +45,24 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 			}
 		}
 	}
-	// A challenge's answer, and refusals, are kept by identity.
+	// What the record does not tell is kept by identity: a challenge's answer, a special one, refusals.
 	k, us, err2 := c.look(ctx, o.r, o.r.rid)
 	if err == nil {
 		err = err2
 	}
-	if a := k.answer; o.r.challenge != "" && a != nil && a.good && a.received >= o.arrived {
-		f.answer = a
-	}
-	if p := k.pause; p != nil {
-		f.failures = p.failures
-		rt, _ := s.refreshToken(o.r)
-		// A refusal is of one refresh token: after another sign-in there is another one.
-		if p.until > us && (p.passing() || p.received >= o.arrived || p.of == hashText(rt.Secret)) {
-			f.pause = p
+	switch a := k.answer; {
+	case o.r.challenge != "":
+		if a != nil && a.good && a.received >= o.arrived {
+			f.answer = a
 		}
+	case o.r.special && a.usable(us):
+		f.answer, f.due = a, a.due > 0 && us >= a.due
+	case o.r.special && a.alive(us):
+		f.old = a
 	}
+	// A refusal is of one refresh token: after another sign-in there is another one.
+	rt, _ := s.refreshToken(o.r)
+	f.heed(o.r, k.pause, us, func(p *answer) bool { return p.received >= o.arrived || p.of == hashText(rt.Secret) })
 	return f, err
 }
 
@@ -96,6 +98,9 @@ func (o *owned) keep(ctx context.Context, a *answer) {
 	c := o.c
 	if !a.good {
 		a.of = hashText(o.sent)
+		if a.credentialRefused() {
+			a.of = o.r.credential.exact
+		}
 		c.keepAnswer(ctx, o.r, o.r.rid, a)
 		return
 	}
@@ -116,7 +121,7 @@ func (o *owned) keep(ctx context.Context, a *answer) {
 	}
 	// An error leaves them to be pushed later.
 	_, _ = c.write(ctx, batch{p: o.p, entries: entries, known: known})
-	if o.r.challenge != "" {
+	if o.r.challenge != "" || o.r.special {
 		c.keepAnswer(ctx, o.r, o.r.rid, a)
 	}
 }

@@ -28,16 +28,11 @@ func (s *shared) look(ctx context.Context) (f finding, err error) {
 	case s.r.handover > 0 && us-a.received > s.r.handover*second:
 	case a.usable(us) || a.received >= s.arrived:
 		f.answer, f.due = a, a.due > 0 && us >= a.due
-	case s.r.grant != grantOnBehalfOf && s.r.lineage == nil: // MSAL's on-behalf-of manager refuses such a token
+	case s.r.assertionKey() == "": // MSAL's on-behalf-of manager refuses such a token
 		f.old = a
 	}
-	if p := k.pause; p != nil {
-		f.failures = p.failures
-		// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
-		if p.until > us && (p.passing() || p.of == s.r.grant && (s.r.challenge == "" || p.received >= s.arrived)) {
-			f.pause = p
-		}
-	}
+	// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
+	f.heed(s.r, k.pause, us, func(p *answer) bool { return p.of == s.r.grant && (s.r.challenge == "" || p.received >= s.arrived) })
 	return f, err
 }
 
@@ -56,6 +51,9 @@ func (s *shared) moved(context.Context, url.Values) bool { return false }
 
 func (s *shared) keep(ctx context.Context, a *answer) {
 	a.of = s.r.grant
+	if a.credentialRefused() {
+		a.of = s.r.credential.exact
+	}
 	s.c.keepAnswer(ctx, s.r, s.r.rid, a)
 	switch {
 	case s.r.challenge == "" || !a.good:

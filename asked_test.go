@@ -1,0 +1,325 @@
+package msalredis_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/msal-redis/msal-redis-go/azcred"
+	"github.com/msal-redis/msal-redis-go/entratest"
+)
+
+// The token that a caller gets is the one that it asked for: of the tenant, client, user, scopes, credential and
+// parameters of its request. Plain MSAL on the same server is the measure.
+
+const guestTenant = "99999999-aaaa-4bbb-8ccc-00000000000b"
+
+// said are the claims of a token.
+func said(t *testing.T, token string) jwt.MapClaims {
+	t.Helper()
+	claims := jwt.MapClaims{}
+	if _, _, err := jwt.NewParser().ParseUnverified(token, claims); err != nil {
+		t.Fatal(err)
+	}
+	return claims
+}
+
+// A user's token of one tenant is never that of another, whose refresh token MSAL sends to both.
+func TestTokensOfAGuestAreOfTheTenantAskedFor(t *testing.T) {
+	type acquire func(tenantID string) (string, error)
+	ctx := context.Background()
+	obo := func(app confidential.Client, assertion string) acquire {
+		return func(tenantID string) (string, error) {
+			r, err := app.AcquireTokenOnBehalfOf(ctx, assertion, []string{userScope}, confidential.WithTenantID(tenantID))
+			return r.AccessToken, err
+		}
+	}
+	user := func(i *instance, app confidential.Client, u entratest.User) acquire {
+		return func(tenantID string) (string, error) {
+			account, err := app.Account(ctx, u.HomeAccountID())
+			if err != nil {
+				return "", err
+			}
+			r, err := app.AcquireTokenSilent(ctx, []string{userScope}, confidential.WithSilentAccount(account), confidential.WithTenantID(tenantID))
+			return r.AccessToken, err
+		}
+	}
+	// Each makes callers on two instances, which are asked in turn.
+	for name, callers := range map[string]func(w *world, u entratest.User) []acquire{
+		"on behalf of": func(w *world, u entratest.User) []acquire {
+			assertion := w.assertion(t, u)
+			return []acquire{obo(w.instance().app(), assertion), obo(w.instance().app(), assertion)}
+		},
+		"on behalf of, the gate alone": func(w *world, u entratest.User) []acquire {
+			assertion := w.assertion(t, u)
+			return []acquire{obo(w.instance().gateApp(), assertion), obo(w.instance().gateApp(), assertion)}
+		},
+		"on behalf of, by azcred": func(w *world, u entratest.User) []acquire {
+			assertion := w.assertion(t, u)
+			var all []acquire
+			for range 2 {
+				i := w.instance()
+				secret, err := confidential.NewCredFromSecret(clientSecret)
+				if err != nil {
+					t.Fatal(err)
+				}
+				base := w.entra.Transport()
+				t.Cleanup(base.CloseIdleConnections)
+				cred, err := azcred.New(w.entra.Authority(tenant), clientID, secret, i.tokens, &azcred.Options{
+					Transport: base, AdditionallyAllowedTenants: []string{"*"}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, func(tenantID string) (string, error) {
+					token, err := cred.OnBehalfOf(assertion).GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{userScope}, TenantID: tenantID})
+					return token.Token, err
+				})
+			}
+			return all
+		},
+		"a signed-in user": func(w *world, u entratest.User) []acquire {
+			a, b := w.instance(), w.instance()
+			appA := a.app()
+			a.signIn(appA, u)
+			return []acquire{user(a, appA, u), user(b, b.app(), u)}
+		},
+		"a signed-in user, the gate alone": func(w *world, u entratest.User) []acquire {
+			i := w.instance()
+			app := i.gateApp()
+			i.signIn(app, u)
+			return []acquire{user(i, app, u)}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.lasting(3 * time.Second)
+			u := w.addUsers(1)[0]
+			ask := callers(w, u)
+			for round := range 2 {
+				for n, tenantID := range []string{tenant, guestTenant, tenant, guestTenant} {
+					token, err := ask[n%len(ask)](tenantID)
+					if err != nil {
+						t.Fatalf("round %d, %s: %v", round, tenantID, err)
+					}
+					if tid := said(t, token)["tid"]; tid != tenantID {
+						t.Errorf("round %d, call %d: a token of tenant %v, asked for %s", round, n, tid, tenantID)
+					}
+				}
+				if round == 0 {
+					w.expire(3 * time.Second)
+					w.entra.SetBehavior(func(b *entratest.Behavior) { b.Latency = 0 })
+				}
+			}
+			// And what is there by now is found by others under its own name.
+			if strings.Contains(name, "alone") || !strings.Contains(name, "signed-in") {
+				return
+			}
+			third := w.instance()
+			for _, tenantID := range []string{tenant, guestTenant} {
+				token, err := user(third, third.app(), u)(tenantID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if tid := said(t, token)["tid"]; tid != tenantID {
+					t.Errorf("a third instance has a token of tenant %v, asked for %s", tid, tenantID)
+				}
+			}
+		})
+	}
+}
+
+// What a record has is given to a refresh that asks for no other resource than it names.
+func TestRefreshForSignInScopesOnlyGetsWhatItAskedFor(t *testing.T) {
+	const vault = "https://vault.azure.net/user_impersonation"
+	w := newWorld(t)
+	ctx := context.Background()
+	u := w.addUsers(1)[0]
+	i := w.instance()
+	app := i.app()
+	i.signIn(app, u, vault)
+	plain := newApp(t, w.entra.Authority(tenant), nil, &http.Client{Transport: w.entra.Transport()})
+	if _, err := plain.AcquireTokenByAuthCode(ctx, w.code(t, plain, u, vault), redirectURI, []string{vault}); err != nil {
+		t.Fatal(err)
+	}
+	want, err := silent(ctx, plain, u.HomeAccountID(), "openid")
+	if err != nil {
+		t.Fatalf("plain MSAL: %v", err)
+	}
+	for _, app := range []confidential.Client{app, w.instance().app()} {
+		got, err := silent(ctx, app, u.HomeAccountID(), "openid")
+		if err != nil {
+			t.Errorf("with the library: %v", err)
+			continue
+		}
+		if a, b := said(t, got.AccessToken)["aud"], said(t, want.AccessToken)["aud"]; a != b {
+			t.Errorf("a token for %v, plain MSAL has one for %v", a, b)
+		}
+	}
+}
+
+// code is an authorization code for a client.
+func (w *world) code(t *testing.T, app confidential.Client, u entratest.User, scopes ...string) string {
+	t.Helper()
+	link, err := app.AuthCodeURL(context.Background(), clientID, redirectURI, scopes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := w.entra.AuthorizeCode(link, u.Username)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+// What a token request says where the gate does not look, or says differently, brings what it brings without the gate.
+func TestRequestsThatDifferGetTheirOwnAnswers(t *testing.T) {
+	w := newWorld(t)
+	u := w.addUsers(1)[0]
+	i := w.instance()
+	app := i.app()
+	i.signIn(app, u)
+	const other = "33333333-aaaa-4bbb-8ccc-000000000003"
+	w.entra.AddApp(entratest.App{ClientID: other, Secret: clientSecret})
+
+	refreshToken := ""
+	post := func(via http.RoundTripper, header http.Header, form url.Values) (int, map[string]any) {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodPost, w.entra.Authority(tenant)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		maps.Copy(req.Header, header)
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		resp, err := via.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := map[string]any{}
+		if err := json.Unmarshal(body, &said); err != nil {
+			t.Fatalf("%s: %v", body, err)
+		}
+		if rt, ok := said["refresh_token"].(string); ok {
+			refreshToken = rt
+		}
+		return resp.StatusCode, said
+	}
+	plain := w.entra.Transport()
+	t.Cleanup(plain.CloseIdleConnections)
+	basic := func(user, password string) http.Header {
+		r := http.Request{Header: http.Header{}}
+		r.SetBasicAuth(user, password)
+		return r.Header
+	}
+	appForm := func(change ...string) url.Values {
+		f := url.Values{"grant_type": {"client_credentials"}, "client_id": {clientID}, "client_secret": {clientSecret}, "scope": {graph}}
+		for n := 0; n < len(change); n += 2 {
+			if f.Del(change[n]); change[n+1] != "" {
+				f.Set(change[n], change[n+1])
+			}
+		}
+		return f
+	}
+	// Something to be mistaken for: an app's answer, and the user's record.
+	if status, body := post(i.http.Transport, nil, appForm()); status != http.StatusOK {
+		t.Fatal(status, body["error_description"])
+	}
+	for name, c := range map[string]struct {
+		header http.Header
+		form   url.Values
+	}{
+		"a wrong secret":                 {nil, appForm("client_secret", "wrong")},
+		"no credential":                  {nil, appForm("client_secret", "")},
+		"another client":                 {nil, appForm("client_id", other)},
+		"in the header":                  {basic(clientID, clientSecret), appForm("client_id", "", "client_secret", "")},
+		"in the header, wrong":           {basic(clientID, "wrong"), appForm("client_id", "", "client_secret", "")},
+		"in the header, another client":  {basic(other, clientSecret), appForm("client_id", "", "client_secret", "")},
+		"right here, wrong there":        {basic(clientID, "wrong"), appForm()},
+		"scope in other letters":         {nil, appForm("scope", "", "Scope", graph)},
+		"scope twice":                    {nil, func() url.Values { f := appForm(); f.Add("scope", dynamics); return f }()},
+		"an unsigned assertion":          {nil, appForm("client_secret", "", "client_assertion", "eyJhbGciOiJub25lIn0.eyJpc3MiOiJpIiwic3ViIjoicyIsImF1ZCI6ImEifQ.", "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")},
+		"another scope beside the first": {nil, appForm("scope", dynamics)},
+	} {
+		wantStatus, want := post(plain, c.header, c.form)
+		for n := range 2 {
+			status, got := post(i.http.Transport, c.header, c.form)
+			if status != wantStatus || fmt.Sprint(got["error"]) != fmt.Sprint(want["error"]) {
+				t.Errorf("%s, call %d: %d %v, without the gate %d %v", name, n, status, got["error"], wantStatus, want["error"])
+				continue
+			}
+			if status != http.StatusOK {
+				continue
+			}
+			a, b := said(t, got["access_token"].(string)), said(t, want["access_token"].(string))
+			for _, claim := range []string{"azp", "aud", "tid"} {
+				if a[claim] != b[claim] {
+					t.Errorf("%s: a token whose %s is %v, without the gate %v", name, claim, a[claim], b[claim])
+				}
+			}
+		}
+	}
+
+	// A user's refresh token, posted by hand.
+	code := w.code(t, app, u, userScope)
+	if status, body := post(plain, nil, url.Values{"grant_type": {"authorization_code"}, "client_id": {clientID}, "client_secret": {clientSecret},
+		"code": {code}, "redirect_uri": {redirectURI}, "scope": {userScope + " offline_access openid profile"}}); status != http.StatusOK {
+		t.Fatal(status, body["error_description"])
+	}
+	mine := refreshToken
+	refresh := func(change ...string) url.Values {
+		f := url.Values{"grant_type": {"refresh_token"}, "client_id": {clientID}, "client_secret": {clientSecret}, "refresh_token": {mine},
+			"scope": {userScope + " offline_access openid profile"}, "client_info": {"1"}}
+		for n := 0; n < len(change); n += 2 {
+			if f.Del(change[n]); change[n+1] != "" {
+				f.Set(change[n], change[n+1])
+			}
+		}
+		return f
+	}
+	if status, body := post(i.http.Transport, nil, refresh()); status != http.StatusOK {
+		t.Fatal(status, body["error_description"])
+	}
+	for name, form := range map[string]url.Values{
+		"a wrong secret": refresh("client_secret", "wrong"),
+		"no secret":      refresh("client_secret", ""),
+		"another client": refresh("client_id", other),
+		"openid only":    refresh("scope", "openid offline_access profile"),
+		"another scope":  refresh("scope", mailScope+" offline_access openid profile"),
+	} {
+		wantStatus, want := post(plain, nil, form)
+		for n := range 2 {
+			status, got := post(i.http.Transport, nil, form)
+			if status != wantStatus || fmt.Sprint(got["error"]) != fmt.Sprint(want["error"]) {
+				t.Errorf("refresh with %s, call %d: %d %v, without the gate %d %v", name, n, status, got["error"], wantStatus, want["error"])
+				continue
+			}
+			if status == http.StatusOK && !sameScopes(got["scope"], want["scope"]) {
+				t.Errorf("refresh with %s: a token for %v, without the gate %v", name, got["scope"], want["scope"])
+			}
+		}
+	}
+}
+
+func sameScopes(a, b any) bool {
+	one, two := strings.Fields(fmt.Sprint(a)), strings.Fields(fmt.Sprint(b))
+	slices.Sort(one)
+	slices.Sort(two)
+	return slices.Equal(one, two)
+}
