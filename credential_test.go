@@ -1,0 +1,110 @@
+package msalredis_test
+
+import (
+	"context"
+	"crypto/sha1"
+	"encoding/base64"
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
+)
+
+// asserting is a client that proves itself with whatever assertion there is at the moment, as a pod does with its projected
+// token.
+func (i *instance) asserting(t *testing.T, assertion *atomic.Value) confidential.Client {
+	t.Helper()
+	cred := confidential.NewCredFromAssertionCallback(func(context.Context, confidential.AssertionRequestOptions) (string, error) {
+		return assertion.Load().(string), nil
+	})
+	app, err := confidential.New(i.w.entra.Authority(tenant), clientID, cred, confidential.WithHTTPClient(i.http), confidential.WithCache(i.tokens))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return app
+}
+
+// A credential that was refused says nothing of another, on another instance or in this one: a pod's token may be stale, and
+// be read anew.
+func TestRefusedCredentialRefusesNoOther(t *testing.T) {
+	cert, key := selfSigned(t)
+	for name, refused := range map[string]entratest.Fault{
+		"of a time":      {Status: http.StatusUnauthorized, Body: entratest.ErrorBody("invalid_client", 700024, "Client assertion is not within its valid time range.")},
+		"of a signature": {Status: http.StatusUnauthorized, Body: entratest.ErrorBody("invalid_client", 700027, "The certificate is not registered.")},
+		"of a client":    {Status: http.StatusBadRequest, Body: entratest.ErrorBody("unauthorized_client", 700016, "Application was not found.")},
+		"by its number":  {Status: http.StatusBadRequest, Body: entratest.ErrorBody("invalid_request", 7000222, "The provided client secret keys are expired.")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.entra.AddApp(entratest.App{ClientID: clientID, Certificate: cert})
+			sign := func(id string) string {
+				now := time.Now()
+				token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+					"iss": clientID, "sub": clientID, "aud": w.entra.Authority(tenant) + "/oauth2/v2.0/token",
+					"jti": id, "nbf": now.Unix(), "exp": now.Add(10 * time.Minute).Unix()})
+				sum := sha1.Sum(cert.Raw)
+				token.Header["x5t"] = base64.RawURLEncoding.EncodeToString(sum[:])
+				text, err := token.SignedString(key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return text
+			}
+			ctx := context.Background()
+			var mine, theirs atomic.Value
+			theirs.Store(sign("theirs"))
+			a, b := w.instance().asserting(t, &mine), w.instance().asserting(t, &theirs)
+			// stale has the next request of a scope refused, and a show another credential than anybody before.
+			stale := func(scope string) {
+				mine.Store(sign("stale for " + scope))
+				refused.Match = first()
+				w.entra.AddFault(refused)
+				w.entra.ResetRequests()
+			}
+
+			stale(graph)
+			for range 2 { // who shows the same one again shares its refusal
+				if _, err := a.AcquireTokenByCredential(ctx, []string{graph}); err == nil {
+					t.Fatal("a refused credential got a token")
+				}
+			}
+			w.count(t, 1, "a refused credential")
+			must(t)(b.AcquireTokenByCredential(ctx, []string{graph}))
+			w.count(t, 2, "another instance's credential")
+
+			stale(dynamics)
+			if _, err := a.AcquireTokenByCredential(ctx, []string{dynamics}); err == nil {
+				t.Fatal("a refused credential got a token")
+			}
+			mine.Store(sign("read anew"))
+			must(t)(a.AcquireTokenByCredential(ctx, []string{dynamics}))
+			w.count(t, 2, "the credential read anew")
+
+			const vault = "https://vault.azure.net/.default"
+			stale(vault)
+			d := w.door(func(r entratest.Request) bool { return r.Scope == vault })
+			outs := start(1, func(int) (confidential.AuthResult, error) { return a.AcquireTokenByCredential(ctx, []string{vault}) })
+			d.wait(t)
+			mine.Store(sign("read while the stale one is judged"))
+			joined := start(2, func(n int) (confidential.AuthResult, error) {
+				return []confidential.Client{a, b}[n].AcquireTokenByCredential(ctx, []string{vault})
+			})
+			w.leaseWaiters(t, 1)
+			d.open()
+			if collect(t, 1, outs)[0].err == nil {
+				t.Error("a refused credential got a token")
+			}
+			for _, g := range collect(t, 2, joined) {
+				if g.err != nil {
+					t.Errorf("who waited with another credential: %v", g.err)
+				}
+			}
+		})
+	}
+}
