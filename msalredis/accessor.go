@@ -177,7 +177,10 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 			return errNothingRemoved
 		}
 	}
-	batches, refused := c.route(changed, hints.PartitionKey)
+	if c.learn(m, changed) {
+		m.view.Store(nil) // it may have more tokens now
+	}
+	batches, refused := c.route(m, changed, hints.PartitionKey)
 	m.document, m.marshalled = entries, data
 	// What was not stored must not stay: MSAL would go on serving it, and it would look new at each Export.
 	if refused || hasSuperseded(entries) {
@@ -227,7 +230,9 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 // MSAL's key is a hint, wrong at times: a user's refresh that was answered without id_token and client_info comes
 // without a home_account_id, and under the app's key it would become the app's token for the whole fleet;
 // an on-behalf-of token's arrival exports the other manager under the assertion's key.
-func (c *Cache) route(changed []serializer.Entry, hint string) (batches []batch, refused bool) {
+//
+// The caller holds m.mu.
+func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (batches []batch, refused bool) {
 	at := map[string]int{}
 	add := func(key string, e serializer.Entry) {
 		i, ok := at[key]
@@ -249,6 +254,9 @@ func (c *Cache) route(changed []serializer.Entry, hint string) (batches []batch,
 		}
 		if shift := c.clock.shift(); shift != 0 {
 			e = e.WithTimes(shift)
+		}
+		if e.Section == serializer.SectionAccessToken {
+			e.Capabilities, e.Asked = c.askedFor(m, e)
 		}
 		b.entries = append(b.entries, newStored(e, stamp))
 	}

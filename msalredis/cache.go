@@ -55,6 +55,7 @@ type Cache struct {
 
 	signOuts atomic.Int64 // numbers them
 	lists    atomic.Bool  // the list of accounts is used
+	gated    atomic.Bool  // the gate is in use
 
 	hooks hooks
 }

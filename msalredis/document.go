@@ -38,7 +38,7 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 	}
 	slices.SortFunc(ours, func(a, b *use) int { return cmp.Compare(b.last.Load(), a.last.Load()) })
 	v := &view{rest: map[string]handed{}}
-	var entries []serializer.Entry
+	var entries, withheld []serializer.Entry
 	size := 0
 	shift := c.clock.shift()
 	for i, x := range ours {
@@ -56,12 +56,14 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 		default:
 			v.rest[x.key] = h
 		}
-		for _, e := range readable(h.snap, now, shift) {
+		given, kept := readable(h.snap, now, shift, c.mayHave(m, h.snap))
+		for _, e := range given {
 			entries = append(entries, e)
 			size += len(e.Raw)
 		}
+		withheld = append(withheld, kept...)
 	}
-	entries = withAppMetadata(entries)
+	entries = withAppMetadata(entries, withheld)
 	v.spentAt = elapsed + int64(untilSpent(entries, now))
 	for _, e := range entries {
 		if e.Section == serializer.SectionRefreshToken {
@@ -92,13 +94,13 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 //
 // Tokens that MSAL would refuse stay behind: its look-up takes the first match of a map scan even if it has
 // expired, so that one spent token beside a good one sends most calls to Entra ID. For the same reason of two
-// tokens that serve the same request only the one that lives longer is handed over.
-func readable(s *snapshot, now time.Time, shift int64) []serializer.Entry {
+// tokens that serve the same request only the one that lives longer is handed over. withheld are those that the manager may
+// not have.
+func readable(s *snapshot, now time.Time, shift int64, mayHave func(stored) bool) (out, withheld []serializer.Entry) {
 	if s == nil {
-		return nil
+		return nil, nil
 	}
 	spent := now.Add(lastMinutes).Unix()
-	var out []serializer.Entry
 	for _, e := range s.live(now.UnixMicro() + shift*int64(time.Second/time.Microsecond)) {
 		x := e.Entry
 		if shift != 0 {
@@ -106,6 +108,10 @@ func readable(s *snapshot, now time.Time, shift int64) []serializer.Entry {
 		}
 		if x.Section == serializer.SectionAccessToken {
 			if x.ExpiresOn <= spent {
+				continue
+			}
+			if !mayHave(e) {
+				withheld = append(withheld, x)
 				continue
 			}
 			// A clock that is ahead of ours by less than we translate: MSAL refuses tokens "cached in the future".
@@ -117,7 +123,7 @@ func readable(s *snapshot, now time.Time, shift int64) []serializer.Entry {
 	}
 	return slices.DeleteFunc(out, func(e serializer.Entry) bool {
 		return slices.ContainsFunc(out, func(other serializer.Entry) bool { return supersedes(other, e) })
-	})
+	}), withheld
 }
 
 // cachedAt is the entry with another cached_at.
@@ -151,8 +157,9 @@ func supersedes(better, old serializer.Entry) bool {
 }
 
 // withAppMetadata adds the metadata that MSAL wants to find before it looks for a refresh token. It says no
-// more than that the client exists, so it is made here rather than stored with every user.
-func withAppMetadata(entries []serializer.Entry) []serializer.Entry {
+// more than that the client exists, so it is made here rather than stored with every user. It tells too that there is more than
+// the entries.
+func withAppMetadata(entries, more []serializer.Entry) []serializer.Entry {
 	type app struct{ client, environment string }
 	have := map[app]bool{}
 	for _, e := range entries {
@@ -160,7 +167,7 @@ func withAppMetadata(entries []serializer.Entry) []serializer.Entry {
 			have[app{e.ClientID, e.Environment}] = true
 		}
 	}
-	for _, e := range entries[:len(entries):len(entries)] {
+	for _, e := range slices.Concat(entries, more) {
 		a := app{e.ClientID, e.Environment}
 		if e.ClientID == "" || e.Section == serializer.SectionAppMetadata || have[a] {
 			continue

@@ -37,6 +37,7 @@ func (c *Cache) Transport(base http.RoundTripper) http.RoundTripper {
 		t.MaxResponseHeaderBytes = 64 << 10 // Entra ID's have 2 KB; net/http's default is 10 MB
 		base = t
 	}
+	c.gated.Store(true)
 	return &gate{c, base}
 }
 
@@ -80,7 +81,8 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return g.base.RoundTrip(rest)
 	}
-	if cred, ok := repeatable(req, form, c.clock.now()); ok {
+	cred, ok := repeatable(req, form, c.clock.now())
+	if ok {
 		rest.Body.Close()
 		return g.acquire(req, form, cred)
 	}
@@ -88,7 +90,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	case form.Has("req_cnf"), grant == grantClientCredentials, grant == grantOnBehalfOf, grant == grantRefreshToken:
 		return g.send(rest, answerAtMost, errTooLarge)
 	default:
-		return g.signIn(rest)
+		return g.signIn(rest, termsOf(req, form, cred))
 	}
 }
 
@@ -138,7 +140,7 @@ func peek(resp *http.Response, most int64) ([]byte, error) {
 }
 
 // signIn passes a sign-in and takes note of its tokens: they are newer than any sign-out.
-func (g *gate) signIn(req *http.Request) (*http.Response, error) {
+func (g *gate) signIn(req *http.Request, with terms) (*http.Response, error) {
 	c := g.c
 	started := c.clock.redis()
 	resp, err := g.send(req, answerAtMost, errTooLarge)
@@ -154,7 +156,7 @@ func (g *gate) signIn(req *http.Request) (*http.Response, error) {
 	if !a.good {
 		return resp, nil
 	}
-	c.origins.note(a, 0, true)
+	c.origins.note(a, with, 0, true)
 	if a.member("refresh_token") != "" {
 		a.addRefreshIn(c.o.RefreshAt)
 		resp.Body = io.NopCloser(bytes.NewReader(a.body))
@@ -241,14 +243,14 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 	}
 	switch r.grant {
 	case grantClientCredentials:
-		c.origins.note(a, known, false)
+		c.origins.note(a, r.terms, known, false)
 	case grantUserFIC:
-		c.origins.note(a, 0, true)
+		c.origins.note(a, r.terms, 0, true)
 	default:
 		if r.grant == grantRefreshToken {
 			// It may be of an account's refresh token, which MSAL has used before its Export has told of it: it had it when the
 			// request came.
-			c.origins.note(a, min(a.started, r.begun), false)
+			c.origins.note(a, r.terms, min(a.started, r.begun), false)
 		}
 		c.lineages.follow(r, a.member("refresh_token"))
 		if assertion := r.assertionKey(); assertion != "" {

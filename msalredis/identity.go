@@ -2,6 +2,7 @@ package msalredis
 
 import (
 	"bytes"
+	"cmp"
 	"io"
 	"maps"
 	"mime"
@@ -28,15 +29,15 @@ const formAtMost = 256 << 10
 
 // tokenRequest is one of MSAL's requests to a token endpoint, as the gate understands it.
 type tokenRequest struct {
-	form         url.Values
-	endpoint     string // without query
-	host         string // the endpoint's
-	grant        string
-	client       string
-	scopes       scopes // without those MSAL adds
-	realms       []string
-	capabilities string
-	credential   credential
+	form       url.Values
+	endpoint   string // without query
+	host       string // the endpoint's
+	grant      string
+	client     string
+	scopes     scopes // without those MSAL adds
+	realms     []string
+	credential credential
+	terms
 
 	// challenge is the hash of claims beyond capabilities: a resource has refused what there was. Nothing older
 	// than the request answers it.
@@ -48,9 +49,6 @@ type tokenRequest struct {
 	rid id // whose answer this is
 	// base is the identity without the challenge, whose answer a challenge's success replaces.
 	base id
-	// asked is all that a user's access token was asked for with and does not say itself: the endpoint, the client, the
-	// credential, capabilities and parameters. Scopes it says.
-	asked id
 	// special: no token in a record says that it is what this asks for. Its scopes name no resource, or it has a
 	// parameter that the gate does not know.
 	special bool
@@ -138,15 +136,18 @@ var readParameters = map[string]bool{
 	"client_info": true, "client-request-id": true, "return-client-request-id": true, "x-client-sku": true,
 	"x-client-ver": true, "x-client-os": true, "x-client-cpu": true, "x-client-current-telemetry": true,
 	"x-client-last-telemetry": true, "grant_type": true, "client_id": true, "scope": true, "claims": true,
-	"client_secret": true, "client_assertion": true, "refresh_token": true, "assertion": true, "requested_token_use": true,
+	"client_secret": true, "client_assertion": true,
 }
 
-// Parameters of a sign-in that say who signs in, and nothing of the token.
-var signInParameters = map[string]bool{
-	"code": true, "code_verifier": true, "redirect_uri": true, "device_code": true, "username": true, "password": true,
-}
-
-var userFICParameters = map[string]bool{"user_federated_identity_credential": true, "user_id": true, "username": true}
+// Parameters of a grant that say whose token it is. The identity has them in a form of its own.
+var (
+	refreshParameters    = map[string]bool{"refresh_token": true}
+	onBehalfOfParameters = map[string]bool{"assertion": true, "requested_token_use": true}
+	userFICParameters    = map[string]bool{"user_federated_identity_credential": true, "user_id": true, "username": true}
+	signInParameters     = map[string]bool{
+		"code": true, "code_verifier": true, "redirect_uri": true, "device_code": true, "username": true, "password": true,
+	}
+)
 
 // Headers without meaning for a token. Any other makes another identity.
 var meaninglessHeaders = map[string]bool{
@@ -163,9 +164,13 @@ var meaninglessHeaders = map[string]bool{
 func parametersOf(req *http.Request, form url.Values) []string {
 	var whose map[string]bool
 	switch form.Get("grant_type") {
+	case grantClientCredentials:
+	case grantOnBehalfOf:
+		whose = onBehalfOfParameters
+	case grantRefreshToken:
+		whose = refreshParameters
 	case grantUserFIC:
 		whose = userFICParameters
-	case grantClientCredentials, grantOnBehalfOf, grantRefreshToken:
 	default:
 		whose = signInParameters
 	}
@@ -186,10 +191,18 @@ func parametersOf(req *http.Request, form url.Values) []string {
 // assertionType is the part of every request with a client assertion (RFC 7521 section 4.2).
 var assertionType = string(layout.HashID("parameter", "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"))
 
-// askedWith is the identity of what a user's access token was asked for with and does not say itself.
-func askedWith(req *http.Request, form url.Values, c credential, capabilities string, parameters []string) id {
-	return layout.HashID("asked", append([]string{endpointOf(req.URL), req.URL.RawQuery, strings.ToLower(form.Get("client_id")),
-		c.identity, capabilities}, parameters...)...)
+// terms are what a token is asked for with and does not say itself. Scopes it says.
+type terms struct {
+	declared string // the client's capabilities, as an entry's
+	asked    id     // these, the endpoint, the client, its credential, and parameters
+}
+
+func termsOf(req *http.Request, form url.Values, c credential) terms {
+	capabilities, _, _ := splitClaims(form.Get("claims"))
+	t := terms{declared: cmp.Or(capabilities, serializer.NoCapabilities)}
+	t.asked = layout.HashID("asked", append([]string{endpointOf(req.URL), req.URL.RawQuery, strings.ToLower(form.Get("client_id")),
+		c.identity, t.declared}, parametersOf(req, form)...)...)
+	return t
 }
 
 func endpointOf(u *url.URL) string {
@@ -210,11 +223,9 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, cred credent
 		address: req.URL.String(), header: req.Header.Clone(), via: via,
 	}
 	r.realms = c.realms.of(r.endpoint, req.URL.Path)
-	var challenge string
-	r.capabilities, challenge, r.newer = splitClaims(form.Get("claims"))
-	parameters := parametersOf(req, form)
-	r.asked = askedWith(req, form, cred, r.capabilities, parameters)
-	r.special = len(r.scopes) == 0 || slices.ContainsFunc(parameters, func(p string) bool { return p != assertionType })
+	r.terms = termsOf(req, form, cred)
+	_, challenge, newer := splitClaims(form.Get("claims"))
+	r.special = len(r.scopes) == 0 || slices.ContainsFunc(parametersOf(req, form), func(p string) bool { return p != assertionType })
 	if r.grant != grantClientCredentials && !form.Has("client_info") {
 		// Who shares the answer may have asked for it.
 		r.form = maps.Clone(form)
@@ -257,7 +268,7 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, cred credent
 	r.rid = layout.HashID("request", string(r.asked), kind, from, scopesOf(form.Get("scope")).String())
 	r.base = r.rid
 	if challenge != "" {
-		r.challenge = challenge
+		r.challenge, r.newer = challenge, newer
 		r.rid = layout.HashID("challenge", string(r.rid), challenge)
 	}
 	r.flight = string(r.rid) + " " + r.grant

@@ -119,6 +119,7 @@ func TestWhatMakesAnotherIdentity(t *testing.T) {
 		"a name in other letters":       set("Scope", "https://vault.azure.net/.default"),
 		"a known one in other letters":  set("Client_Info", "1"),
 		"a redirect":                    set("redirect_uri", "https://app.example/"),
+		"another grant's parameter":     set("device_code", "1"),
 		"an unknown header":             header("X-Tenant", "guest"),
 		"the same header, another time": header("X-Tenant", "another"),
 	}

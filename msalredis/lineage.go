@@ -94,6 +94,7 @@ type origin struct {
 	stamp int64
 	known int64 // the generation of its partition when it was asked for
 	fresh bool  // of a sign-in
+	terms
 }
 
 // origins remembers the origin of tokens between the gate and Export.
@@ -113,12 +114,22 @@ func (o *origins) of(secret string) (origin, bool) {
 }
 
 // note remembers an answer's tokens.
-func (o *origins) note(a *answer, known int64, fresh bool) {
+func (o *origins) note(a *answer, with terms, known int64, fresh bool) {
 	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
 		if secret := a.member(name); secret != "" {
-			o.known.Set(hashSecret(secret), origin{stamp: a.stamp, known: known, fresh: fresh})
+			o.known.Set(hashSecret(secret), origin{stamp: a.stamp, known: known, fresh: fresh, terms: with})
 		}
 	}
+}
+
+// asks tells whether an access token is one of those that the request asks for, scopes aside. One that did not pass the gate
+// says of itself what it can.
+func (r *tokenRequest) asks(e stored) bool {
+	if e.Asked != "" {
+		return e.Asked == string(r.asked)
+	}
+	return strings.EqualFold(e.ClientID, r.client) && serves(e, r.declared) && slices.Contains(r.realms, e.Realm) &&
+		sameCloud(e.Environment, r.host)
 }
 
 // match is the newest access token of a snapshot that answers a request, if there is one.
@@ -129,9 +140,8 @@ func (s *snapshot) match(r *tokenRequest, us int64) (stored, bool) {
 		return best, false
 	}
 	for _, e := range s.live(us) {
-		if e.Section != serializer.SectionAccessToken || e.HomeAccountID != r.lineage.account || !strings.EqualFold(e.ClientID, r.client) ||
-			e.KeyID != "" || e.ExtCacheKey != "" || !slices.Contains(r.realms, e.Realm) || !sameCloud(e.Environment, r.host) ||
-			!scopesOf(e.Target).containsAll(r.scopes) {
+		if e.Section != serializer.SectionAccessToken || e.HomeAccountID != r.lineage.account || e.KeyID != "" || e.ExtCacheKey != "" ||
+			!r.asks(e) || !scopesOf(e.Target).containsAll(r.scopes) {
 			continue
 		}
 		if !found || e.stamp > best.stamp {
@@ -210,6 +220,9 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot) []stored
 			raw += quoted(members[i]) + ":" + quoted(members[i+1])
 		}
 		if e, err := serializer.NewEntry(section, strings.ToLower(key), []byte(raw+"}")); err == nil {
+			if section == serializer.SectionAccessToken {
+				e.Capabilities, e.Asked = r.declared, string(r.asked)
+			}
 			out = append(out, newStored(e, a.stamp))
 		}
 	}

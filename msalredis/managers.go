@@ -32,6 +32,7 @@ type manager struct {
 	// marshalled is what MSAL last exported, as it came, while the document is still that.
 	marshalled []byte
 	client     string
+	declared   declared
 }
 
 // view is what a manager's document holds, for readers without a lock. It is never changed.

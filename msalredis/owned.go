@@ -32,7 +32,7 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 			a := s.answerFrom(at, us)
 			// MSAL stores what it is given, also the old token once more: after a sign-out it is one of before.
 			if from, known := c.origins.of(at.Secret); !known || from.fresh {
-				c.origins.note(a, s.generation, false)
+				c.origins.note(a, o.r.terms, s.generation, false)
 			}
 			switch {
 			case a.usable(us):
@@ -111,7 +111,7 @@ func (o *owned) keep(ctx context.Context, a *answer) {
 	// Newer than the token it was brought with: one of a sign-in since the lease was taken has a later stamp than the fence, and
 	// its successor would be thrown away.
 	a.stamp = max(a.stamp, o.used+1)
-	c.origins.note(a, known, false)
+	c.origins.note(a, o.r.terms, known, false)
 	if a.member("client_info") == "" {
 		a.body = withClientInfo(a.body, o.r.lineage.account)
 	}

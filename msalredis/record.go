@@ -36,7 +36,7 @@ type stored struct {
 
 // newStored makes the kept form of an entry whose times are Redis's.
 func newStored(e serializer.Entry, stamp int64) stored {
-	s := stored{Entry: e, field: layout.FieldName(e.Section, e.Key), stamp: stamp, due: e.RefreshOn}
+	s := stored{Entry: e, field: layout.EntryField(e), stamp: stamp, due: e.RefreshOn}
 	if e.Section == serializer.SectionAccessToken {
 		s.expiry = max(e.ExpiresOn, 1)
 	}
@@ -48,7 +48,9 @@ func (s stored) dead(us int64) bool {
 	return s.expiry > 0 && s.expiry <= us/int64(time.Second/time.Microsecond)
 }
 
-func (s stored) size() int64 { return int64(len(s.Key) + 2*len(s.Raw) + 256) }
+func (s stored) size() int64 {
+	return int64(len(s.Key) + len(s.Capabilities) + len(s.Asked) + 2*len(s.Raw) + 256)
+}
 
 // id is the hashed name of a partition (pid) or of a request identity (rid).
 type id = layout.ID

@@ -5,8 +5,11 @@ import (
 	"fmt"
 )
 
-// entryVersion is the first byte of every encoded entry.
-const entryVersion = 1
+// The first byte of every encoded entry.
+const (
+	entryVersion  = 1
+	entryDeclared = 'C' // an entry with Capabilities
+)
 
 // AppendEntry appends e in the compact form that is sealed for one Redis hash field:
 //
@@ -16,14 +19,24 @@ const entryVersion = 1
 //	   v  length of the key, as a uvarint, and the key
 //	      Raw, to the end
 //
+// Where it has Capabilities, a C stands in place of the version, and they and Asked come before the section, with their lengths.
+// Who does not know that form takes the entry for one of a newer version.
+//
 // It neither encrypts nor checks; see [Serializer].
 func AppendEntry(dst []byte, e Entry) []byte {
-	dst = append(dst, entryVersion)
-	dst = binary.AppendUvarint(dst, uint64(len(e.Section)))
-	dst = append(dst, e.Section...)
-	dst = binary.AppendUvarint(dst, uint64(len(e.Key)))
-	dst = append(dst, e.Key...)
+	if e.Capabilities == "" {
+		dst = append(dst, entryVersion)
+	} else {
+		dst = appendCounted(append(dst, entryDeclared), e.Capabilities)
+		dst = appendCounted(dst, e.Asked)
+	}
+	dst = appendCounted(dst, e.Section)
+	dst = appendCounted(dst, e.Key)
 	return append(dst, e.Raw...)
+}
+
+func appendCounted(dst []byte, s string) []byte {
+	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
 // DecodeEntry reads what [AppendEntry] wrote. The Entry's Raw aliases b, which must not be modified afterwards.
@@ -33,10 +46,20 @@ func DecodeEntry(b []byte) (Entry, error) {
 	if len(b) == 0 {
 		return Entry{}, fmt.Errorf("%w: it has no bytes", ErrEntry)
 	}
-	if b[0] != entryVersion {
+	capabilities, asked, rest, ok := "", "", b[1:], true
+	switch b[0] {
+	case entryVersion:
+	case entryDeclared:
+		if capabilities, rest, ok = cutString(rest); !ok || capabilities == "" {
+			return Entry{}, fmt.Errorf("%w: its capabilities are cut off", ErrEntry)
+		}
+		if asked, rest, ok = cutString(rest); !ok {
+			return Entry{}, fmt.Errorf("%w: what it was asked for with is cut off", ErrEntry)
+		}
+	default:
 		return Entry{}, fmt.Errorf("%w: entry version %d", ErrVersion, b[0])
 	}
-	section, rest, ok := cutString(b[1:])
+	section, rest, ok := cutString(rest)
 	if !ok {
 		return Entry{}, fmt.Errorf("%w: its section is cut off", ErrEntry)
 	}
@@ -44,7 +67,11 @@ func DecodeEntry(b []byte) (Entry, error) {
 	if !ok {
 		return Entry{}, fmt.Errorf("%w: its key is cut off", ErrEntry)
 	}
-	return NewEntry(section, key, raw)
+	e, err := NewEntry(section, key, raw)
+	if err == nil {
+		e.Capabilities, e.Asked = capabilities, asked
+	}
+	return e, err
 }
 
 func cutString(b []byte) (s string, rest []byte, ok bool) {

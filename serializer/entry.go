@@ -20,6 +20,9 @@ const (
 	SectionAppMetadata  = "AppMetadata"
 )
 
+// NoCapabilities are the Capabilities of a token that was asked for without any.
+const NoCapabilities = "none"
+
 // ErrEntry: this is no entry of MSAL's cache document, or nothing in it is worth keeping.
 var ErrEntry = errors.New("serializer: not a cache entry")
 
@@ -51,6 +54,14 @@ type Entry struct {
 
 	// Unix seconds; 0 if absent or not a time.
 	CachedAt, ExpiresOn, ExtendedExpiresOn, RefreshOn int64
+
+	// Capabilities are those that the client declared to Entra ID when it asked for this access token, as it wrote them
+	// (xms_cc); [NoCapabilities]: none; "": that is not known. MSAL's document does not have them.
+	Capabilities string
+
+	// Asked is a name of all else with which this access token was asked for and which it does not say: the endpoint, the
+	// credential, parameters. "": not known. MSAL's document does not have it.
+	Asked string
 
 	// checked points to the Raw that was found good, so that Assemble need not look again.
 	checked *byte
@@ -241,6 +252,7 @@ func (e Entry) Clone() Entry {
 	if err != nil {
 		return e
 	}
+	c.Capabilities, c.Asked = strings.Clone(e.Capabilities), strings.Clone(e.Asked)
 	return c
 }
 
@@ -287,6 +299,7 @@ func (e Entry) WithTimes(offsetSeconds int64) Entry {
 	if err != nil {
 		return e
 	}
+	moved.Capabilities, moved.Asked = e.Capabilities, e.Asked
 	return moved
 }
 

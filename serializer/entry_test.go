@@ -364,6 +364,28 @@ func TestEntryCodec(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	}
+	declared := mustEntry(t, SectionAccessToken, "key", goodToken)
+	declared.Asked = "asked"
+	for _, declared.Capabilities = range []string{NoCapabilities, `{"values":["CP1"]}`} {
+		b := AppendEntry(nil, declared)
+		for n := range b {
+			if _, err := DecodeEntry(b[:n]); !errors.Is(err, ErrEntry) {
+				t.Fatalf("with capabilities, cut to %d bytes: %v", n, err)
+			}
+		}
+		back, err := DecodeEntry(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, e := range map[string]Entry{"": back, " at another time": back.WithTimes(5), " in a copy": back.Clone()} {
+			if e.Capabilities != declared.Capabilities || e.Asked != declared.Asked {
+				t.Errorf("capabilities %q, asked %q come back as %q, %q%s", declared.Capabilities, declared.Asked, e.Capabilities, e.Asked, what)
+			}
+		}
+		if !back.Equal(mustEntry(t, SectionAccessToken, "key", goodToken)) {
+			t.Error("capabilities make another entry of MSAL's")
+		}
+	}
 	good := AppendEntry(nil, mustEntry(t, SectionAccessToken, "key", goodToken))
 	for n := range good {
 		if _, err := DecodeEntry(good[:n]); !errors.Is(err, ErrEntry) {
@@ -375,6 +397,7 @@ func TestEntryCodec(t *testing.T) {
 		want error
 	}{
 		"newer version":     {append([]byte{2}, good[1:]...), ErrVersion},
+		"no capabilities":   {append([]byte{'C', 0}, good[1:]...), ErrEntry},
 		"version 0":         {append([]byte{0}, good[1:]...), ErrVersion},
 		"endless length":    {[]byte{1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, ErrEntry},
 		"too long a length": {append([]byte{1}, bytes.Repeat([]byte{0xff}, 20)...), ErrEntry},
@@ -417,6 +440,9 @@ func TestValidAgreesWithEncodingJSON(t *testing.T) {
 func FuzzDecodeEntry(f *testing.F) {
 	f.Add(AppendEntry(nil, mustEntry(f, SectionAccessToken, "k", goodToken)))
 	f.Add(AppendEntry(nil, mustEntry(f, "X", "", `5`)))
+	declared := mustEntry(f, SectionAccessToken, "k", goodToken)
+	declared.Capabilities, declared.Asked = `{"values":["CP1"]}`, "asked"
+	f.Add(AppendEntry(nil, declared))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if valid(b, maxDepth) != json.Valid(b) && depth(b) <= maxDepth {
 			t.Fatal("validity differs from encoding/json's")
@@ -429,7 +455,7 @@ func FuzzDecodeEntry(f *testing.F) {
 			return
 		}
 		back, err := DecodeEntry(AppendEntry(nil, e))
-		if err != nil || !back.Equal(e) || string(back.Raw) != string(e.Raw) {
+		if err != nil || !back.Equal(e) || string(back.Raw) != string(e.Raw) || back.Capabilities != e.Capabilities || back.Asked != e.Asked {
 			t.Fatalf("%v", err)
 		}
 		moved := e.WithTimes(3)

@@ -555,6 +555,11 @@ func TestGoldenV1(t *testing.T) {
 		}
 	}
 	golden("entry.bin", text)
+	declared := entry
+	declared.Capabilities, declared.Asked = `{"values":["CP1"]}`, "asked"
+	if e, err := DecodeEntry(golden("entry-capabilities.bin", AppendEntry(nil, declared))); err != nil || !e.Equal(entry) || e.Capabilities != declared.Capabilities || e.Asked != declared.Asked {
+		t.Errorf("the entry with capabilities is another: %v", err)
+	}
 	opens(s["plaintext"], golden("plaintext.bin", mustSeal(t, Plaintext(), text, ad)))
 	golden("plaintext.bin", referenceSeal(t, 'P', "", nil, nil, text, ad))
 	opens(s["encrypted"], golden("encrypted.bin", referenceSeal(t, 'E', "2026b", fixedBytes(1), nonce, text, ad)))

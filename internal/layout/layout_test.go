@@ -15,11 +15,17 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	entry := func(capabilities string) serializer.Entry {
+		return serializer.Entry{Section: "AccessToken", Key: "k", Capabilities: capabilities}
+	}
 	head := layout.AnswerHead{Status: 200, Header: map[string]string{"Content-Type": "application/json"}, Started: 1, Received: 2,
 		Until: 3, Failures: 4, Of: "client_credentials", Error: "e", Grant: "g", Client: "c", Tenant: "t", Scopes: "s"}
 	for _, c := range []struct{ what, got, want string }{
 		{"partition", n.Tokens(pid), "msal:v1:{ZY6o0RdybmF7D_-QC09l-Y6E}:tokens"},
 		{"field", layout.FieldName("AccessToken", "k"), "xEG_RGSqqItFEkHaTsJ4JtWw"},
+		{"field of an entry", layout.EntryField(entry("")), "xEG_RGSqqItFEkHaTsJ4JtWw"},
+		{"field of an entry without capabilities", layout.EntryField(entry(serializer.NoCapabilities)), "xEG_RGSqqItFEkHaTsJ4JtWw"},
+		{"field of an entry with capabilities", layout.EntryField(entry(`{"values":["CP1"]}`)), "B6BuehKLoLK_bolO9Xs_IdfO"},
 		{"list of accounts", n.Accounts(), "msal:v1:{accounts}:list"},
 		{"channel", n.Changes(), "msal:v1:changes"},
 		{"digits of a record", value[:layout.HeaderSize], "17000000000000001700003600"},

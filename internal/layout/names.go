@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // version is part of every key: a format that cannot live beside this one gets another.
@@ -43,6 +45,14 @@ func PartitionID(key string) ID { return HashID("partition", key) }
 
 // FieldName is the field of a partition in which an entry is kept.
 func FieldName(section, key string) string { return string(HashID("entry", section, key)) }
+
+// EntryField is the field of an entry. Access tokens of one key that were asked for with other capabilities stand side by side.
+func EntryField(e serializer.Entry) string {
+	if e.Capabilities == "" || e.Capabilities == serializer.NoCapabilities {
+		return FieldName(e.Section, e.Key)
+	}
+	return string(HashID("entry", e.Section, e.Key, e.Capabilities))
+}
 
 // VersionField is the one field of a partition that is no entry.
 const VersionField = "v"

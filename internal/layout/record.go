@@ -76,7 +76,7 @@ func OpenEntry(s serializer.Serializer, key, field, value string) (e serializer.
 	if err == nil {
 		e, err = serializer.DecodeEntry(content)
 	}
-	if err == nil && FieldName(e.Section, e.Key) != field {
+	if err == nil && EntryField(e) != field {
 		err = ErrRecord
 	}
 	return e, stamp, expiry, err

@@ -1,0 +1,113 @@
+package msalredis
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"slices"
+	"strings"
+
+	"github.com/tidwall/gjson"
+
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// A resource may refuse a token of a client that has declared capabilities with a challenge, at any moment of its long life; who
+// has not declared them cannot answer that. So an access token is for clients that declare what its own has declared. MSAL
+// declares in each token request, which the gate sees; the accessor sees neither. What is said here of capabilities is as in
+// [serializer.Entry].
+
+// declared are the capabilities of a manager's client.
+type declared struct {
+	text string // "": not known yet
+	sure bool   // the gate has seen it
+}
+
+// serves tells whether an access token is for clients with these capabilities. One that did not pass the gate, and does not
+// itself say otherwise, counts as asked for without any.
+func serves(e stored, declared string) bool {
+	return cmp.Or(e.Capabilities, serializer.NoCapabilities) == declared
+}
+
+// mayHave tells which access tokens of a partition a manager may be given. The caller holds m.mu.
+//
+// While its client's capabilities are not known it is not given what passed the gate: MSAL then asks the gate, whose answer
+// costs no request and makes them known. Where MSAL could not ask, or no gate is in use, it is given what was asked for without
+// capabilities.
+func (c *Cache) mayHave(m *manager, s *snapshot) func(stored) bool {
+	d := m.declared.text
+	return func(e stored) bool {
+		switch {
+		case d != "":
+			return serves(e, d)
+		case e.Capabilities == serializer.NoCapabilities:
+			return !c.gated.Load() || e.HomeAccountID != "" && !s.refreshes(e)
+		}
+		return e.Capabilities == ""
+	}
+}
+
+// refreshes tells whether a snapshot has a refresh token with which MSAL would ask for an access token like e.
+func (s *snapshot) refreshes(e stored) bool {
+	for _, rt := range s.entries {
+		if rt.Section == serializer.SectionRefreshToken && rt.HomeAccountID == e.HomeAccountID && rt.Secret != "" &&
+			(rt.ClientID == e.ClientID || rt.FamilyID != "") {
+			return true
+		}
+	}
+	return false
+}
+
+// learn learns a client's capabilities from the access tokens that it has brought, and tells whether it knows better than before.
+// The caller holds m.mu.
+//
+// A manager is of one client. A token that did not pass the gate says less, but MSAL must not be kept from what it has stored
+// itself. Once the gate has seen the client they are certain, though the gate forgets tokens.
+func (c *Cache) learn(m *manager, changed []serializer.Entry) bool {
+	before := m.declared
+	for _, e := range changed {
+		if e.Section != serializer.SectionAccessToken || e.Secret == "" || m.declared.sure {
+			continue
+		}
+		if o, ok := c.origins.of(e.Secret); ok {
+			m.declared = declared{o.declared, true}
+		} else if text := selfDeclared(e.Secret); text != "" || m.declared.text == "" {
+			m.declared = declared{text: cmp.Or(text, serializer.NoCapabilities)}
+		}
+	}
+	return m.declared != before
+}
+
+// askedFor is with what a manager's token was asked for, as its entry says it. The caller holds m.mu.
+func (c *Cache) askedFor(m *manager, e serializer.Entry) (capabilities, asked string) {
+	if o, ok := c.origins.of(e.Secret); ok {
+		return o.declared, string(o.asked)
+	}
+	if m.declared.sure {
+		return m.declared.text, ""
+	}
+	return selfDeclared(e.Secret), ""
+}
+
+// selfDeclared are the capabilities that an access token itself names; "": none, or it cannot be read. Resources read them there,
+// so one that may be refused with a challenge names them.
+func selfDeclared(token string) string {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return ""
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil || !gjson.ValidBytes(payload) {
+		return ""
+	}
+	values := gjson.GetBytes(payload, "xms_cc").Array()
+	if len(values) == 0 || slices.ContainsFunc(values, func(v gjson.Result) bool { return v.Type != gjson.String }) {
+		return ""
+	}
+	text := make([]string, len(values))
+	for i, v := range values {
+		text[i] = v.Str
+	}
+	b, _ := json.Marshal(map[string][]string{"values": text}) // as splitClaims writes what MSAL sends
+	return string(b)
+}
