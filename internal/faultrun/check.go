@@ -160,7 +160,7 @@ func (c *checker) index() {
 		slices.SortFunc(a, func(x, y request) int { return cmp.Compare(x.Answered, y.Answered) })
 	}
 	for _, l := range c.Lives {
-		if l.Killed {
+		if l.Killed || !l.Closed { // what it alone knew is gone, whoever is to blame for that
 			c.killed[l.Worker] = l.End
 		}
 	}

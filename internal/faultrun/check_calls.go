@@ -40,7 +40,11 @@ func (c *checker) outcomes() {
 		}
 		limit := slack
 		for _, f := range met {
-			limit += kindNamed(f.Kind).slow(c.Terms, f)
+			k := kindNamed(f.Kind)
+			limit += k.slow(c.Terms, f)
+			if k.sick && f.Worker == x.Worker {
+				limit += itself(c.Terms, f)
+			}
 		}
 		limit = min(limit, c.Terms.CallTimeout+time.Second)
 		if took > limit {
@@ -59,6 +63,8 @@ func (c *checker) excuse(x call) (why string, ok bool) {
 	away = away || slices.ContainsFunc(c.frozen[x.Worker], func(f injected) bool { return f.Start <= x.End && f.End+recovery >= x.Start })
 	failed := x.Fail == failEntra || x.Fail == failDeadline
 	switch {
+	case failed && !x.removes() && c.sick(x):
+		return "its own way to Entra ID is broken", true
 	case x.Flow == flowSignIn:
 		// Entra ID is needed, Redis is not.
 		return "Entra ID fails", entra && failed
@@ -96,6 +102,11 @@ func (c *checker) excuse(x call) (why string, ok bool) {
 		return why, why != ""
 	}
 	return "", false
+}
+
+// sick tells whether a call may have met a fault of its own worker alone.
+func (c *checker) sick(x call) bool {
+	return slices.ContainsFunc(c.during(x.Start, x.End, func(k *kind) bool { return k.sick }), func(f injected) bool { return f.Worker == x.Worker })
 }
 
 // behind tells whether the sign-in of a session may have reached Redis after a call began: Redis was away.
@@ -225,6 +236,9 @@ func (c *checker) has(x call) bool {
 		}
 		if c.stopped(a.Worker, a.Arrived, a.Answered+near) > 0 {
 			continue
+		}
+		if a.Worker != x.Worker && c.stored(a.Worker, a.Arrived, a.Answered) > x.Start {
+			continue // Redis took no writes: it waits in the memory of the process that got it
 		}
 		befallen := c.during(a.Arrived, x.End, func(k *kind) bool { return k.away || k.loses || k.damages })
 		return len(befallen) == 0

@@ -58,7 +58,7 @@ func what(flow string) call {
 func (m *made) call(worker int, flow string, at, issued float64) *call {
 	c := what(flow)
 	c.Worker, c.Start, c.End = worker, seconds(at), seconds(at+.1)
-	c.Token = token{Hash: fmt.Sprint(c.identity(), issued), Tenant: c.Tenant, Audience: graph, Issued: seconds(issued), Expires: seconds(issued + 324)}
+	c.Token = token{Hash: fmt.Sprint(c.identity(), issued), Tenant: c.Tenant, Client: clientID, Audience: graph, Issued: seconds(issued), Expires: seconds(issued + 324)}
 	if c.User != "" {
 		c.Token.Session = "1"
 		c.Token.Subject, c.Token.Scopes = c.User[:len("oid-a")], c.Scope[len(graph)+1:]
@@ -116,6 +116,19 @@ func (m *made) kill(worker int, at float64) {
 	m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Worker == worker && c.End > seconds(at) })
 }
 
+// sick makes a worker's way to Entra ID fail.
+func (m *made) sick(kind string, worker int, from, to float64) {
+	m.fault(kind, from, to).Worker = worker
+}
+
+// guest adds a call on behalf of a user in a tenant where the user is a guest.
+func (m *made) guest(worker int, at, issued float64) *call {
+	c := m.call(worker, flowOBO, at, issued)
+	c.Via, c.Tenant = tenantA, tenantB
+	c.Token.Tenant, c.Token.Subject = tenantB, subjectIn(tenantB, c.User)
+	return c
+}
+
 // none knows the user but these workers.
 func (m *made) knownTo(workers ...int) {
 	m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowSilent && !slices.Contains(workers, c.Worker) })
@@ -151,6 +164,21 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		{ruleWrong, "a user's token for an app", func(m *made) { m.call(0, flowApp, 16, 14).Token.Subject = "oid-a" }},
 		{ruleWrong, "a user's token on behalf of another", func(m *made) { m.call(0, flowOBO, 16, 14).Token.Subject = "oid-a" }},
 		{ruleWrong, "a wrong token at the sign-in", func(m *made) { m.Calls[0].Token.Subject = "oid-c" }},
+		{ruleWrong, "another app's token", func(m *made) { m.call(0, flowApp, 16, 14).Token.Client = otherClient }},
+		{ruleWrong, "the first app's token for another", func(m *made) { m.call(0, flowApp, 16, 14).Client = otherClient }},
+		{ruleWrong, "a token for a client with CP1 for one without", func(m *made) { m.call(0, flowApp, 16, 14).Token.CAE = true }},
+		{ruleWrong, "a token for a client without CP1 for one with it", func(m *made) { m.call(0, flowSilent, 16, 14).CAE = true }},
+		{"", "a token for a client with CP1 for one with it", func(m *made) {
+			c := m.call(0, flowSilent, 16, 14)
+			c.CAE, c.Token.CAE = true, true
+		}},
+		{ruleWrong, "a guest's token of the home tenant", func(m *made) { m.guest(0, 16, 14).Token.Tenant = tenantA }},
+		{ruleWrong, "a guest's token with the object id of the home tenant", func(m *made) { m.guest(0, 16, 14).Token.Subject = "oid-b" }},
+		{"", "a guest's token", func(m *made) { m.guest(0, 16, 14) }},
+		{ruleWrong, "a token of the tenant of the client that asks for another's", func(m *made) {
+			c := m.call(0, flowApp, 16, 14)
+			c.Via, c.Tenant = tenantA, tenantB
+		}},
 		{ruleWrong, "something that is no token", func(m *made) { m.call(0, flowApp, 16, 14).Token = token{} }},
 
 		{ruleWrong, "an old token for a claims challenge", func(m *made) { m.call(0, flowChallenge, 20, 14) }},
@@ -262,6 +290,20 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			r := m.ask(2, flowSilent, 41)
 			r.For.Scope, r.Session = scopeMail, "2"
 		}},
+		{ruleRequests, "two of a burst for one token", func(m *made) {
+			m.fault("burst", 65, 66)
+			for at := range 2 {
+				m.ask(at, flowApp, 65.1+float64(at)/20).For.Scope = "https://burst-1.contoso.com/.default"
+			}
+		}},
+		{"", "one each for a client with CP1 and one without", func(m *made) { m.ask(2, flowApp, 45).For.CAE = true }},
+		{"", "one each for two apps", func(m *made) { m.ask(2, flowApp, 45).For.Client = otherClient }},
+		{ruleRequests, "two for clients with CP1", func(m *made) { m.ask(2, flowApp, 45).For.CAE = true; m.ask(1, flowApp, 45.3).For.CAE = true }},
+		{ruleRequests, "long after connections died", func(m *made) { m.fault("connections dead", 20, 20); m.ask(2, flowApp, 32) }},
+		{"", "one more where a worker's egress hung, which asks again when it does not", func(m *made) {
+			m.sick("egress hangs", 2, 50.5, 58.5)
+			m.ask(2, flowApp, 58.7)
+		}},
 		{ruleRequests, "three after one eviction", func(m *made) {
 			m.fault("keys evicted", 43, 43)
 			m.ask(2, flowApp, 43)
@@ -315,12 +357,63 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.fails(0, flowApp, 13.8, failEntra)
 			m.fault("Entra ID 503", 13.5, 14)
 		}},
+		{"", "Entra ID fails, and the token that lives waits elsewhere for a Redis that was full", func(m *made) {
+			m.fault("Redis full", 13.5, 14.5)
+			m.ask(0, flowApp, 14.2).For.Tenant = tenantB
+			m.fails(1, flowApp, 16, failEntra).Tenant = tenantB
+			m.fault("Entra ID 429", 15.5, 16.5)
+		}},
+		{ruleFailed, "Entra ID fails, Redis was full, and the token that lives waits here", func(m *made) {
+			m.fault("Redis full", 13.5, 14.5)
+			m.ask(0, flowApp, 14.2).For.Tenant = tenantB
+			m.fails(0, flowApp, 16, failEntra).Tenant = tenantB
+			m.fault("Entra ID 429", 15.5, 16.5)
+		}},
+		{ruleFailed, "Entra ID fails, and Redis, which was full, took the token that lives long before", func(m *made) {
+			m.fault("Redis full", 13.5, 14.5)
+			m.ask(0, flowApp, 14.2).For.Tenant = tenantB
+			m.fails(1, flowApp, 18, failEntra).Tenant = tenantB
+			m.fault("Entra ID 429", 17.5, 18.5)
+		}},
 		{"", "Entra ID fails, and nobody has a token", func(m *made) {
 			m.fails(0, flowApp, 14, failEntra).Tenant = tenantB
 			m.fault("Entra ID 503", 13.5, 14.5)
 		}},
 		{"", "Entra ID failed four times in a row, and nobody asks for another eight seconds", func(m *made) { m.failing(2, 5, 9, 16); m.fails(0, flowApp, 24.3, failEntra).Tenant = tenantB }},
 		{ruleFailed, "Entra ID failed once, and nobody asks for another eight seconds", func(m *made) { m.failing(16); m.fails(0, flowApp, 24.3, failEntra).Tenant = tenantB }},
+		{"", "its own egress is refused, and nobody has a token", func(m *made) {
+			m.fails(0, flowApp, 14, failEntra).Tenant = tenantB
+			m.sick("egress refused", 0, 13.5, 14.5)
+		}},
+		{"", "its own egress was refused shortly before, and it pauses", func(m *made) {
+			m.fails(0, flowApp, 17, failEntra)
+			m.sick("egress refused", 0, 13.5, 14.5)
+		}},
+		{ruleFailed, "its own egress was refused long before", func(m *made) {
+			m.fails(0, flowApp, 34, failEntra)
+			m.sick("egress refused", 0, 13.5, 14.5)
+		}},
+		{ruleFailed, "another's egress is refused", func(m *made) {
+			m.fails(1, flowApp, 14, failEntra).Tenant = tenantB
+			m.sick("egress refused", 0, 13.5, 14.5)
+		}},
+		{ruleFailed, "another's egress hangs until the caller's time is up", func(m *made) {
+			m.fails(1, flowApp, 14, failDeadline).Tenant = tenantB
+			m.sick("egress hangs", 0, 13.5, 22)
+		}},
+		{ruleFailed, "a proxy answered another an hour's pause", func(m *made) {
+			m.fails(1, flowApp, 20, failEntra).Tenant = tenantB
+			m.sick("proxy in between", 0, 13.5, 15)
+		}},
+		{ruleFailed, "its own egress is refused, and its sign-out fails for want of Redis", func(m *made) {
+			m.fails(0, flowSignOut, 66, failRedis)
+			m.sick("egress refused", 0, 65.5, 67)
+		}},
+		{"", "a sign-in whose own transport panics", func(m *made) { m.fails(0, flowSignIn, 66, failEntra); m.sick("transport breaks", 0, 65.5, 67) }},
+		{ruleFailed, "a panic that is not the transport's", func(m *made) { m.fails(0, flowApp, 14, failPanic); m.sick("transport breaks", 0, 13.5, 15) }},
+		{ruleFailed, "a sign-out while connections have been dead for long", func(m *made) { m.fails(0, flowSignOut, 66, failRedis); m.fault("connections dead", 60, 60) }},
+		{"", "a sign-out while connections have just died", func(m *made) { m.fails(0, flowSignOut, 66, failRedis); m.fault("connections dead", 65, 65) }},
+		{ruleFailed, "one of a burst", func(m *made) { m.fails(0, flowApp, 14, failEntra).Tenant = tenantB; m.fault("burst", 13.9, 15) }},
 		{ruleFailed, "Redis is away, which no call for a token may fail for", func(m *made) { m.fails(0, flowApp, 14, failRedis); m.fault("connections cut", 13.5, 14.5) }},
 		{"", "a sign-out while Redis is away", func(m *made) { m.fails(0, flowSignOut, 66, failRedis); m.fault("connections cut", 65, 67) }},
 		{ruleFailed, "a sign-out without a reason", func(m *made) { m.fails(0, flowSignOut, 66, failRedis) }},
@@ -434,6 +527,9 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.call(0, flowApp, 54, 52).End += seconds(6)
 			m.fault(kindFreeze, 54.05, 57).Worker = 0
 		}},
+		{ruleSlow, "another's egress hangs", func(m *made) { m.call(1, flowApp, 54, 52).End += seconds(7.5); m.sick("egress hangs", 0, 54, 62.5) }},
+		{"", "its own egress hangs", func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(8); m.sick("egress hangs", 0, 54, 62.5) }},
+		{"", "in a burst", func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(6); m.fault("burst", 54, 60) }},
 		{ruleSlow, "past every bound", func(m *made) {
 			m.call(0, flowApp, 34, 32).End += seconds(22)
 			for range 9 {
@@ -445,6 +541,12 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 
 		{ruleLeaked, "goroutines", func(m *made) { m.Lives[1].Leaked = "found unexpected goroutines" }},
 		{ruleLeaked, "it died", func(m *made) { m.Lives[1].Closed = false }},
+		{ruleLeaked, "it died before it could store a sign-in, which nobody else knows", func(m *made) {
+			m.lost()
+			m.knownTo()
+			m.kill(0, 1.2)
+			m.Faults, m.Lives[0].Killed = nil, false
+		}},
 		{ruleLeaked, "it hung", func(m *made) { m.Lives[1].Hung = "rollcall" }},
 		{ruleLeaked, "it had closed, and did not end", func(m *made) { m.Lives[1].Hung = "end" }},
 		{ruleLeaked, "it hung before a fault would have killed it", func(m *made) { m.kill(1, 69); m.Lives[1].Hung = "start" }},

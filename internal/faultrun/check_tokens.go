@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -16,15 +17,15 @@ func (c *checker) tokens() {
 			continue
 		}
 		t := x.Token
-		oid, _, _ := strings.Cut(x.User, ".")
 		slash := strings.LastIndexByte(x.Scope, '/')
 		resource, permission := x.Scope[:slash], x.Scope[slash+1:]
 		if x.Flow == flowApp || x.Flow == flowChallenge {
 			permission = ""
 		}
-		if t.Hash == "" || t.Subject != oid || t.Tenant != x.Tenant || t.Audience != resource || permission != "" && !slices.Contains(strings.Fields(t.Scopes), permission) {
-			c.violate(ruleWrong, x.End, "worker %d asked for %s, user %.8s, tenant %.8s, %s, and got a token of user %.8s, tenant %.8s, audience %s, scopes %q",
-				x.Worker, x.Flow, x.User, x.Tenant, x.Scope, t.Subject, t.Tenant, t.Audience, t.Scopes)
+		if t.Hash == "" || t.Client != cmp.Or(x.Client, clientID) || t.CAE != x.CAE || t.Subject != subjectIn(x.Tenant, x.User) || t.Tenant != x.Tenant || t.Audience != resource || permission != "" && !slices.Contains(strings.Fields(t.Scopes), permission) {
+			c.violate(ruleWrong, x.End, "worker %d asked for %s, user %.8s, tenant %.8s, client %q, CAE %t, %s, and got a token of user %.8s, tenant %.8s, "+
+				"client %q, CAE %t, audience %s, scopes %q",
+				x.Worker, x.Flow, x.User, x.Tenant, cmp.Or(x.Client, clientID), x.CAE, x.Scope, t.Subject, t.Tenant, t.Client, t.CAE, t.Audience, t.Scopes)
 			continue
 		}
 		if x.Flow == flowChallenge && t.Issued+whole < x.Start {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -191,22 +192,29 @@ var errGone = errors.New("the worker is gone")
 
 // do has a worker carry out an order. That it hangs or dies is no trouble of the run, which goes on without it: the checker
 // reports it.
-func (p *process) do(ctx context.Context, do string) error {
-	_ = json.NewEncoder(p.stdin).Encode(order{do})
-	err := p.wait(ctx, do)
+func (p *process) do(ctx context.Context, do string) error { return p.doAs(ctx, order{Do: do}) }
+
+func (p *process) doAs(ctx context.Context, o order) error {
+	_ = json.NewEncoder(p.stdin).Encode(o)
+	err := p.wait(ctx, o.Do)
 	if errors.Is(err, errGone) {
 		return nil
 	}
-	p.life.Closed = err == nil && do == "close"
+	p.life.Closed = err == nil && o.Do == "close"
 	return err
 }
 
 // all gives every worker an order at once and waits for all.
-func (f *fleet) all(ctx context.Context, do string) error {
-	errs := make([]error, len(f.slots))
+func (f *fleet) all(ctx context.Context, do string) error { return f.allAs(ctx, order{Do: do}) }
+
+func (f *fleet) allAs(ctx context.Context, o order) error {
+	f.mu.Lock()
+	slots := slices.Clone(f.slots)
+	f.mu.Unlock()
+	errs := make([]error, len(slots))
 	var wg sync.WaitGroup
-	for i, p := range f.slots {
-		wg.Go(func() { errs[i] = p.do(ctx, do) })
+	for i, p := range slots {
+		wg.Go(func() { errs[i] = p.doAs(ctx, o) })
 	}
 	wg.Wait()
 	return errors.Join(errs...)
@@ -230,6 +238,19 @@ func (p *process) end(ctx context.Context) error {
 func (p *process) kill() {
 	_ = p.command.Process.Kill()
 	<-p.ended
+}
+
+// at is the process in a slot.
+func (f *fleet) at(slot int) *process {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.slots[slot]
+}
+
+func (f *fleet) replace(slot int, p *process) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.slots[slot] = p
 }
 
 func (p *process) signal(s syscall.Signal) { _ = p.command.Process.Signal(s) }

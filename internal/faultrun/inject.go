@@ -24,8 +24,8 @@ import (
 func healed(context.Context) error { return nil }
 
 func killWorker(ctx context.Context, s *stage, rng *rand.Rand, f *injected) (func(context.Context) error, error) {
-	slot := rng.IntN(len(s.fleet.slots))
-	old := s.fleet.slots[slot]
+	slot := rng.IntN(s.Terms.Workers)
+	old := s.fleet.at(slot)
 	f.Worker = old.life.Worker
 	select {
 	case <-old.ended: // it had died by itself
@@ -37,12 +37,12 @@ func killWorker(ctx context.Context, s *stage, rng *rand.Rand, f *injected) (fun
 	if err != nil {
 		return nil, err
 	}
-	s.fleet.slots[slot] = next
+	s.fleet.replace(slot, next)
 	return healed, next.do(ctx, "load")
 }
 
 func freezeWorker(_ context.Context, s *stage, rng *rand.Rand, f *injected) (func(context.Context) error, error) {
-	p := s.fleet.slots[rng.IntN(len(s.fleet.slots))]
+	p := s.fleet.at(rng.IntN(s.Terms.Workers))
 	f.Worker = p.life.Worker
 	p.signal(syscall.SIGSTOP)
 	return func(context.Context) error { p.signal(syscall.SIGCONT); return nil }, nil

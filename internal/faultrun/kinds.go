@@ -24,6 +24,8 @@ type kind struct {
 	damages   bool // some users' records are damaged
 	rollsBack bool // records may be as they were earlier
 	entra     bool // Entra ID may not answer
+	sick      bool // it is of one worker, whose own calls may fail; nobody else's
+	neighbour bool // drawn from a pack of its own, so that the rest of a seed's schedule does not depend on it
 	delays    bool // a refresh may take longer than callers wait for it while an old token lives
 	// extra bounds the token requests that one fault costs more, for each token.
 	extra func(terms) int
@@ -51,6 +53,7 @@ const (
 	onRedis  = "redis"
 	onNet    = "net"
 	onEntra  = "entra"
+	onWay    = "way" // of workers to Entra ID and to Redis
 )
 
 // Bounds of token requests, for each fault and token.
@@ -144,7 +147,29 @@ var kinds = []*kind{
 		after: 7 * time.Second, entra: true, extra: none, slow: itself, fails: 4, inject: entraDrops(false)},
 	{name: kindLostAnswer, what: "the request takes effect, its answer is lost", on: onEntra, hold: ms(500, 1500),
 		after: 7 * time.Second, entra: true, extra: none, slow: itself, fails: 4, inject: entraDrops(true)},
+
+	{name: "egress refused", what: "one worker's requests to Entra ID, as by a firewall", on: onWay, neighbour: true, hold: ms(1500, 3000),
+		after: wellAgain, sick: true, extra: once, slow: oneLease, delays: true, inject: sicken(egressRefused)},
+	{name: "egress hangs", what: "one worker's requests to Entra ID", on: onWay, neighbour: true, hold: ms(8000, 9000),
+		after: wellAgain, sick: true, extra: once, slow: oneLease, delays: true, inject: sicken(egressHangs)},
+	{name: "proxy in between", what: "one worker's answers HTML, 503, Retry-After an hour, for Entra ID", on: onWay, neighbour: true, hold: ms(1500, 3000),
+		after: wellAgain, sick: true, extra: once, slow: oneLease, delays: true, inject: sicken(egressProxy)},
+	{name: "transport breaks", what: "one worker's panics, or returns no response, or one without a body", on: onWay, neighbour: true, hold: ms(500, 1500),
+		after: wellAgain, sick: true, extra: once, slow: oneLease, delays: true, inject: sicken(egressPanics, egressNil, egressBodyless)},
+	{name: "connections dead", what: "all there are drop without a word, new ones work", on: onWay, neighbour: true,
+		after: backAgain, away: true, extra: each, slow: operations, delays: true, inject: deadenNet},
+	{name: "burst", what: "every worker asks for the same hundred tokens at once", on: onWay, neighbour: true,
+		extra: none, slow: itself, inject: burst},
 }
+
+// backAgain is when everybody has to have noticed that connections are dead and others work, however many they are.
+const backAgain = 5 * time.Second
+
+// neighboursByDefault has a run inject the faults of neighbours, and mix all kinds of calls, without being told to.
+const neighboursByDefault = false
+
+// wellAgain is how long a worker may go on failing after its way to Entra ID is mended: it pauses after several failures in a row.
+const wellAgain = 10 * time.Second
 
 // busy is no fault that is injected: a process was not given a processor for a quarter of a second, or Redis's answer did
 // not come in time, while no fault explains it. What it excuses is shown in a row of its own, empty on an idle machine.

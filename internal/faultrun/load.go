@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -10,6 +11,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,7 +42,7 @@ func (w *worker) load(ctx context.Context, wg *sync.WaitGroup) {
 					}
 					c = call{Flow: flowDismiss, Tenant: p.Tenant, User: p.Account}
 				}
-				w.do(c, person{})
+				w.do(w.mix(c, person{}, rng), person{})
 			}
 		})
 	}
@@ -68,7 +70,7 @@ func (w *worker) one(_ context.Context, p person, rng *rand.Rand) {
 	case rng.IntN(3) == 0:
 		c.Scope = scopeMail
 	}
-	w.do(c, p)
+	w.do(w.mix(c, p, rng), p)
 }
 
 // sessions signs people out and, at once or a little later, in again. All sign-ins and sign-outs of one person are made
@@ -150,25 +152,38 @@ func (w *worker) do(c call, p person) bool {
 
 var errNoAccount = errors.New("the cache has no such account")
 
-func (w *worker) acquire(ctx context.Context, c call, p person) (confidential.AuthResult, error) {
+// acquire makes a call as a server's handler does: a panic is its caller's alone.
+func (w *worker) acquire(ctx context.Context, c call, p person) (result confidential.AuthResult, err error) {
+	defer func() {
+		switch r := recover(); r {
+		case nil:
+		case transportPanic:
+			err = errTransportPanic
+		default:
+			err = &panicked{r}
+		}
+	}()
 	switch c.Flow {
 	case flowSignOut, flowDismiss:
 		return confidential.AuthResult{}, w.tokens.RemoveAccount(ctx, c.User)
 	case flowForget:
 		return confidential.AuthResult{}, w.tokens.ForgetAppTokens(ctx, clientID, c.Tenant)
 	}
-	app, err := w.app(c.Tenant)
+	app, err := w.app(client{cmp.Or(c.Via, c.Tenant), cmp.Or(c.Client, clientID), c.CAE})
 	if err != nil {
 		return confidential.AuthResult{}, err
 	}
-	scopes := []string{c.Scope}
+	scopes, in := []string{c.Scope}, confidential.WithTenantID("") // the client's own
+	if c.Via != "" {
+		in = confidential.WithTenantID(c.Tenant)
+	}
 	switch c.Flow {
 	case flowApp:
-		return app.AcquireTokenByCredential(ctx, scopes)
+		return app.AcquireTokenByCredential(ctx, scopes, in)
 	case flowChallenge: // as RFC 9470 has it, for a token that is valid from now on; none is like another
-		return app.AcquireTokenByCredential(ctx, scopes, confidential.WithClaims(fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, c.Start)))
+		return app.AcquireTokenByCredential(ctx, scopes, in, confidential.WithClaims(fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, c.Start)))
 	case flowOBO:
-		return app.AcquireTokenOnBehalfOf(ctx, p.Assertion, scopes)
+		return app.AcquireTokenOnBehalfOf(ctx, p.Assertion, scopes, in)
 	case flowSignIn:
 		code, err := w.code(ctx, app, p, scopes)
 		if err != nil {
@@ -183,7 +198,7 @@ func (w *worker) acquire(ctx context.Context, c call, p person) (confidential.Au
 	if account.HomeAccountID == "" {
 		return confidential.AuthResult{}, errNoAccount
 	}
-	return app.AcquireTokenSilent(ctx, scopes, confidential.WithSilentAccount(account))
+	return app.AcquireTokenSilent(ctx, scopes, in, confidential.WithSilentAccount(account))
 }
 
 // read reads what a token says of itself.
@@ -199,13 +214,15 @@ func (w *worker) read(text string) token {
 		return t
 	}
 	var claims struct {
-		OID, TID, SID, Aud, Scp, IDTyp string
-		Iat, Exp                       int64
+		OID, TID, SID, Aud, Azp, Scp, IDTyp string
+		Iat, Exp                            int64
+		Caps                                []string `json:"xms_cc"`
 	}
 	if json.Unmarshal(payload, &claims) != nil {
 		return t
 	}
 	t.Tenant, t.Audience, t.Scopes = claims.TID, claims.Aud, claims.Scp
+	t.Client, t.CAE = claims.Azp, slices.Contains(claims.Caps, capabilityCAE)
 	if claims.IDTyp != "app" {
 		t.Subject, t.Session = claims.OID, claims.SID
 	}
@@ -219,8 +236,13 @@ func (w *worker) since(unix int64) time.Duration {
 
 func classOf(err error) string {
 	text := err.Error()
+	var p *panicked
 	var redisError redis.Error
 	switch {
+	case errors.As(err, &p):
+		return failPanic
+	case errors.Is(err, errTransportPanic):
+		return failEntra
 	case errors.Is(err, context.DeadlineExceeded) && !strings.Contains(text, "Redis"):
 		return failDeadline
 	case errors.Is(err, errNoAccount), strings.Contains(text, "no token found"):

@@ -55,13 +55,16 @@ type config struct {
 	Load     int // goroutines in each worker
 	Pause    time.Duration
 	Clocks   bool
-	Rotate   bool
-	Plot     string
-	JSON     bool
-	Verbose  bool
-	Log      string
-	Again    string
-	Terms    terms
+	Mix      []string // see mixes
+	// Neighbours: also faults of one worker alone, of its connections, and bursts.
+	Neighbours bool
+	Rotate     bool
+	Plot       string
+	JSON       bool
+	Verbose    bool
+	Log        string
+	Again      string
+	Terms      terms
 }
 
 func parseConfig(args []string, help io.Writer) (*config, error) {
@@ -73,12 +76,19 @@ func parseConfig(args []string, help io.Writer) (*config, error) {
 	f.Uint64Var(&c.Seed, "seed", 0, "of the schedule (default: a random one, which is printed)")
 	f.StringVar(&c.Topology, "topology", topologyStandalone, "standalone, sentinel or cluster")
 	f.StringSliceVar(&c.Only, "only", nil, "inject only these kinds of faults")
+	f.BoolVar(&c.Neighbours, "neighbours", neighboursByDefault, "also inject the faults of one worker alone and bursts; --only has them anyway")
+	mix := []string{}
+	if neighboursByDefault {
+		mix = mixes
+	}
+	f.StringSliceVar(&c.Mix, "mix", mix, "kinds of calls in the load besides plain ones, of "+strings.Join(mixes, ", "))
 	f.IntVar(&c.Terms.Workers, "workers", 6, "worker processes")
 	f.IntVar(&c.Users, "users", 300, "users who sign in and out")
 	f.IntVar(&c.Behalf, "on-behalf-of", 60, "users on whose behalf an API acts")
 	f.IntVar(&c.Tenants, "tenants", 150, "tenants")
 	f.IntVar(&c.Load, "goroutines", 6, "goroutines in each worker")
 	f.DurationVar(&c.Pause, "pause", 40*time.Millisecond, "of a goroutine between two calls, on average")
+	f.DurationVar(&c.Terms.OpTimeout, "op-timeout", 2*time.Second, "the library's OpTimeout; its default is for a machine that is not busy")
 	f.BoolVar(&c.Rotate, "rotate", false, "refresh tokens die when they are redeemed")
 	f.BoolVar(&c.Clocks, "clocks", true, "two workers' clocks are ten minutes off; building them takes a minute the first time")
 	f.BoolVar(&c.JSON, "json", false, "print JSON instead of the table")
@@ -98,7 +108,7 @@ func parseConfig(args []string, help io.Writer) (*config, error) {
 		}
 		fmt.Fprintf(help, "\nExit status: 0 every rule was kept, 1 one was not, 2 trouble, 130 interrupted.\n")
 	}
-	c.Terms.LocalTTL, c.Terms.LockTTL, c.Terms.OpTimeout = 2*time.Second, 2*time.Second, 2*time.Second
+	c.Terms.LocalTTL, c.Terms.LockTTL = 2*time.Second, 2*time.Second
 	c.Terms.CallTimeout, c.Terms.Usable = 20*time.Second, 24*time.Second
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -130,6 +140,14 @@ func (c *config) check() error {
 	}
 	if !slices.Contains([]string{topologyStandalone, topologySentinel, topologyCluster}, c.Topology) {
 		return fmt.Errorf("--topology: there is no %q, only standalone, sentinel and cluster", c.Topology)
+	}
+	for _, name := range c.Mix {
+		if !slices.Contains(mixes, name) {
+			return fmt.Errorf("--mix: there is no %q, only %s", name, strings.Join(mixes, ", "))
+		}
+	}
+	if c.Terms.OpTimeout <= 0 {
+		return fmt.Errorf("--op-timeout is %v: it must be positive", c.Terms.OpTimeout)
 	}
 	for _, name := range c.Only {
 		if k := kindNamed(name); k == nil || !k.in(c.Topology) {

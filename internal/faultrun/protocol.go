@@ -24,6 +24,7 @@ type person struct {
 	Account string // home account id
 	Name    string
 	Tenant  string
+	Guest   string // another tenant, where the person is a guest
 	// Assertion is the token that the API received; empty: the person signs in.
 	Assertion string `json:",omitempty"`
 }
@@ -38,10 +39,12 @@ type setup struct {
 	Keys       string
 	Entra, CA  string
 	Secret     string
+	Other      string // the secret of the other app
 	Seed       uint64
 	Goroutines int
 	Pause      time.Duration
 	Verbose    bool
+	Mix        []string
 	Tenants    []string
 	People     []person
 	Mine       []int // of People: whose sign-ins and sign-outs are this worker's affair
@@ -69,11 +72,14 @@ type endpoint struct {
 	Through map[string]string
 }
 
-// order is what a worker is to do.
+// order is what a worker is to do, and how.
 type order struct {
 	// signin: all of mine once; load: until rest; rest: end the load and say so; rollcall: a silent call for everyone, for a scope of its own;
-	// verify: redeem everyone's refresh token; close: close the Cache and look for leaked goroutines.
-	Do string
+	// verify: redeem everyone's refresh token; close: close the Cache and look for leaked goroutines;
+	// egress: what becomes of requests to Entra ID from now on; burst: app tokens of many tenants at once, for the scope How;
+	// deaden: the connections to Redis that there are go silent.
+	Do  string
+	How string `json:",omitempty"`
 }
 
 // record is a line of a worker's log.
@@ -106,6 +112,9 @@ type call struct {
 	Worker     int
 	Flow       string
 	Tenant     string
+	Client     string `json:",omitempty"` // empty: the first app
+	CAE        bool   `json:",omitempty"` // the MSAL client declares CP1
+	Via        string `json:",omitempty"` // the MSAL client's own tenant, where it is another
 	User       string `json:",omitempty"` // home account id
 	Scope      string
 	Start, End time.Duration // End 0: it never returned
@@ -121,6 +130,7 @@ const (
 	failEntra     = "entra" // Entra ID refused for a passing reason, or could not be reached
 	failDeadline  = "deadline"
 	failRedis     = "redis"
+	failPanic     = "panic" // not the transport's, but of what called it
 	failOther     = "other"
 )
 
@@ -129,6 +139,8 @@ type token struct {
 	Hash     string
 	Subject  string // oid; of an app's token empty
 	Tenant   string // tid
+	Client   string // azp
+	CAE      bool   // xms_cc has CP1
 	Audience string
 	Scopes   string        // scp
 	Session  string        // sid: of which sign-in it is
@@ -137,7 +149,11 @@ type token struct {
 }
 
 // identity is what a token is for.
-type identity struct{ Tenant, User, Scope string }
+type identity struct {
+	Tenant, User, Scope string
+	Client              string `json:",omitempty"`
+	CAE                 bool   `json:",omitempty"`
+}
 
 // removes tells whether the call takes tokens away, rather than get one.
 func (c call) removes() bool {
@@ -145,9 +161,9 @@ func (c call) removes() bool {
 }
 
 // owner is whose tokens a token is one of: a user's, or those of a tenant's app.
-func (i identity) owner() string { return cmp.Or(i.User, i.Tenant) }
+func (i identity) owner() string { return cmp.Or(i.User, i.Tenant+i.Client) }
 
-func (c call) identity() identity { return identity{c.Tenant, c.User, c.Scope} }
+func (c call) identity() identity { return identity{c.Tenant, c.User, c.Scope, c.Client, c.CAE} }
 
 // request is one token request, as the emulator saw it.
 type request struct {

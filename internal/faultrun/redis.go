@@ -120,7 +120,7 @@ func openStore(topology string) (s *store, err error) {
 	default:
 		return nil, fmt.Errorf("there is no topology %q", topology)
 	}
-	s.admin = endpoint{Topology: e.Topology, Addrs: e.Addrs, Master: e.Master}.client()
+	s.admin = endpoint{Topology: e.Topology, Addrs: e.Addrs, Master: e.Master}.client(nil)
 	zerolog.SetGlobalLevel(zerolog.Disabled) // toxiproxy's toxics log past the logger that they are given
 	api := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.New(io.Discard))
 	for _, server := range s.servers {

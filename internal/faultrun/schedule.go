@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -14,10 +15,23 @@ type planned struct {
 	Seed uint64 // of the choices it makes when it is injected
 }
 
-// schedule makes the faults of a run. Kinds come as from a pack of cards: all of them before one comes again. About
-// a third begin before the one before has ended, if they take hold of another thing.
-func schedule(seed uint64, topology string, length time.Duration, only []string) []planned {
-	rng := rand.New(rand.NewPCG(seed, 1))
+// schedule makes the faults of a run: those of the machines, and beside them those of neighbours, which leave the others as they
+// were.
+func schedule(seed uint64, topology string, length time.Duration, only []string, neighbours bool) []planned {
+	of := func(stream uint64, neighbour bool) []planned {
+		return shuffled(rand.New(rand.NewPCG(seed, stream)), length, func(k *kind) bool {
+			chosen := slices.Contains(only, k.name) || len(only) == 0 && (neighbours || !k.neighbour)
+			return chosen && k.neighbour == neighbour && k.in(topology)
+		})
+	}
+	plan := append(of(1, false), of(3, true)...)
+	slices.SortStableFunc(plan, func(a, b planned) int { return cmp.Compare(a.At, b.At) })
+	return plan
+}
+
+// shuffled lets kinds come as from a pack of cards: all of them before one comes again. About a third begin before the one
+// before has ended, if they take hold of another thing.
+func shuffled(rng *rand.Rand, length time.Duration, chosen func(*kind) bool) []planned {
 	var pack []*kind
 	var plan []planned
 	free := map[string]time.Duration{}
@@ -25,7 +39,7 @@ func schedule(seed uint64, topology string, length time.Duration, only []string)
 	for {
 		if len(pack) == 0 {
 			for _, k := range kinds {
-				if k.in(topology) && (len(only) == 0 || slices.Contains(only, k.name)) {
+				if chosen(k) {
 					pack = append(pack, k)
 				}
 			}

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,11 +13,11 @@ import (
 // another has.
 func TestScheduleIsMadeFromTheSeed(t *testing.T) {
 	for _, topology := range []string{topologyStandalone, topologySentinel, topologyCluster} {
-		plan := schedule(7, topology, 3*time.Minute, nil)
-		if !reflect.DeepEqual(plan, schedule(7, topology, 3*time.Minute, nil)) {
+		plan := schedule(7, topology, 3*time.Minute, nil, true)
+		if !reflect.DeepEqual(plan, schedule(7, topology, 3*time.Minute, nil, true)) {
 			t.Errorf("%s: two schedules from one seed", topology)
 		}
-		if reflect.DeepEqual(plan, schedule(8, topology, 3*time.Minute, nil)) {
+		if reflect.DeepEqual(plan, schedule(8, topology, 3*time.Minute, nil, true)) {
 			t.Errorf("%s: one schedule from two seeds", topology)
 		}
 		seen, until := map[string]bool{}, map[string]time.Duration{}
@@ -35,6 +36,28 @@ func TestScheduleIsMadeFromTheSeed(t *testing.T) {
 			if k.in(topology) && !seen[k.name] {
 				t.Errorf("%s: no %q in three minutes", topology, k.name)
 			}
+		}
+	}
+}
+
+// A seed's schedule is the same whether neighbours have their faults or not, but for those.
+func TestNeighboursLeaveTheRestOfTheSchedule(t *testing.T) {
+	with := schedule(90211, topologySentinel, time.Minute, nil, true)
+	seen := map[string]bool{}
+	rest := slices.DeleteFunc(slices.Clone(with), func(p planned) bool {
+		neighbour := kindNamed(p.Kind).neighbour
+		seen[p.Kind] = neighbour
+		return neighbour
+	})
+	if want := schedule(90211, topologySentinel, time.Minute, nil, false); !reflect.DeepEqual(rest, want) {
+		t.Errorf("the rest is\n%v\nwant\n%v", rest, want)
+	}
+	for _, k := range kinds {
+		if k.neighbour && !seen[k.name] {
+			t.Errorf("no %q in a minute", k.name)
+		}
+		if only := schedule(7, topologySentinel, time.Minute, []string{k.name}, false); k.in(topologySentinel) && len(only) == 0 {
+			t.Errorf("--only %q has none", k.name)
 		}
 	}
 }
@@ -73,6 +96,8 @@ func TestFlagsAreChecked(t *testing.T) {
 		"--plot=/no/such/folder/x.svg":       "--plot",
 		"--log=/no/such/folder/x.json":       "--log",
 		"rain":                               "unexpected argument",
+		"--mix=rain":                         "--mix",
+		"--op-timeout=0s":                    "--op-timeout",
 		"--rain":                             "unknown flag",
 	} {
 		if _, err := parseConfig(strings.Fields(flags), io.Discard); err == nil || !strings.Contains(err.Error(), want) {

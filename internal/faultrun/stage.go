@@ -73,7 +73,7 @@ func play(ctx context.Context, c *config, say io.Writer) (h *history, err error)
 	}
 	s.fleet = &fleet{began: s.began, binaries: binaries, patience: patience(c.Users), base: setup{
 		Began: s.began.UnixNano(), Redis: s.store.endpoint, Prefix: s.prefix, Keys: key.Export(),
-		Entra: s.world.entra.Host(), CA: string(s.world.entra.CAPEM()), Secret: s.world.secret, Seed: c.Seed,
+		Entra: s.world.entra.Host(), CA: string(s.world.entra.CAPEM()), Secret: s.world.secret, Other: s.world.other, Mix: c.Mix, Seed: c.Seed,
 		Goroutines: c.Load, Pause: c.Pause, Verbose: c.Verbose, Tenants: s.world.tenants, People: s.world.people, Terms: c.Terms,
 	}}
 	defer s.fleet.stop()
@@ -91,7 +91,7 @@ func play(ctx context.Context, c *config, say io.Writer) (h *history, err error)
 		}
 	}
 	fmt.Fprintf(say, "faultrun: %d users have signed in (%.1f s); the faults begin\n", c.Users, s.now().Seconds())
-	if err := s.inject(ctx, schedule(c.Seed, c.Topology, c.Duration, c.Only)); err != nil {
+	if err := s.inject(ctx, schedule(c.Seed, c.Topology, c.Duration, c.Only, c.Neighbours)); err != nil {
 		return nil, err
 	}
 	if !wait(ctx, recovery+s.Terms.LocalTTL) {
@@ -147,7 +147,7 @@ func (s *stage) history() *history {
 	for _, l := range s.fleet.lives {
 		h.Lives = append(h.Lives, *l)
 	}
-	h.Spilled = spilled(s.fleet.said, append(s.world.entra.Secrets(), s.world.secret, s.fleet.base.Keys))
+	h.Spilled = spilled(s.fleet.said, append(s.world.entra.Secrets(), s.world.secret, s.world.other, s.fleet.base.Keys))
 	return h
 }
 
@@ -170,8 +170,8 @@ func (s *stage) inject(ctx context.Context, plan []planned) error {
 			k := kindNamed(p.Kind)
 			holds[k.on].Lock()
 			defer holds[k.on].Unlock()
-			if ctx.Err() != nil {
-				return
+			if ctx.Err() != nil || k.neighbour && time.Since(begun)+p.Hold > s.Duration {
+				return // neighbours wait for one another, and on a busy machine each takes its time
 			}
 			if err := s.one(ctx, k, p); err != nil {
 				cancel(fmt.Errorf("%s: %w", p.Kind, err))

@@ -30,13 +30,15 @@ import (
 type worker struct {
 	setup
 	base   *http.Transport
+	egress *egress
+	redis  connections
 	http   *http.Client
 	rdb    redis.UniversalClient
 	tokens *msalredis.Cache
 	log    *recorder
 
 	mu   sync.Mutex
-	apps map[string]confidential.Client
+	apps map[client]confidential.Client
 }
 
 // recorder writes the log. A line is out before a call goes on: what a killed worker did is known.
@@ -98,6 +100,12 @@ func work(in io.Reader, out io.Writer) int {
 			w.everyone(ctx, w.all(), flowSilent, scopeRoll)
 		case "verify":
 			w.everyone(ctx, w.all(), flowVerify, scopeVerify)
+		case "egress":
+			w.egress.set(o.How)
+		case "burst":
+			w.burst(o.How)
+		case "deaden":
+			w.redis.deaden(ctx, w.rdb)
 		case "close":
 			if err := w.close(ignore); err != nil {
 				answer.Error = err.Error()
@@ -109,7 +117,7 @@ func work(in io.Reader, out io.Writer) int {
 }
 
 func newWorker(s setup, log *recorder) (*worker, error) {
-	w := &worker{setup: s, log: log, apps: map[string]confidential.Client{}}
+	w := &worker{setup: s, log: log, apps: map[client]confidential.Client{}}
 	keys, err := serializer.ParseKeys(s.Keys)
 	if err != nil {
 		return nil, err
@@ -121,7 +129,8 @@ func newWorker(s setup, log *recorder) (*worker, error) {
 	if w.base, err = entratest.Transport(s.Entra, []byte(s.CA)); err != nil {
 		return nil, err
 	}
-	w.rdb = s.Redis.client()
+	w.egress = &egress{base: w.base}
+	w.rdb = s.Redis.client(w.redis.keep)
 	logger := slog.New(&breaker{w: w, Handler: slog.NewTextHandler(&lines{w}, &slog.HandlerOptions{Level: slog.LevelDebug,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 			if len(groups) == 0 && a.Key == slog.TimeKey {
@@ -136,7 +145,7 @@ func newWorker(s setup, log *recorder) (*worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w.http = &http.Client{Transport: w.tokens.Transport(&wire{w.base, s.Worker})}
+	w.http = &http.Client{Transport: w.tokens.Transport(&wire{w.egress, s.Worker})}
 	return w, nil
 }
 
@@ -187,14 +196,19 @@ func beat(note func(late time.Duration)) {
 	}
 }
 
-// client is a client of the topology whose connections go through the proxies.
-func (e endpoint) client() redis.UniversalClient {
+// client is a client of the topology whose connections go through the proxies; those pass keep.
+func (e endpoint) client(keep func(net.Conn) net.Conn) redis.UniversalClient {
 	var d net.Dialer
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-		if through, ok := e.Through[addr]; ok {
-			addr = through
+		through, ok := e.Through[addr]
+		if !ok {
+			return d.DialContext(ctx, network, addr)
 		}
-		return d.DialContext(ctx, network, addr)
+		conn, err := d.DialContext(ctx, network, through)
+		if err != nil {
+			return nil, err
+		}
+		return keep(conn), nil
 	}
 	switch e.Topology {
 	case topologySentinel:
@@ -225,21 +239,37 @@ func (w *worker) now() time.Duration {
 	return time.Duration(time.Now().Add(-time.Duration(w.Clock)*time.Second).UnixNano() - w.Began)
 }
 
-func (w *worker) app(tenant string) (confidential.Client, error) {
+// client is an MSAL client of a worker.
+type client struct {
+	tenant, id string
+	cae        bool
+}
+
+// capabilityCAE is how a client declares that it can answer the challenges of continuous access evaluation.
+const capabilityCAE = "CP1"
+
+func (w *worker) app(c client) (confidential.Client, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	app, ok := w.apps[tenant]
+	app, ok := w.apps[c]
 	if ok {
 		return app, nil
 	}
-	cred, err := confidential.NewCredFromSecret(w.Secret)
+	secret := w.Secret
+	if c.id == otherClient {
+		secret = w.Other
+	}
+	cred, err := confidential.NewCredFromSecret(secret)
 	if err != nil {
 		return app, err
 	}
-	app, err = confidential.New("https://login.microsoftonline.com/"+tenant, clientID, cred,
-		confidential.WithCache(w.tokens), confidential.WithHTTPClient(w.http))
+	options := []confidential.Option{confidential.WithCache(w.tokens), confidential.WithHTTPClient(w.http)}
+	if c.cae {
+		options = append(options, confidential.WithClientCapabilities([]string{capabilityCAE}))
+	}
+	app, err = confidential.New("https://login.microsoftonline.com/"+c.tenant, c.id, cred, options...)
 	if err == nil {
-		w.apps[tenant] = app
+		w.apps[c] = app
 	}
 	return app, err
 }

@@ -22,6 +22,7 @@
 //	sign in     gate.signIn, which marks the tokens as fresh; Cache.Export, store.lua
 //	lease ends  the TTL of the lease, an eviction, a failover that loses it
 //	crash       a process that is killed
+//	way breaks  one instance cannot reach Entra ID: no answer, or a page that is a proxy's
 //
 // Of what is stored: a token is the sign-in that it comes of and how often it was refreshed since; its stamp is the fence of
 // the lease under which it was asked for (leader.ask), or one more than the stamp of the token that was used, if that is newer
@@ -33,6 +34,7 @@
 //   - An older token never replaces a newer one.
 //   - After a sign-out nothing comes back that was asked for before it.
 //   - A sign-in after a sign-out is kept.
+//   - An instance that cannot reach Entra ID harms nobody else.
 //
 // What the model leaves out: the network between an instance and Redis, clocks, more than one token per user, Redis losing its
 // data. Of the lease the histories of real runs look at those (TestHistoriesOfLeases).

@@ -8,10 +8,11 @@ type Rules struct {
 	Fence      bool // the newer stamp stays
 	Descent    bool // a token's stamp is newer than that of the one it was refreshed from
 	Generation bool // what was asked for before a sign-out is refused
+	OwnFailure bool // that an instance cannot reach Entra ID is not told to the others
 }
 
 // All are the rules of the code.
-var All = Rules{SecondLook: true, Fence: true, Descent: true, Generation: true}
+var All = Rules{SecondLook: true, Fence: true, Descent: true, Generation: true, OwnFailure: true}
 
 // Instances is how many of them there are: two that race, and a third that comes after.
 const Instances = 3
@@ -40,11 +41,12 @@ const (
 var names = [...]string{"look", "lease", "look again", "post", "store", "release", "done", "dead"}
 
 type instance struct {
-	at    at
-	fence int8  // of that lease
-	saw   token // what its last look found
-	known int8  // the generation that its last look found
-	got   token // what Entra ID has answered
+	at     at
+	fence  int8  // of that lease
+	saw    token // what its last look found
+	known  int8  // the generation that its last look found
+	got    token // what Entra ID has answered
+	failed bool  // it could not be reached
 }
 
 // State is that of the fleet.
@@ -55,6 +57,7 @@ type State struct {
 	generation int8  // how many sign-outs there were
 	holder     int8  // of the lease, from 1; 0: nobody
 	fence      int8  // the last drawn
+	pause      bool  // nobody should ask: somebody has failed
 
 	// Entra ID:
 	posts int8 // requests made for the token of the present sign-in
@@ -63,6 +66,7 @@ type State struct {
 
 	// What has happened, and may happen only once or twice, so that there is an end.
 	signedOut, signedIn, ended, crashed bool
+	sick                                int8 // the instance that cannot reach Entra ID, from 1; 0: all can
 	gone                                int8 // the sign-ins up to this one have been signed out
 }
 
@@ -86,6 +90,11 @@ func (s State) Steps(rules Rules) (steps []Step) {
 			to, broken, ok := s.advance(rules, i)
 			if ok {
 				add(fmt.Sprintf("instance %d: %s", i+1, names[me.at]), to, broken)
+			}
+			if s.sick == 0 && me.at != store && me.at != release {
+				to := s
+				to.sick = int8(i + 1)
+				add(fmt.Sprintf("instance %d: its way to Entra ID breaks", i+1), to, "")
 			}
 			if !s.crashed {
 				to := s
@@ -122,6 +131,13 @@ func (s State) Steps(rules Rules) (steps []Step) {
 func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
 	to = s
 	me := &to.instances[i]
+	if s.pause && (me.at == look || me.at == lookAgain) {
+		if s.sick != int8(i+1) {
+			broken = "an instance that cannot reach Entra ID harms nobody else"
+		}
+		*me = instance{at: done}
+		return to, broken, true
+	}
 	switch me.at {
 	case look:
 		me.saw, me.known = s.record, s.generation
@@ -147,6 +163,10 @@ func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
 			me.at = release
 		}
 	case post:
+		if s.sick == int8(i+1) {
+			me.at, me.failed = store, true
+			break
+		}
 		me.got = token{me.saw.signIn, me.saw.use + 1, me.fence}
 		if rules.Descent {
 			me.got.stamp = max(me.fence, me.saw.stamp+1)
@@ -160,7 +180,11 @@ func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
 		}
 	case store:
 		me.at = release
-		defer func() { me.saw, me.got, me.known, me.fence = token{}, token{}, 0, 0 }()
+		defer func() { me.saw, me.got, me.known, me.fence, me.failed = token{}, token{}, 0, 0, false }()
+		if me.failed {
+			to.pause = !rules.OwnFailure
+			break
+		}
 		if rules.Generation && s.generation > me.known {
 			break // refused
 		}

@@ -22,11 +22,13 @@ func TestEachRuleIsNeeded(t *testing.T) {
 		rules   Rules
 		broken  string
 	}{
-		{"the second look", Rules{Fence: true, Descent: true, Generation: true}, "one token costs one token request"},
-		{"the fence", Rules{SecondLook: true, Descent: true, Generation: true}, "an older token never replaces a newer one"},
-		{"the generation", Rules{SecondLook: true, Fence: true, Descent: true}, "after a sign-out nothing comes back"},
+		{"the second look", Rules{Fence: true, Descent: true, Generation: true, OwnFailure: true}, "one token costs one token request"},
+		{"the fence", Rules{SecondLook: true, Descent: true, Generation: true, OwnFailure: true}, "an older token never replaces a newer one"},
+		{"the generation", Rules{SecondLook: true, Fence: true, Descent: true, OwnFailure: true}, "after a sign-out nothing comes back"},
 		// A sign-in between the lease and the second look is newer than the fence: what was refreshed from it would be thrown away.
-		{"the descent", Rules{SecondLook: true, Fence: true, Generation: true}, "one token costs one token request"},
+		{"the descent", Rules{SecondLook: true, Fence: true, Generation: true, OwnFailure: true}, "one token costs one token request"},
+		{"the keeping of an instance's own failures to itself", Rules{SecondLook: true, Fence: true, Descent: true, Generation: true},
+			"an instance that cannot reach Entra ID harms nobody else"},
 	} {
 		t.Run(tt.without, func(t *testing.T) {
 			r := Explore(tt.rules)
