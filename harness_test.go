@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"math/big"
@@ -47,6 +48,12 @@ const (
 	graph        = "https://graph.microsoft.com/.default"
 	userScope    = "https://graph.microsoft.com/User.Read"
 	mailScope    = "https://graph.microsoft.com/Mail.Read"
+)
+
+// What varies in Entra ID's answers varies in the tests' too, where they do not say a lifetime themselves.
+var (
+	lifetimeSeed    = flag.Uint64("entra.lifetimes", 1, "seed of the tokens' lifetimes, entratest.Behavior.VaryLifetimes; 0: one hour each")
+	plainThrottling = flag.Bool("entra.plain429", false, "entratest.Behavior.PlainThrottling")
 )
 
 func TestMain(m *testing.M) {
@@ -101,6 +108,10 @@ func worldOn(t *testing.T, d *deployment) *world {
 		t.Fatal(err)
 	}
 	w.entra = entra
+	entra.SetBehavior(func(b *entratest.Behavior) {
+		b.VaryLifetimes = *lifetimeSeed
+		b.PlainThrottling = *plainThrottling
+	})
 	t.Cleanup(func() {
 		canary.issued(entra.Secrets())
 		entra.Close()

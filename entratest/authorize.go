@@ -20,6 +20,7 @@ type authCode struct {
 	redirectURI     string
 	scope           string
 	nonce           string
+	claims          string
 	challenge       string
 	challengeMethod string
 	issued          time.Time
@@ -97,7 +98,7 @@ func (s *Server) issueCode(tenant string, q url.Values, username string) (string
 	defer s.mu.Unlock()
 	s.codes[code] = &authCode{
 		user: u, epoch: epoch, client: q.Get("client_id"), tenant: tenant,
-		redirectURI: q.Get("redirect_uri"), scope: q.Get("scope"), nonce: q.Get("nonce"),
+		redirectURI: q.Get("redirect_uri"), scope: q.Get("scope"), nonce: q.Get("nonce"), claims: q.Get("claims"),
 		challenge: q.Get("code_challenge"), challengeMethod: q.Get("code_challenge_method"), issued: time.Now(),
 	}
 	return code, nil

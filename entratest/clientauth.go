@@ -140,7 +140,7 @@ func (s *Server) isTokenAudience(q *tokenRequest, aud string) bool {
 	default:
 		return false
 	}
-	return strings.EqualFold(tenant, q.tenant) || tenantID(tenant) == tenantID(q.tenant)
+	return strings.EqualFold(tenant, q.tenant) || s.tenantID(tenant) == s.tenantID(q.tenant)
 }
 
 // checkFederated accepts a token this emulator issued for exchange: to the app itself, or to an agent by fmi_path.

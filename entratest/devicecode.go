@@ -151,5 +151,5 @@ func (s *Server) grantDeviceCode(q *tokenRequest, proof string) (*answer, *oauth
 	if oerr != nil {
 		return nil, oerr
 	}
-	return s.userAnswer(q, proof, userGrant{user: state.user, epoch: state.epoch, scopes: scopes})
+	return s.userAnswer(q, proof, userGrant{user: state.user, epoch: state.epoch, scopes: scopes, byCode: true})
 }

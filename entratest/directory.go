@@ -31,12 +31,22 @@ type App struct {
 
 	// Unconsented are scopes or resources nobody consented to: a user's request for one is AADSTS65001.
 	Unconsented []string
+
+	// Consented are scopes that every user consented to already, as an administrator does for all. They come back with
+	// every answer for their resource. Default: none, so what a user's answers bring is what was asked for that user so far: consent is
+	// incremental, per app, user, tenant and resource.
+	Consented []string
+
+	// Family is the id of the family of client IDs that the app belongs to; Microsoft's own has "1". It is sent as foci, and apps of one family
+	// can redeem each other's refresh tokens. Default: none, as with every app that is not Microsoft's.
+	Family string
 }
 
 // AddApp registers an app, replacing one of the same ClientID. Tokens issued before stay valid.
 func (s *Server) AddApp(app App) {
 	app.RedirectURIs = slices.Clone(app.RedirectURIs)
 	app.Unconsented = slices.Clone(app.Unconsented)
+	app.Consented = slices.Clone(app.Consented)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.apps[strings.ToLower(app.ClientID)] = &app
@@ -194,12 +204,31 @@ func tenantID(tenant string) string {
 	return uuid.NewSHA1(uuid.NameSpaceDNS, []byte(tenant)).String()
 }
 
+// AddDomain makes a domain a name of a tenant, which is given by its GUID or by another domain. Without it each domain is a tenant of
+// its own.
+func (s *Server) AddDomain(domain, tenant string) {
+	tid := s.tenantID(tenant)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.domains[strings.ToLower(domain)] = tid
+}
+
+// tenantID is the GUID of a tenant by any of its names.
+func (s *Server) tenantID(tenant string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if tid, ok := s.domains[strings.ToLower(tenant)]; ok {
+		return tid
+	}
+	return tenantID(tenant)
+}
+
 // resolveTenant turns the tenant of a path into its GUID.
 func (s *Server) resolveTenant(tenant string) (string, *oauthError) {
 	if !domainName.MatchString(tenant) {
 		return "", errorf(invalidRequest, 900023, "Specified tenant identifier '%s' is neither a valid DNS name, nor a valid external domain.", tenant)
 	}
-	tid := tenantID(tenant)
+	tid := s.tenantID(tenant)
 	if s.tenants != nil && !s.tenants[tid] {
 		return "", errorf(invalidRequest, 90002, "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.", tenant)
 	}

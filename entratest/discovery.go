@@ -34,8 +34,10 @@ var (
 	}
 
 	// loginSuffixes are names made per region (MSAL's WithAzureRegion) and per customer (CIAM).
-	loginSuffixes = []string{".login.microsoft.com", ".ciamlogin.com"}
+	loginSuffixes = []string{regionSuffix, ".ciamlogin.com"}
 )
+
+const regionSuffix = ".login.microsoft.com"
 
 func cloudOf(host string) (cloud, bool) {
 	for _, c := range clouds {
@@ -63,11 +65,14 @@ func issuerHost(host string) string {
 	if c, ok := cloudOf(host); ok {
 		return c.network
 	}
-	if strings.HasSuffix(strings.ToLower(host), ".login.microsoft.com") {
+	if isRegion(host) {
 		return publicCloud.network
 	}
 	return host
 }
+
+// isRegion reports whether a host is an endpoint of one region, for tokens of apps only.
+func isRegion(host string) bool { return strings.HasSuffix(strings.ToLower(host), regionSuffix) }
 
 func issuer(host, tid string) string { return "https://" + issuerHost(host) + "/" + tid + "/v2.0" }
 
@@ -98,6 +103,7 @@ func (s *Server) serveInstanceDiscovery(w http.ResponseWriter, r *http.Request) 
 		return
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(asked.Path, "/"), "/")
+	setHeaders(w, r)
 	writeJSON(w, http.StatusOK, map[string]any{
 		"tenant_discovery_endpoint": "https://" + asked.Host + "/" + tenant + "/v2.0/.well-known/openid-configuration",
 		"api-version":               "1.1",
@@ -117,9 +123,10 @@ func (s *Server) serveOpenIDConfiguration(w http.ResponseWriter, r *http.Request
 			s.writeError(w, r, oerr)
 			return
 		}
+		tenant = tid // endpoints are named by GUID, whatever name they were asked by
 	}
 	base := "https://" + r.Host + "/" + tenant
-	writeJSON(w, http.StatusOK, map[string]any{
+	config := map[string]any{
 		"token_endpoint":                        base + "/oauth2/v2.0/token",
 		"token_endpoint_auth_methods_supported": []string{"client_secret_post", "private_key_jwt"},
 		"jwks_uri":                              base + "/discovery/v2.0/keys",
@@ -134,12 +141,19 @@ func (s *Server) serveOpenIDConfiguration(w http.ResponseWriter, r *http.Request
 		"device_authorization_endpoint":         base + "/oauth2/v2.0/devicecode",
 		"tenant_region_scope":                   "EU",
 		"cloud_instance_name":                   "microsoftonline.com",
-	})
+	}
+	if isRegion(r.Host) {
+		config["authorization_endpoint"] = "unsupported"
+		delete(config, "device_authorization_endpoint")
+	}
+	setHeaders(w, r)
+	writeJSON(w, http.StatusOK, config)
 }
 
 // serveUserRealm says how a user name signs in; MSAL asks before the password grant.
 func (s *Server) serveUserRealm(w http.ResponseWriter, r *http.Request) {
 	_, domain, _ := strings.Cut(r.PathValue("user"), "@")
+	setHeaders(w, r)
 	writeJSON(w, http.StatusOK, map[string]any{
 		"ver":                 "1.0",
 		"account_type":        "Managed",

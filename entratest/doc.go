@@ -44,6 +44,22 @@
 // [Server.OnTokenRequest] stops the world at the arrival of a request, so that tests order
 // events without sleeping.
 //
+// # What is as in Entra ID's answers
+//
+// Always, since Entra ID's recorded answers have it always:
+//
+//   - A user's token is for all the scopes that the user consented to at the resource: OpenID Connect's first (with Graph), .default
+//     last where it was asked for. Consent grows with what is asked for, per app, user, tenant and resource; [App].Consented
+//     is there from the start. A token may thus serve more requests than the one that brought it.
+//   - An app's answer has no scope.
+//   - Endpoints are named by the tenant's GUID, whatever name they were asked by. A region's configuration has no
+//     device endpoint, and an authorization endpoint that says unsupported.
+//   - HTTP/1.1 without HTTP/2; three cookies with each answer; an id_token whose iat lies back by five minutes.
+//   - foci, and refresh tokens that all of a family can redeem, for apps with [App].Family.
+//
+// What varies there is a [Behavior]: VaryLifetimes (lifetimes that differ from answer to answer, by a seed),
+// PlainThrottling (429 as text, with Retry-After 60), ConditionalAccess (refusals with suberror and claims, until a sign-in).
+//
 // # Recording
 //
 // Every token request is kept as a [Request], in order of arrival. Overlap is decided by a
@@ -52,7 +68,7 @@
 //
 // # What it is not
 //
-// It is no identity provider: it grants what is asked. Conditional access, consent screens,
-// federation, B2C and key-bound tokens' proofs are not emulated; their errors can be had by a [Fault]
-// with [ErrorBody]. Where Entra ID's behaviour is undocumented the emulator is strict.
+// It is no identity provider: it grants what is asked. Consent screens, federation, B2C and key-bound
+// tokens' proofs are not emulated, and of conditional access no more than a step up; their errors can be had by a [Fault]
+// with [ErrorBody] or [ConditionalAccessBody]. Where Entra ID's behaviour is undocumented the emulator is strict.
 package entratest

@@ -18,6 +18,8 @@ const (
 	unauthorizedClient = "unauthorized_client"
 	unsupportedGrant   = "unsupported_grant_type"
 	temporarily        = "temporarily_unavailable"
+
+	interactionRequired = "interaction_required" // OpenID Connect Core section 3.1.2.6
 )
 
 const contentJSON = "application/json; charset=utf-8"
@@ -28,6 +30,7 @@ type oauthError struct {
 	number   int // of AADSTS
 	message  string
 	suberror string
+	claims   string // that the next sign-in has to carry
 }
 
 func errorf(code string, number int, format string, args ...any) *oauthError {
@@ -61,6 +64,7 @@ func (e *oauthError) body(trace, correlation string) []byte {
 		CorrelationID string `json:"correlation_id"`
 		URI           string `json:"error_uri"`
 		Suberror      string `json:"suberror,omitempty"`
+		Claims        string `json:"claims,omitempty"`
 	}{
 		Error: e.code,
 		Description: fmt.Sprintf("%s: %s Trace ID: %s Correlation ID: %s Timestamp: %s",
@@ -71,6 +75,7 @@ func (e *oauthError) body(trace, correlation string) []byte {
 		CorrelationID: correlation,
 		URI:           fmt.Sprintf("https://login.microsoftonline.com/error?code=%d", e.number),
 		Suberror:      e.suberror,
+		Claims:        e.claims,
 	})
 	if err != nil {
 		panic(err) // strings and numbers always marshal
@@ -82,6 +87,15 @@ func (e *oauthError) body(trace, correlation string) []byte {
 // ErrorBody("interaction_required", 50076, "Due to a configuration change ...").
 func ErrorBody(oauthError string, aadsts int, message string) string {
 	return string(errorf(oauthError, aadsts, "%s", message).body(uuid.NewString(), uuid.NewString()))
+}
+
+// ConditionalAccessBody is an [ErrorBody] with what conditional access adds: a suberror, and the claims that the next
+// sign-in has to carry. For example ConditionalAccessBody("invalid_grant", 53003, "Access has been blocked ...", "message_only",
+// `{"access_token":{"capolids":{"essential":true,"values":["..."]}}}`).
+func ConditionalAccessBody(oauthError string, aadsts int, message, suberror, claims string) string {
+	oerr := errorf(oauthError, aadsts, "%s", message)
+	oerr.suberror, oerr.claims = suberror, claims
+	return string(oerr.body(uuid.NewString(), uuid.NewString()))
 }
 
 // writeError answers outside the token endpoint.
@@ -107,8 +121,19 @@ func setHeaders(w http.ResponseWriter, r *http.Request) (trace, correlation stri
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("x-ms-request-id", trace)
 	h.Set("x-ms-ests-server", "2.1.0 - entratest")
+	setCookies(h)
 	if r.Header.Get("return-client-request-id") == "true" {
 		h.Set("client-request-id", correlation)
 	}
 	return trace, correlation
+}
+
+// setCookies sets the three cookies that come with most answers. They are of no use to a client without a browser, and
+// none of them may reach another.
+func setCookies(h http.Header) {
+	const attributes = "; path=/; secure; HttpOnly; SameSite=None"
+	expires := time.Now().Add(30 * 24 * time.Hour).UTC().Format("Mon, 02-Jan-2006 15:04:05 GMT")
+	h.Add("Set-Cookie", "fpc=A"+random(16)+"; expires="+expires+attributes)
+	h.Add("Set-Cookie", "x-ms-gateway-slice=estsfd"+attributes)
+	h.Add("Set-Cookie", "stsservicecookie=estsfd"+attributes)
 }

@@ -1,6 +1,7 @@
 package entratest
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -26,13 +27,13 @@ type Fault struct {
 	// ContentType of Body. Default: JSON or HTML, by the looks of it. With Transform: JSON.
 	ContentType string
 
-	// RetryAfter is sent as given. Default: no such header.
+	// RetryAfter is sent as given. Default: no such header, but see [Behavior].PlainThrottling.
 	RetryAfter string
 
 	// Hang never answers, until the client leaves or the server is closed.
 	Hang bool
 
-	// Drop closes the connection (resets the stream, in HTTP/2) without an answer.
+	// Drop closes the connection without an answer.
 	Drop bool
 
 	// After lets the request take effect first: the code is used up, a rotated refresh token is replaced by one that
@@ -105,20 +106,22 @@ func (s *Server) applyFault(w http.ResponseWriter, r *http.Request, f *fault, en
 	case f.Hang:
 		<-r.Context().Done() // Close ends it too
 		s.answered(entry, 0, "fault: hang")
-		panic(http.ErrAbortHandler) // ends the connection or stream without a byte
+		panic(http.ErrAbortHandler) // ends the connection without a byte
 	case f.Drop:
 		s.answered(entry, 0, "fault: drop")
 		panic(http.ErrAbortHandler)
 	}
 	setHeaders(w, r)
-	status, body := f.Status, f.Body
+	status, body, content, retryAfter := f.Status, f.Body, f.ContentType, f.RetryAfter
 	if status == 0 {
 		status = http.StatusOK
+	}
+	if body == "" && status == http.StatusTooManyRequests && s.Behavior().PlainThrottling {
+		body, content, retryAfter = "Too Many Requests", cmp.Or(content, "text/plain"), cmp.Or(retryAfter, "60")
 	}
 	if body == "" {
 		body = defaultBody(status)
 	}
-	content := f.ContentType
 	switch {
 	case content != "":
 	case strings.HasPrefix(body, "{"):
@@ -127,8 +130,8 @@ func (s *Server) applyFault(w http.ResponseWriter, r *http.Request, f *fault, en
 		content = "text/html; charset=utf-8"
 	}
 	w.Header().Set("Content-Type", content)
-	if f.RetryAfter != "" {
-		w.Header().Set("Retry-After", f.RetryAfter)
+	if retryAfter != "" {
+		w.Header().Set("Retry-After", retryAfter)
 	}
 	s.answered(entry, status, fmt.Sprintf("fault: %d", status))
 	w.WriteHeader(status)

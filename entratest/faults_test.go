@@ -221,12 +221,10 @@ func TestFaultDrop(t *testing.T) {
 	}
 }
 
-// On HTTP/1.1 a drop closes the connection, and Go's client does not repeat a POST on it.
-func TestFaultDropHTTP1(t *testing.T) {
+// A drop closes the connection, and Go's client does not repeat a POST on it.
+func TestFaultDropOnOldConnection(t *testing.T) {
 	s := start(t, nil)
-	transport := s.Transport()
-	transport.ForceAttemptHTTP2 = false
-	client := &http.Client{Transport: transport}
+	client := s.HTTPClient()
 	send := func() (*http.Response, error) {
 		return client.PostForm(s.Authority(tenant)+"/oauth2/v2.0/token", appForm())
 	}

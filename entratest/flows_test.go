@@ -127,7 +127,7 @@ func TestAuthCodeAndSilent(t *testing.T) {
 	if got.IDToken.Oid == ada.ObjectID || got.IDToken.TenantID == ada.TenantID || got.IDToken.Audience != webApp {
 		t.Errorf("id token %+v", got.IDToken)
 	}
-	if claims := claimsOf(t, got.AccessToken); claims["scp"] != "User.Read openid profile email" {
+	if claims := claimsOf(t, got.AccessToken); claims["scp"] != "email openid profile User.Read" {
 		t.Errorf("scp %v", claims["scp"])
 	}
 	silent := func(scope string) confidential.AuthResult {

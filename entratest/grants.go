@@ -19,6 +19,8 @@ type userGrant struct {
 	nonce      string
 	generation int    // of the refresh token that was redeemed; 0: a sign-in
 	session    string // of the sign-in; "": this is one
+	byCode     bool   // the user was there: an authorization or device code
+	claims     string // of the authorization request
 }
 
 // refreshToken is the server's side of one.
@@ -26,6 +28,7 @@ type refreshToken struct {
 	user       User
 	epoch      int
 	client     string
+	family     string // of the client
 	scope      string // of the request that brought it
 	generation int    // 1 from a sign-in, one more with each redemption
 	session    string // of the sign-in
@@ -58,6 +61,7 @@ func (s *Server) grantClientCredentials(q *tokenRequest, proof string) (*answer,
 	if path := q.form.Get("fmi_path"); path != "" {
 		subject = "/eid1/c/pub/t/" + tid + "/a/" + q.app.ClientID + "/" + path
 	}
+	s.vary(q, tid, "", scopes.resource)
 	a := q.newAnswer()
 	a.AccessToken = s.issueAccess(accessToken{
 		host: q.host, tid: tid, audience: s.audience(scopes.resource), client: q.app.ClientID, proof: proof,
@@ -95,7 +99,7 @@ func (s *Server) grantAuthorizationCode(q *tokenRequest, proof string) (*answer,
 	switch {
 	case !strings.EqualFold(code.client, q.app.ClientID):
 		return nil, errorf(invalidGrant, 70000, "The provided authorization code was issued to another application.")
-	case !isMultiTenant(q.tenant) && !isMultiTenant(code.tenant) && tenantID(code.tenant) != tenantID(q.tenant):
+	case !isMultiTenant(q.tenant) && !isMultiTenant(code.tenant) && s.tenantID(code.tenant) != s.tenantID(q.tenant):
 		return nil, errorf(invalidGrant, 700005, "Provided Authorization Code is intended to use against other tenant, thus rejected.")
 	case code.redirectURI != q.form.Get("redirect_uri"):
 		return nil, errorf(invalidClient, 500112, "The reply address '%s' does not match the reply address '%s' provided when requesting Authorization code.", q.form.Get("redirect_uri"), code.redirectURI)
@@ -114,7 +118,7 @@ func (s *Server) grantAuthorizationCode(q *tokenRequest, proof string) (*answer,
 	case revoked:
 		return nil, errRevoked()
 	}
-	return s.userAnswer(q, proof, userGrant{user: code.user, epoch: code.epoch, scopes: scopes, nonce: code.nonce})
+	return s.userAnswer(q, proof, userGrant{user: code.user, epoch: code.epoch, scopes: scopes, nonce: code.nonce, byCode: true, claims: code.claims})
 }
 
 // verifies compares a verifier with the challenge of the sign-in. MSAL Go sends an empty code_verifier where it has none
@@ -172,10 +176,13 @@ func (s *Server) grantRefreshToken(q *tokenRequest, proof string) (*answer, *oau
 		return nil, oerr
 	}
 	switch {
-	case !strings.EqualFold(rt.client, q.app.ClientID):
+	case !strings.EqualFold(rt.client, q.app.ClientID) && (rt.family == "" || rt.family != q.app.Family):
 		return nil, errorf(invalidGrant, 70000, "Provided grant is invalid or malformed.")
 	case time.Since(rt.issued) > q.behavior.RefreshTokenLifetime:
 		return nil, errorf(invalidGrant, 700082, "The refresh token has expired due to inactivity. The token was issued on %s and was inactive for %s.", rt.issued.UTC().Format(time.RFC3339), q.behavior.RefreshTokenLifetime)
+	}
+	if oerr := s.stepUp(q, scopes.resource, rt.session); oerr != nil {
+		return nil, oerr
 	}
 	s.mu.Lock()
 	redeemed, revoked := rt.redeemed, s.revoked(rt.user, rt.epoch)
@@ -228,7 +235,11 @@ func (s *Server) grantOnBehalfOf(q *tokenRequest, proof string) (*answer, *oauth
 	if !ok {
 		return nil, errorf(invalidGrant, 50034, "The user account does not exist in the directory.")
 	}
-	return s.userAnswer(q, proof, userGrant{user: u, epoch: epoch, scopes: scopes, session: text(claims, "sid")})
+	session := text(claims, "sid")
+	if oerr := s.stepUp(q, scopes.resource, session); oerr != nil {
+		return nil, oerr
+	}
+	return s.userAnswer(q, proof, userGrant{user: u, epoch: epoch, scopes: scopes, session: session})
 }
 
 // grantUserFIC exchanges an agent's token for a user's (MSAL Go: accesstokens.go,
@@ -265,6 +276,9 @@ func (s *Server) grantUserFIC(q *tokenRequest, proof string) (*answer, *oauthErr
 	if oerr != nil {
 		return nil, oerr
 	}
+	if oerr := s.stepUp(q, scopes.resource, ""); oerr != nil {
+		return nil, oerr
+	}
 	return s.userAnswer(q, proof, userGrant{user: u, epoch: epoch, scopes: scopes})
 }
 
@@ -285,6 +299,9 @@ func (s *Server) grantPassword(q *tokenRequest, proof string) (*answer, *oauthEr
 	}
 	if u.Password == "" || subtle.ConstantTimeCompare([]byte(u.Password), []byte(q.form.Get("password"))) == 0 {
 		return nil, errorf(invalidGrant, 50126, "Error validating credentials due to invalid username or password.")
+	}
+	if oerr := s.stepUp(q, scopes.resource, ""); oerr != nil {
+		return nil, oerr
 	}
 	return s.userAnswer(q, proof, userGrant{user: u, epoch: epoch, scopes: scopes})
 }

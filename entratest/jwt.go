@@ -79,6 +79,7 @@ func (s *Server) serveKeys(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	public := s.key.private.PublicKey
+	setHeaders(w, r)
 	writeJSON(w, http.StatusOK, map[string]any{"keys": []map[string]any{{
 		"kty": "RSA",
 		"use": "sig",
@@ -184,6 +185,9 @@ func (s *Server) issueAccess(t accessToken) string {
 	return s.issued(s.key.sign(claims))
 }
 
+// idTokenAge is how far back the iat of an ID token lies: Entra ID allows for the clocks of those who read it.
+const idTokenAge = 299 * time.Second
+
 // issueID signs an ID token (OpenID Connect Core section 2).
 func (s *Server) issueID(host, tid, client, nonce string, u User) string {
 	now := time.Now()
@@ -191,8 +195,8 @@ func (s *Server) issueID(host, tid, client, nonce string, u User) string {
 	claims := jwt.MapClaims{
 		"aud":                client,
 		"iss":                issuer(host, tid),
-		"iat":                now.Unix(),
-		"nbf":                now.Unix(),
+		"iat":                now.Add(-idTokenAge).Unix(),
+		"nbf":                now.Add(-idTokenAge).Unix(),
 		"exp":                now.Add(time.Hour).Unix(),
 		"aio":                "A" + random(48),
 		"name":               u.Name,

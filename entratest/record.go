@@ -18,7 +18,7 @@ type Request struct {
 	ID       int    `json:"id"` // in order of arrival, from 1; not reused after ResetRequests
 	Grant    string `json:"grant"`
 	ClientID string `json:"client_id"`
-	Tenant   string `json:"tenant"` // as in the path
+	Tenant   string `json:"tenant"` // as in the path: from MSAL the GUID, since discovery names endpoints by it
 
 	// Scope is normalised: lower-case, sorted, each once, without openid, profile and offline_access. RawScope is as sent.
 	Scope    string `json:"scope"`
@@ -277,9 +277,12 @@ func ByClient(clientID string) func(Request) bool {
 	return func(r Request) bool { return strings.EqualFold(r.ClientID, clientID) }
 }
 
-// ByTenant matches requests to a tenant as it is written in the authority.
+// ByTenant matches requests to a tenant, by its GUID or its domain: a client that was made with the domain sends to endpoints that
+// are named by the GUID.
 func ByTenant(tenant string) func(Request) bool {
-	return func(r Request) bool { return strings.EqualFold(r.Tenant, tenant) }
+	return func(r Request) bool {
+		return strings.EqualFold(r.Tenant, tenant) || !isMultiTenant(tenant) && tenantID(r.Tenant) == tenantID(tenant)
+	}
 }
 
 // ByScope matches requests for exactly these scopes, in any order and case, openid, profile and offline_access aside.

@@ -14,6 +14,7 @@ type scopeSet struct {
 	raw      string
 	openid   bool
 	offline  bool
+	dflt     bool // .default is asked for
 	resource string
 	names    []string // as asked, without OpenID Connect's
 }
@@ -30,7 +31,7 @@ func splitScope(scope string) (resource, name string, ok bool) {
 
 func parseScopes(raw string) (scopeSet, *oauthError) {
 	set := scopeSet{raw: raw}
-	dflt, other := false, false
+	other := false
 	for _, scope := range strings.Fields(raw) {
 		switch strings.ToLower(scope) {
 		case "openid":
@@ -58,12 +59,12 @@ func parseScopes(raw string) (scopeSet, *oauthError) {
 		set.resource = resource
 		set.names = append(set.names, scope)
 		if name == ".default" {
-			dflt = true
+			set.dflt = true
 		} else {
 			other = true
 		}
 	}
-	if dflt && other {
+	if set.dflt && other {
 		return set, badScope(raw)
 	}
 	if set.resource == "" {
@@ -92,39 +93,12 @@ func parseAppScopes(raw string) (scopeSet, *oauthError) {
 	return set, nil
 }
 
-// granted is the scope of the answer: what was asked, in the words it was asked, since MSAL takes what is missing for declined
-// (tokens.go, findDeclinedScopes). .default stands for all that was consented, and stays in the list. OpenID Connect's scopes belong to Graph
-// and are returned with it only; offline_access never is.
-func (set scopeSet) granted(declined []string) string {
-	var out []string
-	for _, name := range set.names {
-		if base, ok := strings.CutSuffix(name, "/.default"); ok {
-			permission := "user_impersonation"
-			if strings.EqualFold(set.resource, graph) {
-				permission = "User.Read"
-			}
-			out = append(out, base+"/"+permission)
-		}
-		out = append(out, name)
-	}
-	if strings.EqualFold(set.resource, graph) {
-		out = append(out, "openid", "profile", "email")
-	}
-	out = slices.DeleteFunc(out, func(scope string) bool {
-		return slices.ContainsFunc(declined, func(d string) bool { return strings.EqualFold(d, scope) })
-	})
-	return strings.Join(out, " ")
-}
-
 // permissions is granted as scp in the token: short names.
 func permissions(granted string) string {
 	var out []string
 	for _, scope := range strings.Fields(granted) {
-		if _, name, ok := splitScope(scope); ok {
-			scope = name
-		}
-		if scope != ".default" {
-			out = append(out, scope)
+		if name := permission(scope); name != ".default" {
+			out = append(out, name)
 		}
 	}
 	return strings.Join(out, " ")

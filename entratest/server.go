@@ -60,6 +60,10 @@ type Server struct {
 	codes    map[string]*authCode
 	devices  map[string]*device // by device code
 	refresh  map[string]*refreshToken
+	domains  map[string]string // tenants of domains, by GUID
+	consents map[consent][]string
+	passed   map[string]bool   // sessions that satisfied conditional access
+	answers  map[string]uint64 // by what Behavior.VaryLifetimes goes by
 	faults   []*fault
 	hooks    []*hook
 	recorder recorder
@@ -100,6 +104,10 @@ func NewServer(cfg *Config) (*Server, error) {
 		codes:    map[string]*authCode{},
 		devices:  map[string]*device{},
 		refresh:  map[string]*refreshToken{},
+		domains:  map[string]string{},
+		consents: map[consent][]string{},
+		passed:   map[string]bool{},
+		answers:  map[string]uint64{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -112,7 +120,10 @@ func NewServer(cfg *Config) (*Server, error) {
 	}
 	s.idle = sync.NewCond(&s.mu)
 	s.client = sync.OnceValue(func() *http.Client { return &http.Client{Transport: s.Transport()} })
+	var protocols http.Protocols
+	protocols.SetHTTP1(true) // Entra ID negotiates no HTTP/2
 	s.http = &http.Server{
+		Protocols: &protocols,
 		Handler:   s.tracked(s.routes()),
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{ca.server}, MinVersion: tls.VersionTLS12},
 		// Clients that hang up or distrust the certificate are part of what is tested, and no news.
@@ -160,8 +171,7 @@ func (s *Server) Close() error {
 	return s.closeErr
 }
 
-// tracked lets Close wait for handlers: those of HTTP/2 run in goroutines that their connection does not wait for, and one may
-// begin after its connection is gone.
+// tracked lets Close wait for handlers, and ends those that begin on a connection which was accepted as Close ran.
 func (s *Server) tracked(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.mu.Lock()

@@ -22,6 +22,7 @@ type tokenRequest struct {
 	app      *App
 	caps     []string // xms_cc
 	behavior Behavior
+	varied   bool // lifetimes are the server's choice
 }
 
 // maxBody bounds a token request; the largest honest ones carry two tokens.
@@ -49,7 +50,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	}
 
 	trace, correlation := setHeaders(w, r)
-	q.behavior = s.Behavior()
+	q.behavior, q.varied = s.Behavior(), s.varies()
 	var body []byte
 	status, name := http.StatusOK, ""
 	result, oerr := (*answer)(nil), errorf(invalidRequest, 9002313, "Invalid request. Request is malformed or invalid.")
@@ -166,6 +167,7 @@ type answer struct {
 	AccessToken  string `json:"access_token"`
 	RefreshToken string `json:"refresh_token,omitempty"`
 	IDToken      string `json:"id_token,omitempty"`
+	Family       string `json:"foci,omitempty"`
 	ClientInfo   string `json:"client_info,omitempty"`
 }
 
@@ -206,8 +208,12 @@ func (s *Server) userAnswer(q *tokenRequest, proof string, g userGrant) (*answer
 	if oerr != nil {
 		return nil, oerr
 	}
-	granted := g.scopes.granted(q.behavior.DeclinedScopes)
+	granted := g.scopes.granted(s.consentTo(q, tid, g.user, g.scopes), q.behavior.DeclinedScopes)
 	session := cmp.Or(g.session, uuid.NewString())
+	if g.byCode {
+		s.pass(q, g.scopes.resource, session, g.claims, q.form.Get("claims"))
+	}
+	s.vary(q, tid, g.user.HomeAccountID(), g.scopes.resource)
 	a := q.newAnswer()
 	a.user = g.user.HomeAccountID()
 	if !q.behavior.OmitScope {
@@ -219,10 +225,10 @@ func (s *Server) userAnswer(q *tokenRequest, proof string, g userGrant) (*answer
 		lifetime: q.behavior.AccessTokenLifetime,
 	})
 	if g.scopes.offline && !q.behavior.OmitRefreshToken {
-		a.RefreshToken = s.issued(opaque(refreshTokenBytes))
+		a.RefreshToken, a.Family = s.issued(opaque(refreshTokenBytes)), q.app.Family
 		s.mu.Lock()
 		s.refresh[a.RefreshToken] = &refreshToken{
-			user: g.user, epoch: g.epoch, client: q.app.ClientID, scope: g.scopes.raw,
+			user: g.user, epoch: g.epoch, client: q.app.ClientID, family: q.app.Family, scope: g.scopes.raw,
 			generation: g.generation + 1, session: session, issued: time.Now(),
 		}
 		s.mu.Unlock()

@@ -152,7 +152,7 @@ func TestBehavior(t *testing.T) {
 	if number(a, "expires_in") != 3600 || number(a, "ext_expires_in") != 3600 || a.fields["refresh_in"] != nil || a.fields["expires_on"] != nil {
 		t.Errorf("defaults: %v", a.fields)
 	}
-	if a.IDToken == "" || a.RefreshToken == "" || a.ClientInfo == "" || a.Scope != "User.Read openid profile email" {
+	if a.IDToken == "" || a.RefreshToken == "" || a.ClientInfo == "" || a.Scope != "email openid profile User.Read" {
 		t.Errorf("defaults: %v", a.fields)
 	}
 	var info map[string]string
@@ -185,7 +185,7 @@ func TestBehavior(t *testing.T) {
 	}
 
 	s.SetBehavior(func(b *entratest.Behavior) { *b = entratest.Behavior{DeclinedScopes: []string{"user.read"}} })
-	if a = sign(); a.Scope != "openid profile email" {
+	if a = sign(); a.Scope != "email openid profile" {
 		t.Errorf("declined: %v", a.Scope)
 	}
 	if got := s.Behavior(); got.AccessTokenLifetime != time.Hour || got.RefreshTokenLifetime != 90*24*time.Hour {
@@ -195,26 +195,25 @@ func TestBehavior(t *testing.T) {
 
 // What was not asked for is not sent.
 func TestScopesDecideTheAnswer(t *testing.T) {
-	s := start(t, nil)
 	for scope, want := range map[string]struct {
 		granted     string
 		id, refresh bool
 	}{
-		"User.Read":                    {"User.Read openid profile email", false, false},
-		"User.Read offline_access":     {"User.Read openid profile email", false, true},
-		"openid":                       {"openid profile email", true, false},
-		graph + " openid":              {"https://graph.microsoft.com/User.Read https://graph.microsoft.com/.default openid profile email", true, false},
+		"User.Read":                    {"email openid profile User.Read", false, false},
+		"User.Read offline_access":     {"email openid profile User.Read", false, true},
+		"openid":                       {"email openid profile", true, false},
+		graph + " openid":              {"email openid profile https://graph.microsoft.com/User.Read https://graph.microsoft.com/.default", true, false},
 		crm + " openid offline_access": {"https://org.crm4.dynamics.com/user_impersonation https://org.crm4.dynamics.com/.default", true, true},
 		"api://" + api + "/access_as_user profile":        {"api://" + api + "/access_as_user", false, false},
 		"https://slash.example//.default":                 {"https://slash.example//user_impersonation https://slash.example//.default", false, false},
-		"https://graph.microsoft.com/Mail.Read User.Read": {"https://graph.microsoft.com/Mail.Read User.Read openid profile email", false, false},
+		"https://graph.microsoft.com/Mail.Read User.Read": {"email openid profile https://graph.microsoft.com/Mail.Read User.Read", false, false},
 	} {
-		a := signIn(t, s, scope)
+		a := signIn(t, start(t, nil), scope) // where ada has consented to nothing yet
 		if a.Scope != want.granted || (a.IDToken != "") != want.id || (a.RefreshToken != "") != want.refresh {
 			t.Errorf("%s: scope %q, id token %t, refresh token %t", scope, a.Scope, a.IDToken != "", a.RefreshToken != "")
 		}
 	}
-	if aud := claimsOf(t, signIn(t, s, "https://slash.example//.default").AccessToken)["aud"]; aud != "https://slash.example/" {
+	if aud := claimsOf(t, signIn(t, start(t, nil), "https://slash.example//.default").AccessToken)["aud"]; aud != "https://slash.example/" {
 		t.Errorf("aud %v", aud)
 	}
 }
