@@ -28,7 +28,9 @@ type Options struct {
 }
 
 // Open makes a client and asks Redis nothing: a Redis that is away does not keep a service from starting, and a wrong
-// password is found out later. The caller closes the client. Errors wrap [ErrURL].
+// password is found out later. The client of one address finds out with its first command whether that is a single server
+// or a node of a cluster, and is a *redis.ClusterClient either way: transactions keep to one slot, and each command goes
+// to one node. The caller closes the client. Errors wrap [ErrURL].
 func Open(url string, opts *Options) (redis.UniversalClient, error) {
 	t, err := parse(url, opts)
 	if err != nil {
@@ -41,8 +43,8 @@ func Open(url string, opts *Options) (redis.UniversalClient, error) {
 const pingTimeout = 10 * time.Second
 
 // Dial makes a client as [Open] does and asks Redis whether it may be used: every primary of a cluster, and the one that
-// Sentinel names. The URL of one server that says it is a node of a cluster gives a cluster's client. It takes 10 s at
-// most. The caller closes the client.
+// Sentinel names. One address that turns out to be a node of a cluster gives a client of the cluster, else a *redis.Client.
+// It takes 10 s at most. The caller closes the client.
 //
 // Errors say what to change, and hold neither a password nor the URL. Those of the URL itself wrap [ErrURL]; the others wrap
 // what go-redis, net or crypto/tls said.
@@ -53,22 +55,24 @@ func Dial(ctx context.Context, url string, opts *Options) (redis.UniversalClient
 	if err != nil {
 		return nil, err
 	}
-	client, err := t.dial(ctx)
-	if err != nil {
-		return nil, err
+	client, err := t.dial(ctx, t.kind)
+	if err != nil || t.kind != single {
+		return client, err
 	}
-	if t.kind != single || !isCluster(ctx, client) {
+	inCluster, err := isCluster(ctx, client)
+	if err == nil && !inCluster {
 		return client, nil
 	}
 	_ = client.Close()
-	if t, err = t.asCluster(); err != nil {
-		return nil, err
+	if err != nil {
+		return nil, t.explain(err)
 	}
-	return t.dial(ctx)
+	return t.dial(ctx, cluster)
 }
 
-func (t *target) dial(ctx context.Context) (redis.UniversalClient, error) {
-	client, err := t.open()
+// dial makes a client of a kind, which may be another than the URL told of, and asks Redis whether it may be used.
+func (t *target) dial(ctx context.Context, as kind) (redis.UniversalClient, error) {
+	client, err := t.client(as)
 	if err != nil {
 		return nil, err
 	}
@@ -104,17 +108,13 @@ func ping(ctx context.Context, client redis.UniversalClient) error {
 	})
 }
 
-// isCluster tells whether a server that answers is a node of a cluster with slots. One that does not say is none:
-// "cluster support disabled", or a user who may not ask.
-func isCluster(ctx context.Context, client redis.UniversalClient) bool {
-	slots, err := client.ClusterSlots(ctx).Result()
-	return err == nil && len(slots) > 0
-}
-
 const (
 	dialTimeout = 2 * time.Second
 	dialTries   = 2
-	idleAtMost  = 5 * time.Minute
+
+	// Azure's load balancers forget connections that were idle for 4 minutes, without a word to either end:
+	// https://learn.microsoft.com/azure/load-balancer/load-balancer-tcp-reset. Azure Managed Redis ends them after 10.
+	idleAtMost = 3 * time.Minute
 )
 
 func poolSize() int { return max(20, 10*runtime.GOMAXPROCS(0)) }
@@ -132,10 +132,19 @@ func (t *target) dialer(timeout time.Duration) dialer {
 }
 
 func (t *target) open() (redis.UniversalClient, error) {
-	text := t.url.String()
-	switch t.kind {
-	case cluster:
-		o, err := redis.ParseClusterURL(text)
+	if t.kind != single {
+		return t.client(t.kind)
+	}
+	o, err := t.options()
+	if err != nil {
+		return nil, err
+	}
+	return newEither(o), nil
+}
+
+func (t *target) client(as kind) (redis.UniversalClient, error) {
+	if as == cluster && t.kind == cluster {
+		o, err := redis.ParseClusterURL(t.url.String())
 		if err != nil {
 			return nil, badParameter(err)
 		}
@@ -145,31 +154,47 @@ func (t *target) open() (redis.UniversalClient, error) {
 		o.TLSConfig, o.StreamingCredentialsProvider = t.tls, t.credentials
 		o.Dialer = t.dialer(o.DialTimeout)
 		return redis.NewClusterClient(o), nil
-	case sentinel:
-		o, err := redis.ParseFailoverURL(text)
-		if err != nil {
-			return nil, badParameter(err)
-		}
-		if t.credentials != nil {
-			return nil, fmt.Errorf("%w: go-redis cannot use Options.Credentials with Sentinel; put user and password into "+
-				"the URL's parameters username and password", ErrURL)
-		}
-		o.ContextTimeoutEnabled, o.DisableIdentity = true, true
-		o.DialTimeout, o.DialerRetries = or(o.DialTimeout, dialTimeout), or(o.DialerRetries, dialTries)
-		o.ConnMaxIdleTime, o.PoolSize = or(o.ConnMaxIdleTime, idleAtMost), or(o.PoolSize, poolSize())
-		o.TLSConfig = t.tls
-		o.Dialer = t.dialer(o.DialTimeout)
-		return redis.NewFailoverClient(o), nil
-	default:
-		o, err := redis.ParseURL(text)
-		if err != nil {
-			return nil, badParameter(err)
-		}
-		o.ContextTimeoutEnabled, o.DisableIdentity = true, true
-		o.DialTimeout, o.DialerRetries = or(o.DialTimeout, dialTimeout), or(o.DialerRetries, dialTries)
-		o.ConnMaxIdleTime, o.PoolSize = or(o.ConnMaxIdleTime, idleAtMost), or(o.PoolSize, poolSize())
-		o.TLSConfig, o.StreamingCredentialsProvider = t.tls, t.credentials
-		o.Dialer = t.dialer(o.DialTimeout)
-		return redis.NewClient(o), nil
 	}
+	if as == sentinel {
+		return t.failover()
+	}
+	o, err := t.options()
+	if err != nil {
+		return nil, err
+	}
+	if as == cluster {
+		return redis.NewClusterClient(asClusterOptions(o)), nil
+	}
+	return redis.NewClient(o), nil
+}
+
+// options are those of a URL with one address.
+func (t *target) options() (*redis.Options, error) {
+	o, err := redis.ParseURL(t.url.String())
+	if err != nil {
+		return nil, badParameter(err)
+	}
+	o.ContextTimeoutEnabled, o.DisableIdentity = true, true
+	o.DialTimeout, o.DialerRetries = or(o.DialTimeout, dialTimeout), or(o.DialerRetries, dialTries)
+	o.ConnMaxIdleTime, o.PoolSize = or(o.ConnMaxIdleTime, idleAtMost), or(o.PoolSize, poolSize())
+	o.TLSConfig, o.StreamingCredentialsProvider = t.tls, t.credentials
+	o.Dialer = t.dialer(o.DialTimeout)
+	return o, nil
+}
+
+func (t *target) failover() (redis.UniversalClient, error) {
+	o, err := redis.ParseFailoverURL(t.url.String())
+	if err != nil {
+		return nil, badParameter(err)
+	}
+	if t.credentials != nil {
+		return nil, fmt.Errorf("%w: go-redis cannot use Options.Credentials with Sentinel; put user and password into "+
+			"the URL's parameters username and password", ErrURL)
+	}
+	o.ContextTimeoutEnabled, o.DisableIdentity = true, true
+	o.DialTimeout, o.DialerRetries = or(o.DialTimeout, dialTimeout), or(o.DialerRetries, dialTries)
+	o.ConnMaxIdleTime, o.PoolSize = or(o.ConnMaxIdleTime, idleAtMost), or(o.PoolSize, poolSize())
+	o.TLSConfig = t.tls
+	o.Dialer = t.dialer(o.DialTimeout)
+	return redis.NewFailoverClient(o), nil
 }

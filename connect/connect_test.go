@@ -63,7 +63,7 @@ func TestDialStandalone(t *testing.T) {
 			client := dial(t, u.String(), nil)
 			works(t, client)
 			o := client.(*redis.Client).Options()
-			if !o.ContextTimeoutEnabled || !o.DisableIdentity || o.DialTimeout != 2*time.Second || o.ConnMaxIdleTime != 5*time.Minute ||
+			if !o.ContextTimeoutEnabled || !o.DisableIdentity || o.DialTimeout != 2*time.Second || o.ConnMaxIdleTime != 3*time.Minute ||
 				o.PoolSize < 20 || o.DB != 3 {
 				t.Errorf("options %+v", o)
 			}

@@ -12,7 +12,7 @@
 //
 // # URLs
 //
-//	redis://user:password@host:6379/0            one server
+//	redis://user:password@host:6379/0            one server, or any node of a cluster
 //	rediss://user:password@host:6380             the same over TLS
 //	redis://host1:6379,host2:6379,host3:6379     some nodes of a cluster; the client finds the others
 //	redis://host1:26379,host2:26379?master_name=primary&username=user&password=password
@@ -20,8 +20,12 @@
 //	unix:///run/redis/redis.sock                 a socket of this machine
 //
 // The language is go-redis's (redis.ParseURL, redis.ParseClusterURL, redis.ParseFailoverURL), its query parameters and
-// addr=host:port included; the comma is our one addition. One address may be a cluster's: Dial asks the server, Open
-// takes it for a single server. Characters such as @ : / ? # and % are percent-encoded in a password.
+// addr=host:port included; the comma is our one addition. Characters such as @ : / ? # and % are percent-encoded in a
+// password.
+//
+// One address is enough for a cluster, by Dial and by Open, also where Redis is away at the start: what is there is asked
+// (CLUSTER SLOTS) when it first answers. A cluster has database 0 only: one that is asked for another says so with every
+// command. Tests: TestOneAddressOfACluster, TestOneAddressOfASingleServer.
 //
 // # What is set
 //
@@ -30,7 +34,7 @@
 //	ContextTimeoutEnabled  true    otherwise go-redis lets no deadline bound a read, and a hung server holds the
 //	                               connections of a cluster client for ReadTimeout
 //	DialTimeout            2 s     and two attempts, where go-redis has 5 s and five
-//	ConnMaxIdleTime        5 min   Azure cuts connections that were idle for 10
+//	ConnMaxIdleTime        3 min   Azure's load balancers forget connections that were idle for 4, and tell nobody
 //	PoolSize               20, or 10 for each processor if that is more: the cache takes half of it at most
 //	DisableIdentity        true    go-redis would send CLIENT SETINFO, which the least permissions do not hold
 //

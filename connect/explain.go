@@ -27,7 +27,7 @@ func (e *nodeError) Unwrap() error { return e.err }
 func (t *target) explain(err error) error {
 	at := strings.Join(t.addrs, ", ")
 	var node *nodeError
-	if errors.As(err, &node) && t.kind == cluster {
+	if errors.As(err, &node) {
 		at = "the cluster's node " + node.addr
 	}
 	return fmt.Errorf("connect: Redis at %s: %s (%w)", at, t.advice(err), err)
@@ -85,7 +85,7 @@ func (t *target) advice(err error) string {
 		return "it is not ready: wait, and look at its log and at CLUSTER INFO"
 	case has("max number of clients"):
 		return "it takes no more connections: raise maxclients, or lower pool_size"
-	case has("SELECT is not allowed in cluster mode", "DB index is out of range", "unknown command 'select'"):
+	case has(noSelect, "DB index is out of range", "unknown command 'select'"):
 		return "it does not have this database: remove the number after the host, and use Options.Prefix of the cache"
 	case errors.As(err, &dns):
 		return "its name is not known here: check the host, and the private DNS zone where it has a private endpoint"

@@ -60,6 +60,7 @@ func FuzzOpen(f *testing.F) {
 			o := c.Options()
 			settings = redis.Options{ContextTimeoutEnabled: o.ContextTimeoutEnabled, DisableIdentity: o.DisableIdentity, PoolSize: o.PoolSize}
 			config = o.TLSConfig
+			one = understood.kind == single
 			if o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
 				t.Fatal("it reads from replicas")
 			}

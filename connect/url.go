@@ -176,13 +176,6 @@ func (t *target) secure(scheme string, skip bool, o Options) error {
 	return nil
 }
 
-// asCluster is the target of one server that has turned out to be a cluster's.
-func (t *target) asCluster() (*target, error) {
-	c := *t
-	c.kind = cluster
-	return &c, c.check(t.url.Query())
-}
-
 // withPort adds Redis's port where there is none. net.JoinHostPort would bracket a bracketed address again.
 func withPort(host string) string {
 	if host == "" {

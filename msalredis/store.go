@@ -35,6 +35,7 @@ type store struct {
 	metrics *metrics
 	log     logger
 
+	misfit  sync.Once
 	away    atomic.Bool
 	onBack  func()
 	life    context.Context // ends with the Cache
@@ -211,6 +212,7 @@ func (s *store) judge(key string, err error) error {
 		return err
 	}
 	s.metrics.redisError(err)
+	s.wrongClient(err)
 	if isAway(err) && s.life.Err() == nil && s.away.CompareAndSwap(false, true) {
 		s.log.warn("Redis is away; tokens come from memory or from Entra ID until it is back", "error", err)
 		s.workers.run(func() { s.probe(key) })

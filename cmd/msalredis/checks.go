@@ -80,11 +80,14 @@ func (d *doctor) server(ctx context.Context) {
 		return
 	}
 	slices.SortFunc(d.nodes, func(a, b node) int { return strings.Compare(a.addr, b.addr) })
-	kind := "standalone or behind Sentinel"
+	kind, status, advice := "standalone or behind Sentinel", statusOK, ""
 	if _, ok := d.client.(*redis.ClusterClient); ok {
-		kind = "cluster with " + several(len(d.nodes), "primary", "primaries")
+		kind = "cluster with " + several(len(d.nodes), "primary", "primaries") +
+			", which a client for one server (redis.NewClient) cannot use"
+	} else if slices.ContainsFunc(d.nodes, func(n node) bool { return n.hello["mode"] == "cluster" }) {
+		kind, status = "a node of a cluster, by a client for one server", statusFail
+		advice = "use a client for clusters (connect.Open, connect.Dial or redis.NewClusterClient): this one reaches the keys of one node"
 	}
-	status, advice := statusOK, ""
 	var versions []string
 	for _, n := range d.nodes {
 		versions = append(versions, strings.TrimSpace(n.hello["server"]+" "+n.hello["version"]))

@@ -59,6 +59,10 @@ func doctorsCluster(t *testing.T, c *redistest.Cluster) {
 	}
 	checks := examined(t, exitDone, nil, "redis://"+c.Addrs()[0])
 	expect(t, checks, "server", statusOK, "cluster with 3 primaries")
+	expect(t, checks, "server", statusOK, "redis.NewClient")
+	plain := &doctor{session: &session{client: c.Nodes[0].Client()}}
+	plain.server(t.Context())
+	expect(t, map[string]check{"server": plain.checks[0]}, "server", statusFail, "a node of a cluster", "connect.Open")
 	expect(t, checks, "slots", statusWarn, "16384 of 16384", "no replica")
 	for _, name := range []string{"permissions", "scripts", "eviction", "persistence"} {
 		expect(t, checks, name, statusOK)

@@ -28,8 +28,12 @@ func TestMain(m *testing.M) {
 
 func newTestWorld(t *testing.T) *world {
 	t.Helper()
-	rdb := redistest.Start(t)
-	w, err := newWorld(func(name string) string { return map[string]string{"REDIS_URL": rdb.URL()}[name] })
+	return worldOn(t, redistest.Start(t).URL())
+}
+
+func worldOn(t *testing.T, url string) *world {
+	t.Helper()
+	w, err := newWorld(func(name string) string { return map[string]string{"REDIS_URL": url}[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,46 +54,48 @@ func newInstance(t *testing.T, w *world) *instance {
 
 func TestScaleOutToTenOneTokenRequestPerToken(t *testing.T) {
 	t.Parallel()
-	w := newTestWorld(t)
-	// Entra ID answers nobody until four cold instances ask for the same tokens.
-	release := make(chan struct{})
-	w.Entra.OnTokenRequest(func(entratest.Request) { <-release })
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	o, err := scaleOut(ctx, w.env, scaling{
-		instances: 10,
-		goroutine: 4,
-		kill:      func(n int) bool { return n > 4 && n%2 == 1 },
-		started: func(n int) {
-			if n == 4 {
-				close(release)
-			}
-		},
+	redistest.ByOneAddress(t, func(t *testing.T, url string) {
+		w := worldOn(t, url)
+		// Entra ID answers nobody until four cold instances ask for the same tokens.
+		release := make(chan struct{})
+		w.Entra.OnTokenRequest(func(entratest.Request) { <-release })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		o, err := scaleOut(ctx, w.env, scaling{
+			instances: 10,
+			goroutine: 4,
+			kill:      func(n int) bool { return n > 4 && n%2 == 1 },
+			started: func(n int) {
+				if n == 4 {
+					close(release)
+				}
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d rounds of all functions, %d lost with %d killed instances", o.done, o.lost, o.killed)
+		if o.failed != nil {
+			t.Errorf("on instances that live: %v", o.failed)
+		}
+		if o.killed != 3 {
+			t.Errorf("%d instances were killed, want 3", o.killed)
+		}
+		perToken := map[string]int{}
+		for _, r := range w.Entra.Requests() {
+			perToken[r.Scope]++
+		}
+		if len(perToken) != 2 || w.Entra.Count() != 2 {
+			t.Errorf("token requests by scope: %v, want one each of two", perToken)
+		}
+		if o.tokenRequests != 2 {
+			t.Errorf("the instances count %d token requests, want 2", o.tokenRequests)
+		}
+		// accounts and export call an API once, nightly twice.
+		if calls := w.calls.Load(); calls < 4*o.done {
+			t.Errorf("the APIs saw %d calls with a valid token, want at least %d", calls, 4*o.done)
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("%d rounds of all functions, %d lost with %d killed instances", o.done, o.lost, o.killed)
-	if o.failed != nil {
-		t.Errorf("on instances that live: %v", o.failed)
-	}
-	if o.killed != 3 {
-		t.Errorf("%d instances were killed, want 3", o.killed)
-	}
-	perToken := map[string]int{}
-	for _, r := range w.Entra.Requests() {
-		perToken[r.Scope]++
-	}
-	if len(perToken) != 2 || w.Entra.Count() != 2 {
-		t.Errorf("token requests by scope: %v, want one each of two", perToken)
-	}
-	if o.tokenRequests != 2 {
-		t.Errorf("the instances count %d token requests, want 2", o.tokenRequests)
-	}
-	// accounts and export call an API once, nightly twice.
-	if calls := w.calls.Load(); calls < 4*o.done {
-		t.Errorf("the APIs saw %d calls with a valid token, want at least %d", calls, 4*o.done)
-	}
 }
 
 func TestInvocations(t *testing.T) {

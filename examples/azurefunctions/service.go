@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +13,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/connect"
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
@@ -22,7 +22,7 @@ import (
 // service is what an instance makes once, at its start, and all invocations use: one cache, one MSAL client, one HTTP
 // client. A client made per invocation would use up the instance's outbound connections (SNAT ports).
 type service struct {
-	rdb    *redis.Client
+	rdb    redis.UniversalClient
 	tokens *msalredis.Cache
 	app    confidential.Client
 	api    *http.Client
@@ -57,10 +57,6 @@ func newService(env func(string) string) (*service, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
-	redisOptions, err := redis.ParseURL(env("REDIS_URL"))
-	if err != nil {
-		return nil, errors.New("REDIS_URL: not a Redis URL such as rediss://:password@host:6380/0") // err may quote the password
-	}
 	cred, err := confidential.NewCredFromSecret(env("AZURE_CLIENT_SECRET"))
 	if err != nil {
 		return nil, fmt.Errorf("AZURE_CLIENT_SECRET: %w", err)
@@ -73,7 +69,10 @@ func newService(env func(string) string) (*service, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.rdb = redis.NewClient(redisOptions)
+	// Open asks Redis nothing, so a cold start waits for nothing; one address is enough for a cluster.
+	if s.rdb, err = connect.Open(env("REDIS_URL"), nil); err != nil {
+		return nil, fmt.Errorf("REDIS_URL: %w", err)
+	}
 	if s.tokens, err = msalredis.New(s.rdb, sealer, options); err != nil {
 		s.rdb.Close()
 		return nil, err

@@ -15,10 +15,14 @@ import (
 
 func open(t *testing.T, pause time.Duration) *standin.World {
 	t.Helper()
-	rdb := redistest.Start(t)
+	return openOn(t, pause, redistest.Start(t).URL())
+}
+
+func openOn(t *testing.T, pause time.Duration, url string) *standin.World {
+	t.Helper()
 	e := example
 	e.Emulate = func(w *standin.World) error { return emulate(w, pause) }
-	w, err := standin.Open(e, func(name string) string { return map[string]string{"REDIS_URL": rdb.URL()}[name] })
+	w, err := standin.Open(e, func(name string) string { return map[string]string{"REDIS_URL": url}[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,35 +34,37 @@ func open(t *testing.T, pause time.Duration) *standin.World {
 // does the same.
 func TestEveryAccountOfEveryEnvironment(t *testing.T) {
 	t.Parallel()
-	w := open(t, time.Second)
-	for range 2 {
-		var out bytes.Buffer
-		if err := run(t.Context(), w, &out); err != nil {
-			t.Fatal(err)
-		}
-		for _, want := range []string{
-			"https://contoso.crm4.dynamics.com: accounts: 1200, pages: 3, requests left in this window: ",
-			"https://contoso-test.crm4.dynamics.com: accounts: 20, pages: 1, requests left in this window: ",
-		} {
-			if !strings.Contains(out.String(), want) {
-				t.Errorf("%q is not in the output:\n%s", want, out.String())
+	redistest.ByOneAddress(t, func(t *testing.T, url string) {
+		w := openOn(t, time.Second, url)
+		for range 2 {
+			var out bytes.Buffer
+			if err := run(t.Context(), w, &out); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []string{
+				"https://contoso.crm4.dynamics.com: accounts: 1200, pages: 3, requests left in this window: ",
+				"https://contoso-test.crm4.dynamics.com: accounts: 20, pages: 1, requests left in this window: ",
+			} {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("%q is not in the output:\n%s", want, out.String())
+				}
 			}
 		}
-	}
-	if n := w.Answers(production, http.StatusTooManyRequests); n != 2 {
-		t.Errorf("%d requests were answered 429, want one in each instance: none came before its time", n)
-	}
-	if n := w.Answers(production, http.StatusUnauthorized) + w.Answers(test, http.StatusUnauthorized); n != 0 {
-		t.Errorf("%d requests without a token for their environment", n)
-	}
-	for _, host := range []string{production, test} {
-		if n := w.Entra.Count(entratest.ByScope("https://" + host + "/.default")); n != 1 {
-			t.Errorf("%d token requests for %s, want 1", n, host)
+		if n := w.Answers(production, http.StatusTooManyRequests); n != 2 {
+			t.Errorf("%d requests were answered 429, want one in each instance: none came before its time", n)
 		}
-	}
-	if n := w.Entra.Count(); n != 2 {
-		t.Errorf("%d token requests, want 2", n)
-	}
+		if n := w.Answers(production, http.StatusUnauthorized) + w.Answers(test, http.StatusUnauthorized); n != 0 {
+			t.Errorf("%d requests without a token for their environment", n)
+		}
+		for _, host := range []string{production, test} {
+			if n := w.Entra.Count(entratest.ByScope("https://" + host + "/.default")); n != 1 {
+				t.Errorf("%d token requests for %s, want 1", n, host)
+			}
+		}
+		if n := w.Entra.Count(); n != 2 {
+			t.Errorf("%d token requests, want 2", n)
+		}
+	})
 }
 
 // A pause that the caller's time does not allow is not begun: the caller hears at once what Dataverse says.

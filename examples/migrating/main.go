@@ -21,8 +21,8 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/alicebob/miniredis/v2"
-	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/connect"
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
@@ -43,14 +43,15 @@ func main() {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Stdout); err != nil {
+	if err := run(ctx, "", os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "migrating:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer) error {
+// run moves a service whose Redis is at redisURL; "" is an embedded one.
+func run(ctx context.Context, redisURL string, out io.Writer) error {
 	entra, err := entratest.NewServer(nil)
 	if err != nil {
 		return err
@@ -58,13 +59,19 @@ func run(ctx context.Context, out io.Writer) error {
 	defer entra.Close()
 	entra.AddApp(entratest.App{ClientID: clientID, Secret: secret, RedirectURIs: []string{redirectURI}})
 	entra.AddUser(entratest.User{Username: "ada@contoso.com", Name: "Ada Lovelace"})
-	embedded := miniredis.NewMiniRedis()
-	if err := embedded.StartAddr("127.0.0.1:0"); err != nil {
+	if redisURL == "" {
+		embedded := miniredis.NewMiniRedis()
+		if err := embedded.StartAddr("127.0.0.1:0"); err != nil {
+			return err
+		}
+		defer embedded.Close()
+		embedded.ClockTTL(true) // what expires does so by its time to live; without this, never
+		redisURL = "redis://" + embedded.Addr()
+	}
+	rdb, err := connect.Open(redisURL, nil)
+	if err != nil {
 		return err
 	}
-	defer embedded.Close()
-	embedded.ClockTTL(true) // what expires does so by its time to live; without this, never
-	rdb := redis.NewClient(&redis.Options{Addr: embedded.Addr()})
 	defer rdb.Close()
 
 	step := func(what string) {

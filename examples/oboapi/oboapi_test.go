@@ -21,8 +21,12 @@ import (
 
 func open(t *testing.T) *standin.World {
 	t.Helper()
-	rdb := redistest.Start(t)
-	w, err := standin.Open(example, func(name string) string { return map[string]string{"REDIS_URL": rdb.URL()}[name] })
+	return openOn(t, redistest.Start(t).URL())
+}
+
+func openOn(t *testing.T, url string) *standin.World {
+	t.Helper()
+	w, err := standin.Open(example, func(name string) string { return map[string]string{"REDIS_URL": url}[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,24 +72,27 @@ func (c *caller) mustMe(t *testing.T, token string) answer {
 // The whole example: four hundred calls of twenty users at two instances are twenty on-behalf-of requests; and what Graph and Entra ID
 // want of a user reaches the user's client as a claims challenge.
 func TestOneOnBehalfOfRequestForEachUserToken(t *testing.T) {
-	*address = "127.0.0.1:0"
-	w := open(t)
-	var out bytes.Buffer
-	if err := run(t.Context(), w, &out); err != nil {
-		t.Fatal(err, out.String())
-	}
-	for _, want := range []string{
-		"instances: 2, at http://127.0.0.1:",
-		"users: 20, calls: 400, on-behalf-of requests: 20\n",
-		`Grace calls: 200 {"displayName":"grace","userPrincipalName":"grace@contoso.com"}`,
-		"and again, after Graph has revoked the API's token for her: 401 sign in again with the claims of this challenge\n",
-		`with the claims {"access_token":{"acrs":{"essential":true,"value":"c1"}}}` + "\n",
-		`and after she has signed in anew: 200 {"displayName":"grace"`,
-	} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("%q is not in the output:\n%s", want, out.String())
+	t.Parallel()
+	redistest.ByOneAddress(t, func(t *testing.T, url string) {
+		*address = "127.0.0.1:0"
+		w := openOn(t, url)
+		var out bytes.Buffer
+		if err := run(t.Context(), w, &out); err != nil {
+			t.Fatal(err, out.String())
 		}
-	}
+		for _, want := range []string{
+			"instances: 2, at http://127.0.0.1:",
+			"users: 20, calls: 400, on-behalf-of requests: 20\n",
+			`Grace calls: 200 {"displayName":"grace","userPrincipalName":"grace@contoso.com"}`,
+			"and again, after Graph has revoked the API's token for her: 401 sign in again with the claims of this challenge\n",
+			`with the claims {"access_token":{"acrs":{"essential":true,"value":"c1"}}}` + "\n",
+			`and after she has signed in anew: 200 {"displayName":"grace"`,
+		} {
+			if !strings.Contains(out.String(), want) {
+				t.Errorf("%q is not in the output:\n%s", want, out.String())
+			}
+		}
+	})
 }
 
 // Both instances serve; the second asks Entra ID nothing for a token that the first has had.

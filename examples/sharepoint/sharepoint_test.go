@@ -16,8 +16,12 @@ import (
 
 func open(t *testing.T) *standin.World {
 	t.Helper()
-	rdb := redistest.Start(t)
-	w, err := standin.Open(example, func(name string) string { return map[string]string{"REDIS_URL": rdb.URL()}[name] })
+	return openOn(t, redistest.Start(t).URL())
+}
+
+func openOn(t *testing.T, url string) *standin.World {
+	t.Helper()
+	w, err := standin.Open(example, func(name string) string { return map[string]string{"REDIS_URL": url}[name] })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,39 +33,41 @@ func open(t *testing.T) *standin.World {
 // a signature that names the certificate, and a second instance finds them, the challenge's too.
 func TestEveryItemBothWays(t *testing.T) {
 	t.Parallel()
-	w := open(t)
-	for range 2 {
-		var out bytes.Buffer
-		if err := run(t.Context(), w, &out); err != nil {
-			t.Fatal(err)
+	redistest.ByOneAddress(t, func(t *testing.T, url string) {
+		w := openOn(t, url)
+		for range 2 {
+			var out bytes.Buffer
+			if err := run(t.Context(), w, &out); err != nil {
+				t.Fatal(err)
+			}
+			if want := "Graph: 500 items of Leads\nSharePoint: 500 items of Leads\n"; out.String() != want {
+				t.Errorf("output %q, want %q", out.String(), want)
+			}
 		}
-		if want := "Graph: 500 items of Leads\nSharePoint: 500 items of Leads\n"; out.String() != want {
-			t.Errorf("output %q, want %q", out.String(), want)
+		if n := w.Answers(graphHost, http.StatusUnauthorized); n != 1 {
+			t.Errorf("Graph answered %d times 401, want once: the challenge", n)
 		}
-	}
-	if n := w.Answers(graphHost, http.StatusUnauthorized); n != 1 {
-		t.Errorf("Graph answered %d times 401, want once: the challenge", n)
-	}
-	if n := w.Answers(sharePointHost, http.StatusUnauthorized); n != 0 {
-		t.Errorf("SharePoint answered %d times 401", n)
-	}
-	if w.Answers(sharePointHost, http.StatusTooManyRequests) == 0 {
-		t.Error("SharePoint did not ask for a pause")
-	}
-	for scope, want := range map[string]int{graph + "/.default": 2, "https://" + sharePointHost + "/.default": 1} {
-		if n := w.Entra.Count(entratest.ByScope(scope)); n != want {
-			t.Errorf("%d token requests for %s, want %d", n, scope, want)
+		if n := w.Answers(sharePointHost, http.StatusUnauthorized); n != 0 {
+			t.Errorf("SharePoint answered %d times 401", n)
 		}
-	}
-	for _, r := range w.Entra.Requests() {
-		assertion, _, err := jwt.NewParser().ParseUnverified(r.Form.Get("client_assertion"), jwt.MapClaims{})
-		if err != nil {
-			t.Fatalf("the client assertion: %v", err)
+		if w.Answers(sharePointHost, http.StatusTooManyRequests) == 0 {
+			t.Error("SharePoint did not ask for a pause")
 		}
-		if r.Form.Has("client_secret") || assertion.Header["x5t#S256"] == nil && assertion.Header["x5t"] == nil {
-			t.Errorf("the request is not proved by a named certificate: header %v", assertion.Header)
+		for scope, want := range map[string]int{graph + "/.default": 2, "https://" + sharePointHost + "/.default": 1} {
+			if n := w.Entra.Count(entratest.ByScope(scope)); n != want {
+				t.Errorf("%d token requests for %s, want %d", n, scope, want)
+			}
 		}
-	}
+		for _, r := range w.Entra.Requests() {
+			assertion, _, err := jwt.NewParser().ParseUnverified(r.Form.Get("client_assertion"), jwt.MapClaims{})
+			if err != nil {
+				t.Fatalf("the client assertion: %v", err)
+			}
+			if r.Form.Has("client_secret") || assertion.Header["x5t#S256"] == nil && assertion.Header["x5t"] == nil {
+				t.Errorf("the request is not proved by a named certificate: header %v", assertion.Header)
+			}
+		}
+	})
 }
 
 // A certificate that is not the app's is refused by Entra ID, and the error says so without the key.

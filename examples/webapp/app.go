@@ -15,11 +15,12 @@ import (
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-	"github.com/alexedwards/scs/goredisstore"
 	"github.com/alexedwards/scs/v2"
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/oauth2"
+
+	"github.com/msal-redis/msal-redis-go/connect"
 )
 
 // app is one instance of the web application. It keeps nothing that another one would miss: sessions and tokens are
@@ -27,7 +28,7 @@ import (
 type app struct {
 	settings
 	name     string
-	rdb      *redis.Client
+	rdb      redis.UniversalClient
 	tokens   *tokens
 	sessions *scs.SessionManager
 	idTokens *oidc.IDTokenVerifier
@@ -45,17 +46,17 @@ const (
 )
 
 func newApp(name string, s settings) (*app, error) {
-	redisOptions, err := redis.ParseURL(s.redisURL)
+	rdb, err := connect.Open(s.redisURL, nil)
 	if err != nil {
-		return nil, errors.New("REDIS_URL: not a Redis URL such as rediss://:password@host:6380/0") // err may quote the password
+		return nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
-	a := &app{settings: s, name: name, rdb: redis.NewClient(redisOptions), api: &http.Client{Transport: s.network, Timeout: 30 * time.Second}}
+	a := &app{settings: s, name: name, rdb: rdb, api: &http.Client{Transport: s.network, Timeout: 30 * time.Second}}
 	if a.tokens, err = newTokens(a.rdb, s); err != nil {
 		a.rdb.Close()
 		return nil, err
 	}
 	a.sessions = scs.New()
-	a.sessions.Store = goredisstore.NewWithPrefix(a.rdb, "webapp:session:")
+	a.sessions.Store = sessionStore{a.rdb}
 	a.sessions.HashTokenInStore = true // who reads Redis cannot take a session over
 	a.sessions.Lifetime, a.sessions.IdleTimeout = 12*time.Hour, time.Hour
 	if strings.HasPrefix(s.publicURL, "https://") {

@@ -44,7 +44,7 @@ type tokens struct {
 	users *clientpool.Pool[confidential.Client]
 }
 
-func newTokens(rdb *redis.Client, s settings) (*tokens, error) {
+func newTokens(rdb redis.UniversalClient, s settings) (*tokens, error) {
 	keys, err := serializer.ParseKeys(s.keys)
 	if err != nil {
 		return nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
-	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/connect"
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
@@ -38,11 +38,10 @@ func runWorker(ctx context.Context, c config, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	o, err := redis.ParseURL(c.redis)
+	rdb, err := connect.Open(c.redis, nil)
 	if err != nil {
 		return fmt.Errorf("--redis: %w", err)
 	}
-	rdb := redis.NewClient(o)
 	defer rdb.Close()
 	options := &msalredis.Options{OpTimeout: c.opTimeout}
 	if c.metrics != "" {

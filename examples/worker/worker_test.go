@@ -122,69 +122,71 @@ func (p *program) stop() string {
 
 // The compose file's fleet, without containers: an emulator and three workers, each a process.
 func TestFleetOfWorkersSendsOneTokenRequestPerToken(t *testing.T) {
-	const workers, tenants = 3, 5
-	rdb := redistest.Start(t)
-	key, err := serializer.GenerateKey("t1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	env := []string{"TOKEN_CACHE_KEYS=" + key.Export(), "REDIS_URL=" + rdb.URL()}
+	t.Parallel()
+	redistest.ByOneAddress(t, func(t *testing.T, url string) {
+		const workers, tenants = 3, 5
+		key, err := serializer.GenerateKey("t1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		env := []string{"TOKEN_CACHE_KEYS=" + key.Export(), "REDIS_URL=" + url}
 
-	emulator := start(t, env, "--emulator", "--listen", "127.0.0.1:0", "--ca-listen", "127.0.0.1:0", "--lifetime", "1h", "--every", "100ms")
-	at := emulator.wait(`^emulator: --entra (\S+) --ca (\S+)$`)
-	var fleet []*program
-	for range workers {
-		// A machine that starves a process for longer than OpTimeout would cost a request, by design: not what is tested.
-		fleet = append(fleet, start(t, env, "--entra", at[1], "--ca", at[2], "--tenants", strconv.Itoa(tenants), "--every", "100ms", "--op-timeout", "10s", "--metrics", "127.0.0.1:0"))
-	}
-	for _, w := range fleet {
-		w.wait(`: [1-9]\d* tokens taken, .*`)
-	}
-	// What Prometheus reads of them is what the emulator counts.
-	scraped := func() (hits, requests int) {
+		emulator := start(t, env, "--emulator", "--listen", "127.0.0.1:0", "--ca-listen", "127.0.0.1:0", "--lifetime", "1h", "--every", "100ms")
+		at := emulator.wait(`^emulator: --entra (\S+) --ca (\S+)$`)
+		var fleet []*program
+		for range workers {
+			// A machine that starves a process for longer than OpTimeout would cost a request, by design: not what is tested.
+			fleet = append(fleet, start(t, env, "--entra", at[1], "--ca", at[2], "--tenants", strconv.Itoa(tenants), "--every", "100ms", "--op-timeout", "10s", "--metrics", "127.0.0.1:0"))
+		}
 		for _, w := range fleet {
-			body, err := get(context.Background(), http.DefaultClient, w.wait(`^metrics: (\S+)$`)[1])
-			if err != nil {
-				t.Fatal(err)
-			}
-			for pattern, sum := range map[string]*int{
-				`(?m)^msalredis_lookups_total\{msalredis_found="memory"\} (\d+)$`:     &hits,
-				`(?m)^msalredis_token_request_duration_seconds_count\{[^}]*\} (\d+)$`: &requests,
-			} {
-				for _, m := range regexp.MustCompile(pattern).FindAllSubmatch(body, -1) {
-					n, _ := strconv.Atoi(string(m[1]))
-					*sum += n
+			w.wait(`: [1-9]\d* tokens taken, .*`)
+		}
+		// What Prometheus reads of them is what the emulator counts.
+		scraped := func() (hits, requests int) {
+			for _, w := range fleet {
+				body, err := get(context.Background(), http.DefaultClient, w.wait(`^metrics: (\S+)$`)[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				for pattern, sum := range map[string]*int{
+					`(?m)^msalredis_lookups_total\{msalredis_found="memory"\} (\d+)$`:     &hits,
+					`(?m)^msalredis_token_request_duration_seconds_count\{[^}]*\} (\d+)$`: &requests,
+				} {
+					for _, m := range regexp.MustCompile(pattern).FindAllSubmatch(body, -1) {
+						n, _ := strconv.Atoi(string(m[1]))
+						*sum += n
+					}
 				}
 			}
+			return hits, requests
 		}
-		return hits, requests
-	}
-	deadline := time.Now().Add(60 * time.Second)
-	for hits, requests := scraped(); hits == 0 || requests != tenants; hits, requests = scraped() {
-		if time.Now().After(deadline) {
-			t.Fatalf("the metrics count %d hits, and %d token requests for %d tokens", hits, requests, tenants)
+		deadline := time.Now().Add(60 * time.Second)
+		for hits, requests := scraped(); hits == 0 || requests != tenants; hits, requests = scraped() {
+			if time.Now().After(deadline) {
+				t.Fatalf("the metrics count %d hits, and %d token requests for %d tokens", hits, requests, tenants)
+			}
+			<-fleet[0].fresh // a line is printed every 100 ms
 		}
-		<-fleet[0].fresh // a line is printed every 100 ms
-	}
-	http.DefaultClient.CloseIdleConnections()
-	sent := 0
-	for _, w := range fleet {
-		line := w.stop()
-		m := regexp.MustCompile(`: (\d+) tokens taken, (\d+) token requests sent, 0 errors;`).FindStringSubmatch(line)
-		if m == nil {
-			t.Fatalf("a worker's last line: %q\n%s", line, w.errs.String())
+		http.DefaultClient.CloseIdleConnections()
+		sent := 0
+		for _, w := range fleet {
+			line := w.stop()
+			m := regexp.MustCompile(`: (\d+) tokens taken, (\d+) token requests sent, 0 errors;`).FindStringSubmatch(line)
+			if m == nil {
+				t.Fatalf("a worker's last line: %q\n%s", line, w.errs.String())
+			}
+			n, _ := strconv.Atoi(m[2])
+			sent += n
 		}
-		n, _ := strconv.Atoi(m[2])
-		sent += n
-	}
-	if sent != tenants {
-		t.Errorf("the workers sent %d token requests for %d tokens", sent, tenants)
-	}
-	want := fmt.Sprintf("emulator: %d token requests for %d tenants, 0 since the last line; 0 too early, at most 1 at once for one tenant", tenants, tenants)
-	emulator.wait("^" + want + "$")
-	if last := emulator.stop(); !strings.HasPrefix(last, strings.SplitN(want, ",", 2)[0]) {
-		t.Errorf("the emulator's last line: %q", last)
-	}
+		if sent != tenants {
+			t.Errorf("the workers sent %d token requests for %d tokens", sent, tenants)
+		}
+		want := fmt.Sprintf("emulator: %d token requests for %d tenants, 0 since the last line; 0 too early, at most 1 at once for one tenant", tenants, tenants)
+		emulator.wait("^" + want + "$")
+		if last := emulator.stop(); !strings.HasPrefix(last, strings.SplitN(want, ",", 2)[0]) {
+			t.Errorf("the emulator's last line: %q", last)
+		}
+	})
 }
 
 func TestBadInputIsNamed(t *testing.T) {
