@@ -2,9 +2,7 @@ package msalredis
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net/http"
@@ -32,6 +30,9 @@ type answer struct {
 	received int64
 	stamp    int64 // orders it among others: the lease's fence, or started
 	err      error // there was no answer, but this
+	// own: it speaks of this process and its way to the token endpoint, not of the endpoint, and is nobody else's. No answer, or one
+	// that somebody else gave in the endpoint's place.
+	own bool
 
 	// Of a good answer, in microseconds of Redis's time:
 	good    bool  // a token with a life
@@ -54,16 +55,15 @@ type aged struct {
 }
 
 // Headers worth handing on. The rest speaks of a connection that its receiver did not have.
-var keptHeaders = []string{"Content-Type", "Retry-After", "X-Ms-Request-Id", "Www-Authenticate"}
+var keptHeaders = []string{"Content-Type", "Content-Encoding", "Retry-After", "X-Ms-Request-Id", "Www-Authenticate"}
 
 // headerAtMost bounds one of them, in bytes.
 const headerAtMost = 4 << 10
 
 const second = int64(time.Second / time.Microsecond)
 
-// read makes an answer of a response and closes it.
-func readAnswer(resp *http.Response) (*answer, error) {
-	defer resp.Body.Close()
+// readAnswer makes an answer of a response to req.
+func readAnswer(req *http.Request, resp *http.Response) (*answer, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, answerAtMost+1))
 	if err != nil {
 		return nil, err
@@ -77,6 +77,10 @@ func readAnswer(resp *http.Response) (*answer, error) {
 			a.header[h] = v
 		}
 	}
+	if to := redirection(req, resp); to != "" {
+		a.header["Location"] = to
+	}
+	a.own = !a.fromEndpoint(resp.Header.Get("X-Ms-Ests-Server") != "")
 	return a, nil
 }
 
@@ -161,60 +165,9 @@ func (a *answer) usable(us int64) bool {
 // alive tells whether the token has life left at a time of Redis, if less than MSAL wants.
 func (a *answer) alive(us int64) bool { return a != nil && a.good && a.expires-us > second }
 
-// passing tells whether an outcome without a token is one that passes: Entra ID is down, slow or throttles.
-func (a *answer) passing() bool {
-	if a.err != nil {
-		return !errors.Is(a.err, errTooLarge)
-	}
-	return a.status == http.StatusTooManyRequests || a.status >= 500 || a.oauthError() == "temporarily_unavailable"
-}
-
-// worthRetrying tells whether asking again at once may help: no answer, or a server's error without a pause asked
-// for.
-func (a *answer) worthRetrying() bool {
-	if a.err != nil {
-		return a.passing() && !errors.Is(a.err, context.Canceled) && !errors.Is(a.err, io.ErrUnexpectedEOF)
-	}
-	return a.status >= 500 && a.header["Retry-After"] == ""
-}
-
-const (
-	refusalPause = 2 * second // a refusal: asking again at once brings the same
-	shortPause   = 1 * second // after the first failure that passes; each further one doubles it
-	longestPause = 60 * second
-	askedPause   = 3600 * second // of the pauses that a server asks for
-)
-
-// pauseAfter sets for how long an outcome that brought no token is the fleet's: those who wait take it, and those who
-// come next. failures are those that went before.
-func (a *answer) pauseAfter(failures int) {
-	pause := refusalPause
-	switch asked := a.retryAfter(); {
-	case !a.passing():
-		if a.status == http.StatusOK {
-			pause = 0 // not understood: only for those who wait in this process
-		}
-	case asked > 0:
-		pause = min(asked, askedPause)
-		a.failures = failures + 1
-	default:
-		pause = min(shortPause<<min(failures, 16), longestPause)
-		pause += rand.Int64N(pause/4 + 1) // instances that share nothing but Entra ID do not come back together
-		a.failures = failures + 1
-	}
-	a.until = a.received + pause
-}
-
-// retryAfter is the pause that the server asks for, in microseconds; 0: none (RFC 9110 section 10.2.3).
-func (a *answer) retryAfter() int64 {
-	s := a.header["Retry-After"]
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return max(0, min(n, askedPause/second)) * second
-	}
-	if t, err := http.ParseTime(s); err == nil {
-		return max(0, int64(time.Until(t)/time.Microsecond))
-	}
-	return 0
+// over tells whether a token must not be handed out any more at a time of Redis: its end has come, or comes while it is told.
+func (a *answer) over(us int64) bool {
+	return a != nil && a.good && a.expires-us <= min(second, (a.expires-a.started)/2)
 }
 
 // addRefreshIn writes refresh_in into an answer whose server sent none, so that a token is refreshed while it still
@@ -244,7 +197,11 @@ func (a *answer) response(req *http.Request, us int64, soon bool) (*http.Respons
 		header.Set(k, v)
 	}
 	if a.good {
-		body = a.bodyAt(max(0, (us-a.started)/second))
+		age := max(0, us-a.started)
+		if age >= second && !a.usable(us) {
+			age += second - 1 // to its end: a second too early, not too late
+		}
+		body = a.bodyAt(age / second)
 		if soon {
 			in := min(5+rand.Int64N(26), max(1, (a.expires-us)/second-int64(lastMinutes/time.Second)))
 			body = setMember(body, "refresh_in", formatInt(in))
@@ -322,9 +279,6 @@ func (a *answer) encode(r *tokenRequest) []byte {
 	}
 	h := layout.AnswerHead{Status: a.status, Header: a.header, Started: a.started, Received: a.received, Until: a.until, Failures: a.failures, Of: a.of,
 		Grant: grant, Client: r.client, Tenant: r.realms[0], Scopes: r.scopes.String()}
-	if a.err != nil {
-		h.Error = "the token endpoint could not be reached"
-	}
 	return layout.EncodeAnswer(h, a.body)
 }
 
@@ -334,9 +288,6 @@ func decodeAnswer(content []byte, stamp int64) (*answer, error) {
 		return nil, err
 	}
 	a := &answer{status: h.Status, header: h.Header, body: body, started: h.Started, received: h.Received, until: h.Until, failures: max(h.Failures, 0), of: h.Of, stamp: stamp}
-	if h.Error != "" {
-		a.err = &gateError{text: h.Error + " by another instance; it may be asked again shortly"}
-	}
 	a.judge()
 	return a, nil
 }

@@ -23,7 +23,15 @@ type answers struct {
 type known struct {
 	pids   []id
 	answer *answer
-	pause  *answer
+	pause  *answer // the fleet's
+	own    *answer // what this process alone has met
+}
+
+// withOwn puts what this process has met in the pause's place, if it stands for longer.
+func (k *known) withOwn(own *answer, us int64) {
+	if own != nil && us < own.countsUntil() && (k.pause == nil || k.pause.until < own.until) {
+		k.pause = own
+	}
 }
 
 func newAnswers(bytes int64) *answers {
@@ -32,7 +40,7 @@ func newAnswers(bytes int64) *answers {
 		Executor:      atOnce,
 		Weigher: func(_ id, k known) uint32 {
 			size := 512
-			for _, a := range []*answer{k.answer, k.pause} {
+			for _, a := range []*answer{k.answer, k.pause, k.own} {
 				if a != nil {
 					size += len(a.body)
 				}
@@ -51,12 +59,15 @@ func (as *answers) of(rid id) known {
 func (as *answers) put(rid id, pids []id, a *answer) {
 	as.known.Compute(rid, func(old known, _ bool) (known, otter.ComputeOp) {
 		old.pids = pids
-		if a.good {
+		switch {
+		case a.good:
 			if old.answer == nil || old.answer.stamp <= a.stamp {
 				old.answer = a
 			}
-			old.pause = nil
-		} else {
+			old.pause, old.own = nil, nil
+		case a.own:
+			old.own = a
+		default:
 			old.pause = a
 		}
 		return old, otter.WriteOp
@@ -65,7 +76,7 @@ func (as *answers) put(rid id, pids []id, a *answer) {
 
 func (as *answers) endPause(rid id) {
 	as.known.ComputeIfPresent(rid, func(old known) (known, otter.ComputeOp) {
-		old.pause = nil
+		old.pause, old.own = nil, nil
 		return old, otter.WriteOp
 	})
 }
@@ -120,7 +131,9 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 		return nil
 	})
 	if err != nil {
-		return c.answers.of(rid), c.clock.redis(), err
+		k, us = c.answers.of(rid), c.clock.redis()
+		k.withOwn(k.own, us)
+		return k, us, err
 	}
 	k = *found.Load()
 	for _, pid := range pidsOf(r, k.answer) {
@@ -129,18 +142,30 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 		}
 	}
 	c.overlay(rid, &k)
+	k.withOwn(c.answers.of(rid).own, time.Load())
 	return k, time.Load(), nil
 }
 
+// countsUntil is until when a bad answer is remembered: for longer than its pause, so that the next failure, if it comes soon, makes
+// the pause grow.
+func (a *answer) countsUntil() int64 {
+	if a.failures > 0 {
+		return a.until + (a.until - a.received) + failuresLife*1000
+	}
+	return a.until
+}
+
 // keepAnswer stores an answer for the fleet: a good one for its token's life, a bad one as a pause. It takes part in
-// pending writes; nobody waits for longer than OpTimeout.
+// pending writes; nobody waits for longer than OpTimeout. An own one stays in this process.
 func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answer) {
 	pids := pidsOf(r, a)
-	life := (a.until - a.received) / 1000
-	if a.failures > 0 {
-		// Longer than the pause, so that the next failure, if it comes soon, makes it grow.
-		life += life + failuresLife
+	if a.own && !a.good {
+		if a.until > a.received {
+			c.answers.put(rid, pids, a)
+		}
+		return
 	}
+	life := (a.countsUntil() - a.received) / 1000
 	key := c.keys.Pause(rid)
 	if a.good {
 		key = c.keys.Response(rid)

@@ -49,6 +49,7 @@ type Cache struct {
 	life    context.Context
 	end     context.CancelFunc
 	workers group
+	calls   group // of base transports, which may not end when their contexts do
 	closing sync.Once
 	closed  atomic.Bool
 	changes *news
@@ -85,7 +86,7 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache{o: o, keys: layout.Names{Prefix: o.Prefix}, serializer: s, log: logger{o.Logger}, clock: newClock()}
+	c := &Cache{o: o, keys: layout.Names{Prefix: o.Prefix}, serializer: guarded{s}, log: logger{o.Logger}, clock: newClock()}
 	if c.metrics, err = newMetrics(o.MeterProvider, o.TracerProvider); err != nil {
 		return nil, fmt.Errorf("msalredis: Options.MeterProvider: %w", err)
 	}
@@ -113,7 +114,7 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 }
 
 // Close flushes what waits for Redis, within OpTimeout, and ends every goroutine of the Cache but those of idle connections to
-// Entra ID, which the HTTP client's CloseIdleConnections ends; tokens that Redis does not take in that time stay where MSAL has
+// Entra ID, which the HTTP client's CloseIdleConnections ends, and those in a base transport that ignores its context; tokens that Redis does not take in that time stay where MSAL has
 // them, in memory. Calls under way return [ErrClosed] or their answer, later
 // ones return [ErrClosed]. It does not close the Redis client. Closing twice is harmless.
 func (c *Cache) Close() error {
@@ -129,6 +130,9 @@ func (c *Cache) Close() error {
 		c.changes.close()
 		err = c.locker.Close()
 		c.workers.close()
+		if !c.calls.closeWithin(closeAtMost) {
+			c.log.warn("a base transport goes on although its context has ended; Close does not wait for it")
+		}
 		c.partitions.close()
 		c.discovery.known.StopAllGoroutines()
 		if c.metrics.collected != nil {

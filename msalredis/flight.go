@@ -43,6 +43,7 @@ func (fs *flights) join(c *Cache, name string, pids []id, lead func(context.Cont
 	}
 	f = &flight{pids: pids, done: make(chan struct{}), early: make(chan struct{})}
 	if !c.background(func(ctx context.Context) {
+		f.err = errGone // unless lead returns
 		defer func() {
 			fs.mu.Lock()
 			if fs.all[name] == f {
@@ -71,8 +72,9 @@ func (fs *flights) forget(pid id) {
 	}
 }
 
-// wait waits for the flight or for ctx. soon: the answer is due, and is to be refreshed.
-func (f *flight) wait(ctx context.Context) (a *answer, soon bool, outcome string, err error) {
+// wait waits for the flight or for ctx. soon: the answer is due, and is to be refreshed. now is Redis's time: who comes when the
+// stopgap's life is over waits on.
+func (f *flight) wait(ctx context.Context, now func() int64) (a *answer, soon bool, outcome string, err error) {
 	select {
 	case <-f.done:
 		return f.answer, f.soon, f.outcome, f.err
@@ -82,7 +84,15 @@ func (f *flight) wait(ctx context.Context) (a *answer, soon bool, outcome string
 	case <-f.done:
 		return f.answer, f.soon, f.outcome, f.err
 	case <-f.early:
-		return f.stopgap, false, outcomeStale, nil
+		if f.stopgap.alive(now()) {
+			return f.stopgap, false, outcomeStale, nil
+		}
+	case <-ctx.Done():
+		return nil, false, outcomeLeft, ctx.Err()
+	}
+	select {
+	case <-f.done:
+		return f.answer, f.soon, f.outcome, f.err
 	case <-ctx.Done():
 		return nil, false, outcomeLeft, ctx.Err()
 	}
@@ -103,10 +113,11 @@ type turns struct {
 type turn struct {
 	c       chan struct{}
 	holders int
+	alone   bool // who has the turn asks without the lease: its holder brings nothing
 }
 
 // take waits for the turn; give it back with the returned function.
-func (ts *turns) take(ctx context.Context, i id) (func(), error) {
+func (ts *turns) take(ctx context.Context, i id) (*turn, func(), error) {
 	ts.mu.Lock()
 	if ts.all == nil {
 		ts.all = map[id]*turn{}
@@ -127,9 +138,9 @@ func (ts *turns) take(ctx context.Context, i id) (func(), error) {
 	}
 	select {
 	case t.c <- struct{}{}:
-		return func() { <-t.c; leave() }, nil
+		return t, func() { <-t.c; leave() }, nil
 	case <-ctx.Done():
 		leave()
-		return nil, ctx.Err()
+		return nil, nil, ctx.Err()
 	}
 }

@@ -69,6 +69,9 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
+	if c.hasPassed(req.Context()) {
+		return g.base.RoundTrip(req)
+	}
 	if isDiscovery(req) {
 		return g.discover(req)
 	}
@@ -96,7 +99,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // send sends a request whose response MSAL reads whole: a larger one than most is an error in its place.
 func (g *gate) send(req *http.Request, most int64, tooLarge error) (*http.Response, error) {
-	resp, err := g.base.RoundTrip(req)
+	resp, err := roundTrip(g.base, req.WithContext(g.c.pass(req.Context())))
 	if err == nil {
 		resp.Body = &boundedBody{resp.Body, most, tooLarge}
 	}
@@ -193,23 +196,12 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 		resp, err := localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).response(req, c.clock.redis(), false)
 		return resp, outcomeRefused, err
 	}
-	f, mine := c.flights.join(c, r.flight, r.pids, g.flight(span, r))
-	if f == nil {
-		return nil, outcomeFailed, ErrClosed
-	}
-	a, soon, outcome, err := f.wait(ctx)
-	if a != nil && a.credentialRefused() && a.of != r.credential.exact {
-		// Another caller's credential was refused, which says nothing of this one's.
-		if f, mine = c.flights.join(c, r.flight+" "+r.credential.exact, r.pids, g.flight(span, r)); f == nil {
-			return nil, outcomeFailed, ErrClosed
+	a, soon, outcome, err := g.await(ctx, span, r)
+	if a.over(c.clock.redis()) {
+		// Between the flight's end and now: this goroutine, or the machine, has been standing still.
+		if a, soon, outcome, err = g.await(ctx, span, r); a.over(c.clock.redis()) {
+			return nil, outcomeFailed, errOver
 		}
-		a, soon, outcome, err = f.wait(ctx)
-	}
-	if !mine && outcome != outcomeLeft && f.span.IsValid() {
-		span.AddLink(trace.Link{SpanContext: f.span})
-	}
-	if !mine && outcome == outcomeAsked {
-		outcome = outcomeWaited
 	}
 	if err != nil {
 		return nil, outcome, err
@@ -223,12 +215,36 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 	return resp, outcome, err
 }
 
-// flight brings the answer to a request for all who wait for it.
-func (g *gate) flight(span trace.Span, r *tokenRequest) func(context.Context, *flight) {
-	return func(life context.Context, f *flight) {
-		f.answer, f.soon, f.err = g.c.lead(under(life, span), r, f, false)
+// await waits for the flight of a request, and begins it where there is none.
+func (g *gate) await(ctx context.Context, span trace.Span, r *tokenRequest) (a *answer, soon bool, outcome string, err error) {
+	a, soon, outcome, err = g.fly(ctx, span, r, r.flight)
+	if a != nil && a.credentialRefused() && a.of != r.credential.exact {
+		// Another caller's credential was refused, which says nothing of this one's.
+		return g.fly(ctx, span, r, r.flight+" "+r.credential.exact)
 	}
+	return a, soon, outcome, err
 }
+
+// fly waits for the flight of a name, and begins it where there is none.
+func (g *gate) fly(ctx context.Context, span trace.Span, r *tokenRequest, name string) (a *answer, soon bool, outcome string, err error) {
+	c := g.c
+	f, mine := c.flights.join(c, name, r.pids, func(life context.Context, f *flight) {
+		f.answer, f.soon, f.err = c.lead(under(life, span), r, f, false)
+	})
+	if f == nil {
+		return nil, false, outcomeFailed, ErrClosed
+	}
+	a, soon, outcome, err = f.wait(ctx, c.clock.redis)
+	if !mine && outcome != outcomeLeft && f.span.IsValid() {
+		span.AddLink(trace.Link{SpanContext: f.span})
+	}
+	if !mine && outcome == outcomeAsked {
+		outcome = outcomeWaited
+	}
+	return a, soon, outcome, err
+}
+
+var errOver error = &gateError{text: "the token's life was over before it could be handed out"}
 
 // noteAnswer remembers where an answer's tokens come from, before its callers have it and MSAL stores them.
 func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
@@ -300,6 +316,9 @@ const (
 	// patience is how long callers wait for a new token while the old one, in the last five minutes of its life, would
 	// do: a healthy Entra ID answers within it.
 	patience = 2 * time.Second
+	// holderAtMost is how long a caller waits for an instance that holds the lease and brings nothing, before it asks as well; up to
+	// half of it is added, by chance. A healthy Entra ID answers well within it, and so does one that is merely slow.
+	holderAtMost = 5 * time.Second
 	// challengeLife is how long concurrent requests may share the answer to a claims challenge.
 	challengeLife = 5 // seconds
 )

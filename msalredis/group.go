@@ -1,6 +1,9 @@
 package msalredis
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // group are the goroutines of a Cache. None starts after it was closed, and closing waits for all.
 type group struct {
@@ -38,6 +41,23 @@ func (g *group) close() {
 	g.closed = true
 	g.mu.Unlock()
 	g.wg.Wait()
+}
+
+// closeWithin closes the group and waits for d at most; false: some have not ended.
+func (g *group) closeWithin(d time.Duration) bool {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		g.close()
+	}()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ended:
+		return true
+	case <-timer.C:
+		return false
+	}
 }
 
 // atOnce has a bounded cache (otter) do its upkeep in the goroutine that wrote: a microsecond, where a goroutine of its own

@@ -31,7 +31,7 @@ const formAtMost = 256 << 10
 type tokenRequest struct {
 	form       url.Values
 	endpoint   string // without query
-	host       string // the endpoint's
+	server     string // the host of the endpoint
 	grant      string
 	client     string
 	scopes     scopes // without those MSAL adds
@@ -63,6 +63,7 @@ type tokenRequest struct {
 
 	// Copies: a flight may go on when RoundTrip has returned, and its caller has the request back.
 	address string
+	host    string // the Host field, where it is not the address's
 	header  http.Header
 	via     http.RoundTripper
 }
@@ -70,7 +71,7 @@ type tokenRequest struct {
 // readForm reads the form of a request to a token endpoint. ok is false where the gate has nothing to say to the
 // request; what was read of its body is put back into rest.
 func readForm(req *http.Request) (form url.Values, rest *http.Request, ok bool) {
-	if req.Method != http.MethodPost || req.Body == nil || req.ContentLength > formAtMost {
+	if req.Method != http.MethodPost || req.Body == nil || req.ContentLength > formAtMost || req.Header.Get("Content-Encoding") != "" {
 		return nil, req, false
 	}
 	if kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
@@ -185,6 +186,9 @@ func parametersOf(req *http.Request, form url.Values) []string {
 			parts = append(parts, string(layout.HashID("header", append([]string{name}, req.Header[name]...)...)))
 		}
 	}
+	if req.Host != "" && !strings.EqualFold(req.Host, req.URL.Host) {
+		parts = append(parts, string(layout.HashID("host", strings.ToLower(req.Host))))
+	}
 	return parts
 }
 
@@ -218,9 +222,9 @@ func endpointOf(u *url.URL) string {
 // it does without a refresh token: one and the same is sent to the endpoints of several tenants.
 func (c *Cache) newTokenRequest(req *http.Request, form url.Values, cred credential, via http.RoundTripper) *tokenRequest {
 	r := &tokenRequest{
-		form: form, endpoint: endpointOf(req.URL), host: req.URL.Host, grant: form.Get("grant_type"), client: form.Get("client_id"),
+		form: form, endpoint: endpointOf(req.URL), server: req.URL.Host, grant: form.Get("grant_type"), client: form.Get("client_id"),
 		scopes: scopesOf(form.Get("scope")).resource(), credential: cred,
-		address: req.URL.String(), header: req.Header.Clone(), via: via,
+		address: req.URL.String(), host: req.Host, header: req.Header.Clone(), via: via,
 	}
 	r.realms = c.realms.of(r.endpoint, req.URL.Path)
 	r.terms = termsOf(req, form, cred)

@@ -36,32 +36,6 @@ type leader struct {
 	outcome    string
 }
 
-// The outcomes of a token request of MSAL at the gate, in metrics and spans.
-const (
-	outcomeAsked     = "asked"     // Entra ID was asked, and gave a token
-	outcomeShared    = "shared"    // the fleet had an answer
-	outcomeWaited    = "waited"    // another caller or instance brought it meanwhile
-	outcomeStale     = "stale"     // a token in the last five minutes of its life: Entra ID gave no new one, or not soon
-	outcomeThrottled = "throttled" // Entra ID's 429 or Retry-After, from a request or from the fleet's pause
-	outcomeRefused   = "refused"   // Entra ID's refusal, likewise
-	outcomeFailed    = "failed"    // Entra ID failed or did not answer; with FailClosed also Redis
-	outcomeLeft      = "left"      // the caller's context ended
-	outcomeElsewhere = "elsewhere" // a refresh ahead that is another instance's, or may not be yet
-)
-
-// outcomeOf is the outcome of a request that was made, or that a pause kept from being made.
-func outcomeOf(a *answer) string {
-	switch {
-	case a.err == nil && a.status == http.StatusOK:
-		return outcomeAsked
-	case !a.passing():
-		return outcomeRefused
-	case a.status == http.StatusTooManyRequests || a.retryAfter() > 0:
-		return outcomeThrottled
-	}
-	return outcomeFailed
-}
-
 // finding is what a look finds.
 type finding struct {
 	answer *answer // may be given at once; nil: nothing
@@ -122,12 +96,12 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 	settled := false
 	if !l.found.apart {
 		// Within this process one at a time, whatever becomes of the lease.
-		release, err := c.turns.take(ctx, l.source.lease())
+		turn, release, err := c.turns.take(ctx, l.source.lease())
 		if err != nil {
 			return nil, false, err
 		}
 		defer release()
-		if lease, settled, err = l.lease(ctx); err != nil {
+		if lease, settled, err = l.lease(ctx, turn); err != nil {
 			return nil, false, err
 		}
 	}
@@ -148,7 +122,9 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 		return a, soon, nil
 	}
 	a := l.ask(ctx, lease)
-	l.outcome = outcomeOf(a)
+	if a != l.found.answer {
+		l.outcome = outcomeOf(a)
+	}
 	if old := l.old(); !a.good && a.passing() && old != nil {
 		l.outcome = outcomeStale
 		return old, false, nil
@@ -161,8 +137,10 @@ func (l *leader) look(ctx context.Context) (err error) {
 	l.found, err = l.source.look(context.WithoutCancel(ctx))
 	if old := l.found.old; old != nil && l.timer == nil && !l.background {
 		l.timer = time.AfterFunc(patience, func() {
-			l.c.noteAnswer(l.r, old)
-			l.flight.serve(old)
+			if old.alive(l.c.clock.redis()) {
+				l.c.noteAnswer(l.r, old)
+				l.flight.serve(old)
+			}
 		})
 	}
 	return err
@@ -205,10 +183,14 @@ func (l *leader) settled() (a *answer, soon, ok bool) {
 
 // lease takes the lease, or waits until what the holder has brought settles the matter. nil and not settled: go on
 // without.
-func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, err error) {
+//
+// A holder that lives and brings nothing may have lost its way to Entra ID while ours is well. Whoever has waited for holderAtMost asks
+// without the lease, and so does who comes after it in the turn: one at a time in each process.
+func (l *leader) lease(ctx context.Context, turn *turn) (lease *lock.Lease, settled bool, err error) {
 	c, key := l.c, l.c.keys.Lock(l.source.lease())
 	ctx, span := c.metrics.start(ctx, spanLock)
 	var waiting time.Time // since when another has been holding the lease
+	var enough time.Time
 	outcome := "unavailable"
 	defer func() {
 		switch {
@@ -216,6 +198,7 @@ func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, er
 			outcome = "taken"
 		case settled:
 			outcome = "answered"
+		case outcome == "alone":
 		case ctx.Err() != nil:
 			outcome = outcomeLeft
 		}
@@ -256,6 +239,11 @@ func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, er
 		}
 		if waiting.IsZero() {
 			waiting = time.Now()
+			enough = waiting.Add(holderAtMost + rand.N(holderAtMost/2)) // where many wait, the first to ask serves the rest
+		}
+		if turn.alone = turn.alone || time.Now().After(enough); turn.alone {
+			outcome = "alone"
+			return nil, false, nil
 		}
 		if wake == nil {
 			// Subscribed first, then one more look: what comes between is not missed.
@@ -266,7 +254,7 @@ func (l *leader) lease(ctx context.Context) (lease *lock.Lease, settled bool, er
 				}
 			}
 		} else {
-			poll := time.NewTimer(c.o.LockTTL/20 + rand.N(c.o.LockTTL/20))
+			poll := time.NewTimer(min(c.o.LockTTL/20+rand.N(c.o.LockTTL/20), time.Until(enough)+time.Millisecond))
 			select {
 			case <-wake.C():
 			case <-poll.C:
@@ -314,15 +302,22 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 		if lease != nil {
 			a.stamp = max(lease.Fence(), 1)
 		}
-		if a.oauthError() == "invalid_grant" && l.source.moved(context.WithoutCancel(ctx), form) && !retried {
+		if a.oauthError() == "invalid_grant" && !a.passing() && l.source.moved(context.WithoutCancel(ctx), form) && !retried {
 			retried = true
 			continue
 		}
-		if a.worthRetrying() && !retried {
+		// Where our own way to Entra ID has failed before, the pause is enough of a try.
+		if a.worthRetrying() && !retried && !(a.own && l.found.failures > 0) {
 			retried = true
 			if !sleep(ctx, 100*time.Millisecond+rand.N(200*time.Millisecond)) {
 				return a
 			}
+			// While we failed, another instance may have asked.
+			failures := l.found.failures
+			if l.look(ctx) == nil && l.found.answer != nil && !l.found.due {
+				return l.found.answer
+			}
+			l.found.failures = max(l.found.failures, failures)
 			continue
 		}
 		break
@@ -346,10 +341,14 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 	return a
 }
 
-// tell tells the log of an outcome without a token, once for the fleet: the others find the pause.
+// tell tells the log of an outcome without a token, once for those who find the pause: the fleet, or this process.
 func (l *leader) tell(a *answer) {
 	c := l.c
 	args := []any{"grant", l.r.grant, "error", tokenFailure(a), "pause", time.Duration(a.until-a.received) * time.Microsecond}
+	if a.own {
+		c.log.warn("the token endpoint was not reached, or something else answered in its place; this process alone pauses for this identity", args...)
+		return
+	}
 	switch outcomeOf(a) {
 	case outcomeThrottled:
 		c.log.warn("Entra ID throttles; the whole fleet pauses for this identity", args...)
@@ -365,7 +364,7 @@ func (l *leader) tell(a *answer) {
 // post sends one request. It always returns an answer, if only of an error.
 func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	c, r := l.c, l.r
-	ctx, cancel := context.WithTimeout(ctx, postAtMost)
+	ctx, cancel := context.WithTimeout(c.pass(ctx), postAtMost)
 	defer cancel()
 	ctx, span := c.metrics.tracer.Start(ctx, spanTokenRequest, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(grantKey.String(r.grant)))
 	began := time.Now()
@@ -381,7 +380,7 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	body := form.Encode()
 	started := c.clock.redis()
 	fail := func(err error) *answer {
-		return &answer{err: err, started: started, received: c.clock.redis(), stamp: started}
+		return &answer{err: err, own: true, started: started, received: c.clock.redis(), stamp: started}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.address, strings.NewReader(body))
 	if err != nil {
@@ -389,11 +388,8 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	}
 	req.Header = r.header.Clone()
 	req.Header.Del("Content-Length")
-	resp, err := r.via.RoundTrip(req)
-	if err != nil {
-		return fail(err)
-	}
-	if a, err = readAnswer(resp); err != nil {
+	req.Host = r.host
+	if a, err = c.exchange(r.via, req); err != nil {
 		return fail(err)
 	}
 	a.started, a.received, a.stamp = started, c.clock.redis(), started

@@ -129,7 +129,7 @@ func (r *tokenRequest) asks(e stored) bool {
 		return e.Asked == string(r.asked)
 	}
 	return strings.EqualFold(e.ClientID, r.client) && serves(e, r.declared) && slices.Contains(r.realms, e.Realm) &&
-		sameCloud(e.Environment, r.host)
+		sameCloud(e.Environment, r.server)
 }
 
 // match is the newest access token of a snapshot that answers a request, if there is one.

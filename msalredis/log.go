@@ -11,12 +11,13 @@ import (
 // MSAL's name of a partition; hashes and error values of Redis and of this module are fine.
 type logger struct{ *slog.Logger }
 
-func (l logger) warn(msg string, args ...any) {
-	l.Log(context.Background(), slog.LevelWarn, "msalredis: "+msg, args...)
-}
+func (l logger) warn(msg string, args ...any) { l.say(slog.LevelWarn, msg, args) }
+func (l logger) info(msg string, args ...any) { l.say(slog.LevelInfo, msg, args) }
 
-func (l logger) info(msg string, args ...any) {
-	l.Log(context.Background(), slog.LevelInfo, "msalredis: "+msg, args...)
+// say loses the record, and not the process, where the application's handler panics.
+func (l logger) say(level slog.Level, msg string, args []any) {
+	defer func() { _ = recover() }()
+	l.Log(context.Background(), level, "msalredis: "+msg, args...)
 }
 
 // quoted is text as a JSON string.

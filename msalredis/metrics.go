@@ -207,6 +207,8 @@ func tokenFailure(a *answer) string {
 		return "timeout"
 	case a.err != nil:
 		return "unreachable"
+	case a.own:
+		return "not_entra_id"
 	case a.status != 200:
 		return strconv.Itoa(a.status)
 	}

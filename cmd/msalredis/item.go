@@ -183,9 +183,6 @@ func (s *session) takeAnswer(it *item, e *entry, key, value string) error {
 // pauseStatus says why there is a pause, in Entra ID's own word where it is a known one: what else stands in an answer
 // may be anything.
 func pauseStatus(head layout.AnswerHead, body []byte) string {
-	if head.Error != "" {
-		return "no answer"
-	}
 	if head.Status == 429 {
 		return "429 throttled"
 	}

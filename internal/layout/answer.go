@@ -18,7 +18,6 @@ type AnswerHead struct {
 	Until    int64             `json:"until,omitempty"`    // nobody should ask again before
 	Failures int               `json:"failures,omitempty"` // in a row
 	Of       string            `json:"of,omitempty"`       // the grant, or a refresh token's hash
-	Error    string            `json:"error,omitempty"`    // there was no answer, but this
 
 	// Whose request it was, for the person who looks: the answer of client_credentials does not say. Absent in what
 	// older versions kept.
@@ -41,7 +40,7 @@ func DecodeAnswer(content []byte) (AnswerHead, []byte, error) {
 	if !ok || json.Unmarshal(head, &h) != nil {
 		return AnswerHead{}, nil, ErrRecord
 	}
-	if h.Error == "" && (h.Status < 100 || h.Status > 599) {
+	if h.Status < 100 || h.Status > 599 {
 		return AnswerHead{}, nil, ErrRecord
 	}
 	return h, body, nil

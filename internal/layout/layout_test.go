@@ -19,7 +19,7 @@ func TestGolden(t *testing.T) {
 		return serializer.Entry{Section: "AccessToken", Key: "k", Capabilities: capabilities}
 	}
 	head := layout.AnswerHead{Status: 200, Header: map[string]string{"Content-Type": "application/json"}, Started: 1, Received: 2,
-		Until: 3, Failures: 4, Of: "client_credentials", Error: "e", Grant: "g", Client: "c", Tenant: "t", Scopes: "s"}
+		Until: 3, Failures: 4, Of: "client_credentials", Grant: "g", Client: "c", Tenant: "t", Scopes: "s"}
 	for _, c := range []struct{ what, got, want string }{
 		{"partition", n.Tokens(pid), "msal:v1:{ZY6o0RdybmF7D_-QC09l-Y6E}:tokens"},
 		{"field", layout.FieldName("AccessToken", "k"), "xEG_RGSqqItFEkHaTsJ4JtWw"},
@@ -29,7 +29,7 @@ func TestGolden(t *testing.T) {
 		{"list of accounts", n.Accounts(), "msal:v1:{accounts}:list"},
 		{"channel", n.Changes(), "msal:v1:changes"},
 		{"digits of a record", value[:layout.HeaderSize], "17000000000000001700003600"},
-		{"answer", string(layout.EncodeAnswer(head, []byte("{}"))), `{"status":200,"header":{"Content-Type":"application/json"},"started":1,"received":2,"until":3,"failures":4,"of":"client_credentials","error":"e","grant":"g","client":"c","tenant":"t","scopes":"s"}` + "\n{}"},
+		{"answer", string(layout.EncodeAnswer(head, []byte("{}"))), `{"status":200,"header":{"Content-Type":"application/json"},"started":1,"received":2,"until":3,"failures":4,"of":"client_credentials","grant":"g","client":"c","tenant":"t","scopes":"s"}` + "\n{}"},
 		{"removal", layout.Change{From: "f", ID: "i", Generation: 1}.String(), "f i 1"},
 		{"damage", layout.Change{From: "f", ID: "i"}.String(), "f i damaged"},
 		{"member", layout.Member{Kind: "r", Scopes: "s", ID: "i"}.String(), "r s i"},

@@ -1,0 +1,112 @@
+package msalredis
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// Foreign code runs in goroutines of ours: base transports, serializers, log handlers. Nobody above them recovers, so what they do
+// wrong is made an error here. Metrics and spans are not guarded: OpenTelemetry's API promises not to panic.
+
+var (
+	errNoResponse error = &gateError{text: "the base transport returned neither a response nor an error"}
+	errNoBody     error = &gateError{text: "the base transport returned a response without a body"}
+	errGone       error = &gateError{text: "the goroutine that asked for the token was ended by the code it called"}
+)
+
+// roundTrip calls a base transport and holds it to its contract: a response with a body, or an error.
+func roundTrip(base http.RoundTripper, req *http.Request) (*http.Response, error) {
+	resp, err := base.RoundTrip(req)
+	switch {
+	case err != nil:
+		return nil, err
+	case resp == nil:
+		return nil, errNoResponse
+	case resp.Body == nil:
+		return nil, errNoBody
+	}
+	return resp, nil
+}
+
+// exchange sends a request and reads its answer, in a goroutine that may be lost: the base transport may panic, end its goroutine, or
+// return when it likes. Who waits has an error then, at the end of the request's context at the latest.
+func (c *Cache) exchange(base http.RoundTripper, req *http.Request) (*answer, error) {
+	var a *answer
+	err := errGone // unless the goroutine says otherwise
+	done := make(chan struct{})
+	if !c.calls.run(func() {
+		defer close(done)
+		defer func() {
+			if v := recover(); v != nil {
+				if a == nil {
+					err = panicked("the base transport", v)
+				}
+				c.log.warn("the base transport panicked; the process goes on", "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+			}
+		}()
+		resp, failure := roundTrip(base, req)
+		if failure != nil {
+			err = failure
+			return
+		}
+		defer resp.Body.Close() // last: the answer stands, whatever this does
+		read, failure := readAnswer(req, resp)
+		a, err = read, failure
+	}) {
+		return nil, ErrClosed
+	}
+	select {
+	case <-done:
+		return a, err
+	case <-req.Context().Done():
+	}
+	select {
+	case <-done:
+		return a, err
+	default:
+		return nil, req.Context().Err()
+	}
+}
+
+// panicked is the error in a panic's place. The value is left out: what it holds may be a secret.
+func panicked(who string, v any) error {
+	return &gateError{text: fmt.Sprintf("%s panicked with a %T", who, v)}
+}
+
+// closeAtMost is how long Close waits for base transports after their contexts have ended.
+const closeAtMost = time.Second
+
+// passed is the key of a context's mark that a request has been through the gate of a Cache. A gate below it, of the same Cache, would
+// wait for the very request that it is to send.
+type passed struct{ c *Cache }
+
+func (c *Cache) pass(ctx context.Context) context.Context {
+	return context.WithValue(ctx, passed{c}, true)
+}
+
+func (c *Cache) hasPassed(ctx context.Context) bool { return ctx.Value(passed{c}) != nil }
+
+// guarded makes a panic of a serializer an error: it is called under locks and in goroutines of ours, and all callers know what to do
+// about an error.
+type guarded struct{ serializer.Serializer }
+
+func (g guarded) Seal(plaintext, associatedData []byte) (sealed []byte, err error) {
+	defer caught(&err)
+	return g.Serializer.Seal(plaintext, associatedData)
+}
+
+func (g guarded) Open(sealed, associatedData []byte) (plaintext []byte, err error) {
+	defer caught(&err)
+	return g.Serializer.Open(sealed, associatedData)
+}
+
+func caught(err *error) {
+	if v := recover(); v != nil {
+		*err = panicked("the serializer", v)
+	}
+}
