@@ -12,7 +12,7 @@ import (
 )
 
 // TryAcquire takes the lease of a key or returns [ErrHeld] at once: two Redis operations if it gets it, one if not. It
-// returns within about two OpTimeouts whatever Redis does, and promptly when ctx ends, with ctx's error. Any other error is Redis's. After
+// returns within about two OpTimeouts whatever Redis does, once it has its place (see [Options.InFlight]), and promptly when ctx ends, with ctx's error. Any other error is Redis's. After
 // an error no lease is left behind for longer than TTL: an attempt whose outcome is unknown is undone in the background.
 //
 // The key is used as it is given. Leases, fences and wake-ups of a key meet those of every other process that gives the
@@ -113,7 +113,6 @@ func (l *Locker) remaining(ctx context.Context, n names) (time.Duration, error) 
 // the same token, which redislock counts as obtained.
 func (l *Locker) attempt(ctx context.Context, n names) (*Lease, error) {
 	token := rand.Text()
-	start := time.Now() // the trust window begins before the request is sent
 	got, err := run(l, ctx, 2*l.opts.OpTimeout, func(ctx context.Context) (obtained, error) {
 		got, err := l.obtain(ctx, n, token)
 		if err != nil && !errors.Is(err, ErrHeld) {
@@ -128,7 +127,7 @@ func (l *Locker) attempt(ctx context.Context, n names) (*Lease, error) {
 	if err != nil {
 		return nil, l.explain(ctx, "acquire", err)
 	}
-	lease := newLease(ctx, l, n, token, got, start)
+	lease := newLease(ctx, l, n, token, got)
 	switch {
 	case !l.hold(lease):
 		l.abandon(n, token)
@@ -145,11 +144,13 @@ func (l *Locker) attempt(ctx context.Context, n names) (*Lease, error) {
 type obtained struct {
 	lock  *redislock.Lock
 	fence int64
+	start time.Time // the trust window begins before the request is sent
 }
 
 // obtain takes the lease, then draws its fence. Two operations, since the first is redislock's; the second finds out
 // whether the lease is still ours. Without an answer to it there is no number and so no lease.
 func (l *Locker) obtain(ctx context.Context, n names, token string) (obtained, error) {
+	start := time.Now()
 	one, cancel := context.WithTimeout(ctx, l.opts.OpTimeout)
 	lock, err := l.locks.Obtain(one, n.lease, l.opts.TTL, &redislock.Options{Token: token})
 	cancel()
@@ -167,7 +168,7 @@ func (l *Locker) obtain(ctx context.Context, n names, token string) (obtained, e
 	if err == nil && fence == 0 {
 		err = ErrLost
 	}
-	return obtained{lock, fence}, err
+	return obtained{lock, fence, start}, err
 }
 
 // fenceLife is how long the last number is remembered. Numbers come from the server's clock; the memory is for the case

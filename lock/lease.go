@@ -45,8 +45,8 @@ const (
 	stateReleased
 )
 
-func newLease(ctx context.Context, l *Locker, n names, token string, got obtained, start time.Time) *Lease {
-	s := &Lease{locker: l, names: n, token: token, fence: got.fence, held: got.lock, until: start.Add(l.trust())}
+func newLease(ctx context.Context, l *Locker, n names, token string, got obtained) *Lease {
+	s := &Lease{locker: l, names: n, token: token, fence: got.fence, held: got.lock, until: got.start.Add(l.trust())}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	return s
 }
@@ -113,14 +113,14 @@ func (s *Lease) renew() {
 	s.mu.Unlock()
 	defer close(ended)
 
+	err := l.enter(s.ctx, nil) // which ends when the lease has run out
 	start := time.Now()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), l.opts.OpTimeout)
-	err := l.enter(ctx, nil)
 	if err == nil {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), l.opts.OpTimeout)
 		err = s.held.Refresh(ctx, l.opts.TTL, nil)
+		cancel()
 		l.exit()
 	}
-	cancel()
 
 	s.mu.Lock()
 	s.renewing = nil
@@ -171,8 +171,8 @@ func (s *Lease) stop() {
 // Release gives the lease back and wakes those who wait for it. The Context ends first, so that who works under it stops
 // before the next one begins.
 //
-// It is done also when ctx has ended: a caller that hangs up must not leave the lease to its TTL. It takes OpTimeout at
-// most. It returns nil if the lease was ours to the end, [ErrLost] if not (then another's lease is not touched), or
+// It is done also when ctx has ended: a caller that hangs up must not leave the lease to its TTL. It waits for its place
+// (see [Options.InFlight]) for as long as the lease lives, and then takes OpTimeout at most. It returns nil if the lease was ours to the end, [ErrLost] if not (then another's lease is not touched), or
 // Redis's error: then releasing is tried again in the background, and at worst the lease runs out. Only the first call does
 // something; every further one returns nil.
 func (s *Lease) Release(ctx context.Context) error {
@@ -185,7 +185,7 @@ func (s *Lease) Release(ctx context.Context) error {
 		s.cancel(fmt.Errorf("%w: not renewed in time", ErrLost))
 	}
 	s.stop()
-	renewing := s.renewing
+	renewing, until := s.renewing, s.until
 	s.mu.Unlock()
 
 	switch was {
@@ -201,7 +201,12 @@ func (s *Lease) Release(ctx context.Context) error {
 	}
 	s.cancel(nil)
 	l.forget(s)
-	ours, err := l.release(context.WithoutCancel(ctx), s.names, s.token)
+	if soonest := time.Now().Add(2 * l.opts.OpTimeout); until.Before(soonest) {
+		until = soonest
+	}
+	bounded, cancel := context.WithDeadline(context.WithoutCancel(ctx), until)
+	defer cancel()
+	ours, err := l.release(bounded, s.names, s.token)
 	if renewing != nil { // it began before us and is as bounded: normally it is over by now
 		timer := time.NewTimer(l.opts.OpTimeout)
 		defer timer.Stop()
@@ -227,7 +232,7 @@ func (l *Locker) release(ctx context.Context, n names, token string) (bool, erro
 	}
 	ours, err := run(l, ctx, l.opts.OpTimeout, f, nil)
 	if errors.Is(err, ErrClosed) { // no goroutine for it any more, nor a place: on ours, without
-		bounded, cancel := context.WithTimeout(ctx, l.opts.OpTimeout)
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.opts.OpTimeout)
 		defer cancel()
 		return f(bounded)
 	}

@@ -16,7 +16,7 @@ type Options struct {
 	// killed. A held lease is renewed every third of it. At least 50 ms. Default: 5 s.
 	TTL time.Duration
 
-	// OpTimeout bounds every Redis operation. More than a quarter of TTL is taken for a quarter of TTL, so that a renewal
+	// OpTimeout bounds every Redis operation, from when it has its place InFlight. More than a quarter of TTL is taken for a quarter of TTL, so that a renewal
 	// that hangs leaves time for another. Default: 250 ms.
 	OpTimeout time.Duration
 
@@ -26,7 +26,8 @@ type Options struct {
 
 	// InFlight bounds the operations in flight to its capacity: each holds a place in it, in other words sends to it before
 	// and receives from it after. Who shares a pool with the application shares one InFlight among all that use it. An
-	// operation that gets no place within OpTimeout fails as one that Redis did not answer. Once the Locker is closed, a release needs no place. Default: no bound.
+	// operation waits for its place for as long as its context allows, a renewal or a release for as long as the lease
+	// lives: waiting for it is not Redis being slow. Once the Locker is closed, a release needs no place. Default: no bound.
 	InFlight chan struct{}
 }
 
@@ -157,7 +158,8 @@ func (l *Locker) forget(s *Lease) {
 }
 
 // run executes f, which talks to Redis, and gives its caller the outcome; or leaves f behind when ctx ends or the limit is
-// over, because go-redis does not let go of a socket when its context is cancelled. f itself goes on to its end, under
+// over, because go-redis does not let go of a socket when its context is cancelled. The limit begins when f has its place
+// among the operations in flight. f itself goes on to its end, under
 // ctx's values but not its cancellation: a command that was sent takes effect whether or not we read the answer, and only
 // who reads it knows. late, if not nil, then gets the outcome.
 func run[T any](l *Locker, ctx context.Context, limit time.Duration, f func(context.Context) (T, error), late func(T, error)) (T, error) {
@@ -169,18 +171,20 @@ func run[T any](l *Locker, ctx context.Context, limit time.Duration, f func(cont
 	if ctx.Err() != nil {
 		return zero, ended(ctx)
 	}
+	entered := make(chan struct{})
 	handOver := make(chan outcome)
 	left := make(chan struct{})
 	started := l.spawn(func() {
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
-		defer cancel()
-		if err := l.enter(bounded, left); err != nil {
+		if err := l.enter(ctx, left); err != nil {
 			select {
 			case handOver <- outcome{zero, err}:
 			case <-left: // nothing was sent
 			}
 			return
 		}
+		close(entered)
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+		defer cancel()
 		v, err := f(bounded)
 		l.exit()
 		select {
@@ -194,23 +198,29 @@ func run[T any](l *Locker, ctx context.Context, limit time.Duration, f func(cont
 	if !started {
 		return zero, ErrClosed
 	}
-	// A little more than f has: its own error says more than ours.
-	timer := time.NewTimer(limit + limit/8)
-	defer timer.Stop()
-	select {
-	case o := <-handOver:
-		return o.v, o.err
-	case <-ctx.Done():
-		close(left)
-		return zero, ended(ctx)
-	case <-timer.C:
-		close(left)
-		return zero, context.DeadlineExceeded // the caller's ctx has not ended; it becomes broken's
+	var over <-chan time.Time
+	for {
+		select {
+		case <-entered:
+			entered = nil
+			// A little more than f has: its own error says more than ours.
+			timer := time.NewTimer(limit + limit/8)
+			defer timer.Stop()
+			over = timer.C
+		case o := <-handOver:
+			return o.v, o.err
+		case <-ctx.Done():
+			close(left)
+			return zero, ended(ctx)
+		case <-over:
+			close(left)
+			return zero, context.DeadlineExceeded // the caller's ctx has not ended; it becomes broken's
+		}
 	}
 }
 
-// enter takes a place among the operations in flight. An error if there was none until ctx or the caller went, or
-// ErrClosed: what is left to do then is to free leases, and that waits for nobody (release, reapAll).
+// enter takes a place among the operations in flight: first come, first served. An error if there was none until ctx or the
+// caller went, or ErrClosed: what is left to do then is to free leases, and that waits for nobody (release, reapAll).
 func (l *Locker) enter(ctx context.Context, left <-chan struct{}) error {
 	if l.opts.InFlight == nil {
 		return nil

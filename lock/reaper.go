@@ -68,9 +68,11 @@ func (l *Locker) reapAll() {
 		r.mu.Unlock()
 
 		for time.Now().Before(next.until) {
-			ctx, cancel := context.WithTimeout(context.Background(), l.opts.OpTimeout)
-			entered := l.enter(ctx, nil)
+			waiting, stop := context.WithDeadline(context.Background(), next.until)
+			entered := l.enter(waiting, nil)
+			stop()
 			err := entered
+			ctx, cancel := context.WithTimeout(context.Background(), l.opts.OpTimeout)
 			if entered == nil || errors.Is(entered, ErrClosed) {
 				_, err = releaseScript.Run(ctx, l.client, []string{next.names.lease}, next.token, next.names.channel).Bool()
 			}

@@ -80,7 +80,7 @@ func (l *Locker) subscribe(ctx context.Context, n names) (*Subscription, error) 
 }
 
 // Wake wakes those who wait for a key, in Acquire or by Subscribe, on all instances, without having its lease. Its error is
-// Redis's, ctx's or [ErrClosed]. It takes no longer than OpTimeout.
+// Redis's, ctx's or [ErrClosed]. It takes no longer than OpTimeout once it has its place (see [Options.InFlight]).
 func (l *Locker) Wake(ctx context.Context, key string) error {
 	n, err := namesOf(key)
 	if err != nil {

@@ -18,7 +18,7 @@ var _ cache.ExportReplace = (*Cache)(nil)
 // Replace gives MSAL's manager what is known of a partition. MSAL calls it before it reads its cache.
 //
 // While the manager holds the partition, and that knowledge is younger than LocalTTL, it returns at once. Otherwise it
-// asks Redis, for OpTimeout at most. It never waits for a lease: MSAL holds a mutex of its own around this call,
+// asks Redis, for OpTimeout at most once it is its turn (see [New]). It never waits for a lease: MSAL holds a mutex of its own around this call,
 // which the lease's holder may need to store its token.
 //
 // An error is ctx's, or [ErrClosed]; Redis's only with FailClosed; or says that entralogin's credential uses this Cache. It is
@@ -134,7 +134,7 @@ func (c *Cache) isOBO(m *manager, u cache.Unmarshaler, key string) bool {
 // RemoveAccount.
 //
 // It writes only what changed, and what it writes never replaces something newer. It waits for Redis for OpTimeout
-// at most. If Redis does not take the write, it is kept and made later, and Export returns nil; with FailClosed it
+// at most once it is its turn (see [New]). If Redis does not take the write, it is kept and made later, and Export returns nil; with FailClosed it
 // is made later all the same, and Redis's error is returned. Else an error is ctx's, [ErrClosed], that of a RemoveAccount of
 // MSAL, which [Cache.RemoveAccount] explains, or says that MSAL's document could not be had or read. It is safe for concurrent use.
 func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cache.ExportHints) error {

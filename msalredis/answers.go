@@ -156,7 +156,7 @@ func (a *answer) countsUntil() int64 {
 }
 
 // keepAnswer stores an answer for the fleet: a good one for its token's life, a bad one as a pause. It takes part in
-// pending writes; nobody waits for longer than OpTimeout. An own one stays in this process.
+// pending writes; nobody waits for Redis for longer than OpTimeout. An own one stays in this process.
 func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answer) {
 	pids := pidsOf(r, a)
 	if a.own && !a.good {

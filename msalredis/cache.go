@@ -71,7 +71,9 @@ type hooks struct {
 // nothing: a Redis that is away does not keep a service from starting. An error names the option to change.
 //
 // An application's own commands share the client's connection pool; operations of this package never take more
-// than half of it.
+// than half of it. What is more than that queues, first come, first served, for as long as the caller's context allows, 30 s
+// at most. So does an operation that gets no connection because the application uses all of them. Neither is taken for Redis
+// being away; when Redis is found away, all that queues ends at once.
 func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (*Cache, error) {
 	if isNil(client) {
 		return nil, errors.New("msalredis: New: the Redis client is nil")

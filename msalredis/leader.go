@@ -221,14 +221,16 @@ func (l *leader) lease(ctx context.Context, turn *turn) (lease *lock.Lease, sett
 			}
 			return nil, false, nil
 		}
-		lease, err := c.locker.TryAcquire(ctx, key)
+		lease, err := c.tryLease(ctx, key)
 		switch {
 		case err == nil:
 			return lease, false, nil
 		case ctx.Err() != nil:
 			return nil, false, ctx.Err()
+		case errors.Is(err, errAway):
+			continue
 		case !errors.Is(err, lock.ErrHeld) && !errors.Is(err, lock.ErrLost):
-			c.log.warn("no lease can be had; the token is asked for without", "error", c.store.judge(key, err))
+			c.log.warn("no lease can be had; the token is asked for without", "error", err)
 			if c.o.FailClosed {
 				return nil, false, leasing(err)
 			}
@@ -254,7 +256,11 @@ func (l *leader) lease(ctx context.Context, turn *turn) (lease *lock.Lease, sett
 				}
 			}
 		} else {
-			poll := time.NewTimer(min(c.o.LockTTL/20+rand.N(c.o.LockTTL/20), time.Until(enough)+time.Millisecond))
+			often := c.o.LockTTL / 20
+			if c.store.queues() { // those who have the leases come first: who waits is woken by them
+				often *= 10
+			}
+			poll := time.NewTimer(min(often+rand.N(often), time.Until(enough)+time.Millisecond))
 			select {
 			case <-wake.C():
 			case <-poll.C:

@@ -33,7 +33,8 @@ type Options struct {
 	// renews it. It bounds how long the others wait for a holder that was killed. Default 5 s.
 	LockTTL time.Duration
 
-	// OpTimeout bounds every Redis operation. Default 250 ms.
+	// OpTimeout bounds every Redis operation, from when it is sent. Before that it waits for its turn (see [New]). The
+	// first one that takes longer is taken for Redis being away. Default 250 ms.
 	OpTimeout time.Duration
 
 	// UserTTL is how long a user's tokens are kept after their last use. Entra ID's refresh tokens live 90 days

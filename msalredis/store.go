@@ -4,25 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"runtime"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/lock"
 )
 
-// errAway is returned without a wait while Redis is known to be away.
-var errAway = errors.New("msalredis: Redis is away")
-
 // store is Redis as the rest of the package sees it. Scripts are nearly all that it is asked: each does in one round
-// trip what must be atomic, and answers with Redis's clock. Operations are bounded in time and number, and once one has
-// found Redis away nobody waits for it until a probe has found it back.
+// trip what must be atomic, and answers with Redis's clock. Operations are bounded in number, and in time from when they
+// are sent: a burst queues for our share of the pool, in order, and that is not Redis being away. Once an operation has
+// found Redis away all that queues ends, and nobody waits until a probe has found it back.
 //
 // The breaker is not a library's, because theirs probe with the requests of callers: here a caller never waits
 // for a Redis that is known to be away, so the probe is a goroutine of our own.
@@ -36,14 +32,15 @@ type store struct {
 	log     logger
 
 	misfit  sync.Once
-	away    atomic.Bool
+	away    *outage
+	second  secondOpinion
 	onBack  func()
 	life    context.Context // ends with the Cache
 	workers *group
 }
 
 func newStore(life context.Context, workers *group, client redis.UniversalClient, o Options, c *clock, m *metrics, log logger) *store {
-	s := &store{client: client, timeout: o.OpTimeout, clock: c, metrics: m, log: log, life: life, workers: workers}
+	s := &store{client: client, timeout: o.OpTimeout, clock: c, metrics: m, log: log, away: newOutage(), life: life, workers: workers}
 	// go-redis bounds a socket read by the context only where ContextTimeoutEnabled is set; WithTimeout does it on
 	// the same pool. Only *redis.Client has it.
 	size := 10 * runtime.GOMAXPROCS(0) // go-redis's default
@@ -68,7 +65,7 @@ func callsOut(o *redis.Options) bool {
 	return o.OnConnect != nil || o.CredentialsProvider != nil || o.CredentialsProviderContext != nil || o.StreamingCredentialsProvider != nil
 }
 
-// do runs one operation. It returns when the operation has ended, when ctx ends, or after the time-out, whichever
+// do runs one operation. It returns when the operation has ended, when ctx ends, or OpTimeout after it was sent, whichever
 // is first; the operation itself goes on to its own time-out, so that a caller who leaves does not undo a write.
 // key is what the probe asks for if the operation finds Redis away: on a cluster it leads to the same node.
 func (s *store) do(ctx context.Context, key string, op func(context.Context) error) error {
@@ -77,25 +74,28 @@ func (s *store) do(ctx context.Context, key string, op func(context.Context) err
 	return o.wait(ctx)
 }
 
-// operation is one that is under way. Any number of callers may wait for it.
+// operation is one that queues or is under way. Any number of callers may wait for it.
 type operation struct {
-	key   string
-	op    func(context.Context) error
-	ended chan struct{}
-	err   error // set before ended is closed
-	limit context.Context
-	stop  context.CancelFunc
-	late  func() error // what to tell those who have waited for as long as it may take
+	key    string
+	op     func(context.Context) error
+	values context.Context
+	until  time.Time // when it gives up waiting for a connection
+	once   sync.Once
+	ended  chan struct{}
+	err    error // set before ended is closed
 }
 
-// prepare makes an operation that nobody's context ends, and whose time begins now; ctx gives it its values.
+// waitAtMost is for how long an operation waits for its turn: callers whose contexts never end must not wait for ever.
+const waitAtMost = 30 * time.Second
+
+// errBusy is no sign that Redis is away: it was not asked.
+var errBusy = fmt.Errorf("msalredis: no Redis connection was free within %v: %w", waitAtMost, redis.ErrPoolTimeout)
+
+// prepare makes an operation that nobody's context ends; ctx gives it its values.
 func (s *store) prepare(ctx context.Context, key string, op func(context.Context) error) *operation {
-	o := &operation{key: key, op: op, ended: make(chan struct{})}
-	o.limit, o.stop = context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
-	o.late = sync.OnceValue(func() error {
-		return s.judge(key, fmt.Errorf("msalredis: Redis did not answer within %v: %w", s.timeout, context.DeadlineExceeded))
-	})
-	return o
+	return &operation{
+		key: key, op: op, values: context.WithoutCancel(ctx), until: time.Now().Add(waitAtMost), ended: make(chan struct{}),
+	}
 }
 
 // begin carries an operation out for who waits with ctx: in this goroutine where ctx never ends and go-redis keeps to the
@@ -122,43 +122,100 @@ func (s *store) start(o *operation) {
 }
 
 func (s *store) carryOut(o *operation) {
-	if s.away.Load() {
-		o.end(errAway)
+	if err := s.enter(o); err != nil {
+		o.end(err)
 		return
+	}
+	defer func() { <-s.slots }()
+	for s.send(o) {
+		switch {
+		case s.life.Err() != nil:
+			o.end(ErrClosed)
+		case s.away.Load():
+			o.end(errAway)
+		case time.Now().After(o.until):
+			o.end(errBusy)
+		default:
+			continue
+		}
+		return
+	}
+}
+
+// enter waits for a place in our share of the pool, first come, first served.
+func (s *store) enter(o *operation) error {
+	present := s.away.presence()
+	if present.Err() != nil {
+		return errAway
 	}
 	select {
 	case s.slots <- struct{}{}:
+		return nil
 	default:
-		// All our share of the pool is in use: under load a moment's wait, on a hung server until the time-out.
-		select {
-		case s.slots <- struct{}{}:
-		case <-o.limit.Done():
-			o.end(o.late())
-			return
-		}
 	}
-	err := o.op(o.limit)
-	<-s.slots
-	o.end(s.judge(o.key, err))
+	patience := time.NewTimer(time.Until(o.until))
+	defer patience.Stop()
+	select {
+	case s.slots <- struct{}{}:
+		return nil
+	case <-present.Done():
+		return errAway
+	case <-s.life.Done():
+		return ErrClosed
+	case <-patience.C:
+		return errBusy
+	}
 }
 
+// queues tells whether operations wait for their turn.
+func (s *store) queues() bool { return len(s.slots) == cap(s.slots) }
+
+// send carries an operation out once, and ends it; true: it got no connection, because the application uses all of them.
+func (s *store) send(o *operation) (again bool) {
+	limit, cancel := context.WithTimeout(o.values, s.timeout)
+	defer cancel()
+	hogged := make(chan bool, 1)
+	inTime := context.AfterFunc(limit, func() {
+		err := fmt.Errorf("msalredis: Redis did not answer within %v: %w", s.timeout, context.DeadlineExceeded)
+		h := s.hogged(o.key, err)
+		if !h {
+			s.lost(o.key, err)
+			o.end(err)
+		}
+		hogged <- h
+	})
+	err := o.op(limit)
+	switch {
+	case !inTime():
+		again = <-hogged && err != nil
+	case isPoolError(err) && s.hogged(o.key, err):
+		again = sleep(s.life, s.timeout/10) // go-redis waited for less than we do, or not at all
+	}
+	if !again {
+		o.end(s.judge(o.key, err))
+	}
+	return again
+}
+
+// end gives an operation its outcome; the first one counts.
 func (o *operation) end(err error) {
-	o.err = err
-	close(o.ended)
-	o.stop()
+	o.once.Do(func() {
+		o.err = err
+		close(o.ended)
+	})
 }
 
-// over tells whether an operation has ended or has taken too long.
+// over tells whether an operation has ended or has taken too long. One that still queues has not.
 func (o *operation) over() bool {
 	select {
 	case <-o.ended:
 		return true
 	default:
-		return o.limit.Err() != nil
+		return false
 	}
 }
 
-// wait waits for an operation to end, for its time-out, or for ctx.
+// wait waits for an operation to end, or for ctx.
 func (o *operation) wait(ctx context.Context) error {
 	select {
 	case <-o.ended:
@@ -170,14 +227,25 @@ func (o *operation) wait(ctx context.Context) error {
 		return o.err
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-o.limit.Done():
-		// The operation may be ending by itself at this moment, and then its own outcome counts.
-		select {
-		case <-o.ended:
-			return o.err
-		default:
-			return o.late()
+	}
+}
+
+// tryLease tries to take a lease. It queues as operations do: for as long, and until Redis is found away.
+func (c *Cache) tryLease(ctx context.Context, key string) (*lock.Lease, error) {
+	for until := time.Now().Add(waitAtMost); ; {
+		waiting, cancel := c.store.away.bound(ctx)
+		lease, err := c.locker.TryAcquire(waiting, key)
+		ended := waiting.Err()
+		cancel()
+		switch {
+		case err == nil, errors.Is(err, lock.ErrHeld), errors.Is(err, lock.ErrLost), ctx.Err() != nil:
+			return lease, err
+		case ended != nil:
+			return nil, errAway
+		case c.store.hogged(key, err) && time.Now().Before(until):
+			continue
 		}
+		return nil, c.store.judge(key, err)
 	}
 }
 
@@ -203,64 +271,6 @@ func (s *store) script(script *redis.Script, keys []string, use func(reply) erro
 		}
 		s.clock.observe(start, time.Now(), r.us)
 		return use(r)
-	}
-}
-
-// judge opens the breaker where err says that Redis is away, and returns err.
-func (s *store) judge(key string, err error) error {
-	if err == nil || errors.Is(err, redis.Nil) {
-		return err
-	}
-	s.metrics.redisError(err)
-	s.wrongClient(err)
-	if isAway(err) && s.life.Err() == nil && s.away.CompareAndSwap(false, true) {
-		s.log.warn("Redis is away; tokens come from memory or from Entra ID until it is back", "error", err)
-		s.workers.run(func() { s.probe(key) })
-	}
-	return err
-}
-
-// isAway tells a server that does not serve from one that refuses: a read-only or full server answers at once and
-// still reads, so only its writes fail.
-func isAway(err error) bool {
-	var ne net.Error
-	if errors.As(err, &ne) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) {
-		return true
-	}
-	text := err.Error()
-	for _, prefix := range []string{"LOADING ", "CLUSTERDOWN ", "MASTERDOWN ", "TRYAGAIN ", "BUSY "} {
-		if strings.HasPrefix(text, prefix) {
-			return true
-		}
-	}
-	var re redis.Error
-	return !errors.As(err, &re) && !errors.Is(err, errReply) // EOF, pool time-out, refused and the like
-}
-
-func (s *store) probe(key string) {
-	pause := 50 * time.Millisecond
-	for {
-		if !sleep(s.life, pause/2+rand.N(pause)) {
-			return
-		}
-		pause = min(2*pause, 2*time.Second)
-		ctx, cancel := context.WithTimeout(s.life, s.timeout)
-		var err error
-		select {
-		case s.slots <- struct{}{}:
-			err = s.client.PTTL(ctx, key).Err()
-			<-s.slots
-		case <-ctx.Done():
-			err = ctx.Err()
-		}
-		cancel()
-		if err != nil && isAway(err) {
-			continue
-		}
-		s.away.Store(false)
-		s.log.info("Redis is back")
-		s.onBack()
-		return
 	}
 }
 
