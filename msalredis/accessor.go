@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
@@ -50,11 +51,12 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 	defer c.changes.listen() // afterwards: a new process wants its tokens before a second connection
 	ctx, span := c.metrics.start(ctx, spanReplace)
 	defer span.End()
+	var x *use
 	var err error
 	if key == "" {
 		err = c.loadAccounts(ctx, m)
 	} else {
-		err = c.loadInto(ctx, m, key)
+		x, err = c.loadInto(ctx, m, key)
 	}
 	if err != nil && ctx.Err() == nil {
 		failed(span, redisFailure(err))
@@ -65,16 +67,23 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 	if err != nil && c.o.FailClosed {
 		return failClosed("reading tokens", err)
 	}
+	if c.hooks.loaded != nil {
+		c.hooks.loaded(m, key)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if _, ok := m.current(key, c.clock.elapsed(), int64(c.o.LocalTTL)); !ok { // else another call has done it
+	now := c.clock.elapsed()
+	if x != nil {
+		m.using(x, now) // it may have been dropped while this call waited for its turn
+	}
+	if _, ok := m.current(key, now, int64(c.o.LocalTTL)); !ok { // else another call has done it
 		c.handOver(u, m, key)
 	}
 	return nil
 }
 
 // loadInto brings the knowledge of a partition up to date and marks it as in use on m.
-func (c *Cache) loadInto(ctx context.Context, m *manager, key string) error {
+func (c *Cache) loadInto(ctx context.Context, m *manager, key string) (*use, error) {
 	p := c.partitions.of(key)
 	var err error
 	if !p.fresh(c.clock.elapsed(), c.o.LocalTTL) {
@@ -83,16 +92,20 @@ func (c *Cache) loadInto(ctx context.Context, m *manager, key string) error {
 	} else {
 		c.metrics.known.Add(1)
 	}
+	return c.use(m, key, p), err
+}
+
+// use marks a partition as in use on m.
+func (c *Cache) use(m *manager, key string, p *partition) *use {
 	now := c.clock.elapsed()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	x := m.inUse[key]
 	if x == nil || x.p != p {
 		x = &use{key: key, p: p}
-		m.inUse[key] = x
 	}
-	x.last.Store(now)
-	return err
+	m.using(x, now)
+	return x
 }
 
 // revalidate asks Redis about a partition in the background, so that one in use never gets older than LocalTTL
@@ -164,26 +177,27 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		m.mu.Unlock()
 		return fmt.Errorf("msalredis: MSAL's cache document: %w", err)
 	}
+	entries = withKeysFolded(entries)
 	changed, removed := serializer.Diff(m.document, entries)
-	if hints.PartitionKey == "" {
-		if gone := accountsOf(removed); len(gone) > 0 {
-			m.document, m.marshalled = entries, nil
-			m.view.Store(nil)
-			m.mu.Unlock()
-			return c.removeAccounts(ctx, gone)
-		}
-		if len(changed) == 0 {
-			m.mu.Unlock()
-			return errNothingRemoved
-		}
+	if hints.PartitionKey == "" && len(changed) == 0 && len(removed) == 0 {
+		m.mu.Unlock()
+		return errNothingRemoved
 	}
 	if c.learn(m, changed) {
 		m.view.Store(nil) // it may have more tokens now
 	}
-	batches, refused := c.route(m, changed, hints.PartitionKey)
+	var gone []string
+	if hints.PartitionKey == "" {
+		gone = accountsOf(removed)
+		changed = slices.DeleteFunc(changed, func(e serializer.Entry) bool { return slices.Contains(gone, e.HomeAccountID) })
+	}
+	r := c.route(m, changed, hints.PartitionKey)
 	m.document, m.marshalled = entries, data
-	// What was not stored must not stay: MSAL would go on serving it, and it would look new at each Export.
-	if refused || hasSuperseded(entries) {
+	m.app = m.app || slices.ContainsFunc(r.batches, func(b batch) bool { return !b.p.user })
+	m.unshared.lose(removed)
+	m.unshared.keep(c, r.unshared, hints.PartitionKey)
+	// What is not kept must not stay: MSAL would go on serving it, and it would look new at each Export.
+	if r.refused || len(gone) > 0 || m.app && m.unshared.nobodys() || supersedeOthers(changed, entries) {
 		m.view.Store(nil)
 	}
 	for _, e := range changed {
@@ -196,8 +210,9 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	}
 	m.mu.Unlock()
 
+	signOut := c.removeAccounts(ctx, gone)
 	var errs []error
-	for _, b := range batches {
+	for _, b := range r.batches {
 		b.entries = c.news(b)
 		if len(b.entries) == 0 {
 			continue
@@ -219,34 +234,45 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if signOut != nil {
+		return signOut
+	}
 	if err := errors.Join(errs...); err != nil && c.o.FailClosed {
 		return failClosed("storing tokens", err)
 	}
 	return nil
 }
 
-// route sorts changed entries into partitions by their own fields. refused: some belong nowhere.
+// routed are the changed entries of an Export, sorted by where they belong.
+type routed struct {
+	batches  []batch
+	unshared []serializer.Entry // they stay with their manager
+	refused  bool               // some belong nowhere
+}
+
+// route sorts changed entries into partitions by their own fields.
 //
-// MSAL's key is a hint, wrong at times: a user's refresh that was answered without id_token and client_info comes
-// without a home_account_id, and under the app's key it would become the app's token for the whole fleet;
-// an on-behalf-of token's arrival exports the other manager under the assertion's key.
+// MSAL's key is a hint, wrong at times: an on-behalf-of token's arrival exports the other manager under the assertion's key. A user's
+// sign-in or refresh that was answered without id_token and client_info has no home_account_id. It names no user, so
+// it is not shared: a sign-out could not find it, and under the app's key it would become the app's token for the whole
+// fleet.
 //
 // The caller holds m.mu.
-func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (batches []batch, refused bool) {
+func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r routed) {
 	at := map[string]int{}
 	add := func(key string, e serializer.Entry) {
 		i, ok := at[key]
 		if !ok {
-			i = len(batches)
+			i = len(r.batches)
 			at[key] = i
 			p := c.partitions.of(key)
 			b := batch{p: p}
 			if s := p.snap.Load(); s != nil {
 				b.known = s.generation
 			}
-			batches = append(batches, b)
+			r.batches = append(r.batches, b)
 		}
-		b := &batches[i]
+		b := &r.batches[i]
 		stamp := c.clock.redis()
 		if o, ok := c.origins.of(e.Secret); ok {
 			stamp = o.stamp
@@ -266,14 +292,24 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (batc
 		switch {
 		case e.Section == serializer.SectionAppMetadata:
 			metadata = append(metadata, e)
-		case e.Section == serializer.SectionAccessToken && (e.KeyID != "" || e.TokenType != "" && !strings.EqualFold(e.TokenType, "Bearer")):
-			// Bound to a key of this process: nobody else could use it, and MSAL may keep it.
-		case e.HomeAccountID != "" && (hint == "" || hint == e.HomeAccountID):
+		case e.HomeAccountID != "" && isAppKey(hint) && readByMSAL(e.Section):
+			// An app's request that was answered with a user's token.
+			r.unshared = append(r.unshared, e)
+		case e.HomeAccountID != "" && hint != "" && hint != e.HomeAccountID:
+			r.refused = true
+		case keyBound(e):
+			r.unshared = append(r.unshared, e)
+		case e.HomeAccountID != "":
 			add(e.HomeAccountID, e)
-		case e.HomeAccountID == "" && e.Section == serializer.SectionAccessToken && hint == appKey(e):
+		case e.Section == serializer.SectionAccessToken && hint == appKey(e):
 			add(hint, e)
+		case readByMSAL(e.Section):
+			if hint != "" && e.Section == serializer.SectionAccessToken && !c.assertions.has(hint) {
+				c.unknownKey()
+			}
+			r.unshared = append(r.unshared, e)
 		default:
-			refused = true
+			r.refused = true
 		}
 	}
 	for _, e := range metadata {
@@ -284,13 +320,22 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (batc
 		if differs, _ := serializer.Diff([]serializer.Entry{plain}, []serializer.Entry{e}); len(differs) == 0 {
 			continue
 		}
-		for i := range batches {
-			if batches[i].p.user {
-				batches[i].entries = append(batches[i].entries, newStored(e, c.clock.redis()))
+		for i := range r.batches {
+			if r.batches[i].p.user {
+				r.batches[i].entries = append(r.batches[i].entries, newStored(e, c.clock.redis()))
 			}
 		}
 	}
-	return batches, refused
+	return r
+}
+
+// unknownKey tells that MSAL has stored a token that names no user under a key that is neither an app's nor an assertion's. So would
+// an app's be if MSAL changed the form of its key.
+func (c *Cache) unknownKey() {
+	c.metrics.unknownKey()
+	c.unknownKeys.Do(func() {
+		c.log.warn("a token that names no user came under a key that is not an app's, and is not shared; is MSAL too new?")
+	})
 }
 
 // news are the entries of a batch that the record does not have. A token whose secret is the stored one is the
@@ -339,24 +384,13 @@ func extKeyOf(entries []stored) string {
 	return ""
 }
 
-func hasSuperseded(entries []serializer.Entry) bool {
-	for _, a := range entries {
-		for _, b := range entries {
-			if supersedes(a, b) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// accountsOf are the accounts whose removal MSAL has exported.
+// accountsOf are the accounts whose removal MSAL has exported. It removes the entries of one name of the cloud and of one client,
+// so that others of the account may be left: it signs out all the same.
 func accountsOf(removed []serializer.Entry) []string {
 	seen := map[string]bool{}
 	var ids []string
 	for _, e := range removed {
-		if (e.Section == serializer.SectionAccount || e.Section == serializer.SectionRefreshToken) &&
-			e.HomeAccountID != "" && !seen[e.HomeAccountID] {
+		if e.HomeAccountID != "" && !seen[e.HomeAccountID] {
 			seen[e.HomeAccountID] = true
 			ids = append(ids, e.HomeAccountID)
 		}

@@ -5,6 +5,9 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/serializer"
@@ -52,35 +55,49 @@ func (c *Cache) loadAccounts(ctx context.Context, m *manager) error {
 	if err != nil {
 		return err
 	}
+	var listed []id
+	for _, name := range *pids.Load() {
+		if id(name).Usable() {
+			listed = append(listed, id(name))
+		}
+	}
 	m.mu.Lock()
 	client := m.client
-	inUse := make([]string, 0, len(m.inUse))
-	for key := range m.inUse {
-		inUse = append(inUse, key)
+	var loads []func() error
+	for key, x := range m.inUse { // one may have signed out since, and so be on no list
+		if !slices.Contains(listed, x.p.pid) {
+			loads = append(loads, func() error { _, err := c.loadInto(ctx, m, key); return err })
+		}
 	}
 	m.mu.Unlock()
-	for _, key := range inUse { // one may have signed out since, and so be on no list
-		if err := c.loadInto(ctx, m, key); err != nil {
-			return err
-		}
+	for _, pid := range listed {
+		loads = append(loads, func() error { return c.loadAccount(ctx, m, pid, client) })
 	}
-	for _, name := range *pids.Load() {
-		if !id(name).Usable() {
-			continue
-		}
-		if err := c.loadAccount(ctx, m, id(name), client); err != nil {
-			return err
-		}
-	}
-	return nil
+	return atOnceAtMost(loadsAtOnce, loads)
 }
+
+// loadsAtOnce bounds the accounts that are asked for at once, so that a list of them leaves something of the pool to others.
+const loadsAtOnce = 8
+
+// atOnceAtMost runs all of fs, n at a time, and returns their first error.
+func atOnceAtMost(n int, fs []func() error) error {
+	var g errgroup.Group
+	g.SetLimit(n)
+	for _, f := range fs {
+		g.Go(f)
+	}
+	return g.Wait()
+}
+
+// listedFor is for how long a confirmed record is not asked for again where its account is on the list: a sign-out takes the account
+// off it, and who wants a token asks for the record itself.
+const listedFor = time.Minute
 
 func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client string) error {
 	p := c.partitions.named(pid, true)
-	if !p.fresh(c.clock.elapsed(), c.o.LocalTTL) {
-		if _, err := c.partitions.load(ctx, p); err != nil {
-			return err
-		}
+	var err error
+	if !p.fresh(c.clock.elapsed(), max(c.o.LocalTTL, min(listedFor, c.o.UserTTL/2))) {
+		_, err = c.partitions.load(ctx, p) // after an error what was known before is listed
 	}
 	account, ours := "", client == ""
 	for _, e := range p.snap.Load().live(c.clock.redis()) {
@@ -91,10 +108,10 @@ func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client stri
 			ours = true
 		}
 	}
-	if account == "" || !ours || layout.PartitionID(account) != pid {
-		return nil
+	if account != "" && ours && layout.PartitionID(account) == pid {
+		c.use(m, account, p)
 	}
-	return c.loadInto(ctx, m, account)
+	return err
 }
 
 // unlessOfAnotherType is the error of a command, unless its key is another program's: then nothing of ours is there.

@@ -71,6 +71,13 @@ func (as *assertions) used(key string) (epoch int64) {
 	return as.epoch.Load()
 }
 
+// has tells whether MSAL has looked for tokens under a key as an assertion's.
+func (as *assertions) has(key string) bool {
+	as.mu.RLock()
+	defer as.mu.RUnlock()
+	return as.known[key] != nil || as.before[key] != nil
+}
+
 // gave takes note of an answer before MSAL has it.
 func (as *assertions) gave(key string, pid id, asked int64) {
 	as.mu.Lock()

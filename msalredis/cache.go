@@ -58,6 +58,8 @@ type Cache struct {
 	lists    atomic.Bool  // the list of accounts is used
 	gated    atomic.Bool  // the gate is in use
 
+	unknownKeys sync.Once // the log knows of them
+
 	hooks hooks
 }
 
@@ -65,6 +67,7 @@ type Cache struct {
 type hooks struct {
 	beforePost func(id)
 	afterPost  func(id)
+	loaded     func(m *manager, key string) // a partition is known, and is to be handed over
 }
 
 // New makes a Cache on a Redis client, which stays the caller's to close. nil opts are all defaults. It asks Redis

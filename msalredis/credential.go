@@ -16,16 +16,17 @@ import (
 type credential struct {
 	identity string // the same for all whom the endpoint takes for one another
 	exact    string // of these very bytes: what was refused of one says nothing of another
+	doubtful bool   // an endpoint must refuse it: the answers that others got must not stand in for that
 }
 
-// credentialOf is a form's credential. ok is false where only the endpoint can judge it: the answers that others got must
-// not stand in for its refusal.
-func credentialOf(form url.Values, now time.Time) (c credential, ok bool) {
+func credentialOf(form url.Values, now time.Time) credential {
 	secret, assertion := form.Get("client_secret"), form.Get("client_assertion")
 	who, ok := assertionIdentity(assertion, now)
-	c.identity = string(layout.HashID("credential", secret, who))
-	c.exact = string(layout.HashID("exact credential", secret, assertion))
-	return c, ok
+	return credential{
+		identity: string(layout.HashID("credential", secret, who)),
+		exact:    string(layout.HashID("exact credential", secret, assertion)),
+		doubtful: !ok,
+	}
 }
 
 // varies are the claims of a client assertion that differ from one to the next without meaning: times, its id, and on

@@ -2,6 +2,7 @@ package msalredis
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -14,56 +15,40 @@ import (
 // MSAL refuses a token that has less than this left (storage/items.go, AccessToken.Validate).
 const lastMinutes = 5 * time.Minute
 
-// A document handed to a manager holds every partition used on it within the last second, because MSAL releases
-// its lock between Replace and its own read, and so another goroutine's Replace decides what this one reads. MSAL's
-// look-up is a linear scan and its Unmarshal costs 1.8 ms at 50 tenants and 37 ms at 1,000, which is why there
-// are bounds.
+// What was handed to a manager stays in its document while it fits a bound, whatever its age: MSAL releases its lock between
+// Replace and its own read, so another goroutine's Replace decides what this one reads; it does not tell when it has read, and
+// time does not bound a goroutine that waits for a processor. Beyond the bound what was used last stays: of two goroutines between
+// Replace and their read, inFlightAtMost others would have to be.
 const (
-	inUseFor      = time.Second
-	inUseAtMost   = 1024
-	keptAtMost    = 64
-	keptBytesMost = 256 << 10
+	documentBytesMost = 16 << 20
+	inFlightAtMost    = 1024
 )
 
-// handOver gives MSAL's manager a document with the partition of key and the others in use. The caller holds m.mu.
+// handOver gives MSAL's manager a document with the partition of key and the others that it has been handed. The caller
+// holds m.mu.
 func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key string) {
 	m.view.Store(nil)
 	now, elapsed := c.clock.now(), c.clock.elapsed()
 	if x := m.inUse[key]; x != nil {
 		x.last.Store(elapsed) // it may have waited for its turn
 	}
-	ours := make([]*use, 0, len(m.inUse))
-	for _, x := range m.inUse {
-		ours = append(ours, x)
-	}
-	slices.SortFunc(ours, func(a, b *use) int { return cmp.Compare(b.last.Load(), a.last.Load()) })
 	v := &view{rest: map[string]handed{}}
 	var entries, withheld []serializer.Entry
-	size := 0
-	shift := c.clock.shift()
-	for i, x := range ours {
-		recent := elapsed-x.last.Load() < int64(inUseFor)
-		if i > 0 && (recent && i >= inUseAtMost || !recent && (i >= keptAtMost || size >= keptBytesMost)) {
-			delete(m.inUse, x.key)
-			continue
-		}
-		h := handed{x, x.p.snap.Load()}
+	for _, x := range c.fitting(m, now) {
+		h := handed{x, x.read.snap}
 		switch {
-		case h.snap == nil || len(h.snap.entries) == 0:
+		case h.snap == nil || len(h.snap.entries) == 0 && (h.p.user || !m.unshared.of(x.key)):
 			// Nothing: the next call asks whether that is still so.
 		case v.first.use == nil:
 			v.first = h
 		default:
 			v.rest[x.key] = h
 		}
-		given, kept := readable(h.snap, now, shift, c.mayHave(m, h.snap))
-		for _, e := range given {
-			entries = append(entries, e)
-			size += len(e.Raw)
-		}
-		withheld = append(withheld, kept...)
+		m.app = m.app || isAppKey(x.key) && len(x.read.entries) > 0
+		entries = append(entries, x.read.entries...)
+		withheld = append(withheld, x.read.withheld...)
 	}
-	entries = withAppMetadata(entries, withheld)
+	entries = withAppMetadata(append(entries, m.unshared.readable(c, now, m.app)...), withheld)
 	v.spentAt = elapsed + int64(untilSpent(entries, now))
 	for _, e := range entries {
 		if e.Section == serializer.SectionRefreshToken {
@@ -88,6 +73,52 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 	}
 	m.document, m.marshalled = entries, nil
 	m.view.Store(v)
+}
+
+// fitting are the uses of a manager that its document has room for, the latest first, with what MSAL may read of them now. The
+// others are dropped. The caller holds m.mu.
+func (c *Cache) fitting(m *manager, now time.Time) []*use {
+	ours := slices.Collect(maps.Values(m.inUse))
+	last := make(map[*use]int64, len(ours)) // hits move them on meanwhile
+	for _, x := range ours {
+		last[x] = x.last.Load()
+	}
+	slices.SortFunc(ours, func(a, b *use) int { return cmp.Compare(last[b], last[a]) })
+	shift := c.clock.shift()
+	size, fit := 0, ours[:0]
+	for i, x := range ours {
+		x.bringUp(c, m, now, shift)
+		if i >= inFlightAtMost && (x.read.size == 0 || size+x.read.size > documentBytesMost) {
+			delete(m.inUse, x.key)
+			if x.read.size > 0 {
+				m.crowded.Do(func() {
+					c.log.warn("an MSAL client serves more users and tenants than its memory is given at once, and is slow: use clientpool")
+				})
+			}
+			continue
+		}
+		size += x.read.size
+		fit = append(fit, x)
+	}
+	return fit
+}
+
+// bringUp makes what MSAL may read of a partition anew where the snapshot, or what is left of a token's life, has changed.
+func (x *use) bringUp(c *Cache, m *manager, now time.Time, shift int64) {
+	s := x.p.snap.Load()
+	gated := c.gated.Load()
+	if r := &x.read; r.snap == s && r.shift == shift && r.declared == m.declared.text && r.gated == gated && !now.Before(r.at) && now.Before(r.until) {
+		return
+	}
+	entries, withheld := readable(s, now, shift, c.mayHave(m, s))
+	size := 0
+	for _, e := range entries {
+		size += len(e.Key) + len(e.Raw)
+	}
+	x.read = reading{
+		snap: s, shift: shift, declared: m.declared.text, gated: gated, at: now, until: now.Add(untilSpent(entries, now)),
+		entries: entries, withheld: withheld, size: size,
+	}
 }
 
 // readable are the entries of a partition that MSAL may read now, with their times in our clock.
@@ -121,9 +152,7 @@ func readable(s *snapshot, now time.Time, shift int64, mayHave func(stored) bool
 		}
 		out = append(out, x)
 	}
-	return slices.DeleteFunc(out, func(e serializer.Entry) bool {
-		return slices.ContainsFunc(out, func(other serializer.Entry) bool { return supersedes(other, e) })
-	}), withheld
+	return withoutSuperseded(withKeysFolded(out)), withheld
 }
 
 // cachedAt is the entry with another cached_at.
@@ -135,25 +164,43 @@ func cachedAt(e serializer.Entry, seconds int64) serializer.Entry {
 	return x
 }
 
-// supersedes tells whether MSAL should never find old because better serves all its requests for longer. All
-// environments count as aliases of one another: a partition is of one account or one app, and no account lives in
-// two clouds.
-func supersedes(better, old serializer.Entry) bool {
-	if old.Section != serializer.SectionAccessToken || better.Section != old.Section || better.Key == old.Key ||
-		better.HomeAccountID != old.HomeAccountID || better.ClientID != old.ClientID || better.Realm != old.Realm ||
-		!strings.EqualFold(better.TokenType, old.TokenType) || better.KeyID != old.KeyID || better.ExtCacheKey != old.ExtCacheKey {
-		return false
+// withKeysFolded are entries with the keys that MSAL would give them. Those of MSAL 1.0 have capitals: MSAL renames such an entry
+// when it reads it, which would look like a removal. Where it has been renamed already that one counts, as it does for MSAL.
+func withKeysFolded(entries []serializer.Entry) []serializer.Entry {
+	type place struct{ section, key string }
+	var taken map[place]bool
+	for i, e := range entries {
+		folded := strings.ToLower(e.Key)
+		if folded == e.Key || !readByMSAL(e.Section) {
+			continue
+		}
+		if taken == nil {
+			entries = slices.Clone(entries)
+			taken = make(map[place]bool, len(entries))
+			for _, e := range entries {
+				taken[place{e.Section, e.Key}] = true
+			}
+		}
+		if taken[place{e.Section, folded}] {
+			entries[i].Section = "" // left out below
+			continue
+		}
+		taken[place{e.Section, folded}] = true
+		entries[i].Key = folded
 	}
-	if !scopesOf(better.Target).containsAll(scopesOf(old.Target)) {
-		return false
+	if taken == nil {
+		return entries
 	}
-	if better.ExpiresOn != old.ExpiresOn {
-		return better.ExpiresOn > old.ExpiresOn
-	}
-	if !scopesOf(old.Target).containsAll(scopesOf(better.Target)) {
+	return slices.DeleteFunc(entries, func(e serializer.Entry) bool { return e.Section == "" })
+}
+
+func readByMSAL(section string) bool {
+	switch section {
+	case serializer.SectionAccessToken, serializer.SectionRefreshToken, serializer.SectionIDToken, serializer.SectionAccount,
+		serializer.SectionAppMetadata:
 		return true
 	}
-	return better.Key < old.Key
+	return false
 }
 
 // withAppMetadata adds the metadata that MSAL wants to find before it looks for a refresh token. It says no

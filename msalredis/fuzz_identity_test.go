@@ -29,8 +29,8 @@ func requestIdentity(c *Cache, address string, header http.Header, body string) 
 	if !ok {
 		return "", false
 	}
-	cred, ok := repeatable(req, form, time.Now())
-	if !ok {
+	cred := credentialOf(form, time.Now())
+	if !repeatable(req, form, cred) {
 		return "", false
 	}
 	return c.newTokenRequest(rest, form, cred, http.DefaultTransport).rid, true

@@ -309,8 +309,8 @@ func FuzzTokenRequest(f *testing.F) {
 			return
 		}
 		identify := func(form url.Values) *tokenRequest {
-			cred, ok := repeatable(rest, form, time.Unix(1_700_000_000, 0))
-			if !ok {
+			cred := credentialOf(form, time.Unix(1_700_000_000, 0))
+			if !repeatable(rest, form, cred) {
 				return nil
 			}
 			return c.newTokenRequest(rest, form, cred, nil)

@@ -84,8 +84,8 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return g.base.RoundTrip(rest)
 	}
-	cred, ok := repeatable(req, form, c.clock.now())
-	if ok {
+	cred := credentialOf(form, c.clock.now())
+	if repeatable(req, form, cred) {
 		rest.Body.Close()
 		return g.acquire(req, form, cred)
 	}

@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/serializer"
@@ -93,37 +92,40 @@ func readForm(req *http.Request) (form url.Values, rest *http.Request, ok bool) 
 	return form, rest, true
 }
 
-// repeatable tells whether a second request of the same identity may be answered with the first one's token, and
-// gives the credential. What it says no to passes untouched.
-func repeatable(req *http.Request, form url.Values, now time.Time) (credential, bool) {
+// repeatable tells whether a second request of the same identity may be answered with the first one's token. What it says no
+// to passes untouched.
+func repeatable(req *http.Request, form url.Values, c credential) bool {
 	// A client that proves itself in a header, or by the TLS certificate that a host of its own asks for, and a token that
 	// is bound to a key: what they share cannot be seen here.
 	if req.Header.Get("Authorization") != "" || req.Header.Get("DPoP") != "" || mutualTLS(req.URL.Hostname()) {
-		return credential{}, false
+		return false
 	}
 	if tt := form.Get("token_type"); form.Has("req_cnf") || tt != "" && !strings.EqualFold(tt, "Bearer") {
-		return credential{}, false
+		return false
 	}
 	for _, values := range form {
 		if len(values) != 1 { // RFC 6749 section 3.2: no parameter twice; who reads which?
-			return credential{}, false
+			return false
 		}
+	}
+	if c.doubtful {
+		return false
 	}
 	proved := form.Get("client_secret") != "" || form.Get("client_assertion") != ""
 	switch form.Get("grant_type") {
 	case grantClientCredentials, grantUserFIC:
 		if !proved {
-			return credential{}, false
+			return false
 		}
 	case grantOnBehalfOf:
 		if !proved || form.Get("requested_token_use") != "on_behalf_of" {
-			return credential{}, false
+			return false
 		}
 	case grantRefreshToken: // a public client has no credential but the refresh token
 	default:
-		return credential{}, false
+		return false
 	}
-	return credentialOf(form, now)
+	return true
 }
 
 // mutualTLS tells the hosts at which Entra ID asks for a client certificate

@@ -39,8 +39,8 @@ func (r identityRequest) identity(t *testing.T, c *Cache) id {
 		t.Fatal(err)
 	}
 	maps.Copy(req.Header, r.header)
-	cred, ok := repeatable(req, r.form, identityNow)
-	if !ok {
+	cred := credentialOf(r.form, identityNow)
+	if !repeatable(req, r.form, cred) {
 		return ""
 	}
 	return c.newTokenRequest(req, r.form, cred, nil).rid

@@ -33,6 +33,9 @@ type manager struct {
 	marshalled []byte
 	client     string
 	declared   declared
+	unshared   unshared
+	app        bool // it has had tokens of an app, and not users' alone
+	crowded    sync.Once
 }
 
 // view is what a manager's document holds, for readers without a lock. It is never changed.
@@ -53,6 +56,25 @@ type use struct {
 	key  string
 	p    *partition
 	last atomic.Int64 // when it was last asked for, since the Cache's start; accurate to lastEvery
+	read reading      // the manager's mutex guards it
+}
+
+// reading is what MSAL may read of a snapshot from a moment on until the first of its tokens is spent.
+type reading struct {
+	snap      *snapshot
+	shift     int64
+	declared  string
+	gated     bool
+	at, until time.Time
+	entries   []serializer.Entry
+	withheld  []serializer.Entry // what the manager may not have
+	size      int
+}
+
+// using marks a partition as in use. The caller holds mu.
+func (m *manager) using(x *use, now int64) {
+	m.inUse[x.key] = x
+	x.last.Store(now)
 }
 
 // lastEvery is how much later a use must be to be noted: a note is a write to memory that all processors read.

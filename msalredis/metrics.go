@@ -254,6 +254,9 @@ func (m *metrics) refused()  { m.write("refused_after_signout") }
 func (m *metrics) dropped()  { m.write("dropped") }
 func (m *metrics) restored() { m.write("restored") }
 
+// unknownKey counts a token that was not written, because MSAL's key for it is of no form that this version knows.
+func (m *metrics) unknownKey() { m.write("unknown_key") }
+
 // released counts a lease that was lost before its holder gave it back; one that the end of the Cache took is none.
 func (m *metrics) released(ctx context.Context, err error, c *Cache) {
 	if errors.Is(err, lock.ErrLost) && c.life.Err() == nil {

@@ -1,0 +1,129 @@
+package msalredis
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// unshared are the entries of a manager that no other process may have and no other manager of this one: bound to a key that the
+// application holds, or of a sign-in whose answer names nobody. They are in no partition and never in Redis, but in every
+// document that the manager is handed, as MSAL would have kept them without this package. The manager's mutex is held by who
+// calls their methods.
+type unshared struct {
+	entries []unsharedEntry // the oldest first
+	size    int
+}
+
+type unsharedEntry struct {
+	serializer.Entry
+	partition string // the partition key under which MSAL looks for it
+	account   id     // the partition of its account; "": it has none
+	known     int64  // that partition's generation when the entry came
+	held      bool   // that partition held something then
+}
+
+// unsharedBytesMost bounds them: a refusal to keep the oldest costs a token request.
+const unsharedBytesMost = 4 << 20
+
+// keyBound tells whether an access token is bound to a key of the application's: nobody else could use it.
+func keyBound(e serializer.Entry) bool {
+	return e.Section == serializer.SectionAccessToken && (e.KeyID != "" || e.TokenType != "" && !strings.EqualFold(e.TokenType, "Bearer"))
+}
+
+// keep takes entries in that MSAL has brought. One in the place of another, or that serves all its requests, takes its place.
+func (us *unshared) keep(c *Cache, entries []serializer.Entry, hint string) {
+	for _, e := range entries {
+		kept := unsharedEntry{Entry: e, partition: e.HomeAccountID}
+		if e.HomeAccountID != "" {
+			kept.account = layout.PartitionID(e.HomeAccountID)
+			if s := c.partitions.of(e.HomeAccountID).snap.Load(); s != nil {
+				kept.known, kept.held = s.generation, len(s.entries) > 0
+			}
+		} else if keyBound(e) {
+			kept.partition = strings.Clone(hint)
+		}
+		us.lose([]serializer.Entry{e})
+		us.entries = append(us.entries, kept)
+	}
+	all := make([]serializer.Entry, len(us.entries))
+	for i, e := range us.entries {
+		all[i] = e.Entry
+	}
+	gone := superseded(all, func(class) bool { return true })
+	kept := us.entries[:0]
+	us.size = 0
+	for i, e := range us.entries {
+		if !gone[i] {
+			kept = append(kept, e)
+			us.size += len(e.Raw)
+		}
+	}
+	clear(us.entries[len(kept):])
+	us.entries = kept
+	for us.size > unsharedBytesMost {
+		us.size -= len(us.entries[0].Raw)
+		us.entries = slices.Delete(us.entries, 0, 1)
+	}
+}
+
+// lose drops entries that MSAL has removed or replaced.
+func (us *unshared) lose(entries []serializer.Entry) {
+	if len(us.entries) == 0 {
+		return
+	}
+	us.drop(func(held unsharedEntry) bool {
+		return slices.ContainsFunc(entries, func(e serializer.Entry) bool { return e.Section == held.Section && e.Key == held.Key })
+	})
+}
+
+func (us *unshared) drop(gone func(unsharedEntry) bool) {
+	us.entries = slices.DeleteFunc(us.entries, func(e unsharedEntry) bool {
+		if gone(e) {
+			us.size -= len(e.Raw)
+			return true
+		}
+		return false
+	})
+}
+
+// readable are those that MSAL may read now: not spent, and of accounts that are signed in. app: the manager has had tokens of
+// an app. Then what names nobody stays out, because MSAL would take a user's token that names nobody for the app's. A client of
+// users alone is as with plain MSAL, whose own tests read such a token as an app's.
+func (us *unshared) readable(c *Cache, now time.Time, app bool) []serializer.Entry {
+	spent := now.Add(lastMinutes).Unix()
+	us.drop(func(e unsharedEntry) bool {
+		return e.Section == serializer.SectionAccessToken && e.ExpiresOn <= spent || e.account != "" && c.signedOutSince(e)
+	})
+	var out []serializer.Entry
+	for _, e := range us.entries {
+		if app && e.nobodys() {
+			continue
+		}
+		out = append(out, e.Entry)
+	}
+	return out
+}
+
+func (e unsharedEntry) nobodys() bool { return e.HomeAccountID == "" && !keyBound(e.Entry) }
+
+// nobodys tells whether there are any that name nobody.
+func (us *unshared) nobodys() bool { return slices.ContainsFunc(us.entries, unsharedEntry.nobodys) }
+
+// signedOutSince tells whether an entry's account has signed out since the entry came, or is gone from Redis.
+func (c *Cache) signedOutSince(e unsharedEntry) bool {
+	p := c.partitions.peek(e.account)
+	if p == nil {
+		return false // MSAL asks for the account before it reads: then it is known
+	}
+	s := p.snap.Load()
+	return s != nil && (s.generation > e.known || e.held && len(s.entries) == 0 && p.checked.Load() != 0)
+}
+
+// of tells whether there are any that MSAL looks for under a partition key.
+func (us *unshared) of(key string) bool {
+	return slices.ContainsFunc(us.entries, func(e unsharedEntry) bool { return e.partition == key })
+}
