@@ -37,7 +37,7 @@ func TestRefusedCredentialRefusesNoOther(t *testing.T) {
 		"of a time":      {Status: http.StatusUnauthorized, Body: entratest.ErrorBody("invalid_client", 700024, "Client assertion is not within its valid time range.")},
 		"of a signature": {Status: http.StatusUnauthorized, Body: entratest.ErrorBody("invalid_client", 700027, "The certificate is not registered.")},
 		"of a client":    {Status: http.StatusBadRequest, Body: entratest.ErrorBody("unauthorized_client", 700016, "Application was not found.")},
-		"by its number":  {Status: http.StatusBadRequest, Body: entratest.ErrorBody("invalid_request", 7000222, "The provided client secret keys are expired.")},
+		"by its number":  {Status: http.StatusBadRequest, Body: entratest.ErrorBody("invalid_request", 7000218, "The request body must contain client_assertion or client_secret.")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -10,6 +10,7 @@ import (
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redislogin"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -48,6 +49,8 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 	if c.isOBO(m, u, key) {
 		return nil
 	}
+	spelling := key
+	key = layout.FoldKey(key)
 	defer c.changes.listen() // afterwards: a new process wants its tokens before a second connection
 	ctx, span := c.metrics.start(ctx, spanReplace)
 	defer span.End()
@@ -75,8 +78,9 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 	now := c.clock.elapsed()
 	if x != nil {
 		m.using(x, now) // it may have been dropped while this call waited for its turn
+		x.spelling = spelling
 	}
-	if _, ok := m.current(key, now, int64(c.o.LocalTTL)); !ok { // else another call has done it
+	if _, ok := m.current(spelling, now, int64(c.o.LocalTTL)); !ok { // else another call has done it
 		c.handOver(u, m, key)
 	}
 	return nil
@@ -102,7 +106,7 @@ func (c *Cache) use(m *manager, key string, p *partition) *use {
 	defer m.mu.Unlock()
 	x := m.inUse[key]
 	if x == nil || x.p != p {
-		x = &use{key: key, p: p}
+		x = &use{key: key, spelling: key, p: p}
 	}
 	m.using(x, now)
 	return x
@@ -275,6 +279,10 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 		b := &r.batches[i]
 		stamp := c.clock.redis()
 		if o, ok := c.origins.of(e.Secret); ok {
+			if c.removals.ended(o) {
+				r.refused, b.ended = true, true
+				return
+			}
 			stamp = o.stamp
 			b.known, b.fresh = o.known, b.fresh || o.fresh
 		}
@@ -287,6 +295,10 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 		b.entries = append(b.entries, newStored(e, stamp))
 	}
 	var metadata []serializer.Entry
+	defer func() {
+		// Of a sign-in that has ended, the account alone would be left.
+		r.batches = slices.DeleteFunc(r.batches, func(b batch) bool { return b.ended && !slices.ContainsFunc(b.entries, isToken) })
+	}()
 	for _, e := range changed {
 		e = e.Clone() // as MSAL gave it, it keeps the whole document alive
 		switch {
@@ -295,13 +307,13 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 		case e.HomeAccountID != "" && isAppKey(hint) && readByMSAL(e.Section):
 			// An app's request that was answered with a user's token.
 			r.unshared = append(r.unshared, e)
-		case e.HomeAccountID != "" && hint != "" && hint != e.HomeAccountID:
+		case e.HomeAccountID != "" && hint != "" && !strings.EqualFold(hint, e.HomeAccountID):
 			r.refused = true
 		case keyBound(e):
 			r.unshared = append(r.unshared, e)
 		case e.HomeAccountID != "":
 			add(e.HomeAccountID, e)
-		case e.Section == serializer.SectionAccessToken && hint == appKey(e):
+		case e.Section == serializer.SectionAccessToken && strings.EqualFold(hint, appKey(e)):
 			add(hint, e)
 		case readByMSAL(e.Section):
 			if hint != "" && e.Section == serializer.SectionAccessToken && !c.assertions.has(hint) {
@@ -372,8 +384,14 @@ func appKey(e serializer.Entry) string {
 
 const appKeySuffix = "_AppTokenCache"
 
-// isAppKey tells an app's partition from an account's. It decides only whether reading prolongs the record's life.
-func isAppKey(key string) bool { return strings.HasSuffix(key, appKeySuffix) }
+// isAppKey tells an app's partition from an account's, in letters of any case.
+func isAppKey(key string) bool {
+	return strings.HasSuffix(layout.FoldKey(key), layout.FoldKey(appKeySuffix))
+}
+
+func isToken(e stored) bool {
+	return e.Section == serializer.SectionAccessToken || e.Section == serializer.SectionRefreshToken
+}
 
 func extKeyOf(entries []stored) string {
 	for _, e := range entries {

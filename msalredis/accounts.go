@@ -109,7 +109,7 @@ func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client stri
 		}
 	}
 	if account != "" && ours && layout.PartitionID(account) == pid {
-		c.use(m, account, p)
+		c.use(m, layout.FoldKey(account), p)
 	}
 	return err
 }

@@ -326,6 +326,11 @@ func localAnswer(code, description string, us int64) *answer {
 	return &answer{status: http.StatusBadRequest, body: body, header: map[string]string{"Content-Type": "application/json; charset=utf-8"}, started: us, received: us}
 }
 
+// signedOut is the answer to a refresh token whose account has signed out.
+func signedOut(us int64) *answer {
+	return localAnswer("invalid_grant", "the account has signed out", us)
+}
+
 // member is a string member of the answer's body.
 func (a *answer) member(name string) string {
 	if v := gjson.GetBytes(a.body, name); v.Type == gjson.String {
@@ -334,13 +339,21 @@ func (a *answer) member(name string) string {
 	return ""
 }
 
-// owner is the partition of the user whom the answer names; "": it names none.
-func (a *answer) owner() id {
-	account := layout.HomeAccount(a.body)
-	if account == "" {
-		return ""
+// owners are the partitions of the user whom the answer names; none: it names nobody.
+func (a *answer) owners() []id {
+	if account := layout.HomeAccount(a.body); account != "" {
+		return []id{layout.PartitionID(account)}
 	}
-	return layout.PartitionID(account)
+	return subjects(a.member("id_token"))
+}
+
+// subjects are the partitions of the user whom a token names.
+func subjects(jwt string) []id {
+	var pids []id
+	for _, account := range layout.SubjectsOf(jwt) {
+		pids = append(pids, layout.PartitionID(account))
+	}
+	return pids
 }
 
 // oauthError is the error code of a refused request.

@@ -165,6 +165,10 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		}
 		return
 	}
+	if a.good && len(pids) == 0 && r.assertionKey() != "" {
+		// Of a user whom nothing names, and whose sign-out would not find it: whoever asks for it keeps it to himself.
+		return
+	}
 	life := (a.countsUntil() - a.received) / 1000
 	key := c.keys.Pause(rid)
 	if a.good {
@@ -216,8 +220,8 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 // pidsOf are the partitions that an answer belongs to.
 func pidsOf(r *tokenRequest, a *answer) []id {
 	if a != nil && a.good && r.grant != grantClientCredentials {
-		if owner := a.owner(); owner != "" {
-			return []id{owner}
+		if owners := r.ownersOf(a); len(owners) > 0 {
+			return owners
 		}
 	}
 	return r.pids

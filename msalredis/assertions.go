@@ -3,6 +3,7 @@ package msalredis
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -26,9 +27,9 @@ type assertions struct {
 
 // handedOver is the last answer to an assertion that the gate gave to MSAL.
 type handedOver struct {
-	pid   id    // "": none, or of a user whom the answer does not name
-	asked int64 // Redis's time, microseconds
-	late  bool  // asked for before the user signed out: MSAL must not keep it
+	owners []id  // none: it came past the gate, or is of a user whom nothing names
+	asked  int64 // Redis's time, microseconds; 0: it came past the gate
+	late   bool  // asked for before the user signed out: MSAL must not keep it
 }
 
 func newAssertions(localBytes int64, r *removals) *assertions {
@@ -61,9 +62,13 @@ func (as *assertions) of(key string) *handedOver {
 // used takes note of an assertion that MSAL looks for, and tells how often all managers had to be emptied.
 func (as *assertions) used(key string) (epoch int64) {
 	as.mu.RLock()
-	known := as.known[key] != nil
+	h := as.known[key]
+	late := h != nil && h.late
 	as.mu.RUnlock()
-	if !known {
+	if late {
+		as.epoch.Add(1) // MSAL does not say that it has stored an answer whose scopes were declined
+	}
+	if h == nil {
 		as.mu.Lock()
 		as.of(key)
 		as.mu.Unlock()
@@ -79,14 +84,20 @@ func (as *assertions) has(key string) bool {
 }
 
 // gave takes note of an answer before MSAL has it.
-func (as *assertions) gave(key string, pid id, asked int64) {
+func (as *assertions) gave(key string, owners []id, asked int64) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	h := as.of(key)
-	if pid == "" {
-		pid = h.pid
+	if len(owners) == 0 {
+		owners = h.owners
 	}
-	*h = handedOver{pid: pid, asked: asked, late: as.removals.since(pid, asked)}
+	late := slices.ContainsFunc(owners, func(pid id) bool { return as.removals.since(pid, asked) })
+	*h = handedOver{owners: owners, asked: asked, late: late}
+}
+
+// of tells whether a sign-out of a partition's user concerns the answer: that of a user whom nothing names may be anyone's.
+func (h *handedOver) of(pid id) bool {
+	return len(h.owners) == 0 && h.asked > 0 || slices.Contains(h.owners, pid)
 }
 
 // stored is called when MSAL has stored what it was given for an assertion, or for another key.
@@ -110,7 +121,7 @@ func (as *assertions) remove(pid id, generation int64, here bool) {
 	found := here
 	for _, known := range []map[string]*handedOver{as.known, as.before} {
 		for _, h := range known {
-			if h.pid == pid && h.asked < generation {
+			if h.of(pid) && h.asked < generation {
 				h.late, found = true, true
 			}
 		}

@@ -107,10 +107,11 @@ func unambiguous(v gjson.Result) bool {
 // (RFC 6749 section 5.2; AADSTS7000xx: https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
 func (a *answer) credentialRefused() bool {
 	switch a.oauthError() {
-	case "":
-		return false
 	case "invalid_client", "unauthorized_client":
 		return true
+	case "invalid_request": // AADSTS7000218: there is none
+	default: // AADSTS700082, an invalid_grant, is of a refresh token
+		return false
 	}
 	for _, code := range gjson.GetBytes(a.body, "error_codes").Array() {
 		if strings.HasPrefix(code.Raw, "7000") && len(code.Raw) > len("7000") {

@@ -35,14 +35,14 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 	v := &view{rest: map[string]handed{}}
 	var entries, withheld []serializer.Entry
 	for _, x := range c.fitting(m, now) {
-		h := handed{x, x.read.snap}
+		h := handed{x, x.spelling, x.read.snap}
 		switch {
 		case h.snap == nil || len(h.snap.entries) == 0 && (h.p.user || !m.unshared.of(x.key)):
 			// Nothing: the next call asks whether that is still so.
 		case v.first.use == nil:
 			v.first = h
 		default:
-			v.rest[x.key] = h
+			v.rest[x.spelling] = h
 		}
 		m.app = m.app || isAppKey(x.key) && len(x.read.entries) > 0
 		entries = append(entries, x.read.entries...)
@@ -55,10 +55,12 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 			c.lineages.learn(e)
 		}
 	}
-	if changed, removed := serializer.Diff(m.document, entries); len(changed) == 0 && len(removed) == 0 {
+	changed, removed := serializer.Diff(m.document, entries)
+	if len(changed) == 0 && len(removed) == 0 && !c.holdsRemoved(m, key) {
 		m.view.Store(v)
 		return
 	}
+	m.filled = elapsed
 	document := []byte("{}")
 	if len(entries) > 0 {
 		document = serializer.Assemble(entries)
@@ -119,6 +121,16 @@ func (x *use) bringUp(c *Cache, m *manager, now time.Time, shift int64) {
 		snap: s, shift: shift, declared: m.declared.text, gated: gated, at: now, until: now.Add(untilSpent(entries, now)),
 		entries: entries, withheld: withheld, size: size,
 	}
+}
+
+// holdsRemoved tells whether MSAL's memory may hold of a partition what a removal has ended and no Export has told of. The caller
+// holds m.mu.
+func (c *Cache) holdsRemoved(m *manager, key string) bool {
+	pid := id("")
+	if x := m.inUse[key]; x != nil {
+		pid = x.p.pid
+	}
+	return c.removals.unemptied(pid, m.filled)
 }
 
 // readable are the entries of a partition that MSAL may read now, with their times in our clock.

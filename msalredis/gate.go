@@ -145,7 +145,7 @@ func peek(resp *http.Response, most int64) ([]byte, error) {
 // signIn passes a sign-in and takes note of its tokens: they are newer than any sign-out.
 func (g *gate) signIn(req *http.Request, with terms) (*http.Response, error) {
 	c := g.c
-	started := c.clock.redis()
+	started, began := c.clock.redis(), c.clock.elapsed()
 	resp, err := g.send(req, answerAtMost, errTooLarge)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return resp, err
@@ -159,7 +159,7 @@ func (g *gate) signIn(req *http.Request, with terms) (*http.Response, error) {
 	if !a.good {
 		return resp, nil
 	}
-	c.origins.note(a, with, 0, true)
+	c.origins.noteUsers(a, with, 0, true, began)
 	if a.member("refresh_token") != "" {
 		a.addRefreshIn(c.o.RefreshAt)
 		resp.Body = io.NopCloser(bytes.NewReader(a.body))
@@ -195,6 +195,12 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 		// MSAL posts an empty one for a user token that came without. Entra ID would say the same.
 		resp, err := localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).response(req, c.clock.redis(), false)
 		return resp, outcomeRefused, err
+	}
+	if r.grant == grantRefreshToken && r.lineage == nil {
+		if from, ok := c.origins.of(r.form.Get("refresh_token")); ok && c.removals.ended(from) {
+			resp, err := signedOut(c.clock.redis()).response(req, c.clock.redis(), false)
+			return resp, outcomeRefused, err
+		}
 	}
 	a, soon, outcome, err := g.await(ctx, span, r)
 	if a.over(c.clock.redis()) {
@@ -261,16 +267,17 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 	case grantClientCredentials:
 		c.origins.note(a, r.terms, known, false)
 	case grantUserFIC:
-		c.origins.note(a, r.terms, 0, true)
+		c.origins.noteUsers(a, r.terms, 0, true, r.since)
 	default:
 		if r.grant == grantRefreshToken {
 			// It may be of an account's refresh token, which MSAL has used before its Export has told of it: it had it when the
 			// request came.
-			c.origins.note(a, r.terms, min(a.started, r.begun), false)
+			c.origins.noteUsers(a, r.terms, min(a.started, r.begun), false, r.since)
 		}
-		c.lineages.follow(r, a.member("refresh_token"))
+		owners := r.ownersOf(a)
+		c.lineages.follow(r, a.member("refresh_token"), owners)
 		if assertion := r.assertionKey(); assertion != "" {
-			c.assertions.gave(assertion, a.owner(), a.started)
+			c.assertions.gave(assertion, owners, a.started)
 		}
 	}
 }

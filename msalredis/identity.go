@@ -58,6 +58,7 @@ type tokenRequest struct {
 	lineage *lineage // of the refresh token, where known
 	pids    []id     // what a removal must find this by: an app's partition under each name of its tenant; none: known from the answer
 	begun   int64    // when MSAL sent it, in microseconds of Redis time
+	since   int64    // likewise, since the Cache's start
 	known   int64    // the latest generation of pids then, as far as this process knew
 
 	// Copies: a flight may go on when RoundTrip has returned, and its caller has the request back.
@@ -228,6 +229,7 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, cred credent
 		scopes: scopesOf(form.Get("scope")).resource(), credential: cred,
 		address: req.URL.String(), host: req.Host, header: req.Header.Clone(), via: via,
 	}
+	r.since = c.clock.elapsed()
 	r.realms = c.realms.of(r.endpoint, req.URL.Path)
 	r.terms = termsOf(req, form, cred)
 	_, challenge, newer := splitClaims(form.Get("claims"))

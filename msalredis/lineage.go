@@ -39,6 +39,7 @@ type lineage struct {
 
 	assertion string // MSAL's key of the assertion; "": none
 	first     string // the hash of the first refresh token, where nothing else is known
+	owners    string // the partitions of the assertion's user
 }
 
 // secretsAtMost bounds what is remembered of secrets: about 200 bytes each.
@@ -75,12 +76,12 @@ func (l *lineages) learn(e serializer.Entry) {
 	l.known.Set(secret, now)
 }
 
-// follow takes in the refresh token of an answer to a request that goes on from another's.
-func (l *lineages) follow(r *tokenRequest, secret string) {
+// follow takes in the refresh token of an answer to a request that goes on from another's, or begins.
+func (l *lineages) follow(r *tokenRequest, secret string, owners []id) {
 	if secret == "" {
 		return
 	}
-	next := lineage{assertion: r.assertionKey()}
+	next := lineage{assertion: r.assertionKey(), owners: joined(owners)}
 	if r.lineage != nil {
 		next.first = r.lineage.first
 	} else if r.grant == grantRefreshToken {
@@ -89,12 +90,45 @@ func (l *lineages) follow(r *tokenRequest, secret string) {
 	l.known.Set(hashSecret(secret), next)
 }
 
+// joined are ids in one text.
+func joined(ids []id) string {
+	names := make([]string, len(ids))
+	for i, pid := range ids {
+		names[i] = string(pid)
+	}
+	return strings.Join(names, " ")
+}
+
+// ownersOf are the partitions of the user whom an answer is of: the one it names, or else those that the request's assertion may be
+// of, or was when it brought the refresh token.
+func (r *tokenRequest) ownersOf(a *answer) []id {
+	owners := a.owners()
+	if layout.HomeAccount(a.body) != "" {
+		return owners
+	}
+	switch {
+	case r.grant == grantOnBehalfOf:
+		owners = append(owners, subjects(r.form.Get("assertion"))...)
+	case r.lineage != nil && r.lineage.assertion != "":
+		for _, name := range strings.Fields(r.lineage.owners) {
+			owners = append(owners, id(name))
+		}
+	case r.grant == grantRefreshToken:
+		owners = append(owners, r.pids...)
+	}
+	slices.Sort(owners)
+	return slices.Compact(owners)
+}
+
 // origin is what the gate knows of a token that passed it and that MSAL is about to store.
 type origin struct {
 	stamp int64
 	known int64 // the generation of its partition when it was asked for
 	fresh bool  // of a sign-in
 	terms
+	// Of an answer that may be unknown to the record when its user signs out:
+	owners []id
+	began  int64 // when its request began, since the Cache's start
 }
 
 // origins remembers the origin of tokens between the gate and Export.
@@ -115,9 +149,18 @@ func (o *origins) of(secret string) (origin, bool) {
 
 // note remembers an answer's tokens.
 func (o *origins) note(a *answer, with terms, known int64, fresh bool) {
+	o.add(a, origin{stamp: a.stamp, known: known, fresh: fresh, terms: with})
+}
+
+// noteUsers remembers an answer that names its user, who may sign out before MSAL exports it, if ever it does.
+func (o *origins) noteUsers(a *answer, with terms, known int64, fresh bool, began int64) {
+	o.add(a, origin{stamp: a.stamp, known: known, fresh: fresh, owners: a.owners(), began: began, terms: with})
+}
+
+func (o *origins) add(a *answer, from origin) {
 	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
 		if secret := a.member(name); secret != "" {
-			o.known.Set(hashSecret(secret), origin{stamp: a.stamp, known: known, fresh: fresh, terms: with})
+			o.known.Set(hashSecret(secret), from)
 		}
 	}
 }

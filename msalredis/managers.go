@@ -29,6 +29,7 @@ type manager struct {
 	emptied  int64           // of those: by which epoch of assertions
 	inUse    map[string]*use // by MSAL's partition key
 	document []serializer.Entry
+	filled   int64 // when MSAL was last made to hold document and nothing else, since the Cache's start
 	// marshalled is what MSAL last exported, as it came, while the document is still that.
 	marshalled []byte
 	client     string
@@ -48,15 +49,18 @@ type view struct {
 // handed is what a document holds of a partition.
 type handed struct {
 	*use
-	snap *snapshot
+	spelling string
+	snap     *snapshot
 }
 
 // use is a partition in use on a manager.
 type use struct {
-	key  string
-	p    *partition
-	last atomic.Int64 // when it was last asked for, since the Cache's start; accurate to lastEvery
-	read reading      // the manager's mutex guards it
+	key string // folded
+	// spelling is how MSAL asked for it last: folding it at every hit would cost an allocation. The manager's mutex guards it.
+	spelling string
+	p        *partition
+	last     atomic.Int64 // when it was last asked for, since the Cache's start; accurate to lastEvery
+	read     reading      // the manager's mutex guards it
 }
 
 // reading is what MSAL may read of a snapshot from a moment on until the first of its tokens is spent.
@@ -153,7 +157,7 @@ func (m *manager) current(key string, now, age int64) (*partition, bool) {
 		return nil, false
 	}
 	h := v.first
-	if h.use == nil || h.key != key {
+	if h.use == nil || h.spelling != key {
 		var ok bool
 		if h, ok = v.rest[key]; !ok {
 			return nil, false

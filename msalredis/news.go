@@ -81,7 +81,7 @@ func (n *news) hear(payload string) {
 	}
 	timely := change.Generation <= n.c.clock.redis()+ahead // nobody gives one of a time to come
 	if timely {
-		n.c.removals.note(change.ID, change.Generation)
+		n.c.removals.note(change.ID, change.Generation, n.c.clock.elapsed(), false)
 	}
 	n.c.answers.forget(change.ID)
 	n.c.flights.forget(change.ID)

@@ -78,7 +78,7 @@ func (o *owned) form() (url.Values, *answer) {
 		o.used = rt.stamp
 		form.Set("refresh_token", rt.Secret)
 	} else if o.snap != nil && o.snap.generation > 0 {
-		return nil, localAnswer("invalid_grant", "the account has signed out", o.c.clock.redis())
+		return nil, signedOut(o.c.clock.redis())
 	}
 	o.sent = form.Get("refresh_token")
 	return form, nil

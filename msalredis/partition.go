@@ -302,6 +302,9 @@ func (ps *partitions) question(ctx context.Context, p *partition, see func(store
 		if p.overtaken(generation, r.us) {
 			return nil
 		}
+		if generation > 0 && (current == nil || current.generation < generation) {
+			c.removals.saw(p.pid, c.clock.elapsed())
+		}
 		s := &snapshot{version: version, generation: generation, entries: map[string]stored{}}
 		unreadable := map[string]damage{}
 		for i := 0; i < len(fields); i += 2 {
@@ -403,6 +406,7 @@ type batch struct {
 	known   int64 // the generation known when the tokens were asked for
 	fresh   bool  // the tokens of a sign-in
 	again   bool  // it has waited: the log knows
+	ended   bool  // some of its tokens are left out: their account has signed out since they were asked for
 }
 
 // write stores a batch and takes it into the local knowledge at once. An error, of Redis or of sealing, leaves it to be pushed
@@ -522,6 +526,7 @@ func (p *partition) took(c *Cache, b batch, assumed *snapshot, r reply) {
 	generation, version, before, applied := generationOf(r.fields[0]), r.number(1), r.number(2), r.number(3) == 1
 	if version == -1 {
 		c.metrics.refused()
+		c.removals.saw(p.pid, c.clock.elapsed())
 		p.snap.Store(&snapshot{generation: generation})
 		p.asOf = r.us
 		p.checked.Store(0)

@@ -1,27 +1,86 @@
 package msalredis
 
-import "github.com/maypok86/otter/v2"
+import (
+	"sync/atomic"
 
-// removals remembers which partitions were removed lately, here or elsewhere: what was asked for before may arrive after.
+	"github.com/maypok86/otter/v2"
+)
+
+// removals remembers which partitions were removed lately, here or elsewhere: what was asked for before may arrive after, and
+// MSAL's memory may hold what this package never saw. MSAL writes a sign-in to it and does not export it where scopes were
+// declined, or where the caller has left.
 type removals struct {
-	generations *otter.Cache[id, int64]
+	known  *otter.Cache[id, removal]
+	latest atomic.Int64 // the greatest learnt of all
+}
+
+// removal is what is known of the removals of a partition. Times are since the Cache's start, but for generation.
+type removal struct {
+	generation int64
+	told       int64 // when it was told of generation
+	here       int64 // when the last one was asked for in this process
+	learnt     int64 // when it learnt of the last one, by whatever way
 }
 
 // removalsAtMost bounds them. A request takes 75 seconds at most (leadAtMost).
-const removalsAtMost = 4096
+const removalsAtMost = 16384
 
 func newRemovals() *removals {
-	return &removals{otter.Must(&otter.Options[id, int64]{MaximumSize: removalsAtMost, Executor: atOnce})}
+	return &removals{known: otter.Must(&otter.Options[id, removal]{MaximumSize: removalsAtMost, Executor: atOnce})}
 }
 
-func (r *removals) note(pid id, generation int64) {
-	r.generations.Compute(pid, func(old int64, _ bool) (int64, otter.ComputeOp) {
-		return max(old, generation), otter.WriteOp
+// note takes in a removal of a generation; here: that this process was asked for.
+func (r *removals) note(pid id, generation, now int64, here bool) {
+	r.update(pid, func(v *removal) {
+		if v.generation < generation {
+			v.generation, v.told = generation, now
+		}
+		if here {
+			v.here = now
+		}
+		v.learnt = now
+	})
+	r.latest.Store(now)
+}
+
+// saw takes in that a look has found a removal, some time after it.
+func (r *removals) saw(pid id, now int64) {
+	r.update(pid, func(v *removal) { v.learnt = now })
+	r.latest.Store(now)
+}
+
+func (r *removals) update(pid id, change func(*removal)) {
+	r.known.Compute(pid, func(v removal, _ bool) (removal, otter.ComputeOp) {
+		change(&v)
+		return v, otter.WriteOp
 	})
 }
 
 // since tells whether a partition was removed after a time of Redis.
 func (r *removals) since(pid id, us int64) bool {
-	generation, _ := r.generations.GetIfPresent(pid)
-	return us < generation
+	v, _ := r.known.GetIfPresent(pid)
+	return us < v.generation
+}
+
+// ended tells whether what a token belongs to was removed after the token was asked for. In this process the order of the two
+// is known; of a removal elsewhere Redis's time tells.
+func (r *removals) ended(o origin) bool {
+	for _, pid := range o.owners {
+		v, ok := r.known.GetIfPresent(pid)
+		if ok && (o.began < v.here || o.began < v.told && o.stamp < v.generation) {
+			return true
+		}
+	}
+	return false
+}
+
+// unemptied tells whether a manager whose contents are of a moment may hold what a removal has ended: written before the removal
+// was learnt of, or by a request that was under way then. pid "": of any partition.
+func (r *removals) unemptied(pid id, filled int64) bool {
+	learnt := r.latest.Load()
+	if pid != "" {
+		v, _ := r.known.GetIfPresent(pid)
+		learnt = v.learnt
+	}
+	return learnt != 0 && filled < learnt+int64(leadAtMost)
 }

@@ -3,6 +3,7 @@ package msalredis
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/serializer"
@@ -104,13 +105,17 @@ func (c *Cache) restore(p *partition, s *snapshot, unreadable map[string]damage,
 // remembers tells whether what this process holds of a record was there until Redis lost it. The caller holds p.mu.
 //
 // The tombstone of a sign-out that this process has not heard of must still live if there was one, by either clock: this
-// machine's stands still while it is suspended, and Redis's may be another server's.
+// machine's stands still while it is suspended, and Redis's may be another server's. A record that nobody has used for UserTTL has
+// expired and is not lost; a look prolongs one only when a hundredth of that has passed.
 func (p *partition) remembers(c *Cache, held, s *snapshot, us int64) bool {
+	within := func(life time.Duration) bool {
+		return p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(life) && us-p.asOf < life.Microseconds()
+	}
 	switch {
-	case held == nil:
+	case held == nil || !within(c.o.UserTTL-c.o.UserTTL/100):
 		return false
 	case s.generation > 0:
 		return s.generation <= held.generation // an older one: Redis has lost that sign-out, and what came after it
 	}
-	return p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(layout.TombstoneLife) && us-p.asOf < layout.TombstoneLife.Microseconds()
+	return within(layout.TombstoneLife)
 }

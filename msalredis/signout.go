@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync/atomic"
+	"unicode"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/serializer"
@@ -19,7 +20,7 @@ var errNothingRemoved = errors.New("msalredis: MSAL removed nothing, because thi
 // RemoveAccount signs an account out on every instance: it deletes the account's tokens of all clients and under
 // all aliases of its cloud, and the on-behalf-of answers given for it, and leaves a tombstone without user data for
 // 15 minutes, so that a refresh that was under way does not bring them back. A sign-in after it is kept.
-// homeAccountID is that of MSAL's Account.
+// homeAccountID is that of MSAL's Account, in letters of any case.
 //
 // This process forgets at once, the others when they hear of it, after LocalTTL at most. On-behalf-of tokens that MSAL holds in
 // memory go when it is heard, or else when the connection that missed it is made anew; where the gate is not used, others keep
@@ -31,10 +32,23 @@ func (c *Cache) RemoveAccount(ctx context.Context, homeAccountID string) error {
 	if err := c.usable(ctx); err != nil {
 		return err
 	}
-	if homeAccountID == "" {
-		return errors.New("msalredis: RemoveAccount: the home account id is empty")
+	if err := checkNames("RemoveAccount: the home account id", homeAccountID); err != nil {
+		return err
 	}
 	return c.removeAccounts(ctx, []string{homeAccountID})
+}
+
+// checkNames refuses names that nothing can have: a removal that finds nothing says nothing of it.
+func checkNames(what string, names ...string) error {
+	for _, name := range names {
+		if name == "" {
+			return fmt.Errorf("msalredis: %s is empty", what)
+		}
+		if strings.ContainsFunc(name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsGraphic(r) }) {
+			return fmt.Errorf("msalredis: %s has white space or a character that cannot be seen", what)
+		}
+	}
+	return nil
 }
 
 func (c *Cache) removeAccounts(ctx context.Context, homeAccountIDs []string) error {
@@ -55,10 +69,11 @@ func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, sc
 	if err := c.usable(ctx); err != nil {
 		return err
 	}
-	if clientID == "" || tenant == "" {
-		return errors.New("msalredis: ForgetAppTokens: client id and tenant are needed")
+	if err := errors.Join(checkNames("ForgetAppTokens: the client id", clientID), checkNames("ForgetAppTokens: the tenant", tenant),
+		checkNames("ForgetAppTokens: a scope", scopes...)); err != nil {
+		return err
 	}
-	p := c.partitions.of(appKey(serializer.Entry{ClientID: clientID, Realm: strings.ToLower(tenant)}))
+	p := c.partitions.of(appKey(serializer.Entry{ClientID: clientID, Realm: tenant}))
 	if err := c.removePartition(ctx, p, newScopes(scopes)); err != nil {
 		return fmt.Errorf("msalredis: forgetting an app's tokens has not reached Redis and is tried again until it has: %w", err)
 	}
@@ -120,7 +135,7 @@ func (c *Cache) forgetHere(p *partition, only scopes) {
 	}
 	p.checked.Store(0)
 	p.mu.Unlock()
-	c.removals.note(p.pid, s.generation)
+	c.removals.note(p.pid, s.generation, c.clock.elapsed(), true)
 	c.answers.forget(p.pid)
 	c.flights.forget(p.pid)
 	if p.user && len(only) == 0 {

@@ -61,3 +61,24 @@ func HomeAccount(body []byte) string {
 	}
 	return uid + "." + utid
 }
+
+// SubjectsOf are the accounts that a user's token, an assertion or an id_token, may be of where no client_info names one: oid and
+// tid are what Entra ID makes client_info of, but for a guest, and MSAL takes the subject for the account. None: it is no JWT, or
+// names nobody.
+func SubjectsOf(jwt string) []string {
+	_, rest, _ := strings.Cut(jwt, ".")
+	payload, _, _ := strings.Cut(rest, ".")
+	raw, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(payload, "="))
+	if err != nil || !gjson.ValidBytes(raw) {
+		return nil
+	}
+	var accounts []string
+	claims := gjson.ParseBytes(raw)
+	if oid, tid := claims.Get("oid").String(), claims.Get("tid").String(); oid != "" && tid != "" {
+		accounts = append(accounts, oid+"."+tid)
+	}
+	if sub := claims.Get("sub").String(); sub != "" {
+		accounts = append(accounts, sub)
+	}
+	return accounts
+}

@@ -22,6 +22,7 @@ func TestGolden(t *testing.T) {
 		Until: 3, Failures: 4, Of: "client_credentials", Grant: "g", Client: "c", Tenant: "t", Scopes: "s"}
 	for _, c := range []struct{ what, got, want string }{
 		{"partition", n.Tokens(pid), "msal:v1:{ZY6o0RdybmF7D_-QC09l-Y6E}:tokens"},
+		{"partition in capitals", n.Tokens(layout.PartitionID("UID.utid")), "msal:v1:{ZY6o0RdybmF7D_-QC09l-Y6E}:tokens"},
 		{"field", layout.FieldName("AccessToken", "k"), "xEG_RGSqqItFEkHaTsJ4JtWw"},
 		{"field of an entry", layout.EntryField(entry("")), "xEG_RGSqqItFEkHaTsJ4JtWw"},
 		{"field of an entry without capabilities", layout.EntryField(entry(serializer.NoCapabilities)), "xEG_RGSqqItFEkHaTsJ4JtWw"},

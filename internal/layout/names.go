@@ -40,8 +40,12 @@ func HashID(domain string, parts ...string) ID {
 	return ID(base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:18]))
 }
 
-// PartitionID names the partition that MSAL calls key.
-func PartitionID(key string) ID { return HashID("partition", key) }
+// PartitionID names the partition that MSAL calls key. Ids in it that differ in their letters' case alone name one thing: Entra ID
+// compares them so, and MSAL folds them in the keys of its entries.
+func PartitionID(key string) ID { return HashID("partition", FoldKey(key)) }
+
+// FoldKey is what all spellings of one of MSAL's partition keys have in common.
+func FoldKey(key string) string { return strings.ToLower(key) }
 
 // FieldName is the field of a partition in which an entry is kept.
 func FieldName(section, key string) string { return string(HashID("entry", section, key)) }
