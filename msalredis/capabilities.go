@@ -32,8 +32,8 @@ func serves(e stored, declared string) bool {
 // mayHave tells which access tokens of a partition a manager may be given. The caller holds m.mu.
 //
 // While its client's capabilities are not known it is not given what passed the gate: MSAL then asks the gate, whose answer
-// costs no request and makes them known. Where MSAL could not ask, or no gate is in use, it is given what was asked for without
-// capabilities.
+// costs no request and makes them known. Where MSAL could not ask, or would get no shared answer (claims of the client's own look
+// like a challenge), or no gate is in use, it is given what was asked for without capabilities.
 func (c *Cache) mayHave(m *manager, s *snapshot) func(stored) bool {
 	d := m.declared.text
 	return func(e stored) bool {
@@ -41,7 +41,7 @@ func (c *Cache) mayHave(m *manager, s *snapshot) func(stored) bool {
 		case d != "":
 			return serves(e, d)
 		case e.Capabilities == serializer.NoCapabilities:
-			return !c.gated.Load() || e.HomeAccountID != "" && !s.refreshes(e)
+			return !c.gated.Load() || e.ExtCacheKey != "" || e.HomeAccountID != "" && !s.refreshes(e)
 		}
 		return e.Capabilities == ""
 	}
