@@ -48,6 +48,9 @@ const (
 	graph        = "https://graph.microsoft.com/.default"
 	userScope    = "https://graph.microsoft.com/User.Read"
 	mailScope    = "https://graph.microsoft.com/Mail.Read"
+	// Of resources of their own: a token of a resource is for all of its scopes that the user has consented to.
+	vaultScope = "https://vault.azure.net/user_impersonation"
+	crmScope   = "https://org.crm4.dynamics.com/user_impersonation"
 )
 
 // What varies in Entra ID's answers varies in the tests' too, where they do not say a lifetime themselves.

@@ -272,13 +272,13 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 			first := w.instance()
 			app := first.app()
 			old := first.signIn(app, users[0])
-			first.signIn(app, users[1], mailScope)
-			if _, err := silent(ctx, app, users[0].HomeAccountID(), mailScope); err != nil {
+			first.signIn(app, users[1], vaultScope)
+			if _, err := silent(ctx, app, users[0].HomeAccountID(), vaultScope); err != nil {
 				t.Fatal(err)
 			}
 			records := w.records()
 			access := section(serializer.SectionAccessToken)
-			r := one(t, records, access, ofUser(users[0]), target(mailScope))
+			r := one(t, records, access, ofUser(users[0]), target(vaultScope))
 			sibling := one(t, records, access, ofUser(users[0]), target(userScope))
 			stranger := one(t, records, access, ofUser(users[1]))
 			first.close() // or it would put right what it knows
@@ -295,7 +295,7 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 				t.Error("the rest of the record: another token than the stored one")
 			}
 			w.count(t, 0, "the rest of the record")
-			renewed, err := silent(ctx, app, users[0].HomeAccountID(), mailScope)
+			renewed, err := silent(ctx, app, users[0].HomeAccountID(), vaultScope)
 			if err != nil {
 				t.Fatalf("the damaged token: %v", err)
 			}
@@ -316,7 +316,7 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 			}
 
 			third, metrics, _ := w.observed()
-			again, err := silent(ctx, third.app(), users[0].HomeAccountID(), mailScope)
+			again, err := silent(ctx, third.app(), users[0].HomeAccountID(), vaultScope)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -1118,8 +1118,8 @@ func TestConcurrentStoresOfOnePartitionLoseNothing(t *testing.T) {
 		}
 		ps := w.processes(2)
 		for _, u := range users {
-			ps[0].send(order{Op: "silent", Account: u.HomeAccountID(), Scopes: []string{userScope}})
-			ps[1].send(order{Op: "silent", Account: u.HomeAccountID(), Scopes: []string{mailScope}})
+			ps[0].send(order{Op: "silent", Account: u.HomeAccountID(), Scopes: []string{vaultScope}})
+			ps[1].send(order{Op: "silent", Account: u.HomeAccountID(), Scopes: []string{crmScope}})
 			for _, p := range ps {
 				for _, e := range p.receive().Errors {
 					t.Fatal(e)
@@ -1127,7 +1127,7 @@ func TestConcurrentStoresOfOnePartitionLoseNothing(t *testing.T) {
 			}
 		}
 		w.count(t, 3*rounds, "a sign-in and two scopes of each user")
-		checkScopes(t, w.records(), rounds, userScope, mailScope, "https://graph.microsoft.com/Files.Read")
+		checkScopes(t, w.records(), rounds, vaultScope, crmScope, "https://graph.microsoft.com/Files.Read")
 	})
 }
 
