@@ -113,9 +113,9 @@ func (w *world) life(t *testing.T) {
 		t.Error("user: the second instance has another token")
 	}
 	w.count(t, 1, "sign-in and silent call")
-	mail := must(t)(silent(ctx, apps[1], u.HomeAccountID(), mailScope))
-	must(t)(silent(ctx, apps[0], u.HomeAccountID(), filesScope))
-	if must(t)(silent(ctx, apps[0], u.HomeAccountID(), mailScope)) != mail {
+	vault := must(t)(silent(ctx, apps[1], u.HomeAccountID(), vaultScope))
+	must(t)(silent(ctx, apps[0], u.HomeAccountID(), crmScope))
+	if must(t)(silent(ctx, apps[0], u.HomeAccountID(), vaultScope)) != vault {
 		t.Error("user: the first instance has another token than the second one's refresh brought")
 	}
 	if got := w.generations(); !slices.Equal(got, []int{1, 2}) {

@@ -171,12 +171,19 @@ func (s *store) enter(o *operation) error {
 func (s *store) queues() bool { return len(s.slots) == cap(s.slots) }
 
 // send carries an operation out once, and ends it; true: it got no connection, because the application uses all of them.
+//
+// Where go-redis keeps to the time-out it is taken at its word: its time runs while it waits for Redis. Ours runs on while this
+// process waits for a processor, in a burst for longer than Redis takes, and is the last resort.
 func (s *store) send(o *operation) (again bool) {
-	limit, cancel := context.WithTimeout(o.values, s.timeout)
+	longest := s.timeout
+	if s.bounded {
+		longest *= 4
+	}
+	limit, cancel := context.WithTimeout(o.values, longest)
 	defer cancel()
 	hogged := make(chan bool, 1)
 	inTime := context.AfterFunc(limit, func() {
-		err := fmt.Errorf("msalredis: Redis did not answer within %v: %w", s.timeout, context.DeadlineExceeded)
+		err := fmt.Errorf("msalredis: Redis did not answer within %v: %w", longest, context.DeadlineExceeded)
 		h := s.hogged(o.key, err)
 		if !h {
 			s.lost(o.key, err)
