@@ -35,6 +35,16 @@ func credentialOf(form url.Values, now time.Time) credential {
 // Flexible federated credentials match on any other.
 var varies = map[string]bool{"exp": true, "iat": true, "nbf": true, "jti": true, "kubernetes.io": true}
 
+// variesAtEntra are more of them in tokens that Entra ID itself has issued, as a managed identity's that serves as a federated
+// credential: ids and records of its own (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
+var variesAtEntra = map[string]bool{"aio": true, "rh": true, "uti": true, "xms_ftd": true, "xms_st": true}
+
+// ofEntra tells whether Entra ID is an issuer.
+func ofEntra(issuer string) bool {
+	u, err := url.Parse(issuer)
+	return err == nil && u.Scheme == "https" && clouds[strings.ToLower(u.Host)] != ""
+}
+
 // assertionIdentity is what stays the same of a client assertion (RFC 7523): its claims but those that vary, and the
 // certificate. kid varies too: issuers change their keys. One that is no JWT, or does not say who vouches for whom,
 // counts whole. ok is false of one that an endpoint must refuse: unsigned, expired, or not valid yet.
@@ -61,10 +71,10 @@ func assertionIdentity(assertion string, now time.Time) (identity string, ok boo
 		}
 	}
 	said := []string{h.Get("x5t").Raw, h.Get(`x5t\#S256`).Raw}
-	all := claims.Map()
+	all, entra := claims.Map(), ofEntra(claims.Get("iss").Str)
 	names := make([]string, 0, len(all))
 	for name := range all {
-		if !varies[name] {
+		if !varies[name] && (!entra || !variesAtEntra[name]) {
 			names = append(names, name)
 		}
 	}

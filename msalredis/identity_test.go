@@ -229,6 +229,20 @@ func TestWhatOfAClientAssertionCounts(t *testing.T) {
 			t.Errorf("another %s is the same client's", what)
 		}
 	}
+	managed := func(rest string) string {
+		id, _ := identity(assertionOf(head, `{"iss":"https://login.microsoftonline.com/t/v2.0","sub":"s","aud":"a"`+rest+`}`))
+		return id
+	}
+	if managed(`,"aio":"1","rh":"1","uti":"1","xms_ftd":"1"`) != managed(`,"aio":"2","rh":"2","uti":"2","xms_ftd":"2"`) {
+		t.Error("the next token of a managed identity is another client's")
+	}
+	if managed(`,"oid":"1"`) == managed(`,"oid":"2"`) {
+		t.Error("another managed identity is the same client's")
+	}
+	uti, _ := identity(assertionOf(head, assertedClaims+`,"uti":"1"}`))
+	if other, _ := identity(assertionOf(head, assertedClaims+`,"uti":"2"}`)); other == uti {
+		t.Error("a claim that varies at Entra ID alone does not count of another issuer")
+	}
 	for what, claims := range map[string]string{
 		"issuer": `{"sub":"s","aud":"a"`, "subject": `{"iss":"i","aud":"a"`, "audience": `{"iss":"i","sub":"s"`,
 	} {
