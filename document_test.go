@@ -219,24 +219,26 @@ func (k *kept) Export(_ context.Context, m cache.Marshaler, _ cache.ExportHints)
 	return err
 }
 
-// manyAccounts are entries of accounts of the public client, as MSAL writes them.
-func manyAccounts(t *testing.T, environments map[int][]string, users ...int) []byte {
+func manyAccount(n int) string { return fmt.Sprintf("user%d.%s", n, tenant) }
+
+// manyAccounts are entries of accounts of a client, as MSAL writes them.
+func manyAccounts(t *testing.T, client string, environments map[int][]string, users ...int) []byte {
 	t.Helper()
 	all := map[string]map[string]map[string]string{"AccessToken": {}, "RefreshToken": {}, "Account": {}}
 	for _, n := range users {
 		for _, host := range environments[n] {
-			home := fmt.Sprintf("user%d.%s", n, tenant)
+			home := manyAccount(n)
 			entry := func(kind string, more ...string) map[string]string {
-				e := map[string]string{"home_account_id": home, "environment": host, "client_id": publicID, "credential_type": kind, "secret": kind + " of " + home}
+				e := map[string]string{"home_account_id": home, "environment": host, "client_id": client, "credential_type": kind, "secret": kind + " of " + home}
 				for i := 0; i < len(more); i += 2 {
 					e[more[i]] = more[i+1]
 				}
 				return e
 			}
 			now := time.Now()
-			all["AccessToken"][home+"-"+host+"-accesstoken-"+publicID+"-"+tenant+"-s"] = entry("AccessToken", "realm", tenant, "target", "s",
+			all["AccessToken"][home+"-"+host+"-accesstoken-"+client+"-"+tenant+"-s"] = entry("AccessToken", "realm", tenant, "target", "s",
 				"cached_at", fmt.Sprint(now.Unix()), "expires_on", fmt.Sprint(now.Add(time.Hour).Unix()), "token_type", "Bearer")
-			all["RefreshToken"][home+"-"+host+"-refreshtoken-"+publicID] = entry("RefreshToken")
+			all["RefreshToken"][home+"-"+host+"-refreshtoken-"+client] = entry("RefreshToken")
 			all["Account"][home+"-"+host+"-"+tenant] = map[string]string{"home_account_id": home, "environment": host, "realm": tenant,
 				"local_account_id": fmt.Sprint(n), "username": fmt.Sprint(n), "authority_type": "MSSTS"}
 		}
@@ -272,7 +274,7 @@ func TestSignOutBesideASignIn(t *testing.T) {
 				if err := i.tokens.Replace(ctx, m, cache.ReplaceHints{}); err != nil {
 					t.Fatal(err)
 				}
-				m.document = manyAccounts(t, document, 0, 1, 2)
+				m.document = manyAccounts(t, publicID, document, 0, 1, 2)
 				if err := i.tokens.Export(ctx, m, cache.ExportHints{}); err != nil {
 					t.Fatal(err)
 				}
@@ -332,7 +334,7 @@ func TestPublicClientWithManyAccounts(t *testing.T) {
 	if err := first.tokens.Replace(ctx, m, cache.ReplaceHints{}); err != nil {
 		t.Fatal(err)
 	}
-	m.document = manyAccounts(t, hosts, users...)
+	m.document = manyAccounts(t, publicID, hosts, users...)
 	if err := first.tokens.Export(ctx, m, cache.ExportHints{}); err != nil {
 		t.Fatal(err)
 	}

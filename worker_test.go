@@ -9,8 +9,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -36,6 +38,7 @@ type workerConfig struct {
 	// Zero: LocalTTL and LockTTL their defaults; OpTimeout generous, because what these tests count must not depend on
 	// a machine that starves a process for a quarter of a second, which counts as a Redis that is away.
 	LocalTTL, LockTTL, OpTimeout time.Duration
+	Pressed                      int // goroutines that allocate all the time
 }
 
 // order is what a worker does: N goroutines acquire the same thing at once.
@@ -49,6 +52,8 @@ type order struct {
 	CertPEM   string        // azcert: certificate and key
 	Timeout   time.Duration // of each caller's context
 	Split     bool          // each scope in a goroutine of its own rather than all in one request
+	Accounts  int           // silent: of as many users of manyAccounts, by chance
+	Calls     int           // of each goroutine; 0: one
 }
 
 type outcome struct {
@@ -102,6 +107,8 @@ type worker struct {
 	mu     sync.Mutex
 	apps   map[string]confidential.Client
 	creds  map[string]azcore.TokenCredential
+
+	relieve func()
 }
 
 func newWorker(cfg workerConfig) (*worker, error) {
@@ -129,10 +136,36 @@ func newWorker(cfg workerConfig) (*worker, error) {
 		return nil, err
 	}
 	w.http = &http.Client{Transport: w.tokens.Transport(w.base)}
+	if cfg.Pressed > 0 {
+		w.press(cfg.Pressed)
+	}
 	return w, nil
 }
 
+// press has n goroutines, and the garbage collector, use the processors until close.
+func (w *worker) press(n int) {
+	debug.SetGCPercent(5)
+	done := make(chan struct{})
+	w.relieve = func() { close(done) }
+	for range n {
+		go func() {
+			var kept [64][]byte
+			for n := 0; ; n++ {
+				select {
+				case <-done:
+					return
+				default:
+					kept[n%len(kept)] = make([]byte, 64<<10)
+				}
+			}
+		}()
+	}
+}
+
 func (w *worker) close() {
+	if w.relieve != nil {
+		w.relieve()
+	}
 	_ = canary.collect(canary.reader) // before Close: hits are counted while the Cache lives
 	w.tokens.Close()
 	canary.tell(os.Stderr) // which the parent's canary reads
@@ -180,16 +213,18 @@ func (w *worker) do(o order) outcome {
 					ctx, cancel = context.WithTimeout(ctx, o.Timeout)
 					defer cancel()
 				}
-				begun := time.Now()
-				token, err := w.acquire(ctx, o, scopes)
-				took := time.Since(begun)
-				mu.Lock()
-				defer mu.Unlock()
-				out.Slowest = max(out.Slowest, took)
-				if err != nil {
-					out.Errors = append(out.Errors, err.Error())
-				} else {
-					out.Tokens = append(out.Tokens, hashOf(token))
+				for range max(1, o.Calls) {
+					begun := time.Now()
+					token, err := w.acquire(ctx, o, scopes)
+					took := time.Since(begun)
+					mu.Lock()
+					out.Slowest = max(out.Slowest, took)
+					if err != nil {
+						out.Errors = append(out.Errors, err.Error())
+					} else {
+						out.Tokens = append(out.Tokens, hashOf(token))
+					}
+					mu.Unlock()
 				}
 			})
 		}
@@ -220,7 +255,11 @@ func (w *worker) acquire(ctx context.Context, o order, scopes []string) (string,
 	case "app":
 		result, err = app.AcquireTokenByCredential(ctx, scopes)
 	case "silent":
-		result, err = silent(ctx, app, o.Account, scopes...)
+		account := o.Account
+		if o.Accounts > 0 {
+			account = manyAccount(rand.N(o.Accounts))
+		}
+		result, err = silent(ctx, app, account, scopes...)
 	case "obo":
 		result, err = app.AcquireTokenOnBehalfOf(ctx, o.Assertion, scopes)
 	default:

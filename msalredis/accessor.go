@@ -23,8 +23,8 @@ var _ cache.ExportReplace = (*Cache)(nil)
 // asks Redis, for OpTimeout at most once it is its turn (see [New]). It never waits for a lease: MSAL holds a mutex of its own around this call,
 // which the lease's holder may need to store its token.
 //
-// An error is ctx's, or [ErrClosed]; Redis's only with FailClosed; or says that entralogin's credential uses this Cache. It is
-// safe for concurrent use.
+// An error is ctx's, or [ErrClosed]; Redis's only with FailClosed, or where MSAL asks for all accounts to list them and not all
+// are known; or says that entralogin's credential uses this Cache. It is safe for concurrent use.
 func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.ReplaceHints) error {
 	if err := c.usable(ctx); err != nil {
 		return err
@@ -56,8 +56,9 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 	defer span.End()
 	var x *use
 	var err error
+	whole := true
 	if key == "" {
-		err = c.loadAccounts(ctx, m)
+		whole, err = c.loadAccounts(ctx, m)
 	} else {
 		x, err = c.loadInto(ctx, m, key)
 	}
@@ -69,6 +70,11 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 	}
 	if err != nil && c.o.FailClosed {
 		return failClosed("reading tokens", err)
+	}
+	if !whole {
+		if err := unlessStoring(err); err != nil {
+			return err
+		}
 	}
 	if c.hooks.loaded != nil {
 		c.hooks.loaded(m, key)
@@ -229,7 +235,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		}
 		errs = append(errs, err)
 		if hints.PartitionKey == "" && b.p.user {
-			errs = append(errs, c.enlistAccount(ctx, b))
+			errs = append(errs, c.enlistAccount(ctx, b.p))
 		}
 		if ext := extKeyOf(b.entries); ext != "" {
 			errs = append(errs, c.enlistExtended(ctx, b))

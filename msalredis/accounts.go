@@ -1,7 +1,9 @@
 package msalredis
 
 import (
+	"cmp"
 	"context"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -21,59 +23,120 @@ import (
 // 1.4 s each.
 const accountsAtMost = 1024
 
-// enlistAccount puts a partition on the list of accounts.
-func (c *Cache) enlistAccount(ctx context.Context, b batch) error {
+// enlistAccount puts a partition on the list of accounts. Where Redis does not take it, it is made later: without it nobody else
+// would list the account.
+func (c *Cache) enlistAccount(ctx context.Context, p *partition) error {
 	c.lists.Store(true)
-	return c.listAccount(ctx, b, "")
+	err := c.listAccount(ctx, p, "")
+	if err != nil {
+		c.pending.keep("account "+string(p.pid), &waiting{size: enlistmentSize, push: func(ctx context.Context) error {
+			if s := p.snap.Load(); s == nil || len(s.entries) == 0 {
+				return nil // signed out meanwhile
+			}
+			return c.listAccount(ctx, p, "")
+		}})
+	}
+	return err
 }
+
+// enlistmentSize is about what the wait of an enlistment takes.
+const enlistmentSize = 256
 
 // prolongAccount keeps an account on the list whose refresh token was just stored. Its refreshes come under its own key,
 // which does not tell whether it is listed; it is not where this process has never asked for the list, as none with confidential
 // clients does. Nobody waits for it: the next refresh does it again.
 func (c *Cache) prolongAccount(b batch) {
 	if c.lists.Load() && b.p.user && slices.ContainsFunc(b.entries, func(e stored) bool { return e.Section == serializer.SectionRefreshToken }) {
-		c.background(func(ctx context.Context) { _ = c.listAccount(ctx, b, "XX") })
+		c.background(func(ctx context.Context) { _ = c.listAccount(ctx, b.p, "XX") })
 	}
 }
 
-func (c *Cache) listAccount(ctx context.Context, b batch, how string) error {
+func (c *Cache) listAccount(ctx context.Context, p *partition, how string) error {
 	key := c.keys.Accounts()
 	return c.store.run(ctx, layout.EnlistScript, []string{key, key}, func(reply) error { return nil },
-		string(b.p.pid), formatInt(c.o.UserTTL.Milliseconds()), formatInt(accountsAtMost), "0", how)
+		string(p.pid), formatInt(c.o.UserTTL.Milliseconds()), formatInt(accountsAtMost), "0", how)
 }
 
 // loadAccounts marks every listed account as in use on m. MSAL does not say which client it asks for: where m's is
-// known, accounts without tokens of it are left out.
-func (c *Cache) loadAccounts(ctx context.Context, m *manager) error {
+// known, accounts without tokens of it are left out. whole: none is missing. It may be whole in spite of an error, where what Redis
+// said before is known.
+func (c *Cache) loadAccounts(ctx context.Context, m *manager) (whole bool, err error) {
 	c.lists.Store(true)
-	var pids atomic.Pointer[[]string]
-	err := c.store.do(ctx, c.keys.Accounts(), func(ctx context.Context) error {
-		list, err := c.store.client.ZRange(ctx, c.keys.Accounts(), 0, accountsAtMost-1).Result()
-		pids.Store(&list)
-		return unlessOfAnotherType(err)
-	})
-	if err != nil {
-		return err
-	}
-	var listed []id
-	for _, name := range *pids.Load() {
-		if id(name).Usable() {
-			listed = append(listed, id(name))
-		}
+	listed, err := c.listedAccounts(ctx)
+	if err != nil && listed == nil {
+		return false, err
 	}
 	m.mu.Lock()
 	client := m.client
 	var loads []func() error
 	for key, x := range m.inUse { // one may have signed out since, and so be on no list
-		if !slices.Contains(listed, x.p.pid) {
+		if !slices.Contains(*listed, x.p.pid) {
 			loads = append(loads, func() error { _, err := c.loadInto(ctx, m, key); return err })
 		}
 	}
 	m.mu.Unlock()
-	for _, pid := range listed {
-		loads = append(loads, func() error { return c.loadAccount(ctx, m, pid, client) })
+	var missing atomic.Bool
+	for _, pid := range *listed {
+		loads = append(loads, func() error {
+			known, err := c.loadAccount(ctx, m, pid, client)
+			if !known {
+				missing.Store(true)
+			}
+			return err
+		})
 	}
-	return atOnceAtMost(loadsAtOnce, loads)
+	err = cmp.Or(atOnceAtMost(loadsAtOnce, loads), err)
+	return !missing.Load(), err
+}
+
+// listedAccounts are the partitions on the list of accounts; after an error those that were on it when Redis last answered, nil if
+// it never did.
+func (c *Cache) listedAccounts(ctx context.Context) (*[]id, error) {
+	var answered atomic.Pointer[[]id]
+	err := c.store.do(ctx, c.keys.Accounts(), func(ctx context.Context) error {
+		list, err := c.store.client.ZRange(ctx, c.keys.Accounts(), 0, accountsAtMost-1).Result()
+		if err = unlessOfAnotherType(err); err != nil {
+			return err
+		}
+		listed := []id{}
+		for _, name := range list {
+			if id(name).Usable() {
+				listed = append(listed, id(name))
+			}
+		}
+		answered.Store(&listed)
+		c.listed.Store(&listed)
+		return nil
+	})
+	if err != nil {
+		return c.listed.Load(), err
+	}
+	return answered.Load(), nil
+}
+
+// unlessStoring is the error for who asks for all accounts and would get some of them: to an application the others would be signed
+// out. MSAL asks in the same way before it stores a public client's sign-in, which needs none of them and would be lost by an
+// error, and does not say which it is: only the stack tells.
+func unlessStoring(cause error) error {
+	if !listing() {
+		return nil
+	}
+	return &gateError{text: "the accounts could not all be read", cause: cause}
+}
+
+// listing tells whether MSAL's Client.Accounts is among the callers.
+func listing() bool {
+	callers := make([]uintptr, 64)
+	frames := runtime.CallersFrames(callers[:runtime.Callers(1, callers)])
+	for {
+		frame, more := frames.Next()
+		if strings.HasSuffix(frame.Function, "/apps/internal/base.Client.AllAccounts") {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
 }
 
 // loadsAtOnce bounds the accounts that are asked for at once, so that a list of them leaves something of the pool to others.
@@ -93,9 +156,9 @@ func atOnceAtMost(n int, fs []func() error) error {
 // off it, and who wants a token asks for the record itself.
 const listedFor = time.Minute
 
-func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client string) error {
+// loadAccount marks a listed account as in use on m. known: Redis has told of it, now or before.
+func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client string) (known bool, err error) {
 	p := c.partitions.named(pid, true)
-	var err error
 	if !p.fresh(c.clock.elapsed(), max(c.o.LocalTTL, min(listedFor, c.o.UserTTL/2))) {
 		_, err = c.partitions.load(ctx, p) // after an error what was known before is listed
 	}
@@ -111,7 +174,7 @@ func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client stri
 	if account != "" && ours && layout.PartitionID(account) == pid {
 		c.use(m, layout.FoldKey(account), p)
 	}
-	return err
+	return err == nil || account != "" || p.checked.Load() != 0, err
 }
 
 // unlessOfAnotherType is the error of a command, unless its key is another program's: then nothing of ours is there.

@@ -54,9 +54,10 @@ type Cache struct {
 	closed  atomic.Bool
 	changes *news
 
-	signOuts atomic.Int64 // numbers them
-	lists    atomic.Bool  // the list of accounts is used
-	gated    atomic.Bool  // the gate is in use
+	signOuts atomic.Int64         // numbers them
+	lists    atomic.Bool          // the list of accounts is used
+	listed   atomic.Pointer[[]id] // what was on it when Redis last answered
+	gated    atomic.Bool          // the gate is in use
 
 	unknownKeys sync.Once // the log knows of them
 

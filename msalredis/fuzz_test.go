@@ -503,7 +503,7 @@ func FuzzRedisReply(f *testing.F) {
 				t.Fatal("an answer that nobody sealed")
 			}
 		case 2:
-			err = c.loadAccounts(ctx, &manager{inUse: map[string]*use{}})
+			_, err = c.loadAccounts(ctx, &manager{inUse: map[string]*use{}})
 		case 3:
 			_, err = c.enlist(ctx, "p", layout.Member{Kind: "m"}, 1, 1)
 		case 4:

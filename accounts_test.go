@@ -1,0 +1,153 @@
+package msalredis_test
+
+import (
+	"context"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/public"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/msalredis"
+)
+
+// failing is a Redis that times out from a moment on: after so many looks at the list of accounts and at records.
+type failing struct{ left atomic.Int64 }
+
+func (f *failing) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (f *failing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (f *failing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		looks := int64(0)
+		if cmd.Name() == "zrange" || hasKeys(cmd, ":tokens", ":tombstone") {
+			looks = 1
+		}
+		if f.left.Add(-looks) < 0 {
+			cmd.SetErr(os.ErrDeadlineExceeded)
+			return os.ErrDeadlineExceeded
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// fill stores accounts of a client, as they come from a file of MSAL's.
+func (w *world) fill(t *testing.T, client, host string, accounts int) {
+	t.Helper()
+	ctx := context.Background()
+	m, users, hosts := &memory{}, make([]int, accounts), map[int][]string{}
+	for n := range users {
+		users[n], hosts[n] = n, []string{host}
+	}
+	i := w.instance()
+	if err := i.tokens.Replace(ctx, m, cache.ReplaceHints{}); err != nil {
+		t.Fatal(err)
+	}
+	m.document = manyAccounts(t, client, hosts, users...)
+	if err := i.tokens.Export(ctx, m, cache.ExportHints{}); err != nil {
+		t.Fatal(err)
+	}
+	i.close()
+}
+
+// Accounts lists all accounts or is an error, wherever Redis stops to answer: what it left out would look signed out. A sign-in,
+// for which MSAL asks in the same way, is stored all the same, and listed once Redis is back.
+func TestAccountsAreAllOrAnError(t *testing.T) {
+	const accounts = 40
+	ctx := context.Background()
+	for name, test := range map[string]struct {
+		before int64 // looks before the first list
+		whole  bool  // it is listed once, and so known, before Redis fails
+	}{
+		"nothing is known":   {before: 0},
+		"the list is known":  {before: 1},
+		"one record":         {before: 2},
+		"half of them":       {before: 1 + accounts/2},
+		"all but one record": {before: accounts},
+		"all are known":      {before: 1 << 40, whole: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.fill(t, publicID, w.entra.Host(), accounts)
+			f := &failing{}
+			f.left.Store(test.before)
+			rdb := w.client()
+			rdb.AddHook(f)
+			o := options(w.prefix)
+			o.LocalTTL = time.Millisecond
+			i := w.instanceOn(hooked{rdb}, w.sealer(w.keys), o)
+			client := i.public()
+			list := func(want int) {
+				t.Helper()
+				if got, err := client.Accounts(ctx); err != nil || len(got) != want {
+					t.Errorf("%d accounts, want %d: %v", len(got), want, err)
+				}
+			}
+			if test.whole {
+				list(accounts)
+				f.left.Store(0)
+				list(accounts)
+			} else if got, err := client.Accounts(ctx); err == nil {
+				t.Errorf("%d accounts of %d without an error", len(got), accounts)
+			}
+			signedIn := publicSignIn(t, w, client, w.addUsers(1)[0])
+			must(t)(client.AcquireTokenSilent(ctx, []string{userScope}, public.WithSilentAccount(signedIn.Account)))
+			if !test.whole {
+				if got, err := client.Accounts(ctx); err == nil {
+					t.Errorf("%d accounts of %d without an error, after a sign-in", len(got), accounts+1)
+				}
+			}
+			f.left.Store(1 << 40)
+			other := w.instance().public()
+			eventually(t, "another instance lists the sign-in too", func() bool {
+				got, err := other.Accounts(ctx)
+				return err == nil && len(got) == accounts+1
+			})
+			eventually(t, "all are listed again", func() bool {
+				got, err := client.Accounts(ctx)
+				return err == nil && len(got) == accounts+1
+			})
+		})
+	}
+}
+
+// Redis is 5 ms away: all of 300 accounts are listed, while a sign-in and a sign-out of one that is in use go on beside them.
+func TestManyAccountsFarFromRedis(t *testing.T) {
+	const accounts = 300
+	ctx := context.Background()
+	w := newWorld(t)
+	w.fill(t, publicID, w.entra.Host(), accounts)
+	far, _ := w.over(t, 2500*time.Microsecond)
+	i := w.instanceOn(w.client(far), w.sealer(w.keys), options(w.prefix))
+	client := i.public()
+	u := w.addUsers(1)[0]
+	listed := make(chan error, 1)
+	go func() {
+		got, err := client.Accounts(ctx)
+		if err == nil && len(got) < accounts {
+			t.Errorf("%d accounts, want %d", len(got), accounts)
+		}
+		listed <- err
+	}()
+	signedIn := publicSignIn(t, w, client, u)
+	if err := <-listed; err != nil {
+		t.Fatal(err)
+	}
+	got, err := client.Accounts(ctx)
+	if err != nil || len(got) != accounts+1 {
+		t.Fatalf("%d accounts, want %d: %v", len(got), accounts+1, err)
+	}
+	for _, a := range []public.Account{signedIn.Account, got[0]} {
+		_, _ = client.AcquireTokenSilent(ctx, []string{"s"}, public.WithSilentAccount(a)) // in use
+		if err := client.RemoveAccount(ctx, a); err != nil {
+			t.Errorf("RemoveAccount: %v", err)
+		}
+	}
+	if got, err := w.instance(func(o *msalredis.Options) { o.OpTimeout = time.Minute }).public().Accounts(ctx); err != nil || len(got) != accounts-1 {
+		t.Errorf("%d accounts, want %d: %v", len(got), accounts-1, err)
+	}
+}
