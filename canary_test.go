@@ -219,7 +219,7 @@ func (c *canaries) records(rdb redis.UniversalClient, keys []string) {
 		}
 		for _, v := range values {
 			if len(v) > headerSize+least { // of a tombstone there is less, and nothing sealed
-				sealed := v[headerSize:]
+				sealed := v[len(headOf(v)):]
 				c.forbid("record", sealed, base64.StdEncoding.EncodeToString([]byte(sealed)), base64.RawURLEncoding.EncodeToString([]byte(sealed)))
 			}
 		}
@@ -460,7 +460,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	}
 	s := w.sealer(w.keys)
 	for _, r := range entries {
-		for _, bad := range [][]byte{[]byte(r.value[headerSize:]), []byte(r.value[headerSize+1:]), r.Raw} {
+		for _, bad := range [][]byte{[]byte(r.value[len(headOf(r.value)):]), []byte(r.value[len(headOf(r.value))+1:]), r.Raw} {
 			if _, err := s.Open(bad, []byte("elsewhere")); err == nil {
 				t.Error("a value opens elsewhere")
 			} else {

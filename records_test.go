@@ -12,6 +12,7 @@ import (
 	"hash/crc32"
 	"log/slog"
 	"math/rand/v2"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -43,6 +44,13 @@ type record struct {
 }
 
 const headerSize = 26 // of a value: 16 digits stamp, 10 digits expiry
+
+var sessionForm = regexp.MustCompile(`^s[0-9]{16}`)
+
+// headOf is what stands before what is sealed of a value: of a user's, its session too.
+func headOf(value string) string {
+	return value[:headerSize+len(sessionForm.FindString(value[headerSize:]))]
+}
 
 // place is the associated data of a value (record.go).
 func place(key, field, header string) []byte { return []byte(key + "\x00" + field + "\x00" + header) }
@@ -97,7 +105,7 @@ func openRecord(s serializer.Serializer, key, field, value string) (record, erro
 	if r.expiry, err = strconv.ParseInt(value[16:headerSize], 10, 64); err != nil {
 		return r, err
 	}
-	plaintext, err := s.Open([]byte(value[headerSize:]), place(key, field, value[:headerSize]))
+	plaintext, err := s.Open([]byte(value[len(headOf(value)):]), place(key, field, headOf(value)))
 	if err != nil {
 		return r, err
 	}
@@ -230,20 +238,20 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 			return string(b)
 		}},
 		{"cut off", "corrupt", func(_ *testing.T, _ *world, r, _, _ record) string { return r.value[:len(r.value)-7] }},
-		{"cut off within the seal's header", "corrupt", func(_ *testing.T, _ *world, r, _, _ record) string { return r.value[:headerSize+5] }},
+		{"cut off within the seal's header", "corrupt", func(_ *testing.T, _ *world, r, _, _ record) string { return r.value[:len(headOf(r.value))+5] }},
 		{"cut off within the digits", "malformed", func(_ *testing.T, _ *world, r, _, _ record) string { return r.value[:10] }},
 		{"empty", "malformed", func(*testing.T, *world, record, record, record) string { return "" }},
 		{"foreign text", "malformed", func(*testing.T, *world, record, record, record) string {
 			return "hello from another program, of some length"
 		}},
 		{"foreign JSON behind digits", "malformed", func(_ *testing.T, _ *world, r, _, _ record) string {
-			return r.value[:headerSize] + `{"secret":"planted"}`
+			return headOf(r.value) + `{"secret":"planted"}`
 		}},
 		{"plain text", "malformed", func(t *testing.T, _ *world, r, _, _ record) string {
-			return sealedAs(t, serializer.Plaintext(), r.key, r.field, r.value[:headerSize], serializer.AppendEntry(nil, r.Entry))
+			return sealedAs(t, serializer.Plaintext(), r.key, r.field, headOf(r.value), serializer.AppendEntry(nil, r.Entry))
 		}},
 		{"another entry under this name", "malformed", func(t *testing.T, w *world, r, sibling, _ record) string {
-			return sealedAs(t, w.sealer(w.keys), r.key, r.field, r.value[:headerSize], serializer.AppendEntry(nil, sibling.Entry))
+			return sealedAs(t, w.sealer(w.keys), r.key, r.field, headOf(r.value), serializer.AppendEntry(nil, sibling.Entry))
 		}},
 		{"moved from another field", "moved", func(_ *testing.T, _ *world, _, sibling, _ record) string { return sibling.value }},
 		{"moved from another partition", "moved", func(_ *testing.T, _ *world, _, _, stranger record) string { return stranger.value }},
@@ -251,18 +259,18 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 			return r.value[:16] + strconv.FormatInt(r.expiry+3600, 10) + r.value[headerSize:]
 		}},
 		{"unknown key", "unknown_key", func(t *testing.T, _ *world, r, _, _ record) string {
-			return sealedAs(t, newSealer(t, generatedKey(t, "k9")), r.key, r.field, r.value[:headerSize], serializer.AppendEntry(nil, r.Entry))
+			return sealedAs(t, newSealer(t, generatedKey(t, "k9")), r.key, r.field, headOf(r.value), serializer.AppendEntry(nil, r.Entry))
 		}},
 		{"newer seal", "newer_version", func(_ *testing.T, _ *world, r, _, _ record) string {
-			sealed := []byte(r.value[headerSize:])
+			sealed := []byte(r.value[len(headOf(r.value)):])
 			sealed[7] = reseal // the checksum in bytes 3 to 6 is over everything from here
 			binary.BigEndian.PutUint32(sealed[3:], crc32.Checksum(sealed[7:], crc32.MakeTable(crc32.Castagnoli)))
-			return r.value[:headerSize] + string(sealed)
+			return headOf(r.value) + string(sealed)
 		}},
 		{"newer entry", "newer_version", func(t *testing.T, w *world, r, _, _ record) string {
 			b := serializer.AppendEntry(nil, r.Entry)
 			b[0] = reseal
-			return sealedAs(t, w.sealer(w.keys), r.key, r.field, r.value[:headerSize], b)
+			return sealedAs(t, w.sealer(w.keys), r.key, r.field, headOf(r.value), b)
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -521,7 +529,7 @@ func TestKeyOfAnotherTypeIsAMissAndIsReplaced(t *testing.T) {
 
 // sealedWith is the id of the key that sealed a value (serializer/encrypted.go).
 func sealedWith(value string) string {
-	body := value[headerSize+18:]
+	body := value[len(headOf(value))+18:]
 	return body[1 : 1+body[0]]
 }
 
@@ -1040,7 +1048,7 @@ func TestUnknownMembersOfEntriesSurvive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.put(r.key, r.field, sealedAs(t, s, r.key, r.field, r.value[:headerSize], serializer.AppendEntry(nil, e)))
+		w.put(r.key, r.field, sealedAs(t, s, r.key, r.field, headOf(r.value), serializer.AppendEntry(nil, e)))
 		changed[r.field] = true
 	}
 	if len(changed) < 2 {

@@ -2,6 +2,8 @@ package msalredis_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -405,6 +407,73 @@ func TestAnswerOfBeforeARemovalServesNobodyWhileRedisIsAway(t *testing.T) {
 			if must(t)(test.acquire(app)) == raced {
 				t.Errorf("%s of before its removal serves %s", name, whose)
 			}
+		}
+	}
+}
+
+// A sign-out that Redis refused is tried again after the user has signed in elsewhere. It ends the session that there was when it
+// was asked for, with all that was refreshed of it since, and leaves the later one, with all that was refreshed of that.
+func TestSignOutTriedAgainEndsNoLaterSignInElsewhere(t *testing.T) {
+	for _, refreshed := range []bool{false, true} { // the earlier session, after the sign-out was asked for
+		for _, again := range []string{"not", "signed in", "signed in and refreshed"} {
+			t.Run(fmt.Sprintf("refreshed: %v, then %s", refreshed, again), func(t *testing.T) {
+				w := newWorld(t)
+				u := w.addUsers(1)[0]
+				ctx := context.Background()
+				here, refuse := w.refusingSignOuts()
+				there := w.instance()
+				app, elsewhere := here.app(), there.app()
+				account := u.HomeAccountID()
+				old := []string{here.signIn(app, u).AccessToken, must(t)(silent(ctx, app, account, mailScope))}
+				must(t)(silent(ctx, elsewhere, account))
+				w.listening(t, 2)
+
+				refuse.on.Store(true)
+				if err := here.tokens.RemoveAccount(ctx, account); err == nil {
+					t.Fatal("a sign-out that Redis refused succeeded")
+				}
+				if refreshed {
+					old = append(old, must(t)(silent(ctx, elsewhere, account, filesScope)))
+				}
+				fresh := map[string]string{}
+				later := []string{}
+				if again != "not" {
+					fresh[userScope] = there.signIn(elsewhere, u).AccessToken
+				}
+				if again == "signed in and refreshed" { // the newer token is for all that the user has consented to
+					later = append(later, fresh[userScope])
+					fresh[calendarScope] = must(t)(silent(ctx, elsewhere, account, calendarScope))
+					fresh[userScope] = must(t)(silent(ctx, elsewhere, account))
+				}
+				for _, token := range fresh {
+					later = append(later, token)
+				}
+				refuse.on.Store(false)
+				c := &census{all: map[string]point{}}
+				eventually(t, "the sign-out is made", func() bool { return c.of(t, here, "msalredis.pending.signouts") == 0 })
+
+				w.entra.ResetRequests()
+				for at, x := range map[string]confidential.Client{"a new instance": w.instance().app(), "there": elsewhere, "here": app} {
+					if again == "not" {
+						eventually(t, at+" the user is signed out", func() bool { _, err := silent(ctx, x, account); return err != nil })
+						continue
+					}
+					for scope := range fresh {
+						if got, err := silent(ctx, x, account, scope); err != nil || !slices.Contains(later, got.AccessToken) {
+							t.Errorf("%s the later sign-in's token is not kept: %v", at, err)
+						}
+					}
+				}
+				w.count(t, 0, "the later session is kept")
+				if again == "not" {
+					return
+				}
+				for _, scope := range []string{mailScope, filesScope} {
+					if got := must(t)(silent(ctx, w.instance().app(), account, scope)); slices.Contains(old, got) {
+						t.Errorf("a token of the earlier session serves %s", scope)
+					}
+				}
+			})
 		}
 	}
 }

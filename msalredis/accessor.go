@@ -284,6 +284,7 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 		}
 		b := &r.batches[i]
 		stamp := c.clock.redis()
+		session := int64(0)
 		if o, ok := c.origins.of(e.Secret); ok {
 			if c.removals.ended(o) {
 				r.refused, b.ended = true, true
@@ -291,14 +292,23 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 			}
 			stamp = o.stamp
 			b.known, b.fresh = o.known, b.fresh || o.fresh
+			session = o.session
+			if o.fresh {
+				session = b.p.since(session) // later than the removals that are known, whatever the precision of our clock
+			}
+		} else if e.Section == serializer.SectionRefreshToken && m.signsIn(e, hint) {
+			b.fresh = true
 		}
+		b.began = max(b.began, session)
 		if shift := c.clock.shift(); shift != 0 {
 			e = e.WithTimes(shift)
 		}
 		if e.Section == serializer.SectionAccessToken {
 			e.Capabilities, e.Asked = c.askedFor(m, e)
 		}
-		b.entries = append(b.entries, newStored(e, stamp))
+		x := newStored(e, stamp)
+		x.session = session
+		b.entries = append(b.entries, x)
 	}
 	var metadata []serializer.Entry
 	defer func() {
@@ -344,7 +354,48 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 			}
 		}
 	}
+	for i := range r.batches {
+		r.batches[i].complete(c)
+	}
 	return r
+}
+
+// complete gives the entries of a user's batch that did not pass the gate a session: that of the others, of the sign-in that they
+// are, or of the refresh token that was there. The account is none of one sign-in alone, and goes with the latest.
+func (b *batch) complete(c *Cache) {
+	if !b.p.user {
+		return
+	}
+	session := b.began
+	if session == 0 && b.fresh {
+		session = b.p.since(c.clock.redis())
+	}
+	if s := b.p.snap.Load(); session == 0 && s != nil {
+		for _, e := range s.entries {
+			if e.Section == serializer.SectionRefreshToken {
+				session = max(session, e.session)
+			}
+		}
+	}
+	for i := range b.entries {
+		if b.entries[i].session == 0 {
+			b.entries[i].session = session
+		}
+	}
+}
+
+// signsIn tells whether a refresh token that did not pass the gate came of a sign-in: under "" MSAL stores nothing else, and with no
+// refresh token in hand it refreshes nothing. A refresh whose user signed out while it was under way looks the same: it is not told
+// from a sign-in where the gate is not used. Where it is, and in a document that MSAL did not read before, nothing is taken for a
+// sign-in. The caller holds m.mu.
+func (m *manager) signsIn(rt serializer.Entry, hint string) bool {
+	if !m.tried || m.declared.sure {
+		return false
+	}
+	return hint == "" || !slices.ContainsFunc(m.document, func(e serializer.Entry) bool {
+		return e.Section == serializer.SectionRefreshToken && e.HomeAccountID == rt.HomeAccountID &&
+			(e.ClientID == rt.ClientID || e.FamilyID != "")
+	})
 }
 
 // unknownKey tells that MSAL has stored a token that names no user under a key that is neither an app's nor an assertion's. So would

@@ -159,7 +159,7 @@ func (g *gate) signIn(req *http.Request, with terms) (*http.Response, error) {
 	if !a.good {
 		return resp, nil
 	}
-	c.origins.noteUsers(a, with, 0, true, began)
+	c.origins.note(a, origin{fresh: true, session: started, terms: with, owners: a.owners(), began: began})
 	if a.member("refresh_token") != "" {
 		a.addRefreshIn(c.o.RefreshAt)
 		resp.Body = io.NopCloser(bytes.NewReader(a.body))
@@ -265,14 +265,15 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 	}
 	switch r.grant {
 	case grantClientCredentials:
-		c.origins.note(a, r.terms, known, false)
+		c.origins.note(a, origin{known: known, terms: r.terms})
 	case grantUserFIC:
-		c.origins.noteUsers(a, r.terms, 0, true, r.since)
+		c.origins.note(a, origin{fresh: true, session: a.started, terms: r.terms, owners: a.owners(), began: r.since})
 	default:
 		if r.grant == grantRefreshToken {
 			// It may be of an account's refresh token, which MSAL has used before its Export has told of it: it had it when the
 			// request came.
-			c.origins.noteUsers(a, r.terms, min(a.started, r.begun), false, r.since)
+			sent, _ := c.origins.of(r.form.Get("refresh_token"))
+			c.origins.note(a, origin{known: min(a.started, r.begun), session: sent.session, terms: r.terms, owners: a.owners(), began: r.since})
 		}
 		owners := r.ownersOf(a)
 		c.lineages.follow(r, a.member("refresh_token"), owners)

@@ -125,6 +125,8 @@ type origin struct {
 	stamp int64
 	known int64 // the generation of its partition when it was asked for
 	fresh bool  // of a sign-in
+	// session is when that sign-in was asked for, or the one that a refresh goes back to; 0: that is not known.
+	session int64
 	terms
 	// Of an answer that may be unknown to the record when its user signs out:
 	owners []id
@@ -147,17 +149,9 @@ func (o *origins) of(secret string) (origin, bool) {
 	return o.known.GetIfPresent(hashSecret(secret))
 }
 
-// note remembers an answer's tokens.
-func (o *origins) note(a *answer, with terms, known int64, fresh bool) {
-	o.add(a, origin{stamp: a.stamp, known: known, fresh: fresh, terms: with})
-}
-
-// noteUsers remembers an answer that names its user, who may sign out before MSAL exports it, if ever it does.
-func (o *origins) noteUsers(a *answer, with terms, known int64, fresh bool, began int64) {
-	o.add(a, origin{stamp: a.stamp, known: known, fresh: fresh, owners: a.owners(), began: began, terms: with})
-}
-
-func (o *origins) add(a *answer, from origin) {
+// note remembers where an answer's tokens come from.
+func (o *origins) note(a *answer, from origin) {
+	from.stamp = a.stamp
 	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
 		if secret := a.member(name); secret != "" {
 			o.known.Set(hashSecret(secret), from)
@@ -246,7 +240,7 @@ func (s *snapshot) answerFrom(at stored, us int64) *answer {
 
 // entriesOf makes the entries that MSAL will make of a refresh's answer, so that the tokens are in Redis before the
 // lease is released, also when every caller has left. before is the record as it was.
-func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot) []stored {
+func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session int64) []stored {
 	now := a.received / second
 	rt, _ := before.refreshToken(r)
 	environment := r.lineage.environment
@@ -266,7 +260,9 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot) []stored
 			if section == serializer.SectionAccessToken {
 				e.Capabilities, e.Asked = r.declared, string(r.asked)
 			}
-			out = append(out, newStored(e, a.stamp))
+			x := newStored(e, a.stamp)
+			x.session = session
+			out = append(out, x)
 		}
 	}
 	account := r.lineage.account

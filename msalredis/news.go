@@ -106,6 +106,13 @@ func (p *partition) removed(generation int64) {
 		return // it is known, and what is held is of after it
 	}
 	s := &snapshot{generation: generation, entries: map[string]stored{}}
+	if held := p.snap.Load(); held != nil {
+		for field, e := range held.entries { // a sign-out that was tried again ends no later session
+			if e.session >= generation {
+				s.entries[field] = e
+			}
+		}
+	}
 	p.overlay(s)
 	p.snap.Store(s)
 	p.asOf = max(p.asOf, generation) // also of what nobody has looked at yet: the answer to the first look may be of before

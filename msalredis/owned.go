@@ -15,6 +15,8 @@ type owned struct {
 	snap *snapshot
 	sent string
 	used int64 // the stamp of the refresh token that was sent
+	// session is that of the token that was sent, not of what the record has when its successor is stored.
+	session int64
 }
 
 func (o *owned) lease() id { return o.p.pid }
@@ -32,7 +34,7 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 			a := s.answerFrom(at, us)
 			// MSAL stores what it is given, also the old token once more: after a sign-out it is one of before.
 			if from, known := c.origins.of(at.Secret); !known || from.fresh {
-				c.origins.note(a, o.r.terms, s.generation, false)
+				c.origins.note(a, origin{known: s.generation, session: at.session, terms: o.r.terms})
 			}
 			switch {
 			case a.usable(us):
@@ -73,14 +75,18 @@ func (o *owned) form() (url.Values, *answer) {
 	for k, v := range o.r.form {
 		form[k] = v
 	}
-	o.used = 0
+	o.used, o.session = 0, 0
 	if rt, ok := o.snap.refreshToken(o.r); ok {
-		o.used = rt.stamp
+		o.used, o.session = rt.stamp, rt.session
 		form.Set("refresh_token", rt.Secret)
 	} else if o.snap != nil && o.snap.generation > 0 {
 		return nil, signedOut(o.c.clock.redis())
 	}
 	o.sent = form.Get("refresh_token")
+	if o.session == 0 {
+		from, _ := o.c.origins.of(o.sent)
+		o.session = from.session
+	}
 	return form, nil
 }
 
@@ -111,11 +117,11 @@ func (o *owned) keep(ctx context.Context, a *answer) {
 	// Newer than the token it was brought with: one of a sign-in since the lease was taken has a later stamp than the fence, and
 	// its successor would be thrown away.
 	a.stamp = max(a.stamp, o.used+1)
-	c.origins.note(a, o.r.terms, known, false)
+	c.origins.note(a, origin{known: known, session: o.session, terms: o.r.terms})
 	if a.member("client_info") == "" {
 		a.body = withClientInfo(a.body, o.r.lineage.account)
 	}
-	entries := c.entriesOf(o.r, a, o.snap)
+	entries := c.entriesOf(o.r, a, o.snap, o.session)
 	for _, e := range entries {
 		c.lineages.learn(e.Entry)
 	}

@@ -116,6 +116,16 @@ func (p *partition) knew(generation int64) int64 {
 	return generation
 }
 
+// since is a session's time, or that of the last removal that is known, whichever is later.
+func (p *partition) since(session int64) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.snap.Load(); s != nil {
+		session = max(session, s.generation)
+	}
+	return max(session, p.signedOut.asked, p.signedOut.done)
+}
+
 // unsaved is an entry that Redis has not taken yet, and what its write script is to be told.
 type unsaved struct {
 	stored
@@ -352,7 +362,7 @@ func (p *partition) adopt(same []stored) {
 		if !ok || held.Secret != e.Secret || held.RefreshOn >= e.RefreshOn {
 			continue
 		}
-		e.stamp, e.expiry, e.due = held.stamp, held.expiry, held.due
+		e.stamp, e.expiry, e.session, e.due = held.stamp, held.expiry, held.session, held.due
 		s.entries[e.field], changed = e, true
 	}
 	if changed {
@@ -373,7 +383,7 @@ func (ps *partitions) weigh(p *partition) {
 // overlay puts entries that Redis has not taken yet above those it has. The caller holds mu.
 func (p *partition) overlay(s *snapshot) {
 	for field, e := range p.unsaved {
-		if !e.fresh && p.knew(e.known) < s.generation {
+		if !e.fresh && p.knew(e.known) < s.generation && e.session < s.generation {
 			continue // a sign-out came after it was asked for
 		}
 		if held, ok := s.entries[field]; !ok || held.stamp < e.stamp {
@@ -396,7 +406,7 @@ func (c *Cache) openEntry(p *partition, field, value string) (stored, error) {
 		c.log.warn("a stored entry cannot be read and counts as missing", "record", string(p.pid), "error", err)
 		return stored{}, err
 	}
-	return stored{Entry: e, field: field, stamp: stamp, expiry: expiry, due: e.RefreshOn}, nil
+	return stored{Entry: e, field: field, stamp: stamp, expiry: expiry, session: layout.Session(value), due: e.RefreshOn}, nil
 }
 
 // batch is a write to one partition.
@@ -406,7 +416,17 @@ type batch struct {
 	known   int64 // the generation known when the tokens were asked for
 	fresh   bool  // the tokens of a sign-in
 	again   bool  // it has waited: the log knows
+	began   int64 // the latest session that its tokens are known to belong to; 0: none
 	ended   bool  // some of its tokens are left out: their account has signed out since they were asked for
+}
+
+// session is the earliest that entries of the batch belong to; 0: that of one is not known.
+func (b batch) session() int64 {
+	earliest := int64(layout.MaxStamp)
+	for _, e := range b.entries {
+		earliest = min(earliest, e.session)
+	}
+	return earliest
 }
 
 // write stores a batch and takes it into the local knowledge at once. An error, of Redis or of sealing, leaves it to be pushed
@@ -425,7 +445,7 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 		s.entries = map[string]stored{}
 	}
 	b.known = p.knew(b.known)
-	if !b.fresh && b.known < old.generation {
+	if !b.fresh && b.known < old.generation && b.session() < old.generation {
 		// Redis would refuse it too, unless it has lost the tombstone.
 		p.settle(b)
 		p.mu.Unlock()
@@ -449,15 +469,18 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 	c.partitions.weigh(p)
 
 	args := []any{formatInt(b.known), "0", "0"}
-	if b.fresh {
+	switch {
+	case b.fresh:
 		args[1] = "1"
+	case b.session() > 0:
+		args[1] = "s"
 	}
 	if p.user {
 		args[2] = formatInt(c.o.UserTTL.Milliseconds())
 	}
 	key := c.keys.Tokens(p.pid)
 	for _, e := range b.entries {
-		value, err := c.sealed(key, e.field, e.stamp, e.expiry, serializer.AppendEntry(nil, e.Entry), b.again)
+		value, err := c.sealedOf(key, e.field, e.stamp, e.expiry, e.session, serializer.AppendEntry(nil, e.Entry), b.again)
 		if err != nil {
 			c.pending.keepEntries(b) // a key service may be away, and be back
 			return false, err
@@ -512,6 +535,7 @@ func resealed(entries []stored, s *snapshot) []stored {
 			// Its own stamp may be the later one, where Redis's clock has been measured better since. It takes the place of what
 			// is there all the same; and a sign-out that waits before this write leaves nothing else of the account.
 			e.stamp = max(e.stamp+1, entries[i].stamp)
+			e.session = entries[i].session
 			out = append(out, e)
 		}
 	}

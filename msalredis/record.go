@@ -10,7 +10,12 @@ import (
 
 // sealed makes the value for a place in Redis. again: that it failed is in the log already.
 func (c *Cache) sealed(key, field string, stamp, expiry int64, content []byte, again bool) (string, error) {
-	value, err := layout.Seal(c.serializer, key, field, stamp, expiry, content)
+	return c.sealedOf(key, field, stamp, expiry, 0, content, again)
+}
+
+// sealedOf is sealed of what belongs to a session; 0: to none.
+func (c *Cache) sealedOf(key, field string, stamp, expiry, session int64, content []byte, again bool) (string, error) {
+	value, err := layout.SealSession(c.serializer, key, field, stamp, expiry, session, content)
 	record := "entry"
 	if field == "" {
 		record = "answer"
@@ -31,7 +36,10 @@ type stored struct {
 	field  string
 	stamp  int64 // microseconds
 	expiry int64 // seconds; 0: none
-	due    int64 // seconds: the record's refresh_on, whatever this process has put off; 0: none
+	// session is when the sign-in that it comes of was asked for, in microseconds; 0: that is not known, or it is an app's. A refresh
+	// is of the session of the token that was sent.
+	session int64
+	due     int64 // seconds: the record's refresh_on, whatever this process has put off; 0: none
 }
 
 // newStored makes the kept form of an entry whose times are Redis's.

@@ -25,6 +25,7 @@ var errNothingRemoved = errors.New("msalredis: MSAL removed nothing, because thi
 // This process forgets at once, the others when they hear of it, after LocalTTL at most. On-behalf-of tokens that MSAL holds in
 // memory go when it is heard, or else when the connection that missed it is made anew; where the gate is not used, others keep
 // them. If Redis cannot be reached, an error is returned, and the sign-out is tried again until it is done or the Cache is closed.
+// It then ends what began before it was asked for: a sign-in that came meanwhile, on whatever instance, is kept.
 //
 // MSAL's own RemoveAccount does the same where the client has loaded the account before (Account, then
 // RemoveAccount), and else returns an error that names this method.
@@ -88,12 +89,19 @@ func (c *Cache) removePartition(ctx context.Context, p *partition, only scopes) 
 	if len(only) == 0 {
 		operation = c.changes.self + "." + formatInt(c.signOuts.Add(1))
 	}
-	push := func(ctx context.Context) error { return c.pushRemoval(ctx, p, only, operation) }
-	waits := &waiting{size: 256, must: true, of: p, push: push}
+	asked := c.askedNow(p)
+	again := func(ctx context.Context) error {
+		how, err := asked.again(ctx)
+		if err != nil {
+			return err
+		}
+		return c.pushRemoval(ctx, p, only, operation, how)
+	}
+	waits := &waiting{size: 256, must: true, of: p, push: again}
 	c.pending.keep(name, waits)
 	c.forgetHere(p, only)
 	done := make(chan error, 1)
-	if !c.background(func(life context.Context) { done <- push(life) }) {
+	if !c.background(func(life context.Context) { done <- c.pushRemoval(life, p, only, operation, asked.first()) }) {
 		return ErrClosed
 	}
 	select {
@@ -166,19 +174,20 @@ func covers(e stored, only scopes) bool {
 	return e.Section == serializer.SectionAccessToken && scopesOf(e.Target).containsAll(only)
 }
 
-// pushRemoval carries a removal to Redis, also that of the partitions which are listed with p.
-func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, operation string) error {
-	return c.pushOne(ctx, p, only, operation, map[id]bool{p.pid: true})
+// pushRemoval carries a removal to Redis, also that of the partitions which are listed with p. how is signout.lua's: a sign-out
+// that is tried again leaves a session that began since it was asked for.
+func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, operation, how string) error {
+	return c.pushOne(ctx, p, only, operation, how, map[id]bool{p.pid: true})
 }
 
 // pushOne is pushRemoval of one partition, and of those listed with it. seen are those that have been visited: names of a
 // tenant list each other, and who writes to Redis can make any list.
-func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operation string, seen map[id]bool) error {
+func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operation, how string, seen map[id]bool) error {
+	var generation, left int64
 	var members []string
-	var generation int64
 	var err error
 	if len(only) == 0 {
-		generation, members, err = c.runRemoval(ctx, p, nil, operation, nil)
+		generation, left, members, err = c.runRemoval(ctx, p, nil, operation, how, nil)
 	} else {
 		generation, members, err = c.removeSome(ctx, p, only, operation)
 	}
@@ -186,7 +195,7 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 		return err
 	}
 	k := c.keys
-	if p.user && len(only) == 0 {
+	if p.user && len(only) == 0 && left == 0 {
 		if err := c.store.do(ctx, k.Accounts(), func(ctx context.Context) error {
 			return unlessOfAnotherType(c.store.client.ZRem(ctx, k.Accounts(), string(p.pid)).Err())
 		}); err != nil {
@@ -215,7 +224,7 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 			seen[member.ID] = true
 			q := c.partitions.named(member.ID, false)
 			c.forgetHere(q, only)
-			if err := c.pushOne(ctx, q, only, operation, seen); err != nil {
+			if err := c.pushOne(ctx, q, only, operation, "1", seen); err != nil {
 				return err
 			}
 		}
@@ -243,14 +252,14 @@ func (c *Cache) removeSome(ctx context.Context, p *partition, only scopes, opera
 	if err != nil {
 		return 0, nil, err
 	}
-	if generation, members, err = c.runRemoval(ctx, p, only, operation, fields); err != nil {
+	if generation, _, members, err = c.runRemoval(ctx, p, only, operation, "0", fields); err != nil {
 		return 0, nil, err
 	}
 	if fields, err = c.partitions.fields(ctx, p, func(e stored) bool { return covers(e, only) && e.stamp < generation }); err != nil {
 		return 0, nil, err
 	}
 	if len(fields) > 0 {
-		if generation, members, err = c.runRemoval(ctx, p, only, operation+"+", fields); err != nil {
+		if generation, _, members, err = c.runRemoval(ctx, p, only, operation+"+", "0", fields); err != nil {
 			return 0, nil, err
 		}
 	}
@@ -262,24 +271,21 @@ func (c *Cache) removeSome(ctx context.Context, p *partition, only scopes, opera
 	return generation, members, nil
 }
 
-// runRemoval removes a partition from Redis, or with only its fields, and gives the generation of the tombstone and what is
-// listed with the partition.
-func (c *Cache) runRemoval(ctx context.Context, p *partition, only scopes, operation string, fields []any) (int64, []string, error) {
-	all := "1"
-	if len(only) > 0 {
-		all = "0"
-	}
-	args := append([]any{formatInt(layout.TombstoneLife.Milliseconds()), operation, all}, fields...)
+// runRemoval removes from Redis a partition or, by signout.lua's how, some of it. It gives the generation of the tombstone, how many entries of later sessions are left, and what is listed with the partition.
+func (c *Cache) runRemoval(ctx context.Context, p *partition, only scopes, operation, how string, fields []any) (
+	generation, left int64, members []string, err error) {
+	args := append([]any{formatInt(layout.TombstoneLife.Milliseconds()), operation, how}, fields...)
 	k := c.keys
-	var members atomic.Pointer[[]string]
-	var generation atomic.Int64
-	err := c.store.run(ctx, layout.SignoutScript, []string{k.Tokens(p.pid), k.Tombstone(p.pid), k.RIDs(p.pid), k.Fence(p.pid)}, func(r reply) error {
-		if len(r.fields) < 1 {
+	var list atomic.Pointer[[]string]
+	var told, kept atomic.Int64
+	err = c.store.run(ctx, layout.SignoutScript, []string{k.Tokens(p.pid), k.Tombstone(p.pid), k.RIDs(p.pid), k.Fence(p.pid)}, func(r reply) error {
+		if len(r.fields) < 2 {
 			return errReply
 		}
-		list := r.fields[1:]
-		members.Store(&list)
-		generation.Store(r.number(0))
+		listed := r.fields[2:]
+		list.Store(&listed)
+		told.Store(r.number(0))
+		kept.Store(max(r.number(1), 0))
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		s := &snapshot{generation: r.number(0)}
@@ -303,9 +309,9 @@ func (c *Cache) runRemoval(ctx context.Context, p *partition, only scopes, opera
 		return nil
 	}, args...)
 	if err != nil {
-		return 0, nil, err
+		return 0, 0, nil, err
 	}
-	return generation.Load(), *members.Load(), nil
+	return told.Load(), kept.Load(), *list.Load(), nil
 }
 
 // forgetAnswer removes what is kept of a request identity.

@@ -88,7 +88,7 @@ func (s *session) understand(r raw, now time.Time) item {
 		e := entry{Type: "sealed", Bytes: len(field) + len(value)}
 		if stamp, expiry, err := layout.ParseHeader(value); err == nil {
 			e.Asked, e.Expires = time.UnixMicro(stamp).UTC(), moment(expiry)
-			e.SealedBy, _ = serializer.KeyID([]byte(value[layout.HeaderSize:]))
+			e.SealedBy, _ = serializer.KeyID([]byte(layout.Sealed(value)))
 		}
 		if e.SealedBy != "" {
 			it.SealedWith[e.SealedBy]++

@@ -152,7 +152,7 @@ func (s *session) resealArgs(r raw, count *resealed) (args []any) {
 			count.Unreadable++
 			continue
 		}
-		id, err := serializer.KeyID([]byte(value[layout.HeaderSize:]))
+		id, err := serializer.KeyID([]byte(layout.Sealed(value)))
 		if err == nil && id == s.keys[0].ID() {
 			count.Already++
 			continue
@@ -166,7 +166,7 @@ func (s *session) resealArgs(r raw, count *resealed) (args []any) {
 			count.Unreadable++
 			continue
 		}
-		sealed, err := layout.Seal(s.sealer, r.key, field, stamp, expiry, content)
+		sealed, err := layout.SealSession(s.sealer, r.key, field, stamp, expiry, layout.Session(value), content)
 		if err != nil { // the encrypted serializer always seals
 			count.Unreadable++
 			continue

@@ -26,14 +26,24 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Getenv, nil, os.Stdout); err != nil {
+	if err := run(ctx, os.Getenv, http.DefaultTransport, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-// base sends the token requests; nil, which a service takes, is a transport of the gate's own.
+// asking notes whether a token request has gone to Entra ID. A service needs none: it takes tokens.HTTPClient().
+type asking struct {
+	base  http.RoundTripper
+	asked bool
+}
+
+func (a *asking) RoundTrip(req *http.Request) (*http.Response, error) {
+	a.asked = a.asked || req.Method == http.MethodPost
+	return a.base.RoundTrip(req)
+}
+
 func run(ctx context.Context, env func(string) string, base http.RoundTripper, out io.Writer) error {
 	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "REDIS_URL", "TOKEN_CACHE_KEYS"} {
 		if env(name) == "" {
@@ -59,13 +69,14 @@ func run(ctx context.Context, env func(string) string, base http.RoundTripper, o
 	}
 	defer tokens.Close()
 
+	entra := &asking{base: base}
 	cred, err := confidential.NewCredFromSecret(env("AZURE_CLIENT_SECRET"))
 	if err != nil {
 		return err
 	}
 	app, err := confidential.New("https://login.microsoftonline.com/"+env("AZURE_TENANT_ID"), env("AZURE_CLIENT_ID"), cred,
 		confidential.WithCache(tokens), // share tokens
-		confidential.WithHTTPClient(&http.Client{Transport: tokens.Transport(base)})) // one refresh
+		confidential.WithHTTPClient(&http.Client{Transport: tokens.Transport(entra)})) // one refresh
 	if err != nil {
 		return err
 	}
@@ -73,9 +84,9 @@ func run(ctx context.Context, env func(string) string, base http.RoundTripper, o
 	if err != nil {
 		return err
 	}
-	from := "Entra ID"
-	if result.Metadata.TokenSource == confidential.TokenSourceCache {
-		from = "the shared cache"
+	from := "the shared cache"
+	if entra.asked {
+		from = "Entra ID"
 	}
 	fmt.Fprintf(out, "a token from %s, good until %s\n", from, result.ExpiresOn.Format("15:04:05"))
 	return nil

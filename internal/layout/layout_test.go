@@ -15,6 +15,10 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ofSession, err := layout.SealSession(serializer.Plaintext(), n.Tokens(pid), "f", 1_700_000_000_000_000, 1_700_003_600, 1_690_000_000_000_000, []byte("content"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	entry := func(capabilities string) serializer.Entry {
 		return serializer.Entry{Section: "AccessToken", Key: "k", Capabilities: capabilities}
 	}
@@ -30,6 +34,7 @@ func TestGolden(t *testing.T) {
 		{"list of accounts", n.Accounts(), "msal:v1:{accounts}:list"},
 		{"channel", n.Changes(), "msal:v1:changes"},
 		{"digits of a record", value[:layout.HeaderSize], "17000000000000001700003600"},
+		{"digits of a record with a session", ofSession[:layout.HeaderSize+17], "17000000000000001700003600s1690000000000000"},
 		{"answer", string(layout.EncodeAnswer(head, []byte("{}"))), `{"status":200,"header":{"Content-Type":"application/json"},"started":1,"received":2,"until":3,"failures":4,"of":"client_credentials","grant":"g","client":"c","tenant":"t","scopes":"s"}` + "\n{}"},
 		{"removal", layout.Change{From: "f", ID: "i", Generation: 1}.String(), "f i 1"},
 		{"damage", layout.Change{From: "f", ID: "i"}.String(), "f i damaged"},

@@ -18,7 +18,8 @@
 //
 // Of others:
 //
-//	sign out    Cache.RemoveAccount, signout.lua: the record goes, the generation grows
+//	sign out    Cache.RemoveAccount, signout.lua: the record goes, the generation grows. Redis may refuse it: it is tried again, and then
+//	            ends the sessions that began before it was asked for
 //	sign in     gate.signIn, which marks the tokens as fresh; Cache.Export, store.lua
 //	lease ends  the TTL of the lease, an eviction, a failover that loses it
 //	crash       a process that is killed

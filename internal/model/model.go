@@ -8,11 +8,12 @@ type Rules struct {
 	Fence      bool // the newer stamp stays
 	Descent    bool // a token's stamp is newer than that of the one it was refreshed from
 	Generation bool // what was asked for before a sign-out is refused
+	Session    bool // a sign-out that is tried again ends the sessions that began before it was asked for, and no later one
 	OwnFailure bool // that an instance cannot reach Entra ID is not told to the others
 }
 
 // All are the rules of the code.
-var All = Rules{SecondLook: true, Fence: true, Descent: true, Generation: true, OwnFailure: true}
+var All = Rules{SecondLook: true, Fence: true, Descent: true, Generation: true, Session: true, OwnFailure: true}
 
 // Instances is how many of them there are: two that race, and a third that comes after.
 const Instances = 3
@@ -68,6 +69,7 @@ type State struct {
 	signedOut, signedIn, ended, crashed bool
 	sick                                int8 // the instance that cannot reach Entra ID, from 1; 0: all can
 	gone                                int8 // the sign-ins up to this one have been signed out
+	waits                               bool // Redis has refused the sign-out, and it is tried again
 }
 
 // Initial is a user who has signed in, and whose token is due.
@@ -115,6 +117,22 @@ func (s State) Steps(rules Rules) (steps []Step) {
 		to.generation++
 		to.signedOut, to.gone = true, 1
 		add("sign out", to, "")
+		to = s
+		to.signedOut, to.waits = true, true
+		add("sign out, which Redis refuses", to, "")
+	}
+	if s.waits {
+		to := s
+		to.waits, to.gone = false, 1
+		to.generation++
+		broken := ""
+		if !rules.Session || s.record.signIn == 1 {
+			to.record, to.due = token{}, false
+		}
+		if s.record.signIn > 1 && to.record.signIn == 0 {
+			broken = "a sign-in after a sign-out is kept"
+		}
+		add("the sign-out is tried again", to, broken)
 	}
 	if s.signedOut && !s.signedIn {
 		to := s
@@ -185,7 +203,7 @@ func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
 			to.pause = !rules.OwnFailure
 			break
 		}
-		if rules.Generation && s.generation > me.known {
+		if later := me.got.signIn > s.gone; rules.Generation && s.generation > me.known && !(rules.Session && later) {
 			break // refused
 		}
 		if rules.Fence && s.record.stamp >= me.got.stamp {

@@ -9,9 +9,14 @@
 --          remove a sign-in that came between. A name "process.number" is done too when a later one of that process is:
 --          it was long on its way
 -- ARGV[3]  "1": the whole partition; "0": only the fields that follow
+--          "T" and a time of Redis, in microseconds: what belongs to a session that began before it;
+--          "F" and such a time: the whole partition, or that if it comes 15 seconds late or more
 -- ARGV[4+] fields
 --
--- Returns  { Redis time in microseconds, generation, member of rids, ... }
+-- Returns  { Redis time in microseconds, generation, how many entries are left of later sessions, member of rids, ... }
+--
+-- A removal of what began before T is one that may come late, after another sign-in. What it leaves is newer than the tombstone,
+-- whose generation is T, or a later one that is there already. An entry without a session has begun at some time before.
 --
 -- It deletes before it writes, so that a full Redis can sign out too.
 local now = redis.call('TIME')
@@ -26,8 +31,36 @@ if last and not done then
   local by, count = string.match(last, '^(.*)%.(%d+)$')
   done = process and process == by and tonumber(number) < tonumber(count)
 end
+local whole = ARGV[3] == '1'
+local asOf = tonumber(string.match(ARGV[3], '^T(%d+)$') or 0)
+local asked = tonumber(string.match(ARGV[3], '^F(%d+)$') or 0)
+if asked > 0 and us > asked + 15000000 then
+  asOf = asked
+elseif asked > 0 then
+  whole = true
+end
+local latest, left = 0, 0
+if not done and (whole or asOf > 0) and redis.call('TYPE', KEYS[1]).ok == 'hash' then
+  local all = redis.call('HGETALL', KEYS[1])
+  for i = 1, #all, 2 do
+    local session = tonumber(string.match(string.sub(all[i + 1], 27, 43), '^s(%d+)$') or 0)
+    if session > us + 5000000 then session = 0 end -- of a Redis whose clock was once ahead
+    latest = math.max(latest, session)
+    if all[i] == 'v' then
+      -- below
+    elseif asOf > 0 and session >= asOf then
+      left = left + 1
+    elseif asOf > 0 then
+      redis.call('HDEL', KEYS[1], all[i])
+    end
+  end
+end
 if not done then
-  if ARGV[3] == '1' then
+  if left > 0 then
+    local before = tonumber(redis.call('HGET', KEYS[1], 'v') or '0') or 0
+    redis.call('HDEL', KEYS[1], 'v')
+    redis.call('HSET', KEYS[1], 'v', string.format('%.0f', math.max(before + 1, us)))
+  elseif whole or asOf > 0 then
     redis.call('DEL', KEYS[1], KEYS[4])
   elseif redis.call('TYPE', KEYS[1]).ok == 'hash' then
     for i = 4, #ARGV do redis.call('HDEL', KEYS[1], ARGV[i]) end
@@ -37,11 +70,15 @@ if not done then
       redis.call('HSET', KEYS[1], 'v', string.format('%.0f', math.max(before + 1, us)))
     end
   end
-  generation = math.max(generation + 1, us)
+  if asOf > 0 then
+    generation = math.max(generation, asOf)
+  else
+    generation = math.max(generation + 1, us, latest + 1)
+  end
   redis.call('DEL', KEYS[2])
   redis.call('SET', KEYS[2], string.format('%.0f', generation) .. ' ' .. ARGV[2], 'PX', ARGV[1])
 end
-local answer = { string.format('%.0f', us), string.format('%.0f', generation) }
+local answer = { string.format('%.0f', us), string.format('%.0f', generation), string.format('%.0f', left) }
 if redis.call('TYPE', KEYS[3]).ok == 'zset' then
   local members = redis.call('ZRANGE', KEYS[3], 0, 4095)
   for i = 1, #members do

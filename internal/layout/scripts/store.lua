@@ -4,13 +4,16 @@
 -- KEYS[2]  <prefix>:v1:{pid}:tombstone
 -- ARGV[1]  the generation the writer knew when the tokens were asked for
 -- ARGV[2]  "1": tokens of a sign-in, which no earlier sign-out concerns
+--          "s": tokens of sessions, which no sign-out concerns that was asked for before their sessions; "0": others
 -- ARGV[3]  sliding life in milliseconds of a user's record; "0": it lives as long as its last token
--- ARGV[4+] field, value, ... ; a value starts with 16 digits stamp and 10 digits expiry (record.go)
+-- ARGV[4+] field, value, ... ; a value starts with 16 digits stamp and 10 digits expiry; "s" and 16 digits of its session may
+--          follow (record.go)
 --
 -- Returns  { Redis time in microseconds, tombstone or "", version or -1 if a sign-out came between, version before,
 --            1: all applied; 0: of one there is a newer one }
 --
 -- A stamp from the future (a Redis whose clock was once ahead) does not block writes: it counts as old.
+-- What belongs to a session that began after the sign-out is stored too: a sign-out that was tried again has left that session.
 -- Redis refuses a write on a full server unless the script has deleted first, so a field that is replaced is
 -- deleted first: replacing a token takes no memory, and the old one would be the worse to keep.
 local now = redis.call('TIME')
@@ -18,7 +21,14 @@ local seconds = tonumber(now[1])
 local us = seconds * 1000000 + now[2]
 local tombstone = redis.pcall('GET', KEYS[2])
 if type(tombstone) ~= 'string' or #tombstone > 256 then tombstone = '' end -- none, or none of ours
-if ARGV[2] ~= '1' and tombstone ~= '' and tonumber(string.match(tombstone, '^%d+') or 0) > tonumber(ARGV[1]) then
+local generation = tonumber(string.match(tombstone, '^%d+') or 0)
+local since = us
+for i = 5, #ARGV, 2 do
+  local session = tonumber(string.match(string.sub(ARGV[i], 27, 43), '^s(%d+)$') or 0)
+  if session > us + 5000000 then session = 0 end
+  since = math.min(since, session)
+end
+if ARGV[2] ~= '1' and generation > tonumber(ARGV[1]) and (ARGV[2] ~= 's' or since < generation) then
   return { us, tombstone, -1, 0, 0 }
 end
 
