@@ -100,6 +100,18 @@ func (as *answers) forget(pid id) {
 	}
 }
 
+// refusalOf is under which identity this process remembers that a credential was refused: the fleet's one pause for the identity is
+// that of whoever was refused last.
+func refusalOf(rid id, c credential) id { return layout.HashID("refusal", string(rid), c.exact) }
+
+// withRefusal puts the refusal of the request's own credential in the place of another's.
+func (c *Cache) withRefusal(k *known, r *tokenRequest, rid id, us int64) {
+	own := c.answers.of(refusalOf(rid, r.credential)).pause
+	if own != nil && us < own.until && (k.pause == nil || k.pause.credentialRefused()) {
+		k.pause = own
+	}
+}
+
 // look is what is known of a request identity: in Redis, or in this process while Redis is away.
 func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us int64, err error) {
 	var found atomic.Pointer[known]
@@ -133,6 +145,7 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 	if err != nil {
 		k, us = c.answers.of(rid), c.clock.redis()
 		k.withOwn(k.own, us)
+		c.withRefusal(&k, r, rid, us)
 		return k, us, err
 	}
 	k = *found.Load()
@@ -143,6 +156,7 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 	}
 	c.overlay(rid, &k)
 	k.withOwn(c.answers.of(rid).own, time.Load())
+	c.withRefusal(&k, r, rid, time.Load())
 	return k, time.Load(), nil
 }
 
@@ -186,6 +200,9 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 	}
 	if !a.good || !slices.ContainsFunc(pids, func(pid id) bool { return c.removals.since(pid, a.started) }) {
 		c.answers.put(rid, pids, a)
+	}
+	if a.credentialRefused() {
+		c.answers.put(refusalOf(rid, r.credential), pids, a)
 	}
 	value, err := c.sealed(key, "", a.stamp, 0, a.encode(r), false)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redislogin"
 )
 
@@ -145,6 +146,11 @@ func peek(resp *http.Response, most int64) ([]byte, error) {
 // signIn passes a sign-in and takes note of its tokens: they are newer than any sign-out.
 func (g *gate) signIn(req *http.Request, with terms) (*http.Response, error) {
 	c := g.c
+	if _, known := c.clock.apart(); !known {
+		// The session is ordered among others by Redis's time. An error leaves this machine's.
+		keys := []string{c.keys.Response("time"), c.keys.Pause("time")}
+		_ = c.store.run(req.Context(), layout.LookScript, keys, func(reply) error { return nil })
+	}
 	started, began := c.clock.redis(), c.clock.elapsed()
 	resp, err := g.send(req, answerAtMost, errTooLarge)
 	if err != nil || resp.StatusCode != http.StatusOK {

@@ -44,8 +44,8 @@ type finding struct {
 	old      *answer
 	pause    *answer // the outcome after which nobody should ask yet
 	failures int     // in a row, and recently
-	// apart: another credential was refused for the same identity. This one may be refused too, and each alone: nobody waits
-	// for a turn that is another's.
+	// apart: another credential was refused for the same identity. This one may be refused too, and the next: nobody waits for
+	// their turns for longer than apartAtMost.
 	apart bool
 }
 
@@ -92,18 +92,22 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 	}
 	l.outcome = outcomeWaited
 
+	// Within this process one at a time, whatever becomes of the lease.
+	waiting, stop := ctx, func() {}
+	if l.found.apart {
+		waiting, stop = context.WithTimeout(ctx, apartAtMost)
+	}
+	turn, release, err := c.turns.take(waiting, l.source.lease())
+	stop()
 	var lease *lock.Lease
 	settled := false
-	if !l.found.apart {
-		// Within this process one at a time, whatever becomes of the lease.
-		turn, release, err := c.turns.take(ctx, l.source.lease())
-		if err != nil {
-			return nil, false, err
-		}
+	if err == nil {
 		defer release()
 		if lease, settled, err = l.lease(ctx, turn); err != nil {
 			return nil, false, err
 		}
+	} else if ctx.Err() != nil {
+		return nil, false, err
 	}
 	if settled {
 		a, soon, _ := l.settled()
@@ -224,6 +228,7 @@ func (l *leader) lease(ctx context.Context, turn *turn) (lease *lock.Lease, sett
 		lease, err := c.tryLease(ctx, key)
 		switch {
 		case err == nil:
+			turn.alone = false
 			return lease, false, nil
 		case ctx.Err() != nil:
 			return nil, false, ctx.Err()
@@ -277,11 +282,14 @@ func (l *leader) lease(ctx context.Context, turn *turn) (lease *lock.Lease, sett
 		if l.found.answer != nil || l.found.pause != nil {
 			return nil, true, nil
 		}
-		if l.found.apart {
+		if l.found.apart && time.Since(waiting) > apartAtMost {
 			return nil, false, nil
 		}
 	}
 }
+
+// apartAtMost is how long a caller waits for those of another credential, once one of them has been refused.
+const apartAtMost = time.Second
 
 // Redis's errors say where they come from: without that net/http and MSAL name Entra ID's address before a refused
 // connection.

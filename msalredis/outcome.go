@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"mime"
 	"net/http"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -64,16 +65,22 @@ func redirection(req *http.Request, resp *http.Response) string {
 func (a *answer) fromEndpoint(ests bool) bool {
 	page := bytes.HasPrefix(bytes.TrimSpace(a.body), []byte("<"))
 	switch {
-	case ests || a.header["Content-Encoding"] != "":
+	case ests:
 		return true
 	case a.status < 400:
-		return a.status != http.StatusOK || !page
-	case a.status == http.StatusTooManyRequests:
+		return a.header["Content-Encoding"] != "" || a.status != http.StatusOK || !page
+	case a.header["Content-Encoding"] != "":
+		return false // it cannot be told
+	case a.status == http.StatusTooManyRequests && !gjson.ValidBytes(a.body):
 		kind, _, _ := mime.ParseMediaType(a.header["Content-Type"])
 		return !page && kind != "text/html"
 	}
-	return a.oauthError() != ""
+	// A proxy's error in JSON has words where OAuth has a code, or a code alone.
+	return oauthCode.MatchString(a.member("error")) && (a.status < 500 && a.status != http.StatusTooManyRequests ||
+		gjson.GetBytes(a.body, "error_description").Exists() || gjson.GetBytes(a.body, "error_codes").Exists())
 }
+
+var oauthCode = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
 // passing tells whether an outcome without a token is one that passes: Entra ID is down, slow or throttles, or is not reached from here.
 func (a *answer) passing() bool {

@@ -88,8 +88,12 @@ type operation struct {
 // waitAtMost is for how long an operation waits for its turn: callers whose contexts never end must not wait for ever.
 const waitAtMost = 30 * time.Second
 
+// hoggedAtMost is for how long an operation waits for a connection where the application uses all of them. Then it goes on as
+// without Redis: who asks for a token waits for a few of these, and not until the application is done.
+const hoggedAtMost = 2 * time.Second
+
 // errBusy is no sign that Redis is away: it was not asked.
-var errBusy = fmt.Errorf("msalredis: no Redis connection was free within %v: %w", waitAtMost, redis.ErrPoolTimeout)
+var errBusy = fmt.Errorf("msalredis: no Redis connection was free: %w", redis.ErrPoolTimeout)
 
 // prepare makes an operation that nobody's context ends; ctx gives it its values.
 func (s *store) prepare(ctx context.Context, key string, op func(context.Context) error) *operation {
@@ -127,13 +131,14 @@ func (s *store) carryOut(o *operation) {
 		return
 	}
 	defer func() { <-s.slots }()
+	patience := time.Now().Add(hoggedAtMost)
 	for s.send(o) {
 		switch {
 		case s.life.Err() != nil:
 			o.end(ErrClosed)
 		case s.away.Load():
 			o.end(errAway)
-		case time.Now().After(o.until):
+		case time.Now().After(patience):
 			o.end(errBusy)
 		default:
 			continue
@@ -239,7 +244,7 @@ func (o *operation) wait(ctx context.Context) error {
 
 // tryLease tries to take a lease. It queues as operations do: for as long, and until Redis is found away.
 func (c *Cache) tryLease(ctx context.Context, key string) (*lock.Lease, error) {
-	for until := time.Now().Add(waitAtMost); ; {
+	for until := time.Now().Add(hoggedAtMost); ; {
 		waiting, cancel := c.store.away.bound(ctx)
 		lease, err := c.locker.TryAcquire(waiting, key)
 		ended := waiting.Err()
@@ -250,6 +255,9 @@ func (c *Cache) tryLease(ctx context.Context, key string) (*lock.Lease, error) {
 		case ended != nil:
 			return nil, errAway
 		case c.store.hogged(key, err) && time.Now().Before(until):
+			if !sleep(ctx, c.o.OpTimeout/10) {
+				return nil, ctx.Err()
+			}
 			continue
 		}
 		return nil, c.store.judge(key, err)

@@ -40,6 +40,9 @@ elseif asked > 0 then
   whole = true
 end
 local latest, left = 0, 0
+if done and (whole or asOf > 0) and redis.call('TYPE', KEYS[1]).ok == 'hash' then
+  left = redis.call('HLEN', KEYS[1]) - redis.call('HEXISTS', KEYS[1], 'v') -- of who has signed in since
+end
 if not done and (whole or asOf > 0) and redis.call('TYPE', KEYS[1]).ok == 'hash' then
   local all = redis.call('HGETALL', KEYS[1])
   for i = 1, #all, 2 do
