@@ -205,6 +205,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	m.document, m.marshalled = entries, data
 	m.app = m.app || slices.ContainsFunc(r.batches, func(b batch) bool { return !b.p.user })
 	m.unshared.lose(removed)
+	m.unshared.lose(changed)
 	m.unshared.keep(c, r.unshared, hints.PartitionKey)
 	// What is not kept must not stay: MSAL would go on serving it, and it would look new at each Export.
 	if r.refused || len(gone) > 0 || m.app && m.unshared.nobodys() || supersedeOthers(changed, entries) {
@@ -323,8 +324,6 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 		case e.HomeAccountID != "" && isAppKey(hint) && readByMSAL(e.Section):
 			// An app's request that was answered with a user's token.
 			r.unshared = append(r.unshared, e)
-		case e.HomeAccountID != "" && hint != "" && !strings.EqualFold(hint, e.HomeAccountID):
-			r.refused = true
 		case keyBound(e):
 			r.unshared = append(r.unshared, e)
 		case e.HomeAccountID != "":

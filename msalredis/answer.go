@@ -33,6 +33,7 @@ type answer struct {
 	// own: it speaks of this process and its way to the token endpoint, not of the endpoint, and is nobody else's. No answer, or one
 	// that somebody else gave in the endpoint's place.
 	own bool
+	by  *gate // whose base transport brought it; nil: it was read from Redis
 
 	// Of a good answer, in microseconds of Redis's time:
 	good    bool  // a token with a life

@@ -27,9 +27,9 @@ type known struct {
 	own    *answer // what this process alone has met
 }
 
-// withOwn puts what this process has met in the pause's place, if it stands for longer.
-func (k *known) withOwn(own *answer, us int64) {
-	if own != nil && us < own.countsUntil() && (k.pause == nil || k.pause.until < own.until) {
+// withOwn puts what this process has met by the same base transport in the pause's place, if it stands for longer.
+func (k *known) withOwn(r *tokenRequest, own *answer, us int64) {
+	if own != nil && own.by == r.by && us < own.countsUntil() && (k.pause == nil || k.pause.until < own.until) {
 		k.pause = own
 	}
 }
@@ -144,7 +144,7 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 	})
 	if err != nil {
 		k, us = c.answers.of(rid), c.clock.redis()
-		k.withOwn(k.own, us)
+		k.withOwn(r, k.own, us)
 		c.withRefusal(&k, r, rid, us)
 		return k, us, err
 	}
@@ -155,7 +155,7 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 		}
 	}
 	c.overlay(rid, &k)
-	k.withOwn(c.answers.of(rid).own, time.Load())
+	k.withOwn(r, c.answers.of(rid).own, time.Load())
 	c.withRefusal(&k, r, rid, time.Load())
 	return k, time.Load(), nil
 }

@@ -39,7 +39,7 @@ func (c *Cache) mayHave(m *manager, s *snapshot) func(stored) bool {
 	return func(e stored) bool {
 		switch {
 		case d != "":
-			return serves(e, d)
+			return serves(e, d) || !m.declared.sure && e.Capabilities == ""
 		case e.Capabilities == serializer.NoCapabilities:
 			return !c.gated.Load() || e.ExtCacheKey != "" || e.HomeAccountID != "" && !s.refreshes(e)
 		}
@@ -66,7 +66,7 @@ func (s *snapshot) refreshes(e stored) bool {
 func (c *Cache) learn(m *manager, changed []serializer.Entry) bool {
 	before := m.declared
 	for _, e := range changed {
-		if e.Section != serializer.SectionAccessToken || e.Secret == "" || m.declared.sure {
+		if e.Section != serializer.SectionAccessToken || e.Secret == "" || e.ExtCacheKey != "" || m.declared.sure {
 			continue
 		}
 		if o, ok := c.origins.of(e.Secret); ok {

@@ -109,7 +109,7 @@ func (c *Cache) fitting(m *manager, now time.Time) []*use {
 func (x *use) bringUp(c *Cache, m *manager, now time.Time, shift int64) {
 	s := x.p.snap.Load()
 	gated := c.gated.Load()
-	if r := &x.read; r.snap == s && r.shift == shift && r.declared == m.declared.text && r.gated == gated && !now.Before(r.at) && now.Before(r.until) {
+	if r := &x.read; r.snap == s && r.shift == shift && r.declared == m.declared && r.gated == gated && !now.Before(r.at) && now.Before(r.until) {
 		return
 	}
 	entries, withheld := readable(s, now, shift, c.mayHave(m, s))
@@ -118,7 +118,7 @@ func (x *use) bringUp(c *Cache, m *manager, now time.Time, shift int64) {
 		size += len(e.Key) + len(e.Raw)
 	}
 	x.read = reading{
-		snap: s, shift: shift, declared: m.declared.text, gated: gated, at: now, until: now.Add(untilSpent(entries, now)),
+		snap: s, shift: shift, declared: m.declared, gated: gated, at: now, until: now.Add(untilSpent(entries, now)),
 		entries: entries, withheld: withheld, size: size,
 	}
 }

@@ -179,6 +179,7 @@ func (g *gate) signIn(req *http.Request, with terms) (*http.Response, error) {
 func (g *gate) acquire(req *http.Request, form url.Values, cred credential) (*http.Response, error) {
 	c := g.c
 	r := c.newTokenRequest(req, form, cred, g.base)
+	r.by = g
 	began := time.Now()
 	ctx, span := c.metrics.start(req.Context(), spanGate, grantKey.String(r.grant))
 	resp, outcome, err := g.answer(ctx, span, req, r)
@@ -230,9 +231,14 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 // await waits for the flight of a request, and begins it where there is none.
 func (g *gate) await(ctx context.Context, span trace.Span, r *tokenRequest) (a *answer, soon bool, outcome string, err error) {
 	a, soon, outcome, err = g.fly(ctx, span, r, r.flight)
-	if a != nil && a.credentialRefused() && a.of != r.credential.exact {
+	switch {
+	case a == nil:
+	case a.credentialRefused() && a.of != r.credential.exact:
 		// Another caller's credential was refused, which says nothing of this one's.
 		return g.fly(ctx, span, r, r.flight+" "+r.credential.exact)
+	case a.own && a.by != g:
+		// Another base transport's way to Entra ID is blocked, which says nothing of this one's.
+		return g.fly(ctx, span, r, fmt.Sprintf("%s by %p", r.flight, g))
 	}
 	return a, soon, outcome, err
 }

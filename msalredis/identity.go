@@ -66,6 +66,7 @@ type tokenRequest struct {
 	host    string // the Host field, where it is not the address's
 	header  http.Header
 	via     http.RoundTripper
+	by      *gate // whose base via is
 }
 
 // readForm reads the form of a request to a token endpoint. ok is false where the gate has nothing to say to the
@@ -149,7 +150,7 @@ var (
 	onBehalfOfParameters = map[string]bool{"assertion": true, "requested_token_use": true}
 	userFICParameters    = map[string]bool{"user_federated_identity_credential": true, "user_id": true, "username": true}
 	signInParameters     = map[string]bool{
-		"code": true, "code_verifier": true, "redirect_uri": true, "device_code": true, "username": true, "password": true,
+		"code": true, "code_verifier": true, "redirect_uri": true, "device_code": true, "username": true, "password": true, "assertion": true,
 	}
 )
 
@@ -160,7 +161,14 @@ var meaninglessHeaders = map[string]bool{
 	"Client-Request-Id": true, "Return-Client-Request-Id": true, "X-Ms-Client-Request-Id": true, "X-Request-Id": true,
 	"X-Correlation-Id": true, "X-Client-Sku": true, "X-Client-Ver": true, "X-Client-Os": true, "X-Client-Cpu": true,
 	"X-Client-Current-Telemetry": true, "X-Client-Last-Telemetry": true, "X-Ms-Lib-Capability": true,
-	"X-Anchormailbox": true,
+	"X-Anchormailbox": true, "B3": true, "Uber-Trace-Id": true, "X-Amzn-Trace-Id": true, "X-Cloud-Trace-Context": true,
+	"Sentry-Trace": true, "Newrelic": true, "Elastic-Apm-Traceparent": true,
+}
+
+// withoutMeaning tells whether a header says nothing of the token: it is in the list, or one of a family that traces.
+func withoutMeaning(header string) bool {
+	header = http.CanonicalHeaderKey(header)
+	return meaninglessHeaders[header] || strings.HasPrefix(header, "X-Datadog-") || strings.HasPrefix(header, "X-B3-")
 }
 
 // parametersOf are the parameters and headers of a request beyond those that are read, by their exact names, less those
@@ -185,7 +193,7 @@ func parametersOf(req *http.Request, form url.Values) []string {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(req.Header)) {
-		if !meaninglessHeaders[http.CanonicalHeaderKey(name)] {
+		if !withoutMeaning(name) {
 			parts = append(parts, string(layout.HashID("header", append([]string{name}, req.Header[name]...)...)))
 		}
 	}

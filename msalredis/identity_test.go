@@ -153,6 +153,7 @@ func TestWhatMakesNoOtherIdentity(t *testing.T) {
 			"request ids":   func(r *identityRequest) { r.header.Set("client-request-id", "1") },
 			"telemetry":     func(r *identityRequest) { r.form.Set("x-client-sku", "MSAL.Go") },
 			"trace context": func(r *identityRequest) { r.header.Set("traceparent", "00-1-1-01") },
+			"another trace": func(r *identityRequest) { r.header.Set("x-datadog-trace-id", "1") },
 			"cookies":       func(r *identityRequest) { r.header.Set("Cookie", "fpc=1") },
 		} {
 			other := request.clone()

@@ -394,7 +394,7 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	body := form.Encode()
 	started := c.clock.redis()
 	fail := func(err error) *answer {
-		return &answer{err: err, own: true, started: started, received: c.clock.redis(), stamp: started}
+		return &answer{err: err, own: true, by: r.by, started: started, received: c.clock.redis(), stamp: started}
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.address, strings.NewReader(body))
 	if err != nil {
@@ -406,6 +406,6 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	if a, err = c.exchange(r.via, req); err != nil {
 		return fail(err)
 	}
-	a.started, a.received, a.stamp = started, c.clock.redis(), started
+	a.by, a.started, a.received, a.stamp = r.by, started, c.clock.redis(), started
 	return a
 }

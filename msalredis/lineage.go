@@ -197,7 +197,7 @@ func (s *snapshot) refreshToken(r *tokenRequest) (stored, bool) {
 		return best, false
 	}
 	for _, e := range s.entries {
-		if e.Section != serializer.SectionRefreshToken || e.HomeAccountID != r.lineage.account || e.Secret == "" {
+		if e.Section != serializer.SectionRefreshToken || e.HomeAccountID != r.lineage.account || e.Secret == "" || !sameCloud(e.Environment, r.lineage.environment) {
 			continue
 		}
 		if e.ClientID != r.client && (e.FamilyID == "" || e.FamilyID != r.lineage.family) {
@@ -223,7 +223,7 @@ func (s *snapshot) answerFrom(at stored, us int64) *answer {
 	}
 	body += `,"access_token":` + quoted(at.Secret)
 	for _, e := range s.live(us) {
-		if e.Section == serializer.SectionIDToken && e.HomeAccountID == at.HomeAccountID && e.ClientID == at.ClientID && e.Realm == at.Realm {
+		if e.Section == serializer.SectionIDToken && e.HomeAccountID == at.HomeAccountID && e.ClientID == at.ClientID && e.Realm == at.Realm && sameCloud(e.Environment, at.Environment) {
 			body += `,"id_token":` + quoted(e.Secret)
 			break
 		}

@@ -67,7 +67,7 @@ type use struct {
 type reading struct {
 	snap      *snapshot
 	shift     int64
-	declared  string
+	declared  declared
 	gated     bool
 	at, until time.Time
 	entries   []serializer.Entry

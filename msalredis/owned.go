@@ -52,6 +52,11 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 	if err == nil {
 		err = err2
 	}
+	if a := k.answer; a != nil && a.good {
+		if _, known := c.origins.of(a.member("refresh_token")); !known {
+			c.origins.note(a, origin{known: a.started, session: o.session, terms: o.r.terms})
+		}
+	}
 	switch a := k.answer; {
 	case o.r.challenge != "":
 		if a != nil && a.good && a.received >= o.arrived {

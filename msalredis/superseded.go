@@ -8,11 +8,11 @@ import (
 
 // class is what two access tokens have in common between which MSAL would choose by their scopes alone.
 type class struct {
-	account, client, realm, cloud, tokenType, keyID, extKey string
+	account, client, realm, environment, tokenType, keyID, extKey string
 }
 
 func classOf(e serializer.Entry) class {
-	return class{e.HomeAccountID, e.ClientID, e.Realm, cloudOf(e.Environment), strings.ToLower(e.TokenType), e.KeyID, e.ExtCacheKey}
+	return class{e.HomeAccountID, e.ClientID, e.Realm, strings.ToLower(e.Environment), strings.ToLower(e.TokenType), e.KeyID, e.ExtCacheKey}
 }
 
 // candidate is an access token with what decides between it and others of its class.
