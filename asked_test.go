@@ -323,3 +323,38 @@ func sameScopes(a, b any) bool {
 	slices.Sort(two)
 	return slices.Equal(one, two)
 }
+
+// An answer that is kept by identity brings nobody the refresh token that it came with: it may have been redeemed since.
+func TestAnswerOfSignInScopesBringsNoSpentRefreshToken(t *testing.T) {
+	w := newWorld(t)
+	w.rotating()
+	ctx := context.Background()
+	u := w.addUsers(1)[0]
+	a, b := w.instance(), w.instance()
+	one, two := a.app(), b.app()
+	a.signIn(one, u)
+	for _, c := range []struct {
+		app   confidential.Client
+		scope string
+	}{{one, "openid"}, {one, vaultScope}, {two, "openid"}, {two, crmScope}, {one, mailScope}} {
+		if _, err := silent(ctx, c.app, u.HomeAccountID(), c.scope); err != nil {
+			t.Errorf("%s: %v", c.scope, err)
+		}
+	}
+	w.noRefusals(t)
+}
+
+// Claims of the client's own that look like capabilities say nothing of the client's.
+func TestClaimsOfTheClientsOwnAreNoCapabilities(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	capable := w.instance().app(confidential.WithClientCapabilities([]string{"CP1"}))
+	theirs := must(t)(capable.AcquireTokenByCredential(ctx, []string{graph}))
+	plain := w.instance().app()
+	must(t)(plain.AcquireTokenByCredential(ctx, []string{graph}, confidential.WithClaimsFromClient(`{"access_token":{"xms_cc":{"values":["CP1"]}}}`)))
+	for range 2 {
+		if must(t)(plain.AcquireTokenByCredential(ctx, []string{graph})) == theirs {
+			t.Error("a client without capabilities got the token of one with them")
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -107,4 +108,46 @@ func TestRefusedCredentialRefusesNoOther(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A stale credential costs its own request. Those who wait with valid ones go on as one: no request each.
+func TestStaleCredentialEndsNoCoordination(t *testing.T) {
+	w := newWorld(t)
+	ctx := context.Background()
+	cert, key := selfSigned(t)
+	w.entra.AddApp(entratest.App{ClientID: clientID, Certificate: cert})
+	const pods = 12
+	var all []confidential.Client
+	for n := range pods {
+		now := time.Now()
+		token := jwt.NewWithClaims(jwt.SigningMethodRS256, jwt.MapClaims{
+			"iss": clientID, "sub": clientID, "aud": w.entra.Authority(tenant) + "/oauth2/v2.0/token",
+			"jti": strconv.Itoa(n), "nbf": now.Unix(), "exp": now.Add(10 * time.Minute).Unix()})
+		sum := sha1.Sum(cert.Raw)
+		token.Header["x5t"] = base64.RawURLEncoding.EncodeToString(sum[:])
+		text, err := token.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var assertion atomic.Value
+		assertion.Store(text)
+		all = append(all, w.instance().asserting(t, &assertion))
+	}
+	w.entra.AddFault(entratest.Fault{Match: first(), Status: http.StatusUnauthorized,
+		Body: entratest.ErrorBody("invalid_client", 700024, "Client assertion is not within its valid time range.")})
+	d := w.door(first())
+	stale := start(1, func(int) (confidential.AuthResult, error) {
+		return all[0].AcquireTokenByCredential(ctx, []string{graph})
+	})
+	d.wait(t)
+	valid := start(pods-1, func(n int) (confidential.AuthResult, error) {
+		return all[n+1].AcquireTokenByCredential(ctx, []string{graph})
+	})
+	w.leaseWaiters(t, pods-1)
+	d.open()
+	if collect(t, 1, stale)[0].err == nil {
+		t.Error("a refused credential got a token")
+	}
+	oneToken(t, collect(t, pods-1, valid))
+	w.count(t, 2, "a stale credential and the others' request")
 }

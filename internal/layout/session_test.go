@@ -59,6 +59,18 @@ func TestLateSignOutEndsEarlierSessionsAlone(t *testing.T) {
 			if left := rdb.HKeys(ctx, keys[0]).Val(); !slices.Equal(slices.Sorted(slices.Values(left)), want) {
 				t.Errorf("left are %q, want %q", left, want)
 			}
+			// Done a second time, because its answer was lost, it tells of who has signed in since.
+			if !late {
+				store("1", "signed in since", now.UnixMicro()+second)
+			}
+			again, err := layout.SignoutScript.Run(ctx, rdb, keys, "60000", "x.1", how(asked)).Slice()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if left := again[2]; left != "1" {
+				t.Errorf("done again, it tells of %v entries, want 1", left)
+			}
+			rdb.HDel(ctx, keys[0], "signed in since")
 			for _, c := range []struct {
 				what, kind string
 				session    int64

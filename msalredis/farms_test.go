@@ -1,0 +1,70 @@
+package msalredis
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// One client id at two ADFS farms, or in two clouds, where a user has the same subject: what one farm has issued is nothing to
+// the other.
+func TestTokensOfAnotherFarmAreNotSent(t *testing.T) {
+	const one, two = "fs.one.example", "fs.two.example"
+	s := &snapshot{entries: map[string]stored{}}
+	for i, host := range []string{one, two} {
+		for _, e := range []struct{ section, raw string }{
+			{serializer.SectionRefreshToken, `"secret":"refresh token of ` + host + `"`},
+			{serializer.SectionIDToken, `"secret":"id token of ` + host + `","realm":"adfs"`},
+		} {
+			entry, err := serializer.NewEntry(e.section, "k-"+host, []byte(`{"home_account_id":"u","client_id":"c","environment":"`+host+`",`+e.raw+`}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			x := newStored(entry, int64(i+1))
+			s.entries[x.field] = x
+		}
+	}
+	for _, host := range []string{one, two} {
+		r := &tokenRequest{client: "c", lineage: &lineage{account: "u", pid: layout.PartitionID("u"), environment: host}}
+		if rt, ok := s.refreshToken(r); !ok || rt.Environment != host {
+			t.Errorf("to %s goes the refresh token of %q", host, rt.Environment)
+		}
+		at, err := serializer.NewEntry(serializer.SectionAccessToken, "a", []byte(`{"home_account_id":"u","client_id":"c","environment":"`+host+
+			`","realm":"adfs","secret":"a","target":"s","expires_on":"4000000000"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := s.answerFrom(newStored(at, 1), 1); a.member("id_token") != "id token of "+host {
+			t.Errorf("with a token of %s comes %q", host, a.member("id_token"))
+		}
+	}
+}
+
+// What one base transport has met on its way to Entra ID is nothing to another of the same Cache.
+func TestOwnTroubleIsOfOneBaseTransport(t *testing.T) {
+	c := newFuzzCache(t, nil)
+	var sent atomic.Int64
+	dead := c.Transport(transport(func(*http.Request) (*http.Response, error) { return nil, errors.New("the proxy is down") }))
+	good := says(200, `{"access_token":"a","expires_in":3600,"token_type":"Bearer"}`)
+	well := c.Transport(transport(func(req *http.Request) (*http.Response, error) {
+		sent.Add(1)
+		return good(req)
+	}))
+	ctx := context.Background()
+	if _, _, err := ask(ctx, dead, appForm("s")); err == nil {
+		t.Fatal("a dead proxy brought a token")
+	}
+	for range 3 {
+		if status, _, err := ask(ctx, well, appForm("s")); err != nil || status != http.StatusOK {
+			t.Errorf("by another base transport: %d %v", status, err)
+		}
+	}
+	if sent.Load() == 0 {
+		t.Error("nothing was sent")
+	}
+}
