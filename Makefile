@@ -1,7 +1,7 @@
 # make help lists what there is. Nothing here is needed to use the library.
 
 STATICCHECK ?= go tool staticcheck
-TESTFLAGS   ?= -race -timeout 12m
+TESTFLAGS   ?= -race -timeout 18m
 FUZZTIME    ?= 30s
 SOAKTIME    ?= 10m
 TOPOLOGIES  ?= standalone resp2 tls client-certificates acl rotating-password restricted sentinel cluster acl-cluster
