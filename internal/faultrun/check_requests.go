@@ -107,7 +107,7 @@ func (c *checker) refusals(r request, spent map[budget]int, against accusation) 
 	for f, x := range slices.Backward(c.Faults) {
 		if k := kindNamed(x.Kind); k.fails > 0 && x.Start <= r.Arrived && x.End+near >= r.Arrived {
 			limit := k.fails
-			if len(c.during(r.Arrived, r.Arrived, func(k *kind) bool { return k.away })) > 0 {
+			if k.unanswered || len(c.during(r.Arrived, r.Arrived, func(k *kind) bool { return k.away })) > 0 {
 				limit *= each(c.Terms) // nobody can tell the others of the pause
 			}
 			if b := (budget{f, r.For, true}); spent[b] < limit {

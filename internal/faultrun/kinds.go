@@ -30,8 +30,11 @@ type kind struct {
 	// extra bounds the token requests that one fault costs more, for each token.
 	extra func(terms) int
 	// fails bounds the requests that Entra ID refuses in one fault of its own, for each user's or app's tokens; while Redis is away,
-	// for each process.
+	// or where unanswered, for each process.
 	fails int
+	// unanswered: a request that gets no answer tells nothing of Entra ID. Each process learns of it for itself: it tries, once more
+	// at once, and once more after its pause of a second.
+	unanswered bool
 	// slow is how much longer a call may take.
 	slow func(terms, injected) time.Duration
 }
@@ -144,9 +147,9 @@ var kinds = []*kind{
 	{name: "Entra ID hangs", what: "answers when it is over", on: onEntra, hold: ms(1000, 3000),
 		after: 2 * time.Second, entra: true, extra: none, slow: itself, inject: entraHangs},
 	{name: "Entra ID drops", what: "connections closed without an answer", on: onEntra, hold: ms(500, 2000),
-		after: 7 * time.Second, entra: true, extra: none, slow: itself, fails: 4, inject: entraDrops(false)},
+		after: 7 * time.Second, entra: true, extra: none, slow: itself, fails: 3, unanswered: true, inject: entraDrops(false)},
 	{name: kindLostAnswer, what: "the request takes effect, its answer is lost", on: onEntra, hold: ms(500, 1500),
-		after: 7 * time.Second, entra: true, extra: none, slow: itself, fails: 4, inject: entraDrops(true)},
+		after: 7 * time.Second, entra: true, extra: none, slow: itself, fails: 3, unanswered: true, inject: entraDrops(true)},
 
 	{name: "egress refused", what: "one worker's requests to Entra ID, as by a firewall", on: onWay, neighbour: true, hold: ms(1500, 3000),
 		after: wellAgain, sick: true, extra: once, slow: oneLease, delays: true, inject: sicken(egressRefused)},
