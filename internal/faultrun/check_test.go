@@ -121,6 +121,15 @@ func (m *made) sick(kind string, worker int, from, to float64) {
 	m.fault(kind, from, to).Worker = worker
 }
 
+// unanswered lets Entra ID close the connections of requests for an app's token that nobody has.
+func (m *made) unanswered(requests int) {
+	m.fault("Entra ID drops", 65, 66)
+	for n := range requests {
+		r := m.ask(0, flowApp, 65+float64(n)/100)
+		r.For.Tenant, r.Status, r.Error, r.Answered = tenantB, 0, "fault: drop", r.Arrived
+	}
+}
+
 // guest adds a call on behalf of a user in a tenant where the user is a guest.
 func (m *made) guest(worker int, at, issued float64) *call {
 	c := m.call(worker, flowOBO, at, issued)
@@ -340,6 +349,8 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 				r.Status, r.Error, r.Answered = 429, "fault: 429", r.Arrived
 			}
 		}},
+		{"", "each process for itself, while Entra ID does not answer", func(m *made) { m.unanswered(3 * each(m.Terms)) }},
+		{ruleRequests, "on and on while Entra ID does not answer", func(m *made) { m.unanswered(3*each(m.Terms) + 1) }},
 		{"", "each process for itself, while Entra ID refuses and Redis is away", func(m *made) {
 			m.fault("connections cut", 64.5, 67)
 			m.fault("Entra ID 429", 65, 66)
