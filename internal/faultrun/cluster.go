@@ -11,23 +11,63 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
 
-// agreed waits until all nodes of a cluster say that it is whole, and every replica follows its primary: after a failover they need
-// a moment for that. Redis may promote one that has not followed for a minute (cluster-replica-validity-factor), and with it
-// bring back sessions of then; what is tried here is the loss of the last writes.
+// agreed waits until all nodes of a cluster have one view of it, by which it is whole, and every replica follows an owner of slots.
+// After a failover they need a moment for that: the old primary takes itself for one until it hears of the new one. And Redis
+// promotes no replica that has not followed for a while (cluster-replica-validity-factor).
 func (s *store) agreed(ctx context.Context) error {
 	if s.cluster == nil {
 		return nil
 	}
+	var why string
 	if err := until(ctx, func() bool {
-		return !slices.ContainsFunc(s.servers, func(r *redistest.Server) bool {
-			role, _ := r.Do("ROLE").([]any)
-			follows := len(role) > 0 && role[0] == "master" || len(role) > 3 && role[3] == "connected"
-			return !follows || !strings.Contains(fmt.Sprint(r.Do("CLUSTER", "INFO")), "cluster_state:ok")
-		})
+		why = s.disagreement()
+		return why == ""
 	}); err != nil {
-		return fmt.Errorf("the cluster does not recover: %w", err)
+		return fmt.Errorf("the cluster does not recover (%s): %w", why, err)
 	}
 	return nil
+}
+
+// disagreement is what a cluster lacks to be whole; "": nothing.
+func (s *store) disagreement() string {
+	var owners string
+	for i, r := range s.servers {
+		if !strings.Contains(fmt.Sprint(r.Do("CLUSTER", "INFO")), "cluster_state:ok") {
+			return r.Addr() + " says that the cluster is down"
+		}
+		nodes := fmt.Sprint(r.Do("CLUSTER", "NODES"))
+		seen := ownersOf(nodes)
+		if i == 0 {
+			owners = seen
+		}
+		if seen != owners {
+			return r.Addr() + " has another view of the cluster than " + s.servers[0].Addr()
+		}
+		role, _ := r.Do("ROLE").([]any)
+		owns := len(slotsOf(nodes, fmt.Sprint(r.Do("CLUSTER", "MYID")))) > 0
+		switch {
+		case len(role) == 0:
+			return r.Addr() + " does not say its role"
+		case role[0] == "master" && !owns:
+			return r.Addr() + " is a primary without slots"
+		case role[0] != "master" && (len(role) < 4 || role[3] != "connected"):
+			return r.Addr() + " does not follow its primary"
+		}
+	}
+	return ""
+}
+
+// ownersOf is a node's view of the cluster, from its answer to CLUSTER NODES: who owns which slots, and who follows whom.
+func ownersOf(nodes string) string {
+	var view []string
+	for line := range strings.Lines(nodes) {
+		if fields := strings.Fields(line); len(fields) >= 8 {
+			primary := fields[3]
+			view = append(view, strings.Join(append([]string{fields[0], primary}, fields[8:]...), " "))
+		}
+	}
+	slices.Sort(view)
+	return strings.Join(view, "\n")
 }
 
 // whole does something again while the cluster says that it is down, as on a machine too busy for its nodes to hear of each
@@ -59,13 +99,20 @@ func clusterFailover(ctx context.Context, s *stage, rng *rand.Rand, _ *injected)
 		return nil, fmt.Errorf("the cluster has no replica that follows: %w", err)
 	}
 	r := replicas[rng.IntN(len(replicas))]
-	// FORCE does not ask the primary, whose last writes are lost.
-	r.Do("CLUSTER", "FAILOVER", "FORCE")
-	// It is over when the old primary follows the new one.
-	return s.store.agreed, until(ctx, func() bool {
+	var asked time.Time
+	if err := until(ctx, func() bool {
+		// FORCE does not ask the primary, whose last writes are lost. The other primaries do not vote twice for one shard within
+		// two node timeouts, and Redis gives a failover up after five seconds (CLUSTER_MF_TIMEOUT in cluster.c).
+		if time.Since(asked) > 6*time.Second {
+			asked = time.Now()
+			r.Do("CLUSTER", "FAILOVER", "FORCE")
+		}
 		role, ok := r.Do("ROLE").([]any)
 		return ok && len(role) > 0 && role[0] == "master"
-	})
+	}); err != nil {
+		return nil, fmt.Errorf("the replica is not voted for: %w", err)
+	}
+	return s.store.agreed, nil // it is over when the old primary follows the new one
 }
 
 // killClusterPrimary: the others give up on a primary after the node timeout, and its replica asks them for their votes.
@@ -87,14 +134,12 @@ func killClusterPrimary(ctx context.Context, s *stage, rng *rand.Rand, _ *inject
 			return len(slotsOf(nodes, id)) > 0 || !strings.Contains(fmt.Sprint(r.Do("CLUSTER", "INFO")), "cluster_state:ok")
 		})
 	}); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the others do not replace it: %w", err)
 	}
 	return func(ctx context.Context) error {
 		old.Restart()
 		timeout(5000)
-		return until(ctx, func() bool {
-			return strings.Contains(fmt.Sprint(old.Do("INFO", "replication")), "master_link_status:up")
-		})
+		return s.store.agreed(ctx)
 	}, nil
 }
 
