@@ -154,9 +154,12 @@ func (i *instance) do(ctx context.Context, method, path string, body []byte) (in
 // The Data of the triggers, as the host writes it.
 var (
 	httpTrigger = map[string]any{
-		"Url": "http://localhost:7071/api/export", "Method": "POST", "Query": map[string]string{},
-		"Headers": map[string][]string{"Content-Type": {"application/json"}, "Host": {"localhost:7071"}},
-		"Params":  map[string]string{}, "Identities": []any{}, "Body": "{}",
+		"Url": "http://localhost:7071/api/export?since=2026", "Method": "POST", "Query": `{"since":"2026"}`,
+		"Headers": map[string][]string{"Content-Type": {"application/json"}, "Content-Length": {"2"}, "Host": {"localhost:7071"}},
+		"Params":  map[string]any{}, "Body": "{}",
+		"Identities": `[{"AuthenticationType":"WebJobsAuthLevel","IsAuthenticated":true,"Actor":null,"BootstrapContext":null,"Claims":[],` +
+			`"Label":null,"Name":null,"NameClaimType":"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name",` +
+			`"RoleClaimType":"http://schemas.microsoft.com/ws/2008/06/identity/claims/role"}]`,
 	}
 	timerTrigger = map[string]any{
 		"Schedule":       map[string]any{"AdjustForDST": true},

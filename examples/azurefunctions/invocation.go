@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -22,14 +24,29 @@ type result struct {
 	ReturnValue any            `json:"ReturnValue,omitempty"`
 }
 
-// httpRequest is the Data of an HTTP trigger.
+// httpRequest is the Data of an HTTP trigger, as GetRequestAsJObject writes it
+// (https://github.com/Azure/azure-functions-host, HttpRequestExtensions.cs).
 type httpRequest struct {
 	URL     string `json:"Url"`
 	Method  string
-	Query   map[string]string
+	Query   query
 	Headers map[string][]string
-	Params  map[string]string
-	Body    string
+	Params  map[string]any // of the route; a constraint such as {id:int} makes one a number
+	Body    string         // absent if there is none; in base64 where it is application/octet-stream or multipart
+}
+
+// query is a request's query. The host writes it as a string that holds JSON, and hosts before 2020 wrote the JSON itself.
+type query map[string]string
+
+func (q *query) UnmarshalJSON(b []byte) error {
+	if bytes.HasPrefix(b, []byte(`"`)) {
+		var text string
+		if err := json.Unmarshal(b, &text); err != nil {
+			return err
+		}
+		b = []byte(cmp.Or(text, "null"))
+	}
+	return json.Unmarshal(b, (*map[string]string)(q))
 }
 
 // httpResponse is the output of an http binding.
