@@ -29,6 +29,26 @@ const (
 	errorKey   = semconv.ErrorTypeKey
 )
 
+// Values of attributes of which outcome.go says nothing.
+const (
+	aheadRefreshed   = "refreshed"
+	redisAway        = "away"
+	redisRefused     = "refused"
+	recordUnknownKey = "unknown_key"
+	recordNewer      = "newer_version"
+	recordMoved      = "moved"
+	recordCorrupt    = "corrupt"
+	recordMalformed  = "malformed"
+	recordEntry      = "entry"
+	recordAnswer     = "answer"
+	writeStored      = "stored"
+	writeKept        = "kept"
+	writeDropped     = "dropped"
+	writeRefused     = "refused_after_signout"
+	writeRestored    = "restored"
+	writeUnknownKey  = "unknown_key"
+)
+
 // metrics are what a Cache counts and measures. Names, units and attributes follow OpenTelemetry's semantic conventions
 // (https://opentelemetry.io/docs/specs/semconv/general/metrics/): UCUM units, durations as histograms in seconds.
 type metrics struct {
@@ -86,7 +106,26 @@ func newMetrics(mp metric.MeterProvider, tp trace.TracerProvider) (*metrics, err
 	counter(&m.writes, "msalredis.writes", "{write}", "Writes of tokens to a partition")
 	h, err := meter.Int64Histogram("msalredis.record.size", metric.WithUnit("By"), metric.WithDescription("Sealed values on their way to Redis"), metric.WithExplicitBucketBoundaries(recordBytes...))
 	m.recordSize = h
-	return m, errors.Join(append(errs, err)...)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return nil, err
+	}
+	m.begin()
+	return m, nil
+}
+
+// begin makes every counter begin at 0 with each of its attributes: a backend sees no growth in one that begins at 5,000.
+func (m *metrics) begin() {
+	of := func(c metric.Int64Counter, key attribute.Key, values ...string) {
+		for _, v := range values {
+			c.Add(context.Background(), 0, metric.WithAttributes(key.String(v)))
+		}
+	}
+	of(m.ahead, outcomeKey, aheadRefreshed, outcomeElsewhere, outcomeThrottled, outcomeRefused, outcomeFailed, outcomeStale)
+	of(m.redisErrors, errorKey, redisAway, redisRefused)
+	of(m.unreadables, errorKey, recordUnknownKey, recordNewer, recordMoved, recordCorrupt, recordMalformed)
+	of(m.unsealed, recordKey, recordEntry, recordAnswer)
+	of(m.writes, outcomeKey, writeStored, writeKept, writeDropped, writeRefused, writeRestored, writeUnknownKey)
+	m.lockLosses.Add(context.Background(), 0)
 }
 
 // observe registers what is read when metrics are collected.
@@ -167,7 +206,7 @@ func (m *metrics) requested(ctx context.Context, grant, failure string, began ti
 func (m *metrics) refreshedAhead(ctx context.Context, outcome string) {
 	switch outcome {
 	case outcomeAsked:
-		outcome = "refreshed"
+		outcome = aheadRefreshed
 	case outcomeShared, outcomeWaited:
 		outcome = outcomeElsewhere // another instance was quicker
 	}
@@ -191,9 +230,9 @@ func (m *metrics) ran(ctx context.Context, script string, err error, began time.
 // redisFailure is the kind of an error of Redis.
 func redisFailure(err error) string {
 	if isAway(err) {
-		return "away"
+		return redisAway
 	}
-	return "refused"
+	return redisRefused
 }
 
 func (m *metrics) redisError(err error) {
@@ -221,16 +260,16 @@ func isTimeout(err error) bool {
 }
 
 func (m *metrics) unreadable(err error) {
-	reason := "malformed"
+	reason := recordMalformed
 	switch {
 	case errors.Is(err, serializer.ErrUnknownKey):
-		reason = "unknown_key"
+		reason = recordUnknownKey
 	case errors.Is(err, serializer.ErrVersion):
-		reason = "newer_version"
+		reason = recordNewer
 	case errors.Is(err, serializer.ErrAssociatedData):
-		reason = "moved"
+		reason = recordMoved
 	case errors.Is(err, serializer.ErrCorrupt):
-		reason = "corrupt"
+		reason = recordCorrupt
 	}
 	m.unreadables.Add(context.Background(), 1, metric.WithAttributes(errorKey.String(reason)))
 }
@@ -248,14 +287,14 @@ func (m *metrics) sealed(record string, size int, err error) {
 func (m *metrics) write(outcome string) {
 	m.writes.Add(context.Background(), 1, metric.WithAttributes(outcomeKey.String(outcome)))
 }
-func (m *metrics) stored()   { m.write("stored") }
-func (m *metrics) kept()     { m.write("kept") }
-func (m *metrics) refused()  { m.write("refused_after_signout") }
-func (m *metrics) dropped()  { m.write("dropped") }
-func (m *metrics) restored() { m.write("restored") }
+func (m *metrics) stored()   { m.write(writeStored) }
+func (m *metrics) kept()     { m.write(writeKept) }
+func (m *metrics) refused()  { m.write(writeRefused) }
+func (m *metrics) dropped()  { m.write(writeDropped) }
+func (m *metrics) restored() { m.write(writeRestored) }
 
 // unknownKey counts a token that was not written, because MSAL's key for it is of no form that this version knows.
-func (m *metrics) unknownKey() { m.write("unknown_key") }
+func (m *metrics) unknownKey() { m.write(writeUnknownKey) }
 
 // released counts a lease that was lost before its holder gave it back; one that the end of the Cache took is none.
 func (m *metrics) released(ctx context.Context, err error, c *Cache) {

@@ -16,9 +16,9 @@ func (c *Cache) sealed(key, field string, stamp, expiry int64, content []byte, a
 // sealedOf is sealed of what belongs to a session; 0: to none.
 func (c *Cache) sealedOf(key, field string, stamp, expiry, session int64, content []byte, again bool) (string, error) {
 	value, err := layout.SealSession(c.serializer, key, field, stamp, expiry, session, content)
-	record := "entry"
+	record := recordEntry
 	if field == "" {
-		record = "answer"
+		record = recordAnswer
 	}
 	c.metrics.sealed(record, len(value), err)
 	if err != nil {

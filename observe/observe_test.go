@@ -13,10 +13,13 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/attribute"
 	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
 	api "go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/sdk/metric"
+
+	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
 // documented has each metric of docs/observability.md once, with a value for each of its attributes, as Prometheus's exporter
@@ -240,5 +243,51 @@ func TestAlertsNameMetricsThatExist(t *testing.T) {
 	}
 	if len(alerts) == 0 {
 		t.Error("no alert found: this test shows nothing")
+	}
+}
+
+// A counter that a process exports for the first time at 5,000 has not grown, as Prometheus sees it.
+func TestCountersBeginAtZero(t *testing.T) {
+	registry := registryOf(t, redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}), func(*msalredis.Cache) {})
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := map[string]bool{}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				if m.GetCounter() != nil && m.GetCounter().GetValue() == 0 {
+					begun[f.GetName()+" "+l.GetValue()] = true
+				}
+			}
+		}
+	}
+	// The values that the document lists for the attributes of a counter.
+	text, err := os.ReadFile("../docs/observability.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := 0
+	for _, row := range regexp.MustCompile("(?m)^\\| `(msalredis\\.[a-z_.]+)` \\| counter \\|[^|]*\\| `[^|]*\\|([^|]*)\\|").FindAllStringSubmatch(string(text), -1) {
+		name := strings.ReplaceAll(row[1], ".", "_") + "_total"
+		for _, value := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(row[2], -1) {
+			listed++
+			if !begun[name+" "+value[1]] {
+				t.Errorf("%s does not begin at 0 with %q", name, value[1])
+			}
+		}
+	}
+	if listed < 20 {
+		t.Errorf("%d values found in the document: this test shows nothing", listed)
+	}
+	rules, err := os.ReadFile("prometheus/alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range regexp.MustCompile(`(msalredis_\w+_total)\{\w+="(\w+)"\}`).FindAllStringSubmatch(string(rules), -1) {
+		if !begun[m[1]+" "+m[2]] {
+			t.Errorf("an alert asks for %s of %s, which does not begin at 0", m[1], m[2])
+		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/redis/go-redis/v9"
 	otelprometheus "go.opentelemetry.io/otel/exporters/prometheus"
 	"go.opentelemetry.io/otel/sdk/metric"
 
@@ -129,8 +131,8 @@ func (s *server) eventually(what string, f func() error) {
 	}
 }
 
-// working is what a Cache measures that has brought tokens.
-func working(t *testing.T) *prometheus.Registry {
+// registryOf has the metrics of a Cache on rdb after some use.
+func registryOf(t *testing.T, rdb *redis.Client, use func(*msalredis.Cache)) *prometheus.Registry {
 	t.Helper()
 	registry := prometheus.NewRegistry()
 	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry), otelprometheus.WithoutScopeInfo())
@@ -147,32 +149,67 @@ func working(t *testing.T) *prometheus.Registry {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := msalredis.New(redistest.Start(t).Client(), sealer, &msalredis.Options{MeterProvider: provider})
+	tokens, err := msalredis.New(rdb, sealer, &msalredis.Options{MeterProvider: provider})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { tokens.Close() })
-	entra, err := entratest.NewServer(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { entra.Close() })
-	entra.AddApp(entratest.App{ClientID: "observed", Secret: "s3cret"})
-	cred, err := confidential.NewCredFromSecret("s3cret")
-	if err != nil {
-		t.Fatal(err)
-	}
-	app, err := confidential.New(entra.Authority(entratest.DefaultTenant), "observed", cred, confidential.WithCache(tokens),
-		confidential.WithHTTPClient(&http.Client{Transport: tokens.Transport(entra.Transport())}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 3 {
-		if _, err := app.AcquireTokenByCredential(t.Context(), []string{"https://graph.microsoft.com/.default"}); err != nil {
+	use(tokens)
+	return registry
+}
+
+// working is what a Cache measures that has brought tokens.
+func working(t *testing.T) *prometheus.Registry {
+	t.Helper()
+	return registryOf(t, redistest.Start(t).Client(), func(tokens *msalredis.Cache) {
+		entra, err := entratest.NewServer(nil)
+		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(func() { entra.Close() })
+		entra.AddApp(entratest.App{ClientID: "observed", Secret: "s3cret"})
+		cred, err := confidential.NewCredFromSecret("s3cret")
+		if err != nil {
+			t.Fatal(err)
+		}
+		app, err := confidential.New(entra.Authority(entratest.DefaultTenant), "observed", cred, confidential.WithCache(tokens),
+			confidential.WithHTTPClient(&http.Client{Transport: tokens.Transport(entra.Transport())}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			if _, err := app.AcquireTokenByCredential(t.Context(), []string{"https://graph.microsoft.com/.default"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// Each alert has fired, and been quiet, over made-up series of its trouble.
+func TestEachAlertFires(t *testing.T) {
+	if out, err := exec.Command(program(t, "promtool"), "test", "rules", "prometheus/alerts_test.yml").CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
-	return registry
+	rules, err := os.ReadFile("prometheus/alerts.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases, err := os.ReadFile("prometheus/alerts_test.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	alerts := regexp.MustCompile(`(?m)- alert: (\w+)$`).FindAllStringSubmatch(string(rules), -1)
+	for _, a := range alerts {
+		if !regexp.MustCompile(`alertname: ` + a[1] + `\n\s+exp_alerts:\s*(\[\{|\n)`).Match(cases) {
+			t.Errorf("nothing makes %s fire", a[1])
+		}
+		if !bytes.Contains(cases, []byte("alertname: "+a[1]+"}")) {
+			t.Errorf("nothing shows that %s is quiet while all is well", a[1])
+		}
+	}
+	if len(alerts) == 0 {
+		t.Error("no alert found: this test shows nothing")
+	}
 }
 
 // promtool finds nothing to say, and a real Prometheus evaluates every alert and every expression of the dashboard: of the metrics that
