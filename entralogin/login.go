@@ -31,6 +31,8 @@ const (
 	msalMargin    = 5 * time.Minute  // MSAL answers with the token it has until then
 	failurePause  = 30 * time.Second // the longest between two tries
 	leastPause    = time.Second
+	hearsOfIt     = time.Second // what a credential gets to return in when its context has ended
+	mostHanging   = 3           // requests of a credential that ignores its context, at a time
 )
 
 // ErrNoToken is what a connection gets that cannot log in for want of a token. The credential's own error is wrapped beside it.
@@ -60,6 +62,7 @@ type Login struct {
 	failed    error       // the last request's; nil: it brought a token
 	failures  int         // in a row; one that brought the same token again counts
 	next      time.Time   // when to ask
+	hanging   int         // requests that were given up and go on
 	listeners map[auth.CredentialsListener]struct{}
 	timer     *time.Timer // the next renewal; nil: nobody listens, or a request is under way
 
@@ -88,6 +91,7 @@ type request struct {
 	begun time.Time
 	done  chan struct{}
 	err   error // set before done is closed
+	over  bool  // done is closed, or about to be; guarded by the Login's mu
 }
 
 // New makes a Login. It asks nothing: a service starts while Entra ID is away. nil opts are all defaults.
@@ -180,8 +184,11 @@ func (l *Login) pause() time.Duration {
 
 func jitter(most time.Duration) time.Duration { return rand.N(max(most, 1)) }
 
-// arm sets the next renewal. The caller holds mu.
+// arm sets the next renewal, in place of one that is set. The caller holds mu.
 func (l *Login) arm() {
+	if l.timer != nil {
+		l.timer.Stop()
+	}
 	var t *time.Timer
 	t = time.AfterFunc(time.Until(l.next), func() {
 		l.mu.Lock()
@@ -204,17 +211,67 @@ func (l *Login) ask() *request {
 		l.timer.Stop()
 		l.timer = nil
 	}
+	go l.request(r)
+	return r
+}
+
+// request asks the credential. One that ignores its context is given up, and asked again later; what it says after all is taken.
+func (l *Login) request(r *request) {
+	if l.hangs() {
+		l.answered(r, credentials{}, fmt.Errorf("%w: the credential ignores its context, and %d requests of it hang", ErrNoToken, mostHanging))
+		return
+	}
+	ctx, cancel := context.WithTimeout(redislogin.Mark(context.Background()), requestAtMost)
+	defer cancel()
+	done := make(chan struct{})
 	go func() {
-		c, err := l.token()
+		defer close(done)
+		c, err := l.token(ctx)
 		l.answered(r, c, err)
 	}()
-	return r
+	limit := time.NewTimer(requestAtMost + hearsOfIt)
+	defer limit.Stop()
+	select {
+	case <-done:
+	case <-limit.C:
+		l.giveUp(r, fmt.Errorf("%w: the credential has not answered within %v, and ignores that its context has ended", ErrNoToken, requestAtMost))
+	}
+}
+
+func (l *Login) hangs() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.hanging == mostHanging
 }
 
 // answered takes an answer in and tells the listeners. A failure they are not told: go-redis would close connections whose
 // token is still good.
 func (l *Login) answered(r *request, c credentials, err error) {
 	l.mu.Lock()
+	late := r.over
+	if late {
+		l.hanging--
+		if err != nil || !c.expires.After(l.now.expires) {
+			l.mu.Unlock()
+			return
+		}
+	}
+	l.settle(r, c, err, late)
+}
+
+// giveUp answers for a credential that does not.
+func (l *Login) giveUp(r *request, err error) {
+	l.mu.Lock()
+	if r.over {
+		l.mu.Unlock()
+		return
+	}
+	l.hanging++
+	l.settle(r, credentials{}, err, false)
+}
+
+// settle is what an answer changes. The caller holds mu, and settle releases it.
+func (l *Login) settle(r *request, c credentials, err error, late bool) {
 	fresh := err == nil && c.token != l.now.token
 	if err == nil {
 		l.now = c
@@ -223,8 +280,10 @@ func (l *Login) answered(r *request, c credentials, err error) {
 		l.failures = 0
 	}
 	l.next = time.Now().Add(l.pause())
-	l.asking = nil
-	if len(l.listeners) > 0 {
+	if !late {
+		l.asking, r.over = nil, true
+	}
+	if l.asking == nil && len(l.listeners) > 0 {
 		l.arm()
 	}
 	kept := l.alive()
@@ -232,8 +291,10 @@ func (l *Login) answered(r *request, c credentials, err error) {
 	if err != nil {
 		l.o.Logger.Warn("entralogin: the token for Redis was not renewed; it is tried again", "kept", kept, "error", err)
 	}
-	r.err = err
-	close(r.done)
+	if !late {
+		r.err = err
+		close(r.done)
+	}
 	if fresh {
 		l.tell()
 	}
@@ -250,9 +311,7 @@ func (l *Login) tell() {
 	}
 }
 
-func (l *Login) token() (credentials, error) {
-	ctx, cancel := context.WithTimeout(redislogin.Mark(context.Background()), requestAtMost)
-	defer cancel()
+func (l *Login) token(ctx context.Context) (credentials, error) {
 	t, err := l.cred.GetToken(ctx, policy.TokenRequestOptions{Scopes: l.scopes})
 	if err != nil {
 		return credentials{}, fmt.Errorf("%w: %w", ErrNoToken, err)

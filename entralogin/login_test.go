@@ -345,6 +345,62 @@ func TestCredentialThatHangs(t *testing.T) {
 	})
 }
 
+// A credential that ignores its context is given up and asked again, with three of its requests under way at most; and what it
+// says too late is taken if it is newer.
+func TestCredentialThatIgnoresItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answers := make(chan azcore.AccessToken)
+		cred := &credential{answer: func(context.Context, int) (azcore.AccessToken, error) {
+			return <-answers, nil
+		}}
+		l := login(t, cred)
+		refused := func(want string) {
+			t.Helper()
+			if _, _, err := l.Subscribe(&listener{}); !errors.Is(err, entralogin.ErrNoToken) || !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, want %q", err, want)
+			}
+		}
+		for n := 1; n <= 4; n++ {
+			refused("has not answered within 10s")
+			time.Sleep(25 * time.Second)
+			synctest.Wait()
+			switch {
+			case n < 4 && cred.requests() != n:
+				t.Fatalf("%d requests after %d connections", cred.requests(), n)
+			case n == 3:
+				time.Sleep(40 * time.Second) // the pause after three failures
+				refused("3 requests of it hang")
+				answers <- azcore.AccessToken{Token: token(t, principal, 1), ExpiresOn: time.Now().Add(time.Second)} // spent before it serves
+				time.Sleep(40 * time.Second)
+			}
+		}
+		if n := cred.requests(); n != 4 {
+			t.Errorf("%d requests, want 4: three hang, and one has ended", n)
+		}
+		late := azcore.AccessToken{Token: token(t, principal, 2), ExpiresOn: time.Now().Add(time.Hour)}
+		answers <- late
+		synctest.Wait()
+		who := &listener{}
+		_, password, leave := subscribe(t, l, who)
+		if password != late.Token {
+			t.Error("a late answer is not taken")
+		}
+		answers <- azcore.AccessToken{Token: token(t, principal, 3), ExpiresOn: time.Now().Add(time.Minute)}
+		synctest.Wait()
+		if who.last() != "" {
+			t.Error("a late answer that ends earlier is taken")
+		}
+		newest := azcore.AccessToken{Token: token(t, principal, 4), ExpiresOn: time.Now().Add(2 * time.Hour)}
+		answers <- newest
+		synctest.Wait()
+		if who.last() != newest.Token {
+			t.Error("a late answer that is newer is not taken")
+		}
+		leave()
+		time.Sleep(time.Minute)
+	})
+}
+
 // While one connection is slow to hear of a token the next one comes; the other connections hear of both in their order.
 func TestTheNewestTokenIsHeardLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/subtle"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,15 +9,12 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/alexedwards/scs/v2"
 	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/oauth2"
 
 	"github.com/msal-redis/msal-redis-go/connect"
 )
@@ -35,14 +31,11 @@ type app struct {
 	api      *http.Client
 }
 
-// What a session holds: who is signed in, and what a sign-in that is under way must bring back. No token.
+// What a session holds: who is signed in. No token.
 const (
-	keyAccount  = "account" // MSAL's home account ID
-	keyName     = "name"
-	keyMark     = "mark" // see mark
-	keyState    = "state"
-	keyNonce    = "nonce"
-	keyVerifier = "verifier"
+	keyAccount = "account" // MSAL's home account ID
+	keyName    = "name"
+	keyMark    = "mark" // see mark
 )
 
 func newApp(name string, s settings) (*app, error) {
@@ -59,9 +52,7 @@ func newApp(name string, s settings) (*app, error) {
 	a.sessions.Store = sessionStore{a.rdb}
 	a.sessions.HashTokenInStore = true // who reads Redis cannot take a session over
 	a.sessions.Lifetime, a.sessions.IdleTimeout = 12*time.Hour, time.Hour
-	if strings.HasPrefix(s.publicURL, "https://") {
-		a.sessions.Cookie.Name, a.sessions.Cookie.Secure = "__Host-session", true
-	}
+	a.sessions.Cookie.Name, a.sessions.Cookie.Secure = a.cookie("session")
 	keys := oidc.ClientContext(context.Background(), &http.Client{Transport: s.network, Timeout: 10 * time.Second})
 	authority := "https://login.microsoftonline.com/" + s.tenant
 	a.idTokens = oidc.NewVerifier(authority+"/v2.0", oidc.NewRemoteKeySet(keys, authority+"/discovery/v2.0/keys"),
@@ -111,82 +102,6 @@ func (a *app) home(w http.ResponseWriter, r *http.Request) {
 	_ = homePage.Execute(w, struct{ Name, Instance string }{name, a.name}) // the browser may have left
 }
 
-// signIn sends the browser to Entra ID. MSAL Go makes the URL without state, nonce (OpenID Connect Core section 3.1.2.1) and code
-// challenge (RFC 7636), so they are added.
-func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
-	target, err := a.tokens.signIn.AuthCodeURL(r.Context(), a.clientID, a.redirectURI(),
-		append([]string{oidc.ScopeOpenID, "profile", oidc.ScopeOfflineAccess}, scopes...))
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	u, err := url.Parse(target)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	// A verifier is 32 random bytes as text, which is what state and nonce need to be, too.
-	state, nonce, verifier := oauth2.GenerateVerifier(), oauth2.GenerateVerifier(), oauth2.GenerateVerifier()
-	a.sessions.Put(r.Context(), keyState, state)
-	a.sessions.Put(r.Context(), keyNonce, nonce)
-	a.sessions.Put(r.Context(), keyVerifier, verifier)
-	q := u.Query()
-	q.Set("state", state)
-	q.Set("nonce", nonce)
-	q.Set("code_challenge", oauth2.S256ChallengeFromVerifier(verifier))
-	q.Set("code_challenge_method", "S256")
-	q.Set("response_mode", "query") // a form that another site posts comes without a SameSite=Lax cookie
-	u.RawQuery = q.Encode()
-	http.Redirect(w, r, a.login(u.RequestURI()), http.StatusFound)
-}
-
-// callback is where Entra ID sends the browser back to, perhaps on another instance than signIn's.
-func (a *app) callback(w http.ResponseWriter, r *http.Request) {
-	// What is kept for a sign-in serves once.
-	state := a.sessions.PopString(r.Context(), keyState)
-	nonce := a.sessions.PopString(r.Context(), keyNonce)
-	verifier := a.sessions.PopString(r.Context(), keyVerifier)
-	q := r.URL.Query()
-	if state == "" || subtle.ConstantTimeCompare([]byte(state), []byte(q.Get("state"))) != 1 {
-		http.Error(w, "This sign-in was not begun in this browser, or is over. Start again.", http.StatusBadRequest)
-		return
-	}
-	if q.Get("error") != "" {
-		http.Error(w, "Entra ID refused the sign-in: "+q.Get("error_description"), http.StatusForbidden)
-		return
-	}
-	result, err := a.tokens.signIn.AcquireTokenByAuthCode(r.Context(), q.Get("code"), a.redirectURI(), scopes,
-		confidential.WithChallenge(verifier))
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	// MSAL reads the ID token and leaves its nonce to us. The signature is checked because it costs nothing.
-	id, err := a.idTokens.Verify(r.Context(), result.IDToken.RawToken)
-	if err == nil && subtle.ConstantTimeCompare([]byte(id.Nonce), []byte(nonce)) != 1 {
-		err = errors.New("the ID token's nonce is not this sign-in's")
-	}
-	if err != nil {
-		slog.WarnContext(r.Context(), "sign-in refused", "error", err)
-		http.Error(w, "This sign-in cannot be trusted. Start again.", http.StatusForbidden)
-		return
-	}
-	mark, err := a.mark(r.Context(), result.Account.HomeAccountID)
-	if err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	// A session that was known before the sign-in must not be worth more after it (session fixation).
-	if err := a.sessions.RenewToken(r.Context()); err != nil {
-		a.fail(w, r, err)
-		return
-	}
-	a.sessions.Put(r.Context(), keyAccount, result.Account.HomeAccountID)
-	a.sessions.Put(r.Context(), keyMark, mark)
-	a.sessions.Put(r.Context(), keyName, result.IDToken.Name)
-	http.Redirect(w, r, "/", http.StatusSeeOther)
-}
-
 // me answers with what Graph says of the user: a silent call.
 func (a *app) me(w http.ResponseWriter, r *http.Request) {
 	token, err := a.token(r.Context())
@@ -231,6 +146,15 @@ func (a *app) login(path string) string {
 		return a.loginURL + path
 	}
 	return "https://login.microsoftonline.com" + path
+}
+
+// cookie is the full name of a cookie, and whether it is for https alone. Browsers take a name that begins with __Host- from
+// nobody but this host, over https: no neighbouring domain can put one in its place.
+func (a *app) cookie(name string) (full string, secure bool) {
+	if strings.HasPrefix(a.publicURL, "https://") {
+		return "__Host-" + name, true
+	}
+	return name, false
 }
 
 func (a *app) redirectURI() string { return a.publicURL + "/callback" }

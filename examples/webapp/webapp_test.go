@@ -331,6 +331,11 @@ func TestForgedCallbacksAreRefused(t *testing.T) {
 		{"no state", http.StatusBadRequest, func(_ *testing.T, b *browser) string {
 			return with(b.callback("ada@contoso.com", nil), "state", "")
 		}},
+		{"a cookie that is none", http.StatusBadRequest, func(_ *testing.T, b *browser) string {
+			back := b.callback("ada@contoso.com", nil)
+			b.client.Jar.SetCookies(b.home(), []*http.Cookie{{Name: "signin", Value: "..", Path: "/"}})
+			return with(back, "state", "")
+		}},
 		{"a browser that began nothing", http.StatusBadRequest, func(t *testing.T, _ *browser) string {
 			return s.browser(t).callback("grace@contoso.com", nil).String()
 		}},
@@ -389,11 +394,43 @@ func TestSessionIsNewAfterSignIn(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	b := s.browser(t)
-	back := b.callback("ada@contoso.com", nil)
-	before := b.cookies()
-	b.do(http.MethodGet, back.String(), nil)
-	if after := b.cookies(); before == "" || after == before {
-		t.Errorf("cookies before the sign-in %q, after it %q", before, after)
+	session := func() string {
+		for _, c := range b.client.Jar.Cookies(b.home()) {
+			if c.Name == "session" {
+				return c.Value
+			}
+		}
+		return ""
 	}
-	b.wantMe(0, "ada@contoso.com")
+	b.signIn("ada@contoso.com", "Ada Lovelace")
+	before := session()
+	b.signIn("grace@contoso.com", "Grace Hopper")
+	if after := session(); before == "" || after == "" || after == before {
+		t.Errorf("the session before the sign-in %q, after it %q", before, after)
+	}
+	b.wantMe(0, "grace@contoso.com")
+}
+
+// Whoever has not signed in leaves nothing in the tokens' Redis, whatever he asks for.
+func TestStrangersLeaveNothingInRedis(t *testing.T) {
+	t.Parallel()
+	redis := redistest.Start(t)
+	s := siteOn(t, redis.URL())
+	for _, path := range []string{"/", "/signin", "/callback", "/callback?state=x&code=y", "/me"} {
+		for range 3 {
+			b := s.browser(t)
+			b.stop = func(*http.Request) bool { return true }
+			b.get(path)
+			b.get(path)
+		}
+	}
+	s.browser(t).callback("ada@contoso.com", nil) // nor one who turns back at the last moment
+	if keys := redis.Do("KEYS", "webapp:*"); len(keys.([]any)) != 0 {
+		t.Errorf("in Redis: %v", keys)
+	}
+	b := s.browser(t)
+	b.signIn("ada@contoso.com", "Ada Lovelace")
+	if keys := redis.Do("KEYS", "webapp:*"); len(keys.([]any)) != 1 {
+		t.Errorf("in Redis after a sign-in: %v, want a session", keys)
+	}
 }
