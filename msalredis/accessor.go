@@ -131,14 +131,14 @@ func (c *Cache) revalidate(p *partition) {
 	}
 }
 
-// isOBO tells whether m is the manager of on-behalf-of tokens, by trying. That one marshals what it cannot read
-// back, and its Marshal takes no lock, so it is left alone but for emptying it (see assertions). The gate shares its tokens.
+// isOBO tells whether m is the manager of on-behalf-of tokens. That one is left alone but for emptying it (see assertions). The gate
+// shares its tokens.
 func (c *Cache) isOBO(m *manager, u cache.Unmarshaler, key string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	epoch := c.assertions.epoch.Load()
 	if !m.tried {
-		m.obo = u.Unmarshal([]byte("{}")) != nil
+		m.obo = !m.meet(u)
 		m.tried, m.emptied = true, epoch
 	}
 	if !m.obo {
@@ -151,6 +151,29 @@ func (c *Cache) isOBO(m *manager, u cache.Unmarshaler, key string) bool {
 		m.emptied = epoch
 	}
 	return true
+}
+
+// meet finds out which of MSAL's managers is met for the first time, by handing it what it holds: that of on-behalf-of tokens cannot
+// read back what it marshals, and a refusal changes nothing. What the other one holds stays with it (see adopt).
+//
+// Marshal of the manager of on-behalf-of tokens takes no lock, and does not need one here: MSAL calls Replace with its mutex locked,
+// and writes to a manager only with that mutex write-locked. Later it is not called any more.
+//
+// The caller holds m.mu.
+func (m *manager) meet(u cache.Unmarshaler) bool {
+	if marshaler, ok := u.(cache.Marshaler); ok {
+		if data, err := marshaler.Marshal(); err == nil && u.Unmarshal(data) == nil {
+			if held, err := serializer.ParseDocument(data); err == nil {
+				held = withKeysFolded(held)
+				unknown, _ := serializer.Diff(m.document, held)
+				m.unshared.adopt(unknown)
+				m.document = held
+				return true
+			}
+		}
+	}
+	m.document, m.marshalled = nil, nil
+	return u.Unmarshal([]byte("{}")) == nil
 }
 
 // Export stores what MSAL has changed since Replace. MSAL calls it after a token has arrived, and after
@@ -201,6 +224,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		gone = accountsOf(removed)
 		changed = slices.DeleteFunc(changed, func(e serializer.Entry) bool { return slices.Contains(gone, e.HomeAccountID) })
 	}
+	changed = append(changed, m.unshared.accountsOf(changed, layout.FoldKey(hints.PartitionKey))...)
 	r := c.route(m, changed, hints.PartitionKey)
 	m.document, m.marshalled = entries, data
 	m.app = m.app || slices.ContainsFunc(r.batches, func(b batch) bool { return !b.p.user })

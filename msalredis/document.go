@@ -48,7 +48,11 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 		entries = append(entries, x.read.entries...)
 		withheld = append(withheld, x.read.withheld...)
 	}
-	entries = withAppMetadata(append(entries, m.unshared.readable(c, now, m.app)...), withheld)
+	m.unshared.lose(entries)
+	if own := m.unshared.readable(c, now, m.app); len(own) > 0 {
+		entries = withoutSuperseded(append(entries, own...))
+	}
+	entries = withAppMetadata(entries, withheld)
 	v.spentAt = elapsed + int64(untilSpent(entries, now))
 	for _, e := range entries {
 		if e.Section == serializer.SectionRefreshToken {
@@ -176,10 +180,14 @@ func cachedAt(e serializer.Entry, seconds int64) serializer.Entry {
 	return x
 }
 
+// place is where a document has an entry.
+type place struct{ section, key string }
+
+func placeOf(e serializer.Entry) place { return place{e.Section, e.Key} }
+
 // withKeysFolded are entries with the keys that MSAL would give them. Those of MSAL 1.0 have capitals: MSAL renames such an entry
 // when it reads it, which would look like a removal. Where it has been renamed already that one counts, as it does for MSAL.
 func withKeysFolded(entries []serializer.Entry) []serializer.Entry {
-	type place struct{ section, key string }
 	var taken map[place]bool
 	for i, e := range entries {
 		folded := strings.ToLower(e.Key)
@@ -190,7 +198,7 @@ func withKeysFolded(entries []serializer.Entry) []serializer.Entry {
 			entries = slices.Clone(entries)
 			taken = make(map[place]bool, len(entries))
 			for _, e := range entries {
-				taken[place{e.Section, e.Key}] = true
+				taken[placeOf(e)] = true
 			}
 		}
 		if taken[place{e.Section, folded}] {

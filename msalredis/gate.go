@@ -94,7 +94,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	case form.Has("req_cnf"), grant == grantClientCredentials, grant == grantOnBehalfOf, grant == grantRefreshToken:
 		return g.send(rest, answerAtMost, errTooLarge)
 	default:
-		return g.signIn(rest, termsOf(req, form, cred))
+		return g.signIn(rest, termsOf(req, form, cred), !special(req, form) && !mutualTLS(req.URL.Hostname()))
 	}
 }
 
@@ -143,8 +143,10 @@ func peek(resp *http.Response, most int64) ([]byte, error) {
 	return body, err
 }
 
-// signIn passes a sign-in and takes note of its tokens: they are newer than any sign-out.
-func (g *gate) signIn(req *http.Request, with terms) (*http.Response, error) {
+// signIn passes a sign-in and takes note of its tokens: they are newer than any sign-out. recorded: a refresh ahead of them is answered
+// from the user's record, with the old token if need be. Where it is not, none is asked for: a public client of MSAL gives its caller
+// the error of one that fails.
+func (g *gate) signIn(req *http.Request, with terms, recorded bool) (*http.Response, error) {
 	c := g.c
 	if _, known := c.clock.apart(); !known {
 		// The session is ordered among others by Redis's time. An error leaves this machine's.
@@ -166,7 +168,7 @@ func (g *gate) signIn(req *http.Request, with terms) (*http.Response, error) {
 		return resp, nil
 	}
 	c.origins.note(a, origin{fresh: true, session: started, terms: with, owners: a.owners(), began: began})
-	if a.member("refresh_token") != "" {
+	if recorded && a.member("refresh_token") != "" {
 		a.addRefreshIn(c.o.RefreshAt)
 		resp.Body = io.NopCloser(bytes.NewReader(a.body))
 		resp.ContentLength = int64(len(a.body))

@@ -241,7 +241,7 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, cred credent
 	r.realms = c.realms.of(r.endpoint, req.URL.Path)
 	r.terms = termsOf(req, form, cred)
 	_, challenge, newer := splitClaims(form.Get("claims"))
-	r.special = len(r.scopes) == 0 || slices.ContainsFunc(parametersOf(req, form), func(p string) bool { return p != assertionType })
+	r.special = special(req, form)
 	if r.grant != grantClientCredentials && !form.Has("client_info") {
 		// Who shares the answer may have asked for it.
 		r.form = maps.Clone(form)
@@ -289,6 +289,12 @@ func (c *Cache) newTokenRequest(req *http.Request, form url.Values, cred credent
 	}
 	r.flight = string(r.rid) + " " + r.grant
 	return r
+}
+
+// special tells whether a request asks for a token of which no record says that it is what it asks for.
+func special(req *http.Request, form url.Values) bool {
+	return len(scopesOf(form.Get("scope")).resource()) == 0 ||
+		slices.ContainsFunc(parametersOf(req, form), func(p string) bool { return p != assertionType })
 }
 
 // ofUser tells whether the answer belongs into the record of a user who is known before it comes.

@@ -10,9 +10,9 @@ import (
 )
 
 // unshared are the entries of a manager that no other process may have and no other manager of this one: bound to a key that the
-// application holds, or of a sign-in whose answer names nobody. They are in no partition and never in Redis, but in every
-// document that the manager is handed, as MSAL would have kept them without this package. The manager's mutex is held by who
-// calls their methods.
+// application holds, of a sign-in whose answer names nobody, or of before the manager was met. They are in no partition and never in
+// Redis, but in every document that the manager is handed, as MSAL would have kept them without this package. The manager's mutex is
+// held by who calls their methods.
 type unshared struct {
 	entries []unsharedEntry // the oldest first
 	size    int
@@ -49,6 +49,35 @@ func (us *unshared) keep(c *Cache, entries []serializer.Entry, hint string) {
 		us.lose([]serializer.Entry{e})
 		us.entries = append(us.entries, kept)
 	}
+	us.bound()
+}
+
+// adopt takes in what a manager held when it was met. MSAL calls Replace before it writes, so somebody else stood between: an accessor
+// of the application's that uses the Cache only since, because Redis was away at its start or it has been switched on.
+//
+// It is not stored for others: nobody can tell how old it is, and so whether it is of before a sign-out, or a refresh, that the fleet
+// knows of. Any sign-out of its account that is known ends it (known is 0), and so does a removal of the app's tokens; what the fleet
+// has takes its place. A refresh token among it brings tokens that are shared as all are.
+func (us *unshared) adopt(entries []serializer.Entry) {
+	for _, e := range entries {
+		if !readByMSAL(e.Section) {
+			continue
+		}
+		e = e.Clone() // as MSAL gave it, it keeps the whole document alive
+		held := unsharedEntry{Entry: e, partition: e.HomeAccountID}
+		if held.partition == "" && e.Section == serializer.SectionAccessToken {
+			held.partition = appKey(e)
+		}
+		if held.partition != "" {
+			held.account = layout.PartitionID(held.partition)
+		}
+		us.entries = append(us.entries, held)
+	}
+	us.bound()
+}
+
+// bound drops what is superseded, and the oldest of what is too much.
+func (us *unshared) bound() {
 	all := make([]serializer.Entry, len(us.entries))
 	for i, e := range us.entries {
 		all[i] = e.Entry
@@ -70,14 +99,33 @@ func (us *unshared) keep(c *Cache, entries []serializer.Entry, hint string) {
 	}
 }
 
-// lose drops entries that MSAL has removed or replaced.
+// lose drops entries that MSAL has removed or replaced, or that the fleet has.
 func (us *unshared) lose(entries []serializer.Entry) {
-	if len(us.entries) == 0 {
+	if len(us.entries) == 0 || len(entries) == 0 {
 		return
 	}
-	us.drop(func(held unsharedEntry) bool {
-		return slices.ContainsFunc(entries, func(e serializer.Entry) bool { return e.Section == held.Section && e.Key == held.Key })
-	})
+	gone := make(map[place]bool, len(entries))
+	for _, e := range entries {
+		gone[placeOf(e)] = true
+	}
+	us.drop(func(held unsharedEntry) bool { return gone[placeOf(held.Entry)] })
+}
+
+// accountsOf are those among them that an Export is of: the accounts of what has changed, and of its key. MSAL's write has left them
+// as they were, and without them others would have the tokens and could not list the account.
+func (us *unshared) accountsOf(changed []serializer.Entry, key string) []serializer.Entry {
+	var out []serializer.Entry
+	for _, held := range us.entries {
+		if held.Section != serializer.SectionAccount || held.HomeAccountID == "" {
+			continue
+		}
+		of := func(e serializer.Entry) bool { return strings.EqualFold(e.HomeAccountID, held.HomeAccountID) }
+		same := func(e serializer.Entry) bool { return placeOf(e) == placeOf(held.Entry) }
+		if (strings.EqualFold(key, held.HomeAccountID) || slices.ContainsFunc(changed, of)) && !slices.ContainsFunc(changed, same) {
+			out = append(out, held.Entry)
+		}
+	}
+	return out
 }
 
 func (us *unshared) drop(gone func(unsharedEntry) bool) {
@@ -108,7 +156,9 @@ func (us *unshared) readable(c *Cache, now time.Time, app bool) []serializer.Ent
 	return out
 }
 
-func (e unsharedEntry) nobodys() bool { return e.HomeAccountID == "" && !keyBound(e.Entry) }
+func (e unsharedEntry) nobodys() bool {
+	return e.HomeAccountID == "" && !keyBound(e.Entry) && e.Section != serializer.SectionAppMetadata
+}
 
 // nobodys tells whether there are any that name nobody.
 func (us *unshared) nobodys() bool { return slices.ContainsFunc(us.entries, unsharedEntry.nobodys) }

@@ -1,0 +1,316 @@
+package msalredis_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/public"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/msalredis"
+)
+
+// switched is an application's own accessor that uses a Cache from some moment on: Redis was away at its start, or it has been
+// switched on. Until then MSAL keeps its tokens by itself.
+type switched struct {
+	replace, export atomic.Pointer[msalredis.Cache]
+}
+
+func (s *switched) on(c *msalredis.Cache) { s.replace.Store(c); s.export.Store(c) }
+
+func (s *switched) Replace(ctx context.Context, u cache.Unmarshaler, h cache.ReplaceHints) error {
+	if c := s.replace.Load(); c != nil {
+		return c.Replace(ctx, u, h)
+	}
+	return nil
+}
+
+func (s *switched) Export(ctx context.Context, m cache.Marshaler, h cache.ExportHints) error {
+	if c := s.export.Load(); c != nil {
+		return c.Export(ctx, m, h)
+	}
+	return nil
+}
+
+// met is a client of each kind whose accessor is switched on later.
+type met struct {
+	*instance
+	switched *switched
+	app      confidential.Client
+	public   public.Client
+
+	assertion string
+}
+
+func (w *world) met(t *testing.T, gated bool) *met {
+	t.Helper()
+	m := &met{instance: w.instance(), switched: &switched{}}
+	client := m.http
+	if !gated {
+		base := w.entra.Transport()
+		t.Cleanup(base.CloseIdleConnections)
+		client = &http.Client{Transport: base}
+	}
+	m.app = newApp(t, w.entra.Authority(tenant), m.switched, client)
+	var err error
+	m.public, err = public.New(publicID, public.WithAuthority(w.entra.Authority(tenant)), public.WithCache(m.switched), public.WithHTTPClient(client))
+	succeeds(t, err)
+	return m
+}
+
+func (m *met) signInPublic(t *testing.T, u entratest.User) string {
+	t.Helper()
+	ctx := t.Context()
+	link, err := m.public.AuthCodeURL(ctx, publicID, redirectURI, []string{userScope})
+	succeeds(t, err)
+	code, err := m.w.entra.AuthorizeCode(link, u.Username)
+	succeeds(t, err)
+	r, err := m.public.AcquireTokenByAuthCode(ctx, code, redirectURI, []string{userScope})
+	succeeds(t, err)
+	return r.AccessToken
+}
+
+func (m *met) silentPublic(ctx context.Context, u entratest.User, scope string) (string, error) {
+	accounts, err := m.public.Accounts(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, a := range accounts {
+		if a.HomeAccountID == u.HomeAccountID() {
+			r, err := m.public.AcquireTokenSilent(ctx, []string{scope}, public.WithSilentAccount(a))
+			return r.AccessToken, err
+		}
+	}
+	return "", fmt.Errorf("one of %d accounts", len(accounts))
+}
+
+// What MSAL holds before the accessor first sees its manager stays, as it does with MSAL alone, which is run beside it.
+func TestWhatMSALHeldBeforeTheFirstReplaceStays(t *testing.T) {
+	ctx := context.Background()
+	for name, test := range map[string]struct {
+		before func(*testing.T, *met, entratest.User) string
+		// again asks for the same token, other for one that takes a request: "" none.
+		again func(*testing.T, *met, entratest.User) (string, error)
+		other func(*testing.T, *met, entratest.User) (string, error)
+		// there is other's token on another instance.
+		there func(*testing.T, *instance, entratest.User) (string, error)
+	}{
+		"a user's": {
+			func(_ *testing.T, m *met, u entratest.User) string { return m.signIn(m.app, u).AccessToken },
+			func(_ *testing.T, m *met, u entratest.User) (string, error) {
+				r, err := silent(ctx, m.app, u.HomeAccountID())
+				return r.AccessToken, err
+			},
+			func(_ *testing.T, m *met, u entratest.User) (string, error) {
+				r, err := silent(ctx, m.app, u.HomeAccountID(), crmScope)
+				return r.AccessToken, err
+			},
+			func(t *testing.T, i *instance, u entratest.User) (string, error) {
+				app := i.app()
+				if a, err := app.Account(ctx, u.HomeAccountID()); err != nil || a.PreferredUsername != u.Username {
+					t.Errorf("on another instance the account is %q %v", a.PreferredUsername, err)
+				}
+				r, err := silent(ctx, app, u.HomeAccountID(), crmScope)
+				return r.AccessToken, err
+			},
+		},
+		"a user's of a public client": {
+			func(t *testing.T, m *met, u entratest.User) string { return m.signInPublic(t, u) },
+			func(_ *testing.T, m *met, u entratest.User) (string, error) { return m.silentPublic(ctx, u, userScope) },
+			func(_ *testing.T, m *met, u entratest.User) (string, error) { return m.silentPublic(ctx, u, crmScope) },
+			nil,
+		},
+		"an app's": {
+			func(t *testing.T, m *met, _ entratest.User) string {
+				r, err := m.app.AcquireTokenByCredential(ctx, []string{graph})
+				succeeds(t, err)
+				return r.AccessToken
+			},
+			func(_ *testing.T, m *met, _ entratest.User) (string, error) {
+				r, err := m.app.AcquireTokenByCredential(ctx, []string{graph})
+				return r.AccessToken, err
+			},
+			func(_ *testing.T, m *met, _ entratest.User) (string, error) {
+				r, err := m.app.AcquireTokenByCredential(ctx, []string{dynamics})
+				return r.AccessToken, err
+			},
+			func(_ *testing.T, i *instance, _ entratest.User) (string, error) {
+				r, err := i.app().AcquireTokenByCredential(ctx, []string{dynamics})
+				return r.AccessToken, err
+			},
+		},
+		"one on behalf of a user": {
+			func(t *testing.T, m *met, u entratest.User) string {
+				m.assertion = m.w.assertion(t, u)
+				r, err := m.app.AcquireTokenOnBehalfOf(ctx, m.assertion, []string{userScope})
+				succeeds(t, err)
+				return r.AccessToken
+			},
+			func(_ *testing.T, m *met, _ entratest.User) (string, error) {
+				r, err := m.app.AcquireTokenOnBehalfOf(ctx, m.assertion, []string{userScope})
+				return r.AccessToken, err
+			},
+			nil, nil,
+		},
+		"one that is exported and was not replaced": {
+			func(_ *testing.T, m *met, u entratest.User) string {
+				m.switched.export.Store(m.tokens)
+				return m.signIn(m.app, u).AccessToken
+			},
+			func(_ *testing.T, m *met, u entratest.User) (string, error) {
+				r, err := silent(ctx, m.app, u.HomeAccountID())
+				return r.AccessToken, err
+			},
+			nil, nil,
+		},
+	} {
+		for _, way := range []struct{ accessor, gated bool }{{false, false}, {true, false}, {true, true}} {
+			t.Run(fmt.Sprintf("%s/accessor=%v,gate=%v", name, way.accessor, way.gated), func(t *testing.T) {
+				w := newWorld(t)
+				m, u := w.met(t, way.gated), w.addUsers(1)[0]
+				had := test.before(t, m, u)
+				if way.accessor {
+					m.switched.on(m.tokens)
+				}
+				w.entra.ResetRequests()
+				for range 2 {
+					if got, err := test.again(t, m, u); err != nil || got != had {
+						t.Fatalf("afterwards: the same token %v, %v", got == had, err)
+					}
+				}
+				w.count(t, 0, "what MSAL held")
+				if test.other == nil {
+					return
+				}
+				other, err := test.other(t, m, u)
+				succeeds(t, err)
+				for range 2 {
+					if got, err := test.other(t, m, u); err != nil || got != other {
+						t.Fatalf("another token once more: the same %v, %v", got == other, err)
+					}
+				}
+				w.count(t, 1, "another token")
+				if test.there == nil || !way.accessor {
+					return
+				}
+				if got, err := test.there(t, w.instance(), u); err != nil || got != other {
+					t.Errorf("another instance: the same token %v, %v", got == other, err)
+				}
+				w.count(t, 1, "another token, elsewhere too")
+			})
+		}
+	}
+}
+
+// It goes with a sign-out of its user, or a removal of the app's tokens, as what is shared does.
+func TestWhatMSALHeldBeforeTheFirstReplaceIsEnded(t *testing.T) {
+	ctx := context.Background()
+	user := func(m *met, u entratest.User) (string, error) {
+		r, err := silent(ctx, m.app, u.HomeAccountID())
+		return r.AccessToken, err
+	}
+	app := func(m *met, _ entratest.User) (string, error) {
+		r, err := m.app.AcquireTokenByCredential(ctx, []string{graph})
+		return r.AccessToken, err
+	}
+	removed := func(t *testing.T, i *instance, u entratest.User) {
+		succeeds(t, i.tokens.RemoveAccount(ctx, u.HomeAccountID()))
+	}
+	for name, test := range map[string]struct {
+		ask     func(*met, entratest.User) (string, error)
+		end     func(*testing.T, *instance, entratest.User)
+		renewed bool
+	}{
+		"a sign-out": {user, removed, false},
+		"a forgotten app": {app, func(t *testing.T, i *instance, _ entratest.User) {
+			succeeds(t, i.tokens.ForgetAppTokens(ctx, clientID, tenant))
+		}, true},
+		"a forgotten scope": {app, func(t *testing.T, i *instance, _ entratest.User) {
+			succeeds(t, i.tokens.ForgetAppTokens(ctx, clientID, tenant, graph))
+		}, true},
+	} {
+		for _, when := range []string{"here", "elsewhere", "elsewhere, before"} {
+			t.Run(name+"/"+when, func(t *testing.T) {
+				w := newWorld(t)
+				w.rotating()
+				m, other, u := w.met(t, true), w.instance(), w.addUsers(1)[0]
+				if _, err := other.app().AcquireTokenByCredential(ctx, []string{dynamics}); err != nil {
+					t.Fatal(err) // the app is known in Redis
+				}
+				m.signIn(m.app, u)
+				_, err := app(m, u)
+				succeeds(t, err)
+				if when != "elsewhere, before" {
+					m.switched.on(m.tokens)
+				}
+				before, err := test.ask(m, u)
+				succeeds(t, err)
+				from := other
+				if when == "here" {
+					from = m.instance
+				}
+				test.end(t, from, u)
+				m.switched.on(m.tokens)
+				eventually(t, "the end of what MSAL held", func() bool { // LocalTTL at most, where it is not heard
+					after, err := test.ask(m, u)
+					if test.renewed {
+						return err == nil && after != before
+					}
+					return err != nil
+				})
+				if !test.renewed {
+					if _, err := silent(ctx, other.app(), u.HomeAccountID(), crmScope); err == nil {
+						t.Error("another instance has the session")
+					}
+				}
+				w.noRefusals(t)
+			})
+		}
+	}
+}
+
+// What the fleet has takes its place: another instance has redeemed the refresh token that MSAL held when its client was given to
+// another Cache.
+func TestWhatTheFleetHasTakesThePlaceOfWhatMSALHeld(t *testing.T) {
+	w := newWorld(t)
+	w.rotating()
+	m, other, u := w.met(t, false), w.instance(), w.addUsers(1)[0]
+	m.switched.on(m.tokens)
+	m.signIn(m.app, u)
+	must(t)(silent(t.Context(), other.app(), u.HomeAccountID(), vaultScope))
+	m.switched.on(w.instance().tokens)
+	must(t)(silent(t.Context(), m.app, u.HomeAccountID(), crmScope))
+	w.noRefusals(t)
+}
+
+// MSAL's manager of on-behalf-of tokens is looked at while others write to it, as far as MSAL lets them.
+func TestManagersAreMetUnderLoad(t *testing.T) {
+	w := newWorld(t)
+	m := w.met(t, true)
+	users := w.addUsers(8)
+	const rounds = 4
+	var done atomic.Int64
+	for _, err := range parallel(2*len(users), func(i int) error {
+		u := users[i/2]
+		for range rounds {
+			if done.Add(1) == int64(len(users)) {
+				m.switched.on(m.tokens)
+			}
+			assertion, err := w.entra.UserToken(clientID, u.Username, "")
+			if err != nil {
+				return err
+			}
+			if _, err := m.app.AcquireTokenOnBehalfOf(t.Context(), assertion, []string{userScope}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}) {
+		t.Error(err)
+	}
+}
