@@ -353,7 +353,7 @@ func TestHistoriesOfSignOuts(t *testing.T) {
 func TestHistoriesOfBrokenSignOuts(t *testing.T) {
 	for name, tamper := range map[string]tampering{
 		"a store without the comparison of generations": func(args []any) { args[5] = "9999999999999999" },
-		"a sign-in that counts as a refresh":            func(args []any) { args[6] = "0" },
+		"a sign-in that counts as a refresh":            func(args []any) { args[5], args[6] = "0", "0" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,9 +1,14 @@
 package msalredis_test
 
 import (
+	"context"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 )
 
 // One client serves hundreds of users on one processor that the garbage collector wants too, with a short OpTimeout: a goroutine
@@ -22,5 +27,49 @@ func TestManyUsersOnAProcessorUnderPressure(t *testing.T) {
 	if len(o.Errors) > 0 {
 		t.Errorf("%d of %d silent calls failed: %s", len(o.Errors), len(o.Errors)+len(o.Tokens), o.Errors[0])
 	}
+	w.count(t, 0, "token requests")
+}
+
+// reading is an accessor whose first Replace for an account, once it has been chosen, comes to its end late: MSAL releases its lock
+// before it reads, and a goroutine may wait for a processor there.
+type reading struct {
+	cache.ExportReplace
+	chosen     string
+	on         *atomic.Bool
+	here, free chan struct{}
+}
+
+func (r reading) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.ReplaceHints) error {
+	err := r.ExportReplace.Replace(ctx, u, hints)
+	if hints.PartitionKey == r.chosen && r.on.CompareAndSwap(true, false) {
+		close(r.here)
+		<-r.free
+	}
+	return err
+}
+
+// What a caller was handed is there when it comes to read, however many others have been served meanwhile and however long that took.
+func TestTokenStaysUntilItsCallerHasRead(t *testing.T) {
+	const users = 600
+	ctx := context.Background()
+	w := newWorld(t)
+	w.fill(t, clientID, "login.microsoftonline.com", users)
+	i := w.instance()
+	r := reading{i.tokens, manyAccount(0), new(atomic.Bool), make(chan struct{}), make(chan struct{})}
+	app := newApp(t, w.entra.Authority(tenant), r, i.http)
+	account, err := app.Account(ctx, manyAccount(0))
+	succeeds(t, err)
+	begun := time.Now()
+	r.on.Store(true)
+	late := start(1, func(int) (confidential.AuthResult, error) {
+		return app.AcquireTokenSilent(ctx, []string{"s"}, confidential.WithSilentAccount(account))
+	})
+	within(t, "a caller between Replace and its read", r.here)
+	waitUntil(begun.Add(1500 * time.Millisecond)) // longer than a use was once taken to be in flight
+	for n := 1; n < users; n++ {
+		must(t)(silent(ctx, app, manyAccount(n), "s"))
+	}
+	close(r.free)
+	oneToken(t, collect(t, 1, late))
 	w.count(t, 0, "token requests")
 }

@@ -800,6 +800,36 @@ func TestUserRecordSlides(t *testing.T) {
 	w.count(t, 2, "the two sign-ins and no more")
 }
 
+// A record that nobody used for UserTTL has expired, and is not lost: an instance that knows it still neither serves it nor
+// writes it back, also where a tombstone is left of a sign-out before.
+func TestRecordThatExpiredUnusedIsNotWrittenBack(t *testing.T) {
+	ctx := context.Background()
+	for _, signedOut := range []bool{false, true} {
+		t.Run(fmt.Sprintf("signed out before: %v", signedOut), func(t *testing.T) {
+			w := newWorld(t)
+			u := w.addUsers(1)[0]
+			i := w.instance(func(o *msalredis.Options) { o.UserTTL, o.LocalTTL = 2*time.Second, 10*time.Millisecond })
+			app := i.app()
+			i.signIn(app, u)
+			if signedOut {
+				succeeds(t, i.tokens.RemoveAccount(ctx, u.HomeAccountID()))
+				i.signIn(app, u)
+			}
+			record := one(t, w.records(), section(serializer.SectionAccount), ofUser(u)).key
+			eventually(t, "the record expires", func() bool { return w.redis.admin.Exists(ctx, record).Val() == 0 })
+			w.entra.ResetRequests()
+			c := &census{all: map[string]point{}}
+			for range 2 {
+				if _, err := silent(ctx, app, u.HomeAccountID()); err == nil {
+					t.Error("a record that expired unused serves")
+				}
+			}
+			c.is(t, i, 0, "msalredis.writes", "msalredis.outcome=restored")
+			w.count(t, 0, "nobody is signed in")
+		})
+	}
+}
+
 // An account of a public client stays on the list of accounts for UserTTL after its last refresh, however long ago its sign-in
 // was. One that nobody uses leaves it, and a user who never was on it does not come onto it.
 func TestListedAccountSlides(t *testing.T) {

@@ -5,15 +5,24 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/public"
 	"io"
 	"net/http"
+	"net/url"
+	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/public"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
 // Entra ID compares ids without regard to the case of their letters, and so does a removal: what it names is removed here and
@@ -101,13 +110,31 @@ func TestRemovalOfWhatIsNoNameIsRefused(t *testing.T) {
 	}
 }
 
-// unnamed takes from the token endpoint's answers what names the user: client_info always, and the id_token.
+// unnamed takes from the token endpoint's answers what names the user: client_info always, and the id_token. opaque are assertions
+// that name nobody, and those that the endpoint gets in their place.
 type unnamed struct {
 	base    http.RoundTripper
 	idToken bool // the id_token stays
+	opaque  map[string]string
 }
 
 func (u unnamed) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.Method == http.MethodPost {
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			return nil, err
+		}
+		form, err := url.ParseQuery(string(body))
+		if err != nil {
+			return nil, err
+		}
+		if assertion := u.opaque[form.Get("assertion")]; assertion != "" {
+			form.Set("assertion", assertion)
+		}
+		text := form.Encode()
+		req = req.Clone(req.Context())
+		req.Body, req.ContentLength = io.NopCloser(strings.NewReader(text)), int64(len(text))
+	}
 	resp, err := u.base.RoundTrip(req)
 	if err != nil || req.Method != http.MethodPost {
 		return resp, err
@@ -137,11 +164,18 @@ func TestSignOutEndsOnBehalfOfAnswersWithoutClientInfo(t *testing.T) {
 				w := newWorld(t)
 				users := w.addUsers(2)
 				assertions := []string{w.assertion(t, users[0]), w.assertion(t, users[1])}
+				opaque := map[string]string{}
+				if idToken { // it alone names the user
+					for n, assertion := range assertions {
+						assertions[n] = fmt.Sprintf("an assertion that names nobody, %d", n)
+						opaque[assertions[n]] = assertion
+					}
+				}
 				here, there := w.instance(), w.instance()
 				client := func(i *instance) confidential.Client {
 					base := w.entra.Transport()
 					t.Cleanup(base.CloseIdleConnections)
-					return newApp(t, w.entra.Authority(tenant), i.tokens, &http.Client{Transport: i.tokens.Transport(unnamed{base, idToken})})
+					return newApp(t, w.entra.Authority(tenant), i.tokens, &http.Client{Transport: i.tokens.Transport(unnamed{base, idToken, opaque})})
 				}
 				apps := []confidential.Client{client(here), client(there)}
 				get := func(n, user int) string {
@@ -179,83 +213,312 @@ func TestSignOutEndsOnBehalfOfAnswersWithoutClientInfo(t *testing.T) {
 	}
 }
 
-// declining are the sign-ins that leave tokens in MSAL's memory of which no Export tells: their scopes were declined.
-var declining = map[string]func(w *world, i *instance, u entratest.User) (silent func(account string) (string, error)){
-	"authorization code": func(w *world, i *instance, u entratest.User) func(string) (string, error) {
-		app, ctx := i.app(), context.Background()
-		link, err := app.AuthCodeURL(ctx, clientID, redirectURI, []string{userScope, mailScope})
-		succeeds(w.t, err)
-		code, err := w.entra.AuthorizeCode(link, u.Username)
-		succeeds(w.t, err)
-		if _, err := app.AcquireTokenByAuthCode(ctx, code, redirectURI, []string{userScope, mailScope}); err == nil {
-			w.t.Error("nothing was declined")
-		}
-		return func(account string) (string, error) { r, err := silent(ctx, app, account); return r.AccessToken, err }
+// unexported are the ways to sign in at a client of the instance with an accessor, and how the token is asked for again.
+var unexported = map[string]func(ctx context.Context, i *instance, accessor cache.ExportReplace, u entratest.User, scopes []string) (
+	silent func(account string) (string, error), err error){
+	"authorization code": func(ctx context.Context, i *instance, accessor cache.ExportReplace, u entratest.User, scopes []string) (func(string) (string, error), error) {
+		app := newApp(i.w.t, i.w.entra.Authority(tenant), accessor, i.http)
+		link, err := app.AuthCodeURL(ctx, clientID, redirectURI, scopes)
+		succeeds(i.w.t, err)
+		code, err := i.w.entra.AuthorizeCode(link, u.Username)
+		succeeds(i.w.t, err)
+		_, err = app.AcquireTokenByAuthCode(ctx, code, redirectURI, scopes)
+		return silently(app), err
 	},
-	"user_fic": func(w *world, i *instance, u entratest.User) func(string) (string, error) {
-		app, ctx := i.app(), context.Background()
-		credential, err := w.entra.FederatedCredential(clientID)
-		succeeds(w.t, err)
-		if _, err := app.AcquireTokenByUserFederatedIdentityCredential(ctx, []string{userScope, mailScope}, credential, confidential.WithUserFICUsername(u.Username)); err == nil {
-			w.t.Error("nothing was declined")
-		}
-		return func(account string) (string, error) { r, err := silent(ctx, app, account); return r.AccessToken, err }
+	"user_fic": func(ctx context.Context, i *instance, accessor cache.ExportReplace, u entratest.User, scopes []string) (func(string) (string, error), error) {
+		app := newApp(i.w.t, i.w.entra.Authority(tenant), accessor, i.http)
+		credential, err := i.w.entra.FederatedCredential(clientID)
+		succeeds(i.w.t, err)
+		_, err = app.AcquireTokenByUserFederatedIdentityCredential(ctx, scopes, credential, confidential.WithUserFICUsername(u.Username))
+		return silently(app), err
 	},
-	"device code": func(w *world, i *instance, u entratest.User) func(string) (string, error) {
-		app, ctx := i.public(), context.Background()
-		device, err := app.AcquireTokenByDeviceCode(ctx, []string{userScope, mailScope})
-		succeeds(w.t, err)
-		succeeds(w.t, w.entra.ApproveDevice(device.Result.UserCode, u.Username))
-		if _, err := device.AuthenticationResult(ctx); err == nil {
-			w.t.Error("nothing was declined")
-		}
+	"device code": func(ctx context.Context, i *instance, accessor cache.ExportReplace, u entratest.User, scopes []string) (func(string) (string, error), error) {
+		app, err := public.New(publicID, public.WithAuthority(i.w.entra.Authority(tenant)), public.WithCache(accessor), public.WithHTTPClient(i.http))
+		succeeds(i.w.t, err)
+		device, err := app.AcquireTokenByDeviceCode(ctx, scopes)
+		succeeds(i.w.t, err)
+		succeeds(i.w.t, i.w.entra.ApproveDevice(device.Result.UserCode, u.Username))
+		_, err = device.AuthenticationResult(ctx)
 		return func(account string) (string, error) {
-			r, err := app.AcquireTokenSilent(ctx, []string{userScope}, public.WithSilentAccount(public.Account{
-				HomeAccountID: account, Environment: w.entra.Host(), Realm: tenant, PreferredUsername: u.Username}))
+			r, err := app.AcquireTokenSilent(context.Background(), []string{userScope}, public.WithSilentAccount(public.Account{
+				HomeAccountID: account, Environment: i.w.entra.Host(), Realm: tenant, PreferredUsername: u.Username}))
 			return r.AccessToken, err
-		}
+		}, err
 	},
 }
 
-// A sign-in whose scopes were declined is in MSAL's memory, and no Export has told of it. The user's sign-out, here or elsewhere,
-// ends it all the same: no token comes of it, nor does another's Export bring it back.
+func silently(app confidential.Client) func(string) (string, error) {
+	return func(account string) (string, error) {
+		r, err := silent(context.Background(), app, account)
+		return r.AccessToken, err
+	}
+}
+
+// leaving is an accessor whose caller leaves when MSAL has a token and is about to tell.
+type leaving struct {
+	cache.ExportReplace
+	leave context.CancelFunc
+}
+
+func (l leaving) Export(ctx context.Context, m cache.Marshaler, hints cache.ExportHints) error {
+	l.leave()
+	return l.ExportReplace.Export(ctx, m, hints)
+}
+
+// A sign-in whose scopes were declined, or whose caller left, is in MSAL's memory, and no Export has told of it. The user's
+// sign-out, here or elsewhere, ends it all the same: no token comes of it, before its access token is spent or after, nor does
+// another's Export bring it back.
 func TestSignOutEndsSignInsThatWereNotExported(t *testing.T) {
+	for name, signIn := range unexported {
+		for _, declined := range []bool{true, false} {
+			for _, where := range []string{"here", "elsewhere", "elsewhere, unheard"} {
+				t.Run(fmt.Sprintf("%s, declined: %v, signed out %s", name, declined, where), func(t *testing.T) {
+					w := newWorld(t)
+					users := w.addUsers(2)
+					here, there := w.instance(), w.instance()
+					if where == "elsewhere, unheard" {
+						there = w.silenced()
+					}
+					ctx, leave := context.WithCancel(context.Background())
+					defer leave()
+					var get func(string) (string, error)
+					var err error
+					if declined {
+						w.entra.SetBehavior(func(b *entratest.Behavior) { b.DeclinedScopes = []string{mailScope} })
+						get, err = signIn(ctx, here, here.tokens, users[0], []string{userScope, mailScope})
+					} else {
+						get, err = signIn(ctx, here, leaving{here.tokens, leave}, users[0], []string{userScope})
+					}
+					if err == nil {
+						t.Fatal("the sign-in succeeds, and this test shows nothing")
+					}
+					ctx = context.Background()
+					account := users[0].HomeAccountID()
+					if _, err := get(account); err != nil {
+						t.Fatalf("MSAL has no token of the sign-in, and this test shows nothing: %v", err)
+					}
+					out := here
+					if where != "here" {
+						w.listening(t, 1)
+						out = there
+					}
+					succeeds(t, out.tokens.RemoveAccount(ctx, account))
+					gone := func() bool { _, err := get(account); return err != nil }
+					if where == "elsewhere" {
+						eventually(t, "the sign-in has ended", gone)
+					} else if !gone() {
+						t.Error("the user who signed out has a token")
+					}
+					w.entra.ResetRequests()
+					w.entra.SetBehavior(func(b *entratest.Behavior) { b.DeclinedScopes = nil })
+					other := here.app()
+					here.signIn(other, users[1])
+					if _, err := silent(ctx, there.app(), account); err == nil {
+						t.Error("another instance has a token of the user who signed out")
+					}
+					if _, err := get(account); err == nil {
+						t.Error("the user who signed out has a token again")
+					}
+					w.count(t, 1, "the other user's sign-in alone")
+				})
+			}
+		}
+	}
+}
+
+// silenced is an instance whose messages are lost.
+func (w *world) silenced() *instance {
+	silence := &refusing{chosen: func(cmd redis.Cmder) bool { return strings.EqualFold(cmd.Name(), "publish") }}
+	silence.on.Store(true)
+	rdb := w.client()
+	rdb.AddHook(silence)
+	return w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix))
+}
+
+// keptBack keeps the next token request of MSAL from the gate until it is let go.
+type keptBack struct {
+	gate       http.RoundTripper
+	on         atomic.Bool
+	here, free chan struct{}
+}
+
+func (h *keptBack) RoundTrip(req *http.Request) (*http.Response, error) {
+	if tokenRequest(req) && h.on.CompareAndSwap(true, false) {
+		close(h.here)
+		<-h.free
+	}
+	return h.gate.RoundTrip(req)
+}
+
+// MSAL may have read the refresh token of a sign-in that was not exported, and bring it to the gate after the sign-out: it is not
+// redeemed, nor is one that it was redeemed for.
+func TestRefreshTokenThatWasNotExportedIsNotRedeemedAfterTheSignOut(t *testing.T) {
 	ctx := context.Background()
-	for name, signIn := range declining {
+	for _, refreshed := range []bool{false, true} {
 		for _, elsewhere := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, signed out elsewhere: %v", name, elsewhere), func(t *testing.T) {
+			t.Run(fmt.Sprintf("refreshed: %v, signed out elsewhere: %v", refreshed, elsewhere), func(t *testing.T) {
 				w := newWorld(t)
-				users := w.addUsers(2)
-				here, there := w.instance(), w.instance()
+				w.rotating()
 				w.entra.SetBehavior(func(b *entratest.Behavior) { b.DeclinedScopes = []string{mailScope} })
-				get := signIn(w, here, users[0])
-				account := users[0].HomeAccountID()
-				if _, err := get(account); err != nil {
-					t.Fatalf("MSAL has no token of the sign-in, and this test shows nothing: %v", err)
+				u := w.addUsers(1)[0]
+				here, there := w.instance(), w.instance()
+				h := &keptBack{gate: here.http.Transport, here: make(chan struct{}), free: make(chan struct{})}
+				here.http = &http.Client{Transport: h}
+				app := here.app()
+				link, err := app.AuthCodeURL(ctx, clientID, redirectURI, []string{userScope, mailScope})
+				succeeds(t, err)
+				code, err := w.entra.AuthorizeCode(link, u.Username)
+				succeeds(t, err)
+				if _, err := app.AcquireTokenByAuthCode(ctx, code, redirectURI, []string{userScope, mailScope}); err == nil {
+					t.Fatal("nothing was declined")
 				}
-				out := here
+				account := u.HomeAccountID()
+				if refreshed {
+					if _, err := silent(ctx, app, account, mailScope); err == nil {
+						t.Fatal("nothing was declined")
+					}
+				}
 				if elsewhere {
 					w.listening(t, 1)
-					out = there
+				}
+				h.on.Store(true)
+				done := make(chan struct{})
+				var late error
+				go func() { defer close(done); _, late = silent(ctx, app, account, crmScope) }()
+				within(t, "a refresh", h.here)
+				w.entra.ResetRequests()
+				if elsewhere {
+					succeeds(t, there.tokens.RemoveAccount(ctx, account))
+					eventually(t, "the sign-out is heard", func() bool { _, err := silent(ctx, app, account); return err != nil })
+				} else {
+					succeeds(t, here.tokens.RemoveAccount(ctx, account))
+				}
+				close(h.free)
+				within(t, "its end", done)
+				if late == nil {
+					t.Error("the user who signed out has a new token")
+				}
+				w.count(t, 0, "the refresh token is not redeemed")
+			})
+		}
+	}
+}
+
+// exporting is an accessor that stops where MSAL has a token and is about to tell.
+type exporting struct {
+	cache.ExportReplace
+	on         *atomic.Bool
+	here, free chan struct{}
+}
+
+func (e exporting) Export(ctx context.Context, m cache.Marshaler, hints cache.ExportHints) error {
+	if e.on.CompareAndSwap(true, false) {
+		close(e.here)
+		<-e.free
+	}
+	return e.ExportReplace.Export(ctx, m, hints)
+}
+
+// entriesOf is how many entries of a user are in Redis.
+func (w *world) entriesOf(u entratest.User) int {
+	return len(slices.DeleteFunc(w.records(), func(r record) bool { return !ofUser(u)(r) }))
+}
+
+// A sign-in that was asked for before a sign-out and is told of after it has ended with it, whether or not the sign-out's message
+// came. Its caller has the token, as with plain MSAL; no instance goes on giving it.
+func TestSignInThatASignOutOvertakesIsNotKept(t *testing.T) {
+	ctx := context.Background()
+	for name, signIn := range unexported {
+		for _, where := range []string{"here", "elsewhere", "elsewhere, unheard"} {
+			for _, step := range []string{"the answer", "the Export"} { // MSAL looks once more between them
+				if name == "user_fic" && where == "elsewhere, unheard" {
+					continue // its answer may be another instance's, and is ordered by what this one knows
+				}
+				t.Run(fmt.Sprintf("%s, signed out %s before %s", name, where, step), func(t *testing.T) {
+					w := newWorld(t)
+					users := w.addUsers(2)
+					account := users[0].HomeAccountID()
+					never := func(o *msalredis.Options) { o.LocalTTL = time.Hour } // it learns from messages alone
+					here, out := w.instance(never), w.instance()
+					switch where {
+					case "here":
+						out = here
+					case "elsewhere, unheard":
+						out = w.silenced()
+					}
+					known := here.app()
+					here.signIn(known, users[1])
+					w.listening(t, 1)
+					e := exporting{here.tokens, new(atomic.Bool), make(chan struct{}), make(chan struct{})}
+					if step == "the Export" {
+						e.on.Store(true)
+					} else {
+						var once sync.Once
+						defer w.entra.OnTokenRequest(func(entratest.Request) { once.Do(func() { close(e.here); <-e.free }) })()
+					}
+					done := make(chan struct{})
+					var get func(string) (string, error)
+					go func() {
+						defer close(done)
+						var err error
+						if get, err = signIn(ctx, here, e, users[0], []string{userScope}); err != nil {
+							t.Errorf("the caller of the sign-in: %v", err)
+						}
+					}()
+					within(t, "the sign-in comes to "+step, e.here)
+					succeeds(t, out.tokens.RemoveAccount(ctx, account))
+					if where == "elsewhere" {
+						succeeds(t, out.tokens.RemoveAccount(ctx, users[1].HomeAccountID()))
+						eventually(t, "the sign-outs are heard", func() bool { _, err := silent(ctx, known, users[1].HomeAccountID()); return err != nil })
+					}
+					close(e.free)
+					within(t, "the sign-in", done)
+					w.entra.ResetRequests()
+					for at, app := range map[string]confidential.Client{"its instance": here.app(), "another": w.instance().app()} {
+						if _, err := silent(ctx, app, account); err == nil {
+							t.Errorf("%s gives the token", at)
+						}
+					}
+					if _, err := get(account); err == nil {
+						t.Error("its client goes on giving the token")
+					}
+					if n := w.entriesOf(users[0]); n != 0 {
+						t.Errorf("%d entries of the user are in Redis", n)
+					}
+					w.count(t, 0, "nobody is signed in")
+				})
+			}
+		}
+	}
+}
+
+// A sign-in that was asked for after a sign-out is kept, also where the sign-out's message never came.
+func TestSignInAfterAnUnheardSignOutIsKept(t *testing.T) {
+	ctx := context.Background()
+	for name, signIn := range unexported {
+		for _, known := range []bool{false, true} { // to the instance where the sign-in is: the session that was signed out
+			t.Run(fmt.Sprintf("%s, known: %v", name, known), func(t *testing.T) {
+				w := newWorld(t)
+				u := w.addUsers(1)[0]
+				account := u.HomeAccountID()
+				here, out := w.instance(func(o *msalredis.Options) { o.LocalTTL = time.Hour }), w.silenced()
+				if known {
+					_, err := signIn(ctx, here, here.tokens, u, []string{userScope})
+					succeeds(t, err)
 				}
 				succeeds(t, out.tokens.RemoveAccount(ctx, account))
-				gone := func() bool { _, err := get(account); return err != nil }
-				if elsewhere {
-					eventually(t, "the sign-in has ended", gone)
-				} else if !gone() {
-					t.Error("the user who signed out has a token")
-				}
+				get, err := signIn(ctx, here, here.tokens, u, []string{userScope})
+				succeeds(t, err)
 				w.entra.ResetRequests()
-				w.entra.SetBehavior(func(b *entratest.Behavior) { b.DeclinedScopes = nil })
-				other := here.app()
-				here.signIn(other, users[1])
-				if _, err := silent(ctx, there.app(), account); err == nil {
-					t.Error("another instance has a token of the user who signed out")
+				for range 2 {
+					if _, err := get(account); err != nil {
+						t.Errorf("the sign-in is lost: %v", err)
+					}
 				}
-				if _, err := get(account); err == nil {
-					t.Error("the user who signed out has a token again")
+				if n := w.entriesOf(u); n == 0 {
+					t.Error("the sign-in is not in Redis")
 				}
-				w.count(t, 1, "the other user's sign-in alone")
+				w.count(t, 0, "the sign-in is kept")
 			})
 		}
 	}

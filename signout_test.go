@@ -194,7 +194,7 @@ func TestSignOutHoldsForOnBehalfOfWhileRedisTakesNoWrites(t *testing.T) {
 	w.redis.Writable()
 }
 
-// delaying delays the first look at a record on its way to Redis, so that Redis's clock seems to be ahead by half of that.
+// delaying delays the first question for the time on its way to Redis, so that Redis's clock seems to be ahead by half of that.
 type delaying struct{ once atomic.Int64 }
 
 func (d *delaying) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -203,7 +203,7 @@ func (d *delaying) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 }
 func (d *delaying) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if hasKeys(cmd, ":tokens", ":tombstone") {
+		if hasKeys(cmd, ":response", ":pause") {
 			time.Sleep(time.Duration(d.once.Swap(0)))
 		}
 		return next(ctx, cmd)

@@ -316,10 +316,15 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 				return
 			}
 			stamp = o.stamp
-			b.known, b.fresh = o.known, b.fresh || o.fresh
-			session = o.session
-			if o.fresh {
-				session = b.p.since(session) // later than the removals that are known, whatever the precision of our clock
+			b.known, session = o.known, o.session
+			if o.fresh && (!o.timed || c.removals.before(b.p.pid, o.began)) {
+				session = b.p.since(session) // later than the removals that were known, whatever the precision of our clock
+			}
+			switch {
+			case o.fresh && o.timed && session <= stamp+ahead:
+				b.known = session // a sign-out since then, here or elsewhere, concerns it
+			case o.fresh:
+				b.fresh = true
 			}
 		} else if e.Section == serializer.SectionRefreshToken && m.signsIn(e, hint) {
 			b.fresh = true

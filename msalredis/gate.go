@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -148,12 +149,9 @@ func peek(resp *http.Response, most int64) ([]byte, error) {
 // the error of one that fails.
 func (g *gate) signIn(req *http.Request, with terms, recorded bool) (*http.Response, error) {
 	c := g.c
-	if _, known := c.clock.apart(); !known {
-		// The session is ordered among others by Redis's time. An error leaves this machine's.
-		keys := []string{c.keys.Response("time"), c.keys.Pause("time")}
-		_ = c.store.run(req.Context(), layout.LookScript, keys, func(reply) error { return nil })
-	}
-	started, began := c.clock.redis(), c.clock.elapsed()
+	began := c.clock.elapsed()
+	session, timed := c.redisTime(req.Context())
+	started := c.clock.redis()
 	resp, err := g.send(req, answerAtMost, errTooLarge)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return resp, err
@@ -167,7 +165,7 @@ func (g *gate) signIn(req *http.Request, with terms, recorded bool) (*http.Respo
 	if !a.good {
 		return resp, nil
 	}
-	c.origins.note(a, origin{fresh: true, session: started, terms: with, owners: a.owners(), began: began})
+	c.origins.note(a, origin{fresh: true, session: session, timed: timed, terms: with, owners: a.owners(), began: began})
 	if recorded && a.member("refresh_token") != "" {
 		a.addRefreshIn(c.o.RefreshAt)
 		resp.Body = io.NopCloser(bytes.NewReader(a.body))
@@ -175,6 +173,17 @@ func (g *gate) signIn(req *http.Request, with terms, recorded bool) (*http.Respo
 		resp.Header.Del("Content-Length")
 	}
 	return resp, nil
+}
+
+// redisTime asks Redis for its time, in microseconds, by which a session is ordered among sign-outs. false: it did not tell, and this
+// is what we believe it to be.
+func (c *Cache) redisTime(ctx context.Context) (int64, bool) {
+	var us atomic.Int64
+	keys := []string{c.keys.Response("time"), c.keys.Pause("time")}
+	if c.store.run(ctx, layout.LookScript, keys, func(r reply) error { us.Store(r.us); return nil }) != nil || us.Load() == 0 {
+		return c.clock.redis(), false
+	}
+	return us.Load(), true
 }
 
 // acquire answers a repeatable token request.
@@ -205,7 +214,8 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 		resp, err := localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).response(req, c.clock.redis(), false)
 		return resp, outcomeRefused, err
 	}
-	if r.grant == grantRefreshToken && r.lineage == nil {
+	if r.grant == grantRefreshToken && !r.ofUser() && r.assertionKey() == "" {
+		// Of a sign-in that no Export has told of, or of a refresh that goes back to one: no record tells that it has ended.
 		if from, ok := c.origins.of(r.form.Get("refresh_token")); ok && c.removals.ended(from) {
 			resp, err := signedOut(c.clock.redis()).response(req, c.clock.redis(), false)
 			return resp, outcomeRefused, err

@@ -127,6 +127,7 @@ type origin struct {
 	fresh bool  // of a sign-in
 	// session is when that sign-in was asked for, or the one that a refresh goes back to; 0: that is not known.
 	session int64
+	timed   bool // session is Redis's own time, and orders the sign-in among sign-outs
 	terms
 	// Of an answer that may be unknown to the record when its user signs out:
 	owners []id

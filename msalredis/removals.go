@@ -74,6 +74,12 @@ func (r *removals) ended(o origin) bool {
 	return false
 }
 
+// before tells whether all that is known of the removals of a partition was known at a moment since the Cache's start.
+func (r *removals) before(pid id, moment int64) bool {
+	v, _ := r.known.GetIfPresent(pid)
+	return v.learnt <= moment
+}
+
 // unemptied tells whether a manager whose contents are of a moment may hold what a removal has ended: written before the removal
 // was learnt of, or by a request that was under way then. pid "": of any partition.
 func (r *removals) unemptied(pid id, filled int64) bool {
