@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"crypto/rand"
 	"crypto/rsa"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
@@ -194,6 +197,69 @@ func TestWhoIsLetIn(t *testing.T) {
 		t.Errorf("a good one: %+v", a)
 	}
 }
+
+// Anybody can make up tokens under key ids that nobody has: they cost Entra ID a fetch of the signing keys for each instance, not for each
+// token. A key that Entra ID has signed with since is fetched when that fetch is a minute old.
+func TestForgedTokensDoNotFetchTheKeys(t *testing.T) {
+	t.Parallel()
+	w := open(t)
+	c := newCaller(t, w)
+	good := c.mustSignIn(t, grace)
+	parsed, _, err := jwt.NewParser().ParseUnverified(good, jwt.MapClaims{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		parsed.Header["kid"] = "made up " + strconv.Itoa(i)
+		forged, err := parsed.SignedString(key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := c.mustMe(t, forged); a.status != http.StatusUnauthorized {
+			t.Errorf("a forged token: %d", a.status)
+		}
+	}
+	if n := w.Entra.OtherRequests()["jwks"]; n != 2 {
+		t.Errorf("%d fetches of the keys by 2 instances", n)
+	}
+	if a := c.mustMe(t, good); a.status != http.StatusOK {
+		t.Errorf("a good token: %+v", a)
+	}
+}
+
+func TestKeysAreFetchedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, status := 0, http.StatusOK
+		s := &seldom{base: roundTripper(func(req *http.Request) (*http.Response, error) {
+			n++
+			return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(strconv.Itoa(n))), Request: req}, nil
+		})}
+		for _, step := range []struct {
+			after  time.Duration
+			status int
+			want   string
+		}{{0, 200, "1"}, {freshKeys - 1, 200, "1"}, {1, 503, "2"}, {0, 200, "3"}, {time.Second, 200, "3"}} {
+			time.Sleep(step.after)
+			status = step.status
+			resp, err := s.RoundTrip(httptest.NewRequest(http.MethodGet, "https://login.example/keys", nil))
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, err := io.ReadAll(resp.Body)
+			if err != nil || string(body) != step.want || resp.StatusCode != step.status {
+				t.Errorf("%d %s, %v; want %d %s", resp.StatusCode, body, err, step.status, step.want)
+			}
+		}
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
 // A challenge that Graph repeats although the client has answered it, and Entra ID's refusals, become the caller's: with claims
 // where there are some.
