@@ -5,58 +5,67 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 )
 
-// authorizer attaches the token, and answers challenges.
-type authorizer struct {
-	cred   azcore.TokenCredential
-	origin string
-	token  policy.TokenRequestOptions
-}
-
-// Do implements policy.Policy.
-func (a *authorizer) Do(req *policy.Request) (*http.Response, error) {
-	if originOf(req.Raw().URL) != a.origin {
-		return req.Next()
+// attempt sends the request with a token, and answers a challenge.
+func (t *transport) attempt(c *call) (*http.Response, error) {
+	if originOf(c.r.URL) != t.origin {
+		return t.send(c, "")
 	}
-	refused, err := a.attach(req, "")
+	token, err := t.ask(c, "")
 	if err != nil {
 		return nil, err
 	}
-	resp, err := req.Next()
-	if err != nil || resp.StatusCode != http.StatusUnauthorized || !callOf(req).repeatable() {
+	resp, err := t.send(c, token)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
 	// Of many requests that are refused at once, one asks for the new token, and those that come later find it: so look
 	// before asking.
-	token, err := a.attach(req, "")
-	if err == nil && token == refused {
+	newer, err := t.ask(c, "")
+	if err == nil && newer != token {
+		if !c.repeatable() {
+			// Whether it would do cannot be tried. It does if it is the answer to a challenge.
+			if latest := t.answered.Load(); latest != nil && *latest == newer {
+				return resp, nil
+			}
+		} else {
+			drain(resp)
+			if resp, err = t.send(c, newer); err != nil || resp.StatusCode != http.StatusUnauthorized {
+				return resp, err
+			}
+		}
+	}
+	// Another token is not always a newer one, so a challenge is answered even then.
+	var answer string
+	if err == nil {
 		claims := claimsOf(resp.Header)
-		if claims == "" {
+		if claims == "" || c.challenged {
 			return resp, nil
 		}
-		_, err = a.attach(req, claims)
+		c.challenged = true
+		answer, err = t.ask(c, claims)
 	}
-	runtime.Drain(resp)
 	if err != nil {
+		drain(resp)
 		return nil, err
 	}
-	return req.Next()
+	t.answered.Store(&answer)
+	if !c.repeatable() {
+		return resp, nil // the caller's next request has the token
+	}
+	drain(resp)
+	return t.send(c, answer)
 }
 
-func (a *authorizer) attach(req *policy.Request, claims string) (string, error) {
-	o := a.token
+func (t *transport) ask(c *call, claims string) (string, error) {
+	o := t.token
 	o.Claims = claims
-	// The caller's own context: this one says how the API's requests are repeated, and the credential has its own pipeline.
-	token, err := a.cred.GetToken(callOf(req).r.Context(), o)
+	token, err := t.cred.GetToken(c.r.Context(), o)
 	if err != nil {
-		return "", final{fmt.Errorf("apiclient: no token for the API: %w", err)}
+		c.over = true // the credential has done what can be done
+		return "", fmt.Errorf("apiclient: no token for the API: %w", err)
 	}
-	req.Raw().Header.Set("Authorization", "Bearer "+token.Token)
 	return token.Token, nil
 }
 

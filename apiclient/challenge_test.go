@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/msal-redis/msal-redis-go/apiclient"
@@ -48,6 +49,13 @@ func FuzzClaimsOf(f *testing.F) {
 		var object map[string]any
 		if c := apiclient.ClaimsOf(http.Header{"Www-Authenticate": {s}}); c != "" && json.Unmarshal([]byte(c), &object) != nil {
 			t.Errorf("%q is no object", c)
+		}
+		// Quoted, it is one parameter and hides no other, wherever it stands.
+		quoted := `"` + strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(s) + `"`
+		for _, h := range []string{`Bearer error_description=` + quoted + `, claims="eyJhIjoxfQ=="`, `Basic realm=` + quoted + `, Bearer claims="eyJhIjoxfQ=="`} {
+			if c := apiclient.ClaimsOf(http.Header{"Www-Authenticate": {h}}); c != `{"a":1}` {
+				t.Errorf("%q asks for claims %q", h, c)
+			}
 		}
 	})
 }

@@ -2,18 +2,21 @@ package apiclient
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 )
 
 // Options are the settings of a client. Zero fields take the default that ends their comment.
@@ -33,11 +36,11 @@ type Options struct {
 	// MaxRetries is how often a request is repeated, the answer to a challenge aside; negative: never. Default: 3.
 	MaxRetries int
 
-	// MaxRetryDelay is the longest wait before a repetition: an answer whose Retry-After asks for more is the caller's.
-	// Default: 5 minutes, the window of Dataverse's service protection limits.
+	// MaxRetryDelay is the longest wait before a repetition, but for what is added by chance: an answer that asks for more is the
+	// caller's. Default: 5 minutes, the window of Dataverse's service protection limits. Negative: no limit.
 	MaxRetryDelay time.Duration
 
-	// RetryDelay is the first wait where the API names none. It doubles with each repetition. Default: 800 ms.
+	// RetryDelay is the first wait where the API names none. It doubles with each repetition. Default: 800 ms. Negative: none.
 	RetryDelay time.Duration
 
 	// Transport sends the requests. Give one of [NewTransport] to several clients that are to share connections. Default: one
@@ -72,25 +75,19 @@ func New(resource string, cred azcore.TokenCredential, opts *Options) (*http.Cli
 	if o.Transport == nil {
 		o.Transport = NewTransport(cmp.Or(o.MaxConnsPerHost, 64))
 	}
-	auth := &authorizer{
-		cred:   cred,
-		origin: originOf(u),
-		token:  policy.TokenRequestOptions{Scopes: o.Scopes, TenantID: o.TenantID, EnableCAE: true},
-	}
 	t := &transport{
-		base: o.Transport,
-		retry: policy.RetryOptions{
-			MaxRetries:    int32(o.MaxRetries),
-			RetryDelay:    cmp.Or(o.RetryDelay, 800*time.Millisecond),
-			MaxRetryDelay: cmp.Or(o.MaxRetryDelay, 5*time.Minute),
-		},
+		base:       o.Transport,
+		cred:       cred,
+		origin:     originOf(u),
+		token:      policy.TokenRequestOptions{Scopes: o.Scopes, TenantID: o.TenantID, EnableCAE: true},
+		maxRetries: cmp.Or(o.MaxRetries, 3),
+		maxDelay:   cmp.Or(o.MaxRetryDelay, 5*time.Minute),
+		delay:      max(0, cmp.Or(o.RetryDelay, 800*time.Millisecond)),
+		random:     rand.Float64,
 	}
-	t.pipeline = runtime.NewPipeline("apiclient", "v1", runtime.PipelineOptions{
-		PerRetry: []policy.Policy{auth, sender{}},
-	}, &policy.ClientOptions{
-		Telemetry: policy.TelemetryOptions{Disabled: true}, // the User-Agent is the caller's
-		Transport: roundTripper{o.Transport},
-	})
+	if t.maxDelay < 0 {
+		t.maxDelay = math.MaxInt64
+	}
 	return &http.Client{Transport: t}, nil
 }
 
@@ -115,33 +112,38 @@ func NewTransport(maxConnsPerHost int) *http.Transport {
 // transport is the client's http.RoundTripper. Redirects are followed above it, by http.Client, so that each hop is
 // judged by its own host.
 type transport struct {
-	pipeline runtime.Pipeline
-	retry    policy.RetryOptions
-	base     http.RoundTripper
+	base            http.RoundTripper
+	cred            azcore.TokenCredential
+	origin          string
+	token           policy.TokenRequestOptions
+	maxRetries      int
+	maxDelay, delay time.Duration
+	random          func() float64         // in [0, 1)
+	answered        atomic.Pointer[string] // the latest token that answered a challenge
 }
 
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	c := &call{r: r, delay: t.retry.RetryDelay}
-	retry := t.retry
-	retry.ShouldRetry = c.shouldRetry
-	// The body stays out of the pipeline, which would read it into memory: sender puts it into each attempt.
-	raw := r.Clone(policy.WithRetryOptions(r.Context(), retry))
-	raw.Body, raw.GetBody = nil, nil
-	req, err := runtime.NewRequestFromRequest(raw)
-	if err != nil {
-		c.close()
-		return nil, err
+	c := &call{r: r}
+	defer c.close()
+	for tries := 1; ; tries++ {
+		resp, err := t.attempt(c)
+		wait, ok := t.again(c, tries, resp, err)
+		if !ok {
+			if resp != nil {
+				resp.Request = r // not the one that was sent: it carries the token
+			}
+			return resp, err
+		}
+		drain(resp)
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-r.Context().Done():
+			timer.Stop()
+			return nil, context.Cause(r.Context())
+		}
 	}
-	req.SetOperationValue(c)
-	runtime.SkipBodyDownload(req)
-	resp, err := t.pipeline.Do(req)
-	if err != nil {
-		c.close()
-		return nil, err
-	}
-	resp.Request = r // not the one that was sent: it carries the token
-	return resp, nil
 }
 
 // CloseIdleConnections serves http.Client.CloseIdleConnections.
@@ -151,36 +153,46 @@ func (t *transport) CloseIdleConnections() {
 	}
 }
 
-// roundTripper is a policy.Transporter. An http.Client would be one too, but would follow redirects with the token.
-type roundTripper struct{ http.RoundTripper }
-
-func (t roundTripper) Do(r *http.Request) (*http.Response, error) { return t.RoundTrip(r) }
-
-// sender is the last policy: it gives each attempt a body of its own.
-type sender struct{}
-
-func (sender) Do(req *policy.Request) (*http.Response, error) {
-	c := callOf(req)
+// send sends the request once, with a token if there is one.
+//
+// What is sent is a shallow copy, for net/http does more with a request than send it: it repeats by itself what no server has begun, for
+// which it needs GetBody, and it reads the trailers, which the caller may set until the body has ended.
+func (t *transport) send(c *call, token string) (*http.Response, error) {
 	body, err := c.body()
 	if err != nil {
-		return nil, final{err}
+		c.over = true
+		return nil, fmt.Errorf("apiclient: the body cannot be had again: %w", err)
 	}
-	req.Raw().Body = body
-	return req.Next()
+	r := c.r.WithContext(c.r.Context())
+	r.Body = body
+	if token != "" {
+		r.Header = c.r.Header.Clone()
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := t.base.RoundTrip(r)
+	if resp == nil && err == nil {
+		err = errors.New("apiclient: the transport returned neither an answer nor an error")
+	}
+	return resp, err
+}
+
+// drainAtMost is how much of an answer that nobody reads is read so that its connection can be used again. Errors are smaller; what is
+// larger costs its connection or, with HTTP/2, nothing.
+const drainAtMost = 16 << 10
+
+func drain(resp *http.Response) {
+	if resp != nil && resp.Body != nil {
+		_, _ = io.CopyN(io.Discard, resp.Body, drainAtMost)
+		_ = resp.Body.Close()
+	}
 }
 
 // call is one call of RoundTrip through all its attempts.
 type call struct {
-	r     *http.Request
-	sent  bool
-	tries int
-	delay time.Duration // Options.RetryDelay
-}
-
-func callOf(req *policy.Request) *call {
-	var c *call
-	req.OperationValue(&c)
-	return c
+	r          *http.Request
+	sent       bool
+	over       bool // it has failed in a way that no repetition mends
+	challenged bool // a challenge has been answered
 }
 
 func (c *call) empty() bool { return c.r.Body == nil || c.r.Body == http.NoBody }
@@ -202,9 +214,3 @@ func (c *call) close() {
 		_ = c.r.Body.Close()
 	}
 }
-
-// final is an error that azcore does not try again.
-type final struct{ error }
-
-func (final) NonRetriable()   {}
-func (f final) Unwrap() error { return f.error }

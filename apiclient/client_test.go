@@ -153,11 +153,19 @@ func TestTokenAndRequestReachTheAPI(t *testing.T) {
 	}
 }
 
-// A large answer is streamed: its beginning is read while the API still writes.
+// A large answer is streamed: its beginning is read while the API still writes. So is an error's.
 func TestAnswersAreStreamed(t *testing.T) {
+	t.Parallel()
+	for _, status := range []int{200, 400, 401, 500} {
+		t.Run(fmt.Sprint(status), func(t *testing.T) { testAnswersAreStreamed(t, status) })
+	}
+}
+
+func testAnswersAreStreamed(t *testing.T, status int) {
 	t.Parallel()
 	goOn := make(chan struct{})
 	a := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(status)
 		io.WriteString(w, "first")
 		w.(http.Flusher).Flush()
 		<-goOn

@@ -1,6 +1,7 @@
 package azcred
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,9 +23,8 @@ type Options struct {
 	// answer can name a tenant, and must not be able to choose any. "*" allows all. Default: none.
 	AdditionallyAllowedTenants []string
 
-	// CAE is a cache for tokens of requests with EnableCAE. It must have a Prefix that no client without the capability uses.
-	// With it, ForgetAppTokens called on it reaches these tokens in every process's memory. Default: they are shared
-	// through the gate, and stay in memory until they are due.
+	// CAE is another cache for tokens of requests with EnableCAE. One is enough: a Cache keeps tokens with the capability and without
+	// apart. With another, RemoveAccount and ForgetAppTokens are to be called on both. Default: that of New.
 	CAE *msalredis.Cache
 
 	// Transport takes token requests from the gate to Entra ID, in place of the transport of a Cache's HTTPClient: for a proxy
@@ -39,10 +39,10 @@ type Options struct {
 // Credential is an azcore.TokenCredential for an app. It is safe for concurrent use, and callers of one token wait for
 // nothing but that token.
 type Credential struct {
-	plain, cae confidential.Client
-	tenant     string
-	allowed    []string
-	acquire    func(context.Context, confidential.Client, policy.TokenRequestOptions) (confidential.AuthResult, error)
+	client  func(cae bool) confidential.Client // a function: fmt, which prints what pointers lead to, cannot look into it
+	tenant  string
+	allowed []string
+	acquire func(context.Context, confidential.Client, policy.TokenRequestOptions) (confidential.AuthResult, error)
 }
 
 var _ azcore.TokenCredential = (*Credential)(nil)
@@ -57,9 +57,6 @@ func New(authority, clientID string, cred confidential.Credential, tokens *msalr
 	if opts != nil {
 		o = *opts
 	}
-	if o.CAE == tokens {
-		return nil, errors.New("azcred: Options.CAE must be another Cache, with a Prefix of its own")
-	}
 	u, err := url.Parse(authority)
 	if err != nil {
 		return nil, fmt.Errorf("azcred: the authority is not a URL: %w", err)
@@ -68,25 +65,34 @@ func New(authority, clientID string, cred confidential.Credential, tokens *msalr
 	if tenant == "" {
 		return nil, errors.New("azcred: the authority names no tenant; it looks like https://login.microsoftonline.com/TENANT")
 	}
-	plain, err := confidential.New(authority, clientID, cred, slices.Concat([]confidential.Option{
-		confidential.WithCache(tokens),
-		confidential.WithHTTPClient(o.gate(tokens)),
-	}, o.MSAL)...)
+	client := func(tokens *msalredis.Cache, capabilities ...string) (confidential.Client, error) {
+		app, err := confidential.New(authority, clientID, cred, slices.Concat([]confidential.Option{
+			confidential.WithCache(tokens),
+			confidential.WithHTTPClient(o.gate(tokens)),
+			confidential.WithClientCapabilities(capabilities),
+		}, o.MSAL)...)
+		if err != nil {
+			return app, fmt.Errorf("azcred: %w", err)
+		}
+		return app, nil
+	}
+	plain, err := client(tokens)
 	if err != nil {
-		return nil, fmt.Errorf("azcred: %w", err)
+		return nil, err
 	}
-	msal := []confidential.Option{
-		confidential.WithHTTPClient(o.gate(tokens)),
-		confidential.WithClientCapabilities([]string{"CP1"}),
-	}
-	if o.CAE != nil {
-		msal = append(msal, confidential.WithCache(o.CAE), confidential.WithHTTPClient(o.gate(o.CAE)))
-	}
-	cae, err := confidential.New(authority, clientID, cred, slices.Concat(msal, o.MSAL)...)
+	cae, err := client(cmp.Or(o.CAE, tokens), "CP1")
 	if err != nil {
-		return nil, fmt.Errorf("azcred: %w", err)
+		return nil, err
 	}
-	return &Credential{plain: plain, cae: cae, tenant: tenant, allowed: slices.Clone(o.AdditionallyAllowedTenants), acquire: forApp}, nil
+	return &Credential{
+		client: func(withCAE bool) confidential.Client {
+			if withCAE {
+				return cae
+			}
+			return plain
+		},
+		tenant: tenant, allowed: slices.Clone(o.AdditionallyAllowedTenants), acquire: forApp,
+	}, nil
 }
 
 func (o *Options) gate(tokens *msalredis.Cache) *http.Client {
@@ -121,11 +127,7 @@ func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 	if o.TenantID, err = c.tenantOf(o.TenantID); err != nil {
 		return azcore.AccessToken{}, final{err}
 	}
-	app := c.plain
-	if o.EnableCAE {
-		app = c.cae
-	}
-	r, err := c.acquire(ctx, app, o)
+	r, err := c.acquire(ctx, c.client(o.EnableCAE), o)
 	switch {
 	case err == nil:
 		return azcore.AccessToken{Token: r.AccessToken, ExpiresOn: r.ExpiresOn.UTC(), RefreshOn: r.Metadata.RefreshOn.UTC()}, nil
@@ -135,18 +137,34 @@ func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 	return azcore.AccessToken{}, final{fmt.Errorf("azcred: %w", err)}
 }
 
-// tenantOf is the tenant to ask, by azidentity's rules.
+// tenantOf is the tenant to ask, by azidentity's rules and those of a URL.
 func (c *Credential) tenantOf(asked string) (string, error) {
 	own := strings.EqualFold(asked, c.tenant)
 	switch {
 	case asked == "" || own:
 		return c.tenant, nil
+	case !isTenant(asked):
+		return "", errors.New("azcred: a token was asked for what is no tenant: neither an id nor a domain")
 	case slices.Contains(c.allowed, "*") || slices.ContainsFunc(c.allowed, func(t string) bool { return strings.EqualFold(t, asked) }):
 		return asked, nil
 	case len(c.allowed) == 0 && c.tenant == "organizations":
 		return asked, nil // the credential has no tenant of its own to compare with
 	}
 	return "", errors.New("azcred: a token for another tenant was asked; Options.AdditionallyAllowedTenants does not have it")
+}
+
+// isTenant tells an id or a domain from what would lead elsewhere as a part of the authority's URL.
+func isTenant(s string) bool {
+	for _, r := range s {
+		if !alphanumeric(r) && r != '.' && r != '-' {
+			return false
+		}
+	}
+	return s != "" && alphanumeric(rune(s[0])) // which ".." is not, though azidentity takes it
+}
+
+func alphanumeric(r rune) bool {
+	return '0' <= r && r <= '9' || 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z'
 }
 
 // final is an error that azcore does not try again.

@@ -3,6 +3,8 @@ package azcred_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -14,11 +16,13 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
+	"github.com/msal-redis/msal-redis-go/apiclient"
 	"github.com/msal-redis/msal-redis-go/azcred"
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/tokensource"
 )
 
 const (
@@ -289,6 +293,19 @@ func TestTenants(t *testing.T) {
 			t.Errorf("allowed %q, asked %q: %v, want an error that names the option", test.allowed, test.tenant, err)
 		}
 	}
+	// What is no tenant is none whatever is allowed, and asks nobody anything.
+	for _, asked := range []string{"../common", "common/../" + other, "..", ".", "-", other + "/oauth2", other + "?x=", other + "#", other + "%2f..", `..\common`,
+		" " + other, other + "\n", "t\u00e9nant.example", "user@contoso.com"} {
+		for _, allowed := range [][]string{nil, {"*"}, {asked}} {
+			cred := w.credential(func(o *azcred.Options) { o.AdditionallyAllowedTenants = allowed })
+			for _, cred := range []*azcred.Credential{cred, cred.OnBehalfOf("assertion")} {
+				_, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{vault}, TenantID: asked})
+				if err == nil || !strings.Contains(err.Error(), "no tenant") || strings.Contains(err.Error(), asked) && len(asked) > 2 {
+					t.Errorf("allowed %q, asked %q: %v, want an error that says so and does not quote it", allowed, asked, err)
+				}
+			}
+		}
+	}
 	w.count(1, "the other tenant", entratest.ByTenant(other))
 	w.count(1, "the credential's own tenant", entratest.ByTenant(tenant))
 }
@@ -298,11 +315,7 @@ func TestOnBehalfOf(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	assertion := func(name string) string {
-		w.entra.AddUser(entratest.User{Username: name, TenantID: tenant})
-		a, err := w.entra.UserToken(clientID, name, "")
-		if err != nil {
-			t.Fatal(err)
-		}
+		_, a := w.user(name)
 		return a
 	}
 	ada, bob := assertion("ada@contoso.com"), assertion("bob@contoso.com")
@@ -349,10 +362,6 @@ func TestErrors(t *testing.T) {
 	}
 	for name, f := range map[string]func() error{
 		"no cache": func() error { _, err := azcred.New(w.entra.Authority(tenant), clientID, wrong, nil, nil); return err },
-		"one cache twice": func() error {
-			_, err := azcred.New(w.entra.Authority(tenant), clientID, wrong, c, &azcred.Options{CAE: c})
-			return err
-		},
 		"no tenant": func() error {
 			_, err := azcred.New("https://login.microsoftonline.com/", clientID, wrong, c, nil)
 			return err
@@ -365,16 +374,45 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// Printed in whatever way, by mistake or in a log, a credential shows neither the app's secret nor a user's assertion; nor does what has one.
+func TestPrintedCredentialsShowNoSecrets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	cred := w.credential()
+	get(t, cred, cae(vault))
+	user := cred.OnBehalfOf("a-user's-assertion")
+	client, err := apiclient.New("https://api.example.com", cred, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, v := range map[string]any{
+		"a pointer": cred, "the value": *cred, "of a user": user, "of a user, the value": *user,
+		"in a list": []any{cred, *user}, "in a field": struct{ c azcred.Credential }{*cred}, "in an interface": struct{ c azcore.TokenCredential }{user},
+		"a pointer to a pointer": &cred, "apiclient": client, "its transport": client.Transport, "an oauth2 source": tokensource.OnBehalfOf(t.Context(), confidential.Client{}, "a-user's-assertion", nil),
+	} {
+		for _, verb := range strings.Split("%v %+v %#v %s %q %x %X %d %t %p %T %w %!", " ") {
+			text := fmt.Sprintf(verb, v)
+			for _, hidden := range []string{secret, "a-user's-assertion"} {
+				if strings.Contains(text, hidden) || strings.Contains(strings.ToLower(text), fmt.Sprintf("%x", hidden)) || strings.Contains(text, fmt.Sprintf("%q", hidden)) {
+					t.Errorf("%s is printed by %s with a secret", name, verb)
+				}
+			}
+		}
+		var log strings.Builder
+		slog.New(slog.NewTextHandler(&log, nil)).Info("made", "it", v)
+		slog.New(slog.NewJSONHandler(&log, nil)).Info("made", "it", v)
+		if strings.Contains(log.String(), secret) || strings.Contains(log.String(), "assertion\"") {
+			t.Errorf("%s is logged with a secret", name)
+		}
+	}
+}
+
 // Any credential of azidentity shares its tokens with the gate as its transport: with a secret and with an assertion, with
 // CAE and without, of a user too.
 func TestAzidentityOverTheGate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.entra.AddUser(entratest.User{Username: "ada@contoso.com", TenantID: tenant})
-	ada, err := w.entra.UserToken(clientID, "ada@contoso.com", "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	_, ada := w.user("ada@contoso.com")
 	for name, newCred := range map[string]func(azcore.ClientOptions) (azcore.TokenCredential, error){
 		"secret": func(o azcore.ClientOptions) (azcore.TokenCredential, error) {
 			return azidentity.NewClientSecretCredential(tenant, clientID, secret, &azidentity.ClientSecretCredentialOptions{ClientOptions: o})
