@@ -263,3 +263,82 @@ func ExampleDial() {
 	fmt.Println(err)
 	// Output: connect: the Redis URL cannot be used: it has parameters that go-redis does not know for this kind of server: nonsense
 }
+
+// Whatever is wrong with a URL, no error shows what may be a password: one that a : or , has made a host of, or ? and & the name of a
+// parameter.
+func TestMalformedURLsShowNoPassword(t *testing.T) {
+	t.Parallel()
+	for _, secret := range []string{"sesame", "Sesame-0123", "p%40ss", "se:zame", "se,zame", "se?zame", "se/zame", "se#zame", "se&zame", "se=zame", "se zame", "se;zame", "se[zame]", "se%zame", "séşzame", "se\x1bzame"} {
+		for _, url := range []string{
+			"redis://:%s:host:6379", "redis://user:%s:host:6379", "rediss://:%s:host", "redis://:%s,host:6379", "redis://user:%s,host", "redis://user:%s;host:6379",
+			"redis://user:%s host:6379", "redis://:%s/host:6379", "redis://:%s?host:6379", "redis://:%s#host:6379", "redis://:%s&host:6379", "redis://:%s\\@host",
+			"redis://user:%s", "redis://:%s", "redis://user:%s%%40host:6379", "redis://user:x%s:y@host:", "redis:/user:%s@host:6379", "redis:user:%s@host", "redis//user:%s@host", "://user:%s@host",
+			"user:%s@host:6379", "http://user:%s@host", " redis ://user:%s@host", "redis://user:%s@host:port", "redis://user:%s@ho st", "redis://user:%s@[::1", "redis://user:%s@host:99999", "redis://user:%s@:6379",
+			"redis://user:%s@,host", "redis://user:%s@host,,b", "redis://user:%s@host?x", "redis://user:%s@host?%s", "redis://host?%s", "redis://host?db=%s", "redis://host?addr=%s:1:2", "redis://host?addr=%s",
+			"redis://host?master_name=m&replica_only=%s", "redis://host?x=1&%s", "redis://host/%s", "redis://host:6379/0/%s", "redis://%s@host?nonsense=1", "redis://host:%s", "redis://host?db=1&db=%s", "redis://host?Db=%s",
+			"unix://:%s/run/redis.sock", "unix://user:%s", "unix://:%s:/run/redis.sock", "unix://:%s@host/run/redis.sock?x=1", "redis://user:%s@host\n:6379", "redis://%s@host", "redis://%s:@host", "redis://host,:%s", "redis://host,[%s]", "redis://[%s]:1",
+		} {
+			url := strings.ReplaceAll(strings.ReplaceAll(url, "%%", "\x00"), "%s", secret)
+			url = strings.ReplaceAll(url, "\x00", "%")
+			ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond) // what is understood after all, asks nobody
+			_, err := connect.Dial(ctx, url, nil)
+			cancel()
+			if err == nil {
+				t.Errorf("%q: no error", url)
+				continue
+			}
+			if errors.Is(err, connect.ErrURL) {
+				for _, part := range strings.FieldsFunc(secret, func(r rune) bool { return strings.ContainsRune(":,?/#&=;[]% \x1b", r) }) {
+					if len(part) > 3 && strings.Contains(strings.ToLower(err.Error()), strings.ToLower(part)) {
+						t.Errorf("%q: shown: %v", url, err)
+					}
+				}
+			} else if strings.Contains(err.Error(), secret) {
+				t.Errorf("%q is understood, and shown: %v", url, err)
+			}
+		}
+	}
+}
+
+// A host that is missing is not this machine.
+func TestHostsAreWritten(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"redis://", "redis:///0", "redis://:6379", "redis://user:x@:6379/1", "redis://,host", "redis://host,", "redis://:6379,host", "redis://host,:6380", "redis://user:x@,host", "redis://h?addr=:6379",
+		"redis://,", "rediss://,host?master_name=m", "redis://?master_name=m", "redis://h?addr="} {
+		if _, err := connect.Open(url, nil); !errors.Is(err, connect.ErrURL) {
+			t.Errorf("%s: %v", url, err)
+		}
+	}
+	for url, want := range map[string]string{"redis://localhost": "localhost:6379", "redis://[::1]": "[::1]:6379", "redis://[::1]:7": "[::1]:7", "redis://[fe80::1%25lo]:7": "[fe80::1%lo]:7", "redis://redis_1.example.:8/2": "redis_1.example.:8", "redis://bücher.example": "bücher.example:6379", "redis://127.0.0.1": "127.0.0.1:6379"} {
+		for _, more := range []string{"", ",other:1"} {
+			host, db, found := strings.Cut(strings.TrimPrefix(url, "redis://"), "/")
+			if found && more != "" {
+				continue
+			}
+			client, err := connect.Open("redis://"+host+more+strings.Repeat("/"+db, map[bool]int{true: 1}[found]), nil)
+			if err != nil {
+				t.Errorf("%s: %v", url, err)
+				continue
+			}
+			if got := client.(*redis.ClusterClient).Options().Addrs[0]; got != want {
+				t.Errorf("%s: %s, want %s", url, got, want)
+			}
+			client.Close()
+		}
+	}
+}
+
+// The name of a single Sentinel is not that of the primary: each is verified by the host that is dialled.
+func TestSentinelsNameIsNotThePrimarys(t *testing.T) {
+	t.Parallel()
+	for url, want := range map[string]string{
+		"rediss://sentinel.example?master_name=m": "", "rediss://a.example,b.example?master_name=m": "", "rediss://one.example": "one.example", "rediss://a.example,b.example": "",
+	} {
+		if got := connect.ServerName(t, url, nil); got != want {
+			t.Errorf("%s: verifies %q, want %q", url, got, want)
+		}
+	}
+	if got := connect.ServerName(t, "rediss://sentinel.example?master_name=m", &connect.Options{TLSConfig: &tls.Config{ServerName: "redis.example"}}); got != "redis.example" {
+		t.Errorf("what the caller names: %q", got)
+	}
+}

@@ -24,6 +24,8 @@ func FuzzOpen(f *testing.F) {
 		"redis://user:" + secret + "@host:6379/3", "rediss://:" + secret + "@host?skip_verify=true", "unix://u:" + secret + "@/run/redis.sock?db=1",
 		"redis://a:1,b:2,[::1]:3?addr=c:4&read_only=1", "rediss://s1,s2?master_name=m&username=u&password=" + secret + "&db=2",
 		"redis://h?pool_size=-1", "redis://h?pool_size=2147483647", "redis://h?max_concurrent_dials=-1", "redis://h?db=0&db=1&addr=i",
+		"redis://:" + secret + ":host:6379", "redis://:" + secret + ",host:6379", "redis://u:" + secret + ";host", "redis://u:p?" + secret + ":host", "redis://" + secret + "@host",
+		"unix://:" + secret + "/run/redis.sock", "redis://,host", "redis://:6379", "redis://h?addr=:1", "rediss://s?master_name=m", "redis://[fe80::1%25eth0]:1",
 		"redis://u:" + secret + "/#@host", "redis://h?" + secret, "REDIS://[::1", "rediss://h,i?dial_timeout=-1&pipeline_read_buffer_size=9e9",
 	} {
 		for opts := range byte(4) {
@@ -44,8 +46,8 @@ func FuzzOpen(f *testing.F) {
 			if !errors.Is(err, ErrURL) || client != nil {
 				t.Fatalf("%v, client %v", err, client)
 			}
-			if at := strings.LastIndex(text, secret); at >= 0 && strings.Contains(text[at:], "@") && strings.Contains(err.Error(), secret) {
-				t.Fatal("an error shows what stands before the hosts")
+			if strings.Contains(err.Error(), secret) {
+				t.Fatal("an error shows what stands in the URL")
 			}
 			return
 		}

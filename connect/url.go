@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strconv"
@@ -69,24 +70,38 @@ func parse(text string, opts *Options) (*target, error) {
 	if err != nil { // it would quote the URL
 		return nil, bad("%s, and %s", form, encode)
 	}
+	if u.User != nil {
+		if password, _ := u.User.Password(); password == "" {
+			return nil, bad("what stands before the @ has no password: write user:password@host, or :password@host") // go-redis would not log in
+		}
+	}
 	if u.Fragment != "" {
 		return nil, bad("a # stands in it; %s", encode)
 	}
 	q, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
+	if err != nil || !parameters.MatchString(u.RawQuery) {
 		return nil, bad("its parameters are not name=value&name=value; %s", encode)
 	}
-	t := &target{url: u, addrs: []string{withPort(u.Host)}, credentials: o.Credentials}
+	t := &target{url: u, credentials: o.Credentials}
 	if scheme == "unix" {
-		t.addrs = []string{u.Path}
-	}
-	for _, h := range hosts[1:] {
-		if h == "" {
-			return nil, bad("a host between two commas is missing")
+		if authority[at+1:] != "" || q.Has("addr") {
+			return nil, bad("write unix:///path, or unix://user:password@/path")
 		}
-		q.Add("addr", withPort(h))
+		t.addrs = []string{u.Path}
+	} else {
+		for i, h := range append(hosts, q["addr"]...) {
+			addr, err := address(h, i < len(hosts))
+			if err != nil {
+				return nil, err
+			}
+			t.addrs = append(t.addrs, addr)
+		}
+		q.Del("addr")
+		u.Host = t.addrs[0]
+		for _, addr := range t.addrs[1:] {
+			q.Add("addr", addr)
+		}
 	}
-	t.addrs = append(t.addrs, q["addr"]...)
 	switch {
 	case q.Has("master_name"):
 		t.kind = sentinel
@@ -169,23 +184,42 @@ func (t *target) secure(scheme string, skip bool, o Options) error {
 		return bad("TLS without verification shows tokens and passwords to whoever sits between: remove skip_verify and " +
 			"give the CA (Options.TLSConfig.RootCAs), or set Options.InsecureSkipVerify")
 	}
-	if t.tls.ServerName == "" && len(t.addrs) == 1 {
-		// A cluster behind one name gives its nodes by address (Azure): their certificate has the name.
-		t.tls.ServerName = or(t.url.Hostname(), "localhost")
+	if t.tls.ServerName == "" && t.kind == single {
+		// A cluster behind one name gives its nodes by address (Azure): their certificate has the name. A Sentinel's name is
+		// not that of the primary.
+		t.tls.ServerName = t.url.Hostname()
 	}
 	return nil
 }
 
-// withPort adds Redis's port where there is none. net.JoinHostPort would bracket a bracketed address again.
-func withPort(host string) string {
-	if host == "" {
-		host = "localhost"
+// address is a host and Redis's port where there is none. What is neither a name nor an address is refused unseen: a : or , in
+// place of the @ makes a host of the password, and hosts are shown in errors, in go-redis's log and to name servers.
+func address(text string, portless bool) (string, error) {
+	m := hostPort.FindStringSubmatch(text)
+	var ip error
+	if m != nil && m[1] != "" {
+		m[1] = strings.Replace(m[1], "%25", "%", 1)
+		_, ip = netip.ParseAddr(m[1])
 	}
-	if _, _, err := net.SplitHostPort(host); err != nil {
-		return host + ":6379"
+	if m == nil || ip != nil || m[3] == "" && !portless {
+		if text == "" || text[0] == ':' && strings.Trim(text[1:], "0123456789") == "" {
+			return "", bad("a host is missing, alone, before a comma or between two commas: write localhost for this machine")
+		}
+		return "", bad("a host is not written host:port; %s, and %s", form, encode)
 	}
-	return host
+	port := or(m[3], "6379")
+	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		return "", bad("a port is not between 1 and 65535")
+	}
+	return net.JoinHostPort(m[1]+m[2], port), nil
 }
+
+var (
+	// An address in brackets, which may have a zone, or a name; and a port.
+	hostPort = regexp.MustCompile(`^(?:\[([0-9A-Fa-f:.]+(?:%25[\w.-]+)?)\]|([\pL\pN](?:[\pL\pN_.-]*[\pL\pN.])?))(?::([0-9]{1,5}))?$`)
+	// Without a value, what looks like a name may be what follows an unencoded ? of a password.
+	parameters = regexp.MustCompile(`^([a-z_]+=[^&]*(&|$))*$`)
+)
 
 func truth(s string) bool { return s == "true" || s == "1" }
 

@@ -33,7 +33,7 @@ import (
 // newFuzzCache is a Cache whose Redis is a function of what it is sent; nil: nobody answers.
 func newFuzzCache(tb testing.TB, redisSays func(command string) []byte) *Cache {
 	tb.Helper()
-	key, err := serializer.ParseKeys("k1:" + base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{7}, 32)))
+	key, err := serializer.ParseKeys("k1:" + base64.StdEncoding.EncodeToString(append(bytes.Repeat([]byte{7}, 31), 8)))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -29,7 +29,8 @@ import (
 // [ErrUnknownKey] and [ErrAssociatedData]. What is 64 bytes
 // or more is compressed where that makes it smaller; to the rest sealing adds 47 bytes and the length of the key's id.
 //
-// NewEncrypted refuses no keys at all, a zero Key, and two keys of one id.
+// NewEncrypted refuses no keys at all, a zero Key, two keys of one id, one key under two ids, and a key of one byte repeated,
+// such as zeros.
 func NewEncrypted(keys ...Key) (Serializer, error) {
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("%w: NewEncrypted needs at least one", ErrKeys)
@@ -51,6 +52,9 @@ func NewEncrypted(keys ...Key) (Serializer, error) {
 			return nil, fmt.Errorf("serializer: key %q: %w", k.id, err)
 		}
 		e.keys[k.id] = gcm
+	}
+	if err := checkSecrets(keys); err != nil {
+		return nil, err
 	}
 	return e, nil
 }

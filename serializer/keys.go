@@ -1,6 +1,7 @@
 package serializer
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
@@ -106,7 +107,27 @@ func ParseKeys(text string) ([]Key, error) {
 		seen[k.id] = n
 		keys = append(keys, k)
 	}
+	if err := checkSecrets(keys); err != nil {
+		return nil, err
+	}
 	return keys, nil
+}
+
+// checkSecrets refuses what is no key: one byte 32 times, such as the zeros of a value that was never filled in, and the key of
+// another id, with which a rotation would change nothing. They must not be zero Keys.
+func checkSecrets(keys []Key) error {
+	for i, k := range keys {
+		secret := *k.secret()
+		if secret == [keySize]byte(bytes.Repeat(secret[:1], keySize)) {
+			return fmt.Errorf("%w: key %d (id %q) is one byte 32 times: make a random one, for instance with openssl rand -base64 32", ErrKeys, i+1, k.id)
+		}
+		for j, other := range keys[:i] {
+			if secret == *other.secret() {
+				return fmt.Errorf("%w: keys %d and %d (ids %q and %q) are the same key: make a new one", ErrKeys, j+1, i+1, other.id, k.id)
+			}
+		}
+	}
+	return nil
 }
 
 const idRule = "must have 1 to 32 letters, digits, dots, dashes or underscores"

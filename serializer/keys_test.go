@@ -91,7 +91,7 @@ func TestGenerateKey(t *testing.T) {
 
 func FuzzParseKeys(f *testing.F) {
 	k := base64.StdEncoding.EncodeToString(fixedBytes(1))
-	for _, s := range []string{"", "a:" + k, "a:" + k + ",b:" + k, "a:" + k + "\nb:" + k, ":", ",", "a:", k} {
+	for _, s := range []string{"", "a:" + k, "a:" + k + ",b:" + k, "a:" + k + "\nb:" + k, ":", ",", "a:", k, "a:" + k + ",b:" + base64.StdEncoding.EncodeToString(fixedBytes(2)), "z:" + strings.Repeat("A", 43)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -114,4 +114,40 @@ func FuzzParseKeys(f *testing.F) {
 			t.Fatalf("the export does not read back: %v", err)
 		}
 	})
+}
+
+// What is no secret is no key, and a key under a second id is no second key: by ParseKeys and by NewEncrypted.
+func TestKeysThatAreNone(t *testing.T) {
+	a, b := fixedBytes(1), fixedBytes(2)
+	nearly := bytes.Repeat([]byte{0}, 32)
+	nearly[31] = 1
+	for _, c := range []struct {
+		name string
+		keys [][]byte
+		want string // "": they are keys
+	}{
+		{"zeros", [][]byte{make([]byte, 32)}, `key 1 (id "k0") is one byte 32 times`},
+		{"ones", [][]byte{bytes.Repeat([]byte{0xff}, 32)}, "one byte 32 times"},
+		{"a letter", [][]byte{[]byte(strings.Repeat("a", 32))}, "one byte 32 times"},
+		{"zeros last", [][]byte{a, b, make([]byte, 32)}, `key 3 (id "k2") is one byte`},
+		{"one under two ids", [][]byte{a, a}, `keys 1 and 2 (ids "k0" and "k1") are the same key`},
+		{"one under two ids, apart", [][]byte{a, b, a}, `keys 1 and 3 (ids "k0" and "k2") are the same key`},
+		{"nearly zeros", [][]byte{nearly}, ""},
+		{"two", [][]byte{a, b}, ""},
+	} {
+		var texts []string
+		var keys []Key
+		for i, k := range c.keys {
+			id := "k" + string(rune('0'+i))
+			texts = append(texts, id+":"+base64.StdEncoding.EncodeToString(k))
+			keys = append(keys, newKey(id, (*[keySize]byte)(k)))
+		}
+		_, parsed := ParseKeys(strings.Join(texts, ","))
+		_, made := NewEncrypted(keys...)
+		for by, err := range map[string]error{"ParseKeys": parsed, "NewEncrypted": made} {
+			if (err == nil) != (c.want == "") || err != nil && (!errors.Is(err, ErrKeys) || !strings.Contains(err.Error(), c.want)) {
+				t.Errorf("%s, %s: %v, want %q", c.name, by, err, c.want)
+			}
+		}
+	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/spf13/cobra"
 )
@@ -54,9 +53,9 @@ permission that is missing leaves an entry in the server's ACL LOG.`,
 					failed++
 				}
 				if !c.json {
-					fmt.Fprintf(c.out, "%-4s  %-12s  %s\n", k.Status, k.Check, plain(k.Found))
+					say(c.out, "%-4s  %-12s  %s", k.Status, k.Check, k.Found)
 					if k.Advice != "" {
-						fmt.Fprintf(c.out, "%20s-> %s\n", "", plain(k.Advice))
+						say(c.out, "%20s-> %s", "", k.Advice)
 					}
 				}
 			}

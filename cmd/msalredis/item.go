@@ -233,7 +233,7 @@ func (f filter) empty() bool { return f == filter{} }
 
 func (f filter) match(it item) bool {
 	has := func(list []string, wanted string) bool {
-		return wanted == "" || slices.ContainsFunc(list, func(s string) bool { return strings.EqualFold(s, wanted) })
+		return wanted == "" || slices.ContainsFunc(list, func(s string) bool { return layout.FoldKey(s) == layout.FoldKey(wanted) })
 	}
 	return has([]string{it.Account, it.Username}, f.account) && has(it.Tenants, f.tenant) && has(it.Clients, f.client) && has(it.Scopes, f.scope)
 }

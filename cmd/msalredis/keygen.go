@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -32,10 +30,9 @@ old key unnecessary.`,
 				return err
 			}
 			if c.json {
-				return json.NewEncoder(c.out).Encode(map[string]string{"id": key.ID(), "key": key.Export()})
+				return c.encode(map[string]string{"id": key.ID(), "key": key.Export()}, "")
 			}
-			fmt.Fprintln(c.out, key.Export())
-			return nil
+			return say(c.out, "%s", key.Export())
 		},
 	}
 }

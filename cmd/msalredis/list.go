@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
@@ -90,16 +89,17 @@ func (s *session) listed(items []item) error {
 	if err := s.table([]string{"KIND", "ID", "TENANT", "ACCOUNT", "CLIENT", "SCOPES", "TOKEN EXPIRES", "RECORD GOES", "SIZE"}, rows); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "\n%s, %s", several(len(items), "record", "records"), size(bytes))
+	total := several(len(items), "record", "records") + ", " + size(bytes)
 	for i, id := range slices.Sorted(maps.Keys(keys)) {
-		fmt.Fprint(s.out, []string{"; values by key: ", ", "}[min(i, 1)]+id+" "+strconv.Itoa(keys[id]))
+		total += []string{"; values by key: ", ", "}[min(i, 1)] + id + " " + strconv.Itoa(keys[id])
 	}
-	fmt.Fprintln(s.out)
+	say(s.out, "")
+	say(s.out, "%s", total)
 	switch {
 	case len(s.keys) == 0:
-		fmt.Fprintln(s.out, "TOKEN_CACHE_KEYS is not set: names and scopes stay sealed")
+		say(s.out, "TOKEN_CACHE_KEYS is not set: names and scopes stay sealed")
 	case unreadable > 0:
-		fmt.Fprintln(s.out, several(unreadable, "value does not open", "values do not open")+"; msalredis show ID says why")
+		say(s.out, "%s; msalredis show ID says why", several(unreadable, "value does not open", "values do not open"))
 	}
 	return nil
 }

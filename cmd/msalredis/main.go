@@ -13,8 +13,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -23,6 +25,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/msal-redis/msal-redis-go/connect"
@@ -76,13 +79,13 @@ func run(ctx context.Context, w world) int {
 	case err == nil:
 		return exitDone
 	case ctx.Err() != nil:
-		fmt.Fprintln(w.report, "msalredis: interrupted")
+		say(w.report, "msalredis: interrupted")
 		return exitInterrupted
 	case errors.As(err, &found):
-		fmt.Fprintln(w.report, "msalredis:", err)
+		say(w.report, "msalredis: %v", err)
 		return exitFinding
 	}
-	fmt.Fprintln(w.report, "msalredis:", err)
+	say(w.report, "msalredis: %v", err)
 	if errors.As(err, &usage) || errors.Is(err, connect.ErrURL) || errors.Is(err, serializer.ErrKeys) {
 		return exitUsage
 	}
@@ -113,8 +116,8 @@ Exit codes:
   0    done
   1    failed: Redis could not be reached, or refused
   2    usage: a flag, an argument or an environment variable must be changed; the error says which
-  3    done, and something is not as it should be: doctor found a failure, show or purge found nothing, reseal had to
-       leave values as they are
+  3    done, and something is not as it should be: doctor found a failure, show or purge found nothing, purge could not
+       read values that may match, reseal had to leave values as they are
   130  interrupted; what was done until then stays done
 
 Tokens and secrets are never shown. Names of users, tenants and apps are.`,
@@ -125,7 +128,9 @@ Tokens and secrets are never shown. Names of users, tenants and apps are.`,
 	root.SetIn(w.in)
 	root.SetOut(w.out)
 	root.SetErr(w.report)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%s; see %s --help", misused(err), cmd.CommandPath())
+	})
 	f := root.PersistentFlags()
 	f.StringVar(&c.url, "redis", "", "`URL` of Redis (default $REDIS_URL, which unlike a flag other users of this machine do not see)")
 	f.StringVar(&c.prefix, "prefix", "msal", "Options.Prefix of the cache")
@@ -134,19 +139,14 @@ Tokens and secrets are never shown. Names of users, tenants and apps are.`,
 	f.BoolVar(&c.entra, "entra", false, "log in to Azure Managed Redis with Entra ID, by azidentity's DefaultAzureCredential")
 	f.BoolVar(&c.json, "json", false, "JSON for scripts instead of tables")
 	root.AddCommand(c.keygen(), c.doctor(), c.list(), c.show(), c.purge(), c.reseal(), c.watch())
+	root.InitDefaultCompletionCmd()
 	for _, sub := range root.Commands() {
-		checked := sub.Args
-		sub.Args = func(cmd *cobra.Command, args []string) error {
-			if err := checked(cmd, args); err != nil {
-				return usageError{err}
-			}
-			return nil
-		}
+		checkArgs(sub)
 	}
 	// cobra's own error for an unknown command; with Args set on the root it would not be made.
 	root.Args = func(cmd *cobra.Command, args []string) error {
 		if len(args) > 0 {
-			return usagef("unknown command %q; see msalredis --help", args[0])
+			return usagef("unknown command%s; see msalredis --help", shown(args[0]))
 		}
 		return nil
 	}
@@ -154,11 +154,56 @@ Tokens and secrets are never shown. Names of users, tenants and apps are.`,
 	return root
 }
 
+// checkArgs lets a command, and those below it, refuse arguments without cobra's words, which quote them.
+func checkArgs(cmd *cobra.Command) {
+	if checked := cmd.Args; checked != nil {
+		cmd.Args = func(cmd *cobra.Command, args []string) error {
+			switch {
+			case checked(cmd, args) == nil:
+				return nil
+			case len(args) == 0:
+				return usagef("an argument is missing; see %s --help", cmd.CommandPath())
+			}
+			return usagef("an argument too many%s; see %s --help", shown(args[len(args)-1]), cmd.CommandPath())
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		checkArgs(sub)
+	}
+}
+
+// misused says what is wrong with a flag, and not with which value: it may be a URL in the wrong place.
+func misused(err error) string {
+	var (
+		unknown *pflag.NotExistError
+		missing *pflag.ValueRequiredError
+		invalid *pflag.InvalidValueError
+	)
+	switch {
+	case errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "":
+		return "unknown flag" + shown(unknown.GetSpecifiedName())
+	case errors.As(err, &missing):
+		return "a value is missing after --" + missing.GetFlag().Name
+	case errors.As(err, &invalid):
+		return "--" + invalid.GetFlag().Name + " has a value that is no " + invalid.GetFlag().Value.Type()
+	}
+	return "unknown flag; flags are written --name=value"
+}
+
+// shown is what may be printed of a word that stands where it means nothing: a short one of letters. Anything else may be a
+// password, or a URL with one.
+func shown(word string) string {
+	if len(word) > 16 || strings.ContainsFunc(word, func(r rune) bool { return (r < 'a' || r > 'z') && r != '-' }) {
+		return ""
+	}
+	return " " + strconv.Quote(word)
+}
+
 // idsLast puts ids that begin with a dash, as one in 64 does, where they are not taken for flags.
 func idsLast(args []string) []string {
-	var others, ids []string
+	others, ids := []string{}, []string{} // without arguments not nil, for which cobra would take the process's
 	for _, a := range args {
-		if len(a) == len(layout.PartitionID("")) && a[0] == '-' && a[1] != '-' && !strings.Contains(a, "=") {
+		if layout.ID(a).Usable() && a[0] == '-' && a[1] != '-' {
 			ids = append(ids, a)
 		} else {
 			others = append(others, a)
@@ -183,7 +228,10 @@ type session struct {
 // open reaches Redis.
 func (c *command) open(ctx context.Context) (*session, error) {
 	if err := layout.CheckPrefix(c.prefix); err != nil || c.prefix == "" {
-		return nil, usagef("--prefix %q: it must be the service's Options.Prefix, without braces and white space", c.prefix)
+		return nil, usagef("--prefix: it must be the service's Options.Prefix, without braces and white space")
+	}
+	if strings.Contains(c.prefix, "://") || strings.Contains(c.prefix, "@") {
+		return nil, usagef("--prefix has a URL's characters: it is the service's Options.Prefix, the URL is for --redis")
 	}
 	s := &session{command: c, names: layout.Names{Prefix: c.prefix}, sealer: sealed{}}
 	if text := c.env("TOKEN_CACHE_KEYS"); text != "" {
@@ -211,11 +259,14 @@ func (c *command) open(ctx context.Context) (*session, error) {
 		if c.ca != "" {
 			pem, err := os.ReadFile(c.ca)
 			if err != nil {
-				return nil, usagef("--ca: %w", err)
+				if path := new(fs.PathError); errors.As(err, &path) {
+					err = path.Err // its path may be a URL in the wrong place
+				}
+				return nil, usagef("--ca: the file cannot be read: %w", err)
 			}
 			o.TLSConfig.RootCAs = x509.NewCertPool()
 			if !o.TLSConfig.RootCAs.AppendCertsFromPEM(pem) {
-				return nil, usagef("--ca: there is no certificate in %s", c.ca)
+				return nil, usagef("--ca: there is no certificate in the file")
 			}
 		}
 	} else if c.ca != "" || c.skipVerification {
@@ -259,7 +310,7 @@ func terminal(stream any) bool {
 
 // ask asks a question that is answered by y or yes, and gives up with ctx.
 func (c *command) ask(ctx context.Context, question string) (bool, error) {
-	fmt.Fprint(c.report, question+" [y/N] ")
+	fmt.Fprint(c.report, plain(question)+" [y/N] ")
 	answer := make(chan string, 1)
 	go func() { // a read of a terminal cannot be ended; it ends with the process
 		line, _ := bufio.NewReader(c.in).ReadString('\n')

@@ -5,14 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // removal is one thing that purge does.
@@ -50,7 +54,7 @@ func (r removal) String() string {
 	if r.Records >= 0 {
 		text += ": " + several(r.Records, "record", "records")
 	}
-	return plain(text)
+	return text
 }
 
 func (c *command) purge() *cobra.Command {
@@ -63,11 +67,16 @@ func (c *command) purge() *cobra.Command {
 (Cache.RemoveAccount), an app's tokens are forgotten (Cache.ForgetAppTokens). Either leaves a tombstone, so that a refresh under
 way brings nothing back, and tells the running instances at once. Deleting keys by hand does neither.
 
-A user is signed out of every client, also where --client or --tenant chose him: clients of a family share a refresh token.
---scope is for apps: it narrows what is forgotten to tokens for this scope, and leaves users alone.
+A user is signed out of every client, also where --client or --tenant alone chose him: clients of a family share a refresh token.
+--client with --tenant names an app and leaves users alone. --scope is for apps: it narrows what is forgotten to tokens for this
+scope, and leaves users alone.
 
-It asks first, unless --yes is given. Exact names (--account with a home account id; --client with --tenant, without --scope)
-need neither SCAN nor TOKEN_CACHE_KEYS; anything else looks for what matches, as list does.
+It asks first, unless --yes is given. Exact names (--account with a home account id of Entra ID, two GUIDs with a dot between them;
+--client with --tenant, without --scope) need neither SCAN nor TOKEN_CACHE_KEYS, and a tombstone is left also where nothing is stored
+yet; anything else looks for what matches, as list does.
+
+What it looks at and cannot read, because it is sealed with a key that is not in TOKEN_CACHE_KEYS (a rotation under way, another
+kind of serializer) or damaged, may match and is left. Then the error says how many values that are and what to do, and the exit code is 3.
 
 Access tokens that Entra ID has issued stay valid to their end wherever they were sent already: revoke the user's sessions, or the
 app's secret, in Entra ID.`,
@@ -82,6 +91,10 @@ app's secret, in Entra ID.`,
 				return usagef("say what to remove: --account, --tenant or --client")
 			case f.account != "" && f.scope != "":
 				return usagef("--scope is for apps; a user is signed out whole: leave one of --account and --scope out")
+			case strings.ContainsFunc(f.client+f.tenant, func(r rune) bool {
+				return !unicode.IsGraphic(r) || unicode.IsSpace(r) || strings.ContainsRune("/:@", r)
+			}):
+				return usagef("--client takes the id of an app, --tenant a tenant's id or domain")
 			case !yes && !dry && !terminal(c.in) && c.json:
 				return usagef("--json asks no questions: add --yes, or --dry-run to see what would be removed")
 			}
@@ -90,7 +103,7 @@ app's secret, in Entra ID.`,
 				return err
 			}
 			defer s.close()
-			plan, err := s.plan(ctx, f)
+			plan, left, err := s.plan(ctx, f)
 			if err != nil {
 				return err
 			}
@@ -98,7 +111,7 @@ app's secret, in Entra ID.`,
 				if c.json {
 					_ = c.document([]removal{})
 				}
-				return finding{"nothing matches"}
+				return left.finding("nothing matches")
 			}
 			if c.json {
 				if err := c.document(plan); err != nil {
@@ -106,11 +119,11 @@ app's secret, in Entra ID.`,
 				}
 			} else {
 				for _, r := range plan {
-					fmt.Fprintln(c.out, r)
+					say(c.out, "%v", r)
 				}
 			}
 			if dry {
-				return nil
+				return left.finding("")
 			}
 			if !yes {
 				ok, err := c.ask(ctx, several(len(plan), "removal", "removals")+". Go on?")
@@ -121,7 +134,15 @@ app's secret, in Entra ID.`,
 					return errors.New("nothing was removed")
 				}
 			}
-			return s.remove(ctx, plan)
+			if err := s.remove(ctx, plan); err != nil {
+				return err
+			}
+			if left.values > 0 { // some of it may have gone with what matched
+				if _, left, err = s.plan(ctx, f); err != nil {
+					return err
+				}
+			}
+			return left.finding("")
 		},
 	}
 	f.choosing(cmd)
@@ -130,25 +151,96 @@ app's secret, in Entra ID.`,
 	return cmd
 }
 
-// plan is what a filter means, in terms of what the library can do.
-func (s *session) plan(ctx context.Context, f filter) ([]removal, error) {
-	if strings.Count(f.account, ".") == 1 && !strings.Contains(f.account, "@") && f.tenant == "" && f.client == "" {
-		return []removal{{Account: f.account, Records: -1}}, nil
+// unread is what a purge by looking cannot judge: values that do not open, in records that may match.
+type unread struct {
+	values, records int
+	keys            map[string]bool // that sealed them and are not at hand
+}
+
+// finding says so, after what else there is to say; nil: there is nothing to say.
+func (u unread) finding(text string) error {
+	if u.values > 0 {
+		if text != "" {
+			text += " of what can be read; "
+		}
+		text += several(u.values, "value", "values") + " in " + several(u.records, "record", "records") +
+			" cannot be read and may match: left as they are"
+		if len(u.keys) > 0 {
+			text += "; add " + strings.Join(slices.Sorted(maps.Keys(u.keys)), ", ") + " to TOKEN_CACHE_KEYS and run it again"
+		}
+		text += "; \"msalredis list\" has them, and a home account id, or a client with its tenant, is purged whether or not it can be read"
 	}
-	if f.account == "" && f.tenant != "" && f.client != "" && f.scope == "" && len(s.keys) == 0 {
-		return []removal{{Client: f.client, Tenant: f.tenant, Records: -1}}, nil
+	if text == "" {
+		return nil
+	}
+	return finding{text}
+}
+
+// of counts those of an item.
+func (u *unread) of(it item, hasKey func(string) bool) {
+	u.values += it.Unreadable
+	u.records++
+	for id := range it.SealedWith {
+		if !hasKey(id) {
+			u.keys[id] = true
+		}
+	}
+}
+
+// unsure tells whether what does not open of an item may be what the filter is for. An app's record is of one client in one
+// tenant, a user's of one account, in any tenants and of any clients.
+func (f filter) unsure(it item) bool {
+	switch {
+	case it.Unreadable == 0 || it.Kind == kindPause:
+		return false
+	case it.Kind == kindApp:
+		f.scope = ""
+		return f.match(it)
+	case it.Account != "" && f.scope != "": // which is for apps
+		return false
+	case it.Username != "" && f.account != "":
+		return filter{account: f.account}.match(it)
+	}
+	return true
+}
+
+// homeAccountID is the form of what MSAL has of Entra ID: a user's id, in B2C with the name of a policy, and a tenant's. What has
+// another form, as a user name or the id of an ADFS user, is looked for: a removal of what nobody has would end as if it were done.
+var homeAccountID = regexp.MustCompile(`(?i)^` + guid + `(-[\w-]+)?\.` + guid + `$`)
+
+const guid = `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`
+
+// exact is what a filter names by itself. The names in Redis are computed from it, whoever sealed what stands there, and a
+// tombstone is left also where nothing stands yet.
+func (f filter) exact() (removal, bool) {
+	switch {
+	case homeAccountID.MatchString(f.account) && f == filter{account: f.account}:
+		return removal{Account: f.account, Records: -1}, true
+	case f.client != "" && f.tenant != "" && f == filter{client: f.client, tenant: f.tenant}:
+		return removal{Client: f.client, Tenant: f.tenant, Records: -1}, true
+	}
+	return removal{}, false
+}
+
+// plan is what a filter means, in terms of what the library can do, and what it may mean besides.
+func (s *session) plan(ctx context.Context, f filter) ([]removal, unread, error) {
+	left := unread{keys: map[string]bool{}}
+	if r, ok := f.exact(); ok {
+		return []removal{r}, left, nil
 	}
 	if err := s.needKeys("purge by anything but a home account id, or a client in a tenant"); err != nil {
-		return nil, err
+		return nil, left, err
 	}
-	items, err := s.items(ctx, f)
+	items, err := s.items(ctx, filter{})
 	if err != nil {
-		return nil, err
+		return nil, left, err
 	}
 	var plan []removal
 	add := func(r removal) {
 		for i := range plan {
-			if p := plan[i]; p.Account == r.Account && p.Client == r.Client && p.Tenant == r.Tenant && p.ID == r.ID {
+			p := plan[i]
+			if layout.FoldKey(p.Account) == layout.FoldKey(r.Account) && layout.FoldKey(p.Client) == layout.FoldKey(r.Client) &&
+				layout.FoldKey(p.Tenant) == layout.FoldKey(r.Tenant) && p.ID == r.ID {
 				plan[i].Records++
 				return
 			}
@@ -156,25 +248,37 @@ func (s *session) plan(ctx context.Context, f filter) ([]removal, error) {
 		r.Records = 1
 		plan = append(plan, r)
 	}
+	hasKey := func(id string) bool {
+		return slices.ContainsFunc(s.keys, func(k serializer.Key) bool { return k.ID() == id })
+	}
 	for _, it := range items {
+		whole := false // it goes with all that is in it
 		switch {
+		case !f.match(it):
 		case it.Kind == kindPause: // no token, and it keeps Entra ID from throttling longer
-		case (it.Kind == kindApp || it.Kind == kindAppAnswer) && len(it.Clients) == 1:
-			for _, realm := range it.realms {
-				r := removal{Client: it.Clients[0], Tenant: realm}
-				if f.scope != "" {
-					r.Scopes = []string{f.scope}
+		case (it.Kind == kindApp || it.Kind == kindAppAnswer) && len(it.Clients) > 0 && len(it.realms) > 0:
+			for _, client := range it.Clients {
+				for _, realm := range it.realms {
+					r := removal{Client: client, Tenant: realm}
+					if f.scope != "" {
+						r.Scopes = []string{f.scope}
+					}
+					add(r)
 				}
-				add(r)
 			}
+			whole = f.scope == ""
 		case f.scope != "":
 		case it.Account != "":
 			add(removal{Account: it.Account, Username: it.Username})
-		case it.Kind == kindUserAnswer || it.Kind == kindOBOAnswer:
+			whole = true
+		case it.Kind == kindUserAnswer || it.Kind == kindOBOAnswer || it.Kind == kindAppAnswer:
 			add(removal{ID: it.ID})
 		}
+		if !whole && f.unsure(it) {
+			left.of(it, hasKey)
+		}
 	}
-	return plan, nil
+	return plan, left, nil
 }
 
 // remove carries a plan out.
@@ -208,6 +312,6 @@ func (s *session) remove(ctx context.Context, plan []removal) error {
 		bar.add(1)
 	}
 	bar.end()
-	fmt.Fprintln(s.report, "removed; the running instances were told")
+	say(s.report, "removed; the running instances were told")
 	return nil
 }

@@ -69,7 +69,7 @@ Values that it cannot open stay as they are, and then it ends with exit code 3.`
 			if c.json {
 				err = errors.Join(err, c.document(total))
 			} else {
-				fmt.Fprintf(c.out, "%s resealed with key %s; %d had it already\n", several(total.Resealed, "value", "values"), s.keys[0].ID(), total.Already)
+				say(c.out, "%s resealed with key %s; %d had it already", several(total.Resealed, "value", "values"), s.keys[0].ID(), total.Already)
 			}
 			if err != nil {
 				return fmt.Errorf("not all was looked at, run it again for the rest: %w", err)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -29,7 +28,7 @@ complete; ACCOUNT is MSAL's home account id, uid.utid, which does not.`,
 			case strings.Contains(name, "."):
 				pid := layout.PartitionID(name)
 				places = []place{{s.names.Tokens(pid), pid, "tokens"}}
-			case len(name) == len(layout.PartitionID("")):
+			case layout.ID(name).Usable():
 				places = s.places(layout.ID(name))
 			default:
 				if places, err = s.scan(ctx, escapeGlob(name), "tokens", "response", "pause"); err != nil {
@@ -54,7 +53,7 @@ complete; ACCOUNT is MSAL's home account id, uid.utid, which does not.`,
 			} else {
 				for i, it := range items {
 					if i > 0 {
-						fmt.Fprintln(c.out)
+						say(c.out, "")
 					}
 					if err := s.shown(it); err != nil {
 						return err
@@ -71,15 +70,15 @@ complete; ACCOUNT is MSAL's home account id, uid.utid, which does not.`,
 
 func (s *session) shown(it item) error {
 	now := s.now()
-	fmt.Fprintf(s.out, "%s %s\n", it.Kind, it.ID)
+	say(s.out, "%s %s", it.Kind, it.ID)
 	for _, line := range [][2]string{{"user", it.Username}, {"account", it.Account}, {"grant", it.grant}, {"status", it.Status},
 		{"goes", within(it.Until, now)}, {"size", size(it.Bytes)}} {
 		if line[1] != "" {
-			fmt.Fprintf(s.out, "%-8s %s\n", line[0], plain(line[1]))
+			say(s.out, "%-8s %s", line[0], line[1])
 		}
 	}
 	if it.Problem != "" && len(it.Entries) == 0 {
-		fmt.Fprintln(s.out, it.Problem)
+		say(s.out, "%s", it.Problem)
 		return nil
 	}
 	var rows [][]string

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // table prints rows under headings, aligned.
@@ -27,14 +31,33 @@ func (c *command) table(headings []string, rows [][]string) error {
 }
 
 // document prints v as JSON.
-func (c *command) document(v any) error {
-	e := json.NewEncoder(c.out)
-	e.SetIndent("", "  ")
+func (c *command) document(v any) error { return c.encode(v, "  ") }
+
+// encode prints v as JSON, in which what plain leaves out is escaped: what json leaves as it is may still move the cursor.
+func (c *command) encode(v any, indent string) error {
+	var text bytes.Buffer
+	e := json.NewEncoder(&text)
+	e.SetIndent("", indent)
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	escaped := make([]byte, 0, text.Len())
+	for _, r := range text.String() {
+		if r == '\n' || unicode.IsPrint(r) {
+			escaped = utf8.AppendRune(escaped, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) { // inside a string: JSON has none outside
+			escaped = fmt.Appendf(escaped, `\u%04x`, unit)
+		}
+	}
+	_, err := c.out.Write(escaped)
+	return err
 }
 
-// plain keeps what stands in Redis from moving the cursor of a terminal or the columns of a table.
+// plain keeps what comes from elsewhere, from Redis above all, from moving the cursor of a terminal, turning its text round, or
+// moving the columns of a table.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -42,6 +65,12 @@ func plain(s string) string {
 		}
 		return r
 	}, s)
+}
+
+// say prints one line. But for tables and JSON, which do the same, all goes through it, so that nothing is forgotten.
+func say(w io.Writer, format string, args ...any) error {
+	_, err := fmt.Fprintln(w, plain(fmt.Sprintf(format, args...)))
+	return err
 }
 
 // within says how far from now a moment is.

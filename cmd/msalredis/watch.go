@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -79,7 +78,7 @@ batches a second. Its user needs, besides the rule of docs/redis.md, +psubscribe
 			w := &watcher{session: s, last: map[place]item{}, waiting: map[layout.ID]int{}, count: map[string]int{}}
 			err = w.run(ctx, every)
 			if ctx.Err() != nil {
-				fmt.Fprintln(c.report, w.totals())
+				say(c.report, "%s", w.totals())
 				return nil // ctrl-C is how it ends
 			}
 			return err
@@ -111,7 +110,7 @@ func (w *watcher) run(ctx context.Context, every time.Duration) error {
 		}
 		return fmt.Errorf("listening: %w", err)
 	}
-	fmt.Fprintf(w.report, "watching %s; ctrl-C ends\n", w.prefix)
+	say(w.report, "watching %s; ctrl-C ends", w.prefix)
 	messages := ps.Channel(redis.WithChannelSize(10_000))
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
@@ -296,7 +295,7 @@ func (w *watcher) sample(ctx context.Context) error {
 	if err != nil {
 		if isRefused(err) || isReply(err) {
 			w.blind = true
-			fmt.Fprintln(w.report, "who waits cannot be seen: give the user +pubsub|channels +pubsub|numsub ("+err.Error()+")")
+			say(w.report, "who waits cannot be seen: give the user +pubsub|channels +pubsub|numsub (%v)", err)
 			return nil
 		}
 		return err
@@ -318,7 +317,7 @@ func (w *watcher) tell(e event) error {
 	e.Time = w.now()
 	w.count[e.Event]++
 	if w.json {
-		return json.NewEncoder(w.out).Encode(e)
+		return w.encode(e, "")
 	}
 	who := e.Username
 	if who == "" {
@@ -341,11 +340,10 @@ func (w *watcher) tell(e event) error {
 	line := e.Time.Format("15:04:05.000") + "  " + fmt.Sprintf("%-9s  %-10s  %s", e.Event, e.Kind, e.ID)
 	for _, part := range []string{note, who, strings.Join(e.Tenants, " "), strings.Join(e.Clients, " "), strings.Join(e.Scopes, " ")} {
 		if part != "" {
-			line += "  " + plain(part)
+			line += "  " + part
 		}
 	}
-	_, err := fmt.Fprintln(w.out, line)
-	return err
+	return say(w.out, "%s", line)
 }
 
 func (w *watcher) totals() string {

@@ -226,7 +226,7 @@ func readJSON(t *testing.T, file string, v any) {
 
 func TestMissingOrWrongSettingIsNamed(t *testing.T) {
 	good := map[string]string{
-		"REDIS_URL": "redis://127.0.0.1:1", "TOKEN_CACHE_KEYS": "k:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		"REDIS_URL": "redis://127.0.0.1:1", "TOKEN_CACHE_KEYS": "k:AQAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 		"AZURE_TENANT_ID": entratest.DefaultTenant, "AZURE_CLIENT_ID": "a", "AZURE_CLIENT_SECRET": "b",
 		"DATAVERSE_URL": "https://contoso.crm4.dynamics.com/",
 	}

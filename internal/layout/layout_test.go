@@ -1,6 +1,7 @@
 package layout_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
@@ -62,6 +63,16 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q is taken for one of ours", key)
 		}
 	}
+	for _, bad := range []string{"a", "accounts", string(pid) + "A", string(pid[1:]), string(pid[:12]) + "\x1b" + string(pid[13:]), string(pid[:12]) + "\u0085" + string(pid[14:]),
+		string(pid[:12]) + "=" + string(pid[13:]), string(pid[:12]) + "+" + string(pid[13:]), string(pid[:12]) + "\n" + string(pid[13:]), "}" + string(pid[1:])} {
+		i := layout.ID(bad)
+		_, _, parsed := n.Parse(n.Tokens(i))
+		_, member := layout.ParseMember(layout.Member{Kind: layout.MemberAnswer, Scopes: "s", ID: i}.String())
+		_, change := layout.ParseChange(layout.Change{From: "f", ID: i}.String())
+		if i.Usable() || parsed || member || change {
+			t.Errorf("%q is taken for an id: %v %v %v", bad, parsed, member, change)
+		}
+	}
 	m := layout.Member{Kind: layout.MemberPartition, Scopes: "s", ID: pid}
 	if got, ok := layout.ParseMember(m.String()); got != m || !ok {
 		t.Errorf("member %v %v, want %v", got, ok, m)
@@ -94,4 +105,32 @@ func TestAnswerOfOlderVersion(t *testing.T) {
 			t.Errorf("%q is taken for an answer", bad)
 		}
 	}
+}
+
+// FuzzNames: whatever stands in Redis as a key, a member or a message, what is taken for one of ours has an id of 24 characters of
+// base64url, and is the very text that the id makes.
+func FuzzNames(f *testing.F) {
+	n, pid := layout.Names{Prefix: "msal"}, layout.PartitionID("x")
+	for _, s := range []string{"", n.Tokens(pid), n.Accounts(), "msal:v1:{\x1b}:tokens", "r s " + string(pid), "p  }", "f " + string(pid) + " 1", "f i damaged", string(pid), string(pid[1:]) + "\u009b"} {
+		f.Add(s)
+	}
+	isID := func(s string) bool {
+		return len(s) == 24 && strings.IndexFunc(s, func(r rune) bool {
+			return !strings.ContainsRune("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", r)
+		}) < 0
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, want := layout.ID(text).Usable(), isID(text); got != want {
+			t.Errorf("%q: %v, want %v", text, got, want)
+		}
+		if i, what, ok := n.Parse(text); ok && (!isID(string(i)) || "msal:v1:{"+string(i)+"}:"+what != text) {
+			t.Errorf("%q is taken for the key of %q", text, i)
+		}
+		if m, ok := layout.ParseMember(text); ok && (!isID(string(m.ID)) || m.String() != text) {
+			t.Errorf("%q is taken for the member %v", text, m)
+		}
+		if c, ok := layout.ParseChange(text); ok && !isID(string(c.ID)) {
+			t.Errorf("%q is taken for the change %v", text, c)
+		}
+	})
 }

@@ -24,9 +24,20 @@ type Names struct{ Prefix string }
 // ID is the hashed name of a partition (pid) or of a request identity (rid).
 type ID string
 
-// Usable tells whether an ID that was read from Redis can be one. Of one that is empty or begins with a brace the hash tag is
-// empty, so that its keys lie in several slots, and a cluster refuses every script on them.
-func (i ID) Usable() bool { return i != "" && i[0] != '}' }
+// idLength is that of every ID: 18 bytes in base64url.
+const idLength = 24
+
+// Usable tells whether an ID that was read from Redis, or typed, can be one: those are 24 characters of base64url, and nothing else
+// is printed or made a key of. In keys of another form the hash tag may be empty, so that they lie in several slots, and a cluster
+// refuses every script on them.
+func (i ID) Usable() bool {
+	for _, c := range []byte(i) {
+		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
+			return false
+		}
+	}
+	return len(i) == idLength
+}
 
 // HashID hashes parts under a domain of their own. Lengths are hashed too, so that no two lists of parts coincide.
 func HashID(domain string, parts ...string) ID {
@@ -103,7 +114,7 @@ func (n Names) Parse(key string) (i ID, what string, ok bool) {
 		return "", "", false
 	}
 	name, what, ok := strings.Cut(rest, "}:")
-	return ID(name), what, ok && name != "" && what != ""
+	return ID(name), what, ok && ID(name).Usable() && what != ""
 }
 
 // Member is one of [Names.RIDs]: what goes when the partition is removed.
@@ -162,7 +173,7 @@ func ParseChange(text string) (c Change, ok bool) {
 		}
 		c.Generation = n
 	}
-	return c, from != "" && name != ""
+	return c, from != "" && c.ID.Usable()
 }
 
 // CheckPrefix keeps the prefix from changing a key's hash tag, and from making keys that tools cannot handle.
