@@ -9,8 +9,8 @@ import (
 
 // attempt sends the request with a token, and answers a challenge.
 func (t *transport) attempt(c *call) (*http.Response, error) {
-	if originOf(c.r.URL) != t.origin {
-		return t.send(c, "")
+	if c.r.URL == nil || c.r.Header == nil || originOf(c.r.URL) != t.origin {
+		return t.send(c, "") // without the one or the other net/http sends nothing and says so
 	}
 	token, err := t.ask(c, "")
 	if err != nil {
@@ -75,5 +75,14 @@ func originOf(u *url.URL) string {
 	if port == "" && u.Scheme == "https" {
 		port = "443"
 	}
-	return u.Scheme + "://" + strings.ToLower(u.Hostname()) + ":" + port
+	return u.Scheme + "://" + strings.Map(small, u.Hostname()) + ":" + port
+}
+
+// small makes ASCII's letters small and leaves all others: to Unicode the small form of İ is i, and in the name of a host it stands for
+// another one (UTS 46, by which net/http asks DNS).
+func small(r rune) rune {
+	if 'A' <= r && r <= 'Z' {
+		return r + 'a' - 'A'
+	}
+	return r
 }

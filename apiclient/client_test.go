@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -454,5 +455,59 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 	}
 	if _, err := apiclient.New(resource, &credential{}, &apiclient.Options{MaxConnsPerHost: -1}); err == nil {
 		t.Error("no error with a negative MaxConnsPerHost")
+	}
+}
+
+// Of names that are not ASCII the token goes to the one that net/http asks, and to none that merely has the same small letters: İ is not i
+// to DNS, nor ẞ what ß is.
+func TestTokenForANameThatIsNotASCII(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		resource, address, dialled string
+		sent                       bool
+	}{
+		{"https://api.example.com", "https://apİ.example.com/", "xn--api-bec.example.com:443", false},
+		{"https://api.example.com", "https://ap%C4%B0.example.com/", "xn--api-bec.example.com:443", false},
+		{"https://api.example.com", "https://apı.example.com/", "xn--ap-ipa.example.com:443", false},
+		{"https://straße.example.com", "https://STRAẞE.example.com/", "strasse.example.com:443", false},
+		{"https://bücher.example.com", "https://bucher.example.com/", "bucher.example.com:443", false},
+		{"https://bücher.example.com", "https://bücher.EXAMPLE.com/", "xn--bcher-kva.example.com:443", true},
+		{"https://bücher.example.com", "https://b%C3%BCcher.example.com:443/", "xn--bcher-kva.example.com:443", true},
+		{"https://xn--bcher-kva.example.com", "https://XN--BCHER-KVA.example.com/", "XN--BCHER-KVA.example.com:443", true},
+	} {
+		var authorization, dialled string
+		base := &http.Transport{DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
+			dialled = addr
+			return nil, net.ErrClosed
+		}}
+		client, err := apiclient.New(test.resource, &credential{}, &apiclient.Options{MaxRetries: -1, Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			authorization = r.Header.Get("Authorization")
+			return base.RoundTrip(r)
+		})})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.Get(test.address); !errors.Is(err, net.ErrClosed) {
+			t.Fatal(err)
+		}
+		if dialled != test.dialled || (authorization != "") != test.sent {
+			t.Errorf("%s, of %s: dialled %s, Authorization %q", test.address, test.resource, dialled, authorization)
+		}
+	}
+}
+
+// What net/http refuses to send is refused by net/http, and does not end the process.
+func TestRequestsThatAreNone(t *testing.T) {
+	t.Parallel()
+	client, err := apiclient.New(resource, &credential{}, &apiclient.Options{RetryDelay: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, _ := url.Parse(resource)
+	for name, r := range map[string]*http.Request{"no URL": {Header: http.Header{}}, "no header": {URL: u}} {
+		_, want := http.DefaultTransport.RoundTrip(r)
+		if _, err := client.Transport.RoundTrip(r); err == nil || want == nil || err.Error() != want.Error() {
+			t.Errorf("%s: %v, net/http says %v", name, err, want)
+		}
 	}
 }

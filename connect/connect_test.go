@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/auth"
 	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
@@ -309,7 +310,7 @@ func TestHostsAreWritten(t *testing.T) {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
-	for url, want := range map[string]string{"redis://localhost": "localhost:6379", "redis://[::1]": "[::1]:6379", "redis://[::1]:7": "[::1]:7", "redis://[fe80::1%25lo]:7": "[fe80::1%lo]:7", "redis://redis_1.example.:8/2": "redis_1.example.:8", "redis://bücher.example": "bücher.example:6379", "redis://127.0.0.1": "127.0.0.1:6379"} {
+	for url, want := range map[string]string{"redis://localhost": "localhost:6379", "redis://[::1]": "[::1]:6379", "redis://[::1]:7": "[::1]:7", "redis://[fe80::1%25lo]:7": "[fe80::1%lo]:7", "redis://redis_1.example.:8/2": "redis_1.example.:8", "redis://bücher.example": "bücher.example:6379", "redis://token_cache-redis.1": "token_cache-redis.1:6379", "redis://127.0.0.1": "127.0.0.1:6379"} {
 		for _, more := range []string{"", ",other:1"} {
 			host, db, found := strings.Cut(strings.TrimPrefix(url, "redis://"), "/")
 			if found && more != "" {
@@ -326,6 +327,51 @@ func TestHostsAreWritten(t *testing.T) {
 			client.Close()
 		}
 	}
+	// A parameter has been decoded once: the zone's % stands as it is.
+	client, err := connect.Open("redis://h?addr=[fe80::1%25lo]:7", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	if got := client.(*redis.ClusterClient).Options().Addrs[1]; got != "[fe80::1%lo]:7" {
+		t.Errorf("a zone in addr: %s", got)
+	}
+}
+
+// Who has no password is refused where another would log in than the URL names, and only there.
+func TestUsersWithoutPasswords(t *testing.T) {
+	t.Parallel()
+	login := &connect.Options{Credentials: subscribed{}}
+	for _, test := range []struct {
+		url  string
+		opts *connect.Options
+		fine bool
+	}{
+		{"redis://@host", nil, true},
+		{"redis://:@host", nil, true}, // as a template with an empty variable makes it
+		{"redis://default@host", nil, true},
+		{"redis://default:@host,other", nil, true},
+		{"redis://app@host", nil, false},
+		{"redis://app:@host", nil, false},
+		{"redis://Default@host", nil, false},
+		{"rediss://app@host,other", nil, false},
+		{"redis://app@sentinel?master_name=m", nil, false},
+		{"rediss://00000000-0000-4000-8000-00000000000a@host", login, true}, // a Login's user is the token's
+		{"rediss://app:@host,other", login, true},
+	} {
+		client, err := connect.Open(test.url, test.opts)
+		if (err == nil) != test.fine || err != nil && (!errors.Is(err, connect.ErrURL) || !strings.Contains(err.Error(), "no password")) {
+			t.Errorf("%s, Credentials %v: %v", test.url, test.opts != nil, err)
+		}
+		if err == nil {
+			client.Close()
+		}
+	}
+}
+
+// subscribed is a login that is never asked.
+type subscribed struct {
+	auth.StreamingCredentialsProvider
 }
 
 // The name of a single Sentinel is not that of the primary: each is verified by the host that is dialled.

@@ -70,9 +70,11 @@ func parse(text string, opts *Options) (*target, error) {
 	if err != nil { // it would quote the URL
 		return nil, bad("%s, and %s", form, encode)
 	}
-	if u.User != nil {
-		if password, _ := u.User.Password(); password == "" {
-			return nil, bad("what stands before the @ has no password: write user:password@host, or :password@host") // go-redis would not log in
+	if u.User != nil && o.Credentials == nil {
+		// go-redis would not log in, and be nobody else but the default user.
+		password, _ := u.User.Password()
+		if name := u.User.Username(); password == "" && name != "" && name != "default" {
+			return nil, bad("what stands before the @ has no password: write user:password@host, or :password@host")
 		}
 	}
 	if u.Fragment != "" {
@@ -216,7 +218,7 @@ func address(text string, portless bool) (string, error) {
 
 var (
 	// An address in brackets, which may have a zone, or a name; and a port.
-	hostPort = regexp.MustCompile(`^(?:\[([0-9A-Fa-f:.]+(?:%25[\w.-]+)?)\]|([\pL\pN](?:[\pL\pN_.-]*[\pL\pN.])?))(?::([0-9]{1,5}))?$`)
+	hostPort = regexp.MustCompile(`^(?:\[([0-9A-Fa-f:.]+(?:%(?:25)?[\w.-]+)?)\]|([\pL\pN](?:[\pL\pN_.-]*[\pL\pN.])?))(?::([0-9]{1,5}))?$`)
 	// Without a value, what looks like a name may be what follows an unencoded ? of a password.
 	parameters = regexp.MustCompile(`^([a-z_]+=[^&]*(&|$))*$`)
 )
