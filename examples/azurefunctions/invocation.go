@@ -24,8 +24,8 @@ type result struct {
 	ReturnValue any            `json:"ReturnValue,omitempty"`
 }
 
-// httpRequest is the Data of an HTTP trigger, as GetRequestAsJObject writes it
-// (https://github.com/Azure/azure-functions-host, HttpRequestExtensions.cs).
+// httpRequest is the Data of an HTTP trigger, as the host writes it (GetRequestAsJObject in
+// https://github.com/Azure/azure-functions-host).
 type httpRequest struct {
 	URL     string `json:"Url"`
 	Method  string
