@@ -2,6 +2,10 @@ package msalredis_test
 
 import (
 	"context"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -355,6 +359,48 @@ func TestClaimsOfTheClientsOwnAreNoCapabilities(t *testing.T) {
 	for range 2 {
 		if must(t)(plain.AcquireTokenByCredential(ctx, []string{graph})) == theirs {
 			t.Error("a client without capabilities got the token of one with them")
+		}
+	}
+}
+
+// What a client assertion lacks, or says differently, brings what it brings without the gate, whatever others got.
+func TestAssertionsThatTheEndpointRefusesGetNoAnswerOfOthers(t *testing.T) {
+	ctx := context.Background()
+	w := newWorld(t)
+	base := w.entra.Transport()
+	t.Cleanup(base.CloseIdleConnections)
+	plain := &http.Client{Transport: base}
+	cert, key := selfSigned(t)
+	other, otherKey := selfSigned(t)
+	w.entra.AddApp(entratest.App{ClientID: clientID, Certificate: cert})
+	ask := func(client *http.Client, of *x509.Certificate, by *rsa.PrivateKey, named, less string) error {
+		sum := sha256.Sum256(of.Raw)
+		claims := jwt.MapClaims{"iss": clientID, "sub": clientID, "aud": w.entra.Authority(tenant) + "/oauth2/v2.0/token",
+			"exp": time.Now().Add(time.Hour).Unix(), "nbf": time.Now().Unix()}
+		delete(claims, less)
+		token := jwt.NewWithClaims(jwt.SigningMethodRS256, claims)
+		token.Header["x5c"] = []string{base64.StdEncoding.EncodeToString(of.Raw)}
+		if named != "x5c" {
+			token.Header = map[string]any{"alg": "RS256", named: base64.StdEncoding.EncodeToString(sum[:])}
+		}
+		text, err := token.SignedString(by)
+		succeeds(t, err)
+		app, err := confidential.New(w.entra.Authority(tenant), clientID, confidential.NewCredFromAssertionCallback(
+			func(context.Context, confidential.AssertionRequestOptions) (string, error) { return text, nil }), confidential.WithHTTPClient(client))
+		succeeds(t, err)
+		_, err = app.AcquireTokenByCredential(ctx, []string{graph})
+		return err
+	}
+	for _, named := range []string{"x5c", "x5t#S256"} {
+		i := w.instance()
+		succeeds(t, ask(i.http, cert, key, named, ""))
+		for _, less := range []string{"", "exp", "nbf", "iss", "sub", "aud"} {
+			if got, want := ask(i.http, cert, key, named, less), ask(plain, cert, key, named, less); (got == nil) != (want == nil) {
+				t.Errorf("%s, without %q: %v, without the gate %v", named, less, got, want)
+			}
+		}
+		if got, want := ask(i.http, other, otherKey, named, ""), ask(plain, other, otherKey, named, ""); (got == nil) != (want == nil) {
+			t.Errorf("%s, another certificate: %v, without the gate %v", named, got, want)
 		}
 	}
 }

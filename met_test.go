@@ -194,6 +194,9 @@ func TestWhatMSALHeldBeforeTheFirstReplaceStays(t *testing.T) {
 						t.Fatalf("another token once more: the same %v, %v", got == other, err)
 					}
 				}
+				if got, err := test.again(t, m, u); err != nil || got != had {
+					t.Errorf("beside another: the same token %v, %v", got == had, err)
+				}
 				w.count(t, 1, "another token")
 				if test.there == nil || !way.accessor {
 					return

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
@@ -519,6 +521,169 @@ func TestSignInAfterAnUnheardSignOutIsKept(t *testing.T) {
 					t.Error("the sign-in is not in Redis")
 				}
 				w.count(t, 0, "the sign-in is kept")
+			})
+		}
+	}
+}
+
+// behind shifts what Redis says its time is, in its answers to scripts with keys of some name.
+type behind struct {
+	by   atomic.Int64 // microseconds
+	keys string
+}
+
+func (b *behind) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (b *behind) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (b *behind) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		c, ok := cmd.(*redis.Cmd)
+		if err != nil || !ok || len(cmd.Args()) < 4 || !strings.HasSuffix(fmt.Sprint(cmd.Args()[3]), b.keys) {
+			return err
+		}
+		if values, ok := c.Val().([]any); ok && len(values) > 0 {
+			us, err := strconv.ParseInt(fmt.Sprint(values[0]), 10, 64)
+			if err != nil {
+				return err
+			}
+			values[0] = us - b.by.Load()
+			c.SetVal(values)
+		}
+		return nil
+	}
+}
+
+// later moves the tombstone of a user's sign-out, as a server whose clock is ahead would have given it.
+func (w *world) later(t *testing.T, u entratest.User, by time.Duration) {
+	t.Helper()
+	ctx := t.Context()
+	key := layout.Names{Prefix: w.prefix}.Tombstone(layout.PartitionID(u.HomeAccountID()))
+	tombstone, err := w.redis.admin.Get(ctx, key).Result()
+	succeeds(t, err)
+	generation, operation, _ := strings.Cut(tombstone, " ")
+	us, err := strconv.ParseInt(generation, 10, 64)
+	succeeds(t, err)
+	succeeds(t, w.redis.admin.Set(ctx, key, fmt.Sprint(us+by.Microseconds(), " ", operation), redis.KeepTTL).Err())
+}
+
+// tellOfSignOut brings the message of a sign-out that was lost.
+func (w *world) tellOfSignOut(t *testing.T, u entratest.User) {
+	t.Helper()
+	names, pid := layout.Names{Prefix: w.prefix}, layout.PartitionID(u.HomeAccountID())
+	tombstone, err := w.redis.admin.Get(t.Context(), names.Tombstone(pid)).Result()
+	succeeds(t, err)
+	generation, _, _ := strings.Cut(tombstone, " ")
+	us, err := strconv.ParseInt(generation, 10, 64)
+	succeeds(t, err)
+	succeeds(t, w.redis.admin.Publish(t.Context(), names.Changes(), layout.Change{From: "another", ID: pid, Generation: us}.String()).Err())
+}
+
+// A sign-in that was asked for after a sign-out is kept, also where the clocks of Redis's servers differ: of a cluster's node that
+// told the time and the one that has the account, or of a server and the one that took its place. One that was asked for before it
+// is not.
+func TestSignInAfterASignOutIsKeptWhereClocksDiffer(t *testing.T) {
+	ctx := context.Background()
+	for _, apart := range []time.Duration{50 * time.Millisecond, time.Second, 3 * time.Second} {
+		for _, where := range []string{"a cluster", "a cluster, heard", "a cluster, heard late", "a failover", "a failover, heard", "a failover, heard late"} {
+			for _, after := range []bool{true, false} {
+				t.Run(fmt.Sprintf("%s, %v, after: %v", where, apart, after), func(t *testing.T) {
+					w := newWorld(t)
+					u := w.addUsers(2)
+					account := u[0].HomeAccountID()
+					out := w.silenced()
+					if strings.HasSuffix(where, ", heard") {
+						out = w.instance()
+					}
+					rdb := w.client()
+					clock := &behind{keys: "{time}:response"}
+					if strings.HasPrefix(where, "a failover") {
+						clock.keys = ""
+					}
+					rdb.AddHook(clock)
+					o := options(w.prefix)
+					o.LocalTTL = time.Hour
+					here := w.instanceOn(hooked{rdb}, w.sealer(w.keys), o)
+					if strings.HasPrefix(where, "a failover") {
+						clock.by.Store(-apart.Microseconds())
+					} else {
+						clock.by.Store(apart.Microseconds())
+					}
+					app, known := here.app(), here.app()
+					here.signIn(known, u[1])
+					w.listening(t, 1)
+					signOut := func() {
+						succeeds(t, out.tokens.RemoveAccount(ctx, account))
+						if strings.HasPrefix(where, "a failover") {
+							w.later(t, u[0], apart)
+							clock.by.Store(0)
+						}
+						if strings.HasSuffix(where, ", heard") {
+							succeeds(t, out.tokens.RemoveAccount(ctx, u[1].HomeAccountID()))
+							eventually(t, "the sign-outs are heard", func() bool { _, err := silent(ctx, known, u[1].HomeAccountID()); return err != nil })
+						}
+					}
+					if after {
+						signOut()
+						if strings.HasSuffix(where, "late") {
+							other := w.instance()
+							var once sync.Once
+							defer w.entra.OnTokenRequest(func(entratest.Request) {
+								once.Do(func() {
+									w.tellOfSignOut(t, u[0])
+									succeeds(t, other.tokens.RemoveAccount(ctx, u[1].HomeAccountID()))
+									eventually(t, "the sign-outs are heard", func() bool { _, err := silent(ctx, known, u[1].HomeAccountID()); return err != nil })
+								})
+							})()
+						}
+					} else {
+						var once sync.Once
+						defer w.entra.OnTokenRequest(func(entratest.Request) { once.Do(signOut) })()
+					}
+					here.signIn(app, u[0])
+					_, err := silent(ctx, w.instance().app(), account)
+					if after && err != nil {
+						t.Errorf("the sign-in is lost: %v", err)
+					}
+					if !after && err == nil {
+						t.Error("the sign-in is kept")
+					}
+				})
+			}
+		}
+	}
+}
+
+// A process whose first sign-in it is learns of the clock that was ahead from the refusal.
+func TestFirstSignInOfAProcessIsKeptWhereClocksDiffer(t *testing.T) {
+	ctx := context.Background()
+	for name, signIn := range unexported {
+		for _, after := range []bool{true, false} {
+			if name == "user_fic" && !after {
+				continue // its answer may be another instance's, and is ordered by what this one knows
+			}
+			t.Run(fmt.Sprintf("%s, after: %v", name, after), func(t *testing.T) {
+				w := newWorld(t)
+				u := w.addUsers(1)[0]
+				rdb := w.client()
+				clock := &behind{keys: "{time}:response"}
+				clock.by.Store(time.Minute.Microseconds())
+				rdb.AddHook(clock)
+				here, out := w.instanceOn(hooked{rdb}, w.sealer(w.keys), options(w.prefix)), w.silenced()
+				signOut := func() { succeeds(t, out.tokens.RemoveAccount(ctx, u.HomeAccountID())) }
+				if after {
+					signOut()
+				} else {
+					var once sync.Once
+					defer w.entra.OnTokenRequest(func(entratest.Request) { once.Do(signOut) })()
+				}
+				_, err := signIn(ctx, here, here.tokens, u, []string{userScope})
+				succeeds(t, err)
+				if kept := w.entriesOf(u) > 0; kept != after {
+					t.Errorf("the sign-in is kept: %v", kept)
+				}
 			})
 		}
 	}

@@ -311,7 +311,7 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 		stamp := c.clock.redis()
 		session := int64(0)
 		if o, ok := c.origins.of(e.Secret); ok {
-			if c.removals.ended(o) {
+			if c.ended(o) {
 				r.refused, b.ended = true, true
 				return
 			}
@@ -322,7 +322,9 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 			}
 			switch {
 			case o.fresh && o.timed && session <= stamp+ahead:
-				b.known = session // a sign-out since then, here or elsewhere, concerns it
+				// A sign-out since then, here or elsewhere, concerns it.
+				b.known = max(session, c.removals.knownAt(b.p.pid, o.began), c.askedAt(o))
+				b.signIn = o.began
 			case o.fresh:
 				b.fresh = true
 			}

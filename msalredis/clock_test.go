@@ -38,3 +38,36 @@ func TestRedisTimeMovesOn(t *testing.T) {
 		}
 	})
 }
+
+// What counts is the clock that was ahead of the others, until what it has dated has gone.
+func TestLatestIsTheClockThatWasAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newClock()
+		if got := c.latest(c.elapsed()); got != 0 {
+			t.Errorf("where nothing is known: %d", got)
+		}
+		told := func(ahead time.Duration) (told int64) {
+			now := time.Now()
+			us := now.Add(ahead).UnixMicro()
+			c.observe(now, now, us)
+			return us
+		}
+		for _, ahead := range []time.Duration{0, 3 * time.Second, -time.Second, time.Second} {
+			told(ahead)
+			time.Sleep(time.Minute)
+		}
+		asked := c.elapsed()
+		time.Sleep(time.Minute)
+		if got, want := c.latest(asked), told(0)-time.Minute.Microseconds()+3e6; got != want {
+			t.Errorf("latest is %d, want %d", got, want)
+		}
+		for range 3 {
+			time.Sleep(leadLife)
+			told(time.Second)
+			told(0)
+		}
+		if got, want := c.latest(c.elapsed()), told(time.Second); got != want {
+			t.Errorf("when the clock that was ahead has gone, latest is %d, want %d", got, want)
+		}
+	})
+}

@@ -46,8 +46,8 @@ func ofEntra(issuer string) bool {
 }
 
 // assertionIdentity is what stays the same of a client assertion (RFC 7523): its claims but those that vary, and the
-// certificate. kid varies too: issuers change their keys. One that is no JWT, or does not say who vouches for whom,
-// counts whole. ok is false of one that an endpoint must refuse: unsigned, expired, or not valid yet.
+// certificate. kid varies too: issuers change their keys. One that is no JWT, or does not say who vouches for whom and until when,
+// counts whole: an endpoint may refuse it. ok is false of one that an endpoint must refuse: unsigned, expired, or not valid yet.
 func assertionIdentity(assertion string, now time.Time) (identity string, ok bool) {
 	parts := strings.Split(assertion, ".")
 	if len(parts) != 3 {
@@ -65,12 +65,12 @@ func assertionIdentity(assertion string, now time.Time) (identity string, ok boo
 	if alg := h.Get("alg").Str; alg == "" || strings.EqualFold(alg, "none") || parts[2] == "" || !validAt(claims, now) {
 		return assertion, false
 	}
-	for _, name := range []string{"iss", "sub", "aud"} {
+	for _, name := range []string{"iss", "sub", "aud", "exp"} {
 		if !claims.Get(name).Exists() {
 			return assertion, true
 		}
 	}
-	said := []string{h.Get("x5t").Raw, h.Get(`x5t\#S256`).Raw}
+	said := []string{h.Get("x5t").Raw, h.Get(`x5t\#S256`).Raw, h.Get("x5c.0").Raw}
 	all, entra := claims.Map(), ofEntra(claims.Get("iss").Str)
 	names := make([]string, 0, len(all))
 	for name := range all {

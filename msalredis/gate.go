@@ -216,7 +216,7 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 	}
 	if r.grant == grantRefreshToken && !r.ofUser() && r.assertionKey() == "" {
 		// Of a sign-in that no Export has told of, or of a refresh that goes back to one: no record tells that it has ended.
-		if from, ok := c.origins.of(r.form.Get("refresh_token")); ok && c.removals.ended(from) {
+		if from, ok := c.origins.of(r.form.Get("refresh_token")); ok && c.ended(from) {
 			resp, err := signedOut(c.clock.redis()).response(req, c.clock.redis(), false)
 			return resp, outcomeRefused, err
 		}

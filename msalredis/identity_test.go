@@ -212,7 +212,7 @@ func TestWhatOfAClientAssertionCounts(t *testing.T) {
 		"times and id": assertionOf(head, `{"iss":"i","sub":"s","aud":"a","exp":1700000999,"nbf":1,"jti":"2","iat":2}`),
 		"a pod":        assertionOf(head, assertedClaims+`,"kubernetes.io":{"pod":{"name":"b","uid":"2"}}}`),
 		"a key":        assertionOf(strings.Replace(head, `"kid":"1"`, `"kid":"2"`, 1), assertedClaims+`}`),
-		"no times":     assertionOf(head, `{"iss":"i","sub":"s","aud":"a"}`),
+		"no start":     assertionOf(head, `{"iss":"i","sub":"s","aud":"a","exp":1700000600}`),
 	} {
 		if other, ok := identity(assertion); other != one || !ok {
 			t.Errorf("with another %s it is another client's", what)
@@ -225,13 +225,14 @@ func TestWhatOfAClientAssertionCounts(t *testing.T) {
 		"claim":             assertionOf(head, assertedClaims+`,"job_workflow_ref":"main"}`),
 		"certificate":       assertionOf(strings.Replace(head, "thumbprint", "another", 1), assertedClaims+`}`),
 		"certificate's sum": assertionOf(strings.Replace(head, "x5t", "x5t#S256", 1), assertedClaims+`}`),
+		"certificate whole": assertionOf(strings.Replace(head, `"x5t":"thumbprint"`, `"x5t":"thumbprint","x5c":["another"]`, 1), assertedClaims+`}`),
 	} {
 		if other, ok := identity(assertion); other == one || !ok {
 			t.Errorf("another %s is the same client's", what)
 		}
 	}
 	managed := func(rest string) string {
-		id, _ := identity(assertionOf(head, `{"iss":"https://login.microsoftonline.com/t/v2.0","sub":"s","aud":"a"`+rest+`}`))
+		id, _ := identity(assertionOf(head, `{"iss":"https://login.microsoftonline.com/t/v2.0","sub":"s","aud":"a","exp":1700000600`+rest+`}`))
 		return id
 	}
 	if managed(`,"aio":"1","rh":"1","uti":"1","xms_ftd":"1"`) != managed(`,"aio":"2","rh":"2","uti":"2","xms_ftd":"2"`) {
@@ -245,7 +246,8 @@ func TestWhatOfAClientAssertionCounts(t *testing.T) {
 		t.Error("a claim that varies at Entra ID alone does not count of another issuer")
 	}
 	for what, claims := range map[string]string{
-		"issuer": `{"sub":"s","aud":"a"`, "subject": `{"iss":"i","aud":"a"`, "audience": `{"iss":"i","sub":"s"`,
+		"issuer": `{"sub":"s","aud":"a","exp":1700000600`, "subject": `{"iss":"i","aud":"a","exp":1700000600`,
+		"audience": `{"iss":"i","sub":"s","exp":1700000600`, "end": `{"iss":"i","sub":"s","aud":"a"`,
 	} {
 		a, _ := identity(assertionOf(head, claims+`,"jti":"1"}`))
 		b, _ := identity(assertionOf(head, claims+`,"jti":"2"}`))

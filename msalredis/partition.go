@@ -417,6 +417,7 @@ type batch struct {
 	fresh   bool  // the tokens of a sign-in
 	again   bool  // it has waited: the log knows
 	began   int64 // the latest session that its tokens are known to belong to; 0: none
+	signIn  int64 // when the sign-in of its tokens was asked for, since the Cache's start; 0: it is not known
 	ended   bool  // some of its tokens are left out: their account has signed out since they were asked for
 }
 
@@ -510,6 +511,13 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 		c.pending.keepEntries(b)
 		if ctx.Err() == nil && !b.again {
 			c.log.warn("tokens could not be stored; they are kept and stored when Redis takes them", "record", string(p.pid), "error", err)
+		}
+	}
+	if err == nil && refused.Load() && b.signIn > 0 {
+		// The refusal may be the first that this process hears of the account's node, whose clock was ahead.
+		if at := c.clock.latest(b.signIn); at > b.known && at >= p.snap.Load().generation {
+			b.known, b.signIn = at, 0
+			return c.write(ctx, b)
 		}
 	}
 	if err == nil && !refused.Load() {

@@ -64,14 +64,32 @@ func (r *removals) since(pid id, us int64) bool {
 
 // ended tells whether what a token belongs to was removed after the token was asked for. In this process the order of the two
 // is known; of a removal elsewhere Redis's time tells.
-func (r *removals) ended(o origin) bool {
+func (c *Cache) ended(o origin) bool {
 	for _, pid := range o.owners {
-		v, ok := r.known.GetIfPresent(pid)
-		if ok && (o.began < v.here || o.began < v.told && o.stamp < v.generation) {
+		v, ok := c.removals.known.GetIfPresent(pid)
+		if ok && (o.began < v.here || o.began < v.told && c.askedAt(o) < v.generation) {
 			return true
 		}
 	}
 	return false
+}
+
+// askedAt is Redis's time when a token was asked for. That of a sign-in may have been told by another clock than the one that has
+// dated a sign-out: the one that was ahead counts.
+func (c *Cache) askedAt(o origin) int64 {
+	if !o.fresh || !o.timed {
+		return o.stamp
+	}
+	return max(o.session, c.clock.latest(o.began))
+}
+
+// knownAt is the generation of the last removal of a partition, if that was known at a moment since the Cache's start; else 0.
+func (r *removals) knownAt(pid id, moment int64) int64 {
+	v, _ := r.known.GetIfPresent(pid)
+	if v.told > moment {
+		return 0
+	}
+	return v.generation
 }
 
 // before tells whether all that is known of the removals of a partition was known at a moment since the Cache's start.

@@ -24,6 +24,7 @@ type unsharedEntry struct {
 	account   id     // the partition of its account; "": it has none
 	known     int64  // that partition's generation when the entry came
 	held      bool   // that partition held something then
+	app       bool   // an app's, of before the manager was met
 }
 
 // unsharedBytesMost bounds them: a refusal to keep the oldest costs a token request.
@@ -59,6 +60,10 @@ func (us *unshared) keep(c *Cache, entries []serializer.Entry, hint string) {
 // knows of. Any sign-out of its account that is known ends it (known is 0), and so does a removal of the app's tokens; what the fleet
 // has takes its place. A refresh token among it brings tokens that are shared as all are.
 func (us *unshared) adopt(entries []serializer.Entry) {
+	// A user's access token that names nobody looks like an app's. Other tokens come with it.
+	nobodys := slices.ContainsFunc(entries, func(e serializer.Entry) bool {
+		return e.HomeAccountID == "" && (e.Section == serializer.SectionRefreshToken || e.Section == serializer.SectionIDToken)
+	})
 	for _, e := range entries {
 		if !readByMSAL(e.Section) {
 			continue
@@ -66,7 +71,7 @@ func (us *unshared) adopt(entries []serializer.Entry) {
 		e = e.Clone() // as MSAL gave it, it keeps the whole document alive
 		held := unsharedEntry{Entry: e, partition: e.HomeAccountID}
 		if held.partition == "" && e.Section == serializer.SectionAccessToken {
-			held.partition = appKey(e)
+			held.partition, held.app = appKey(e), !nobodys
 		}
 		if held.partition != "" {
 			held.account = layout.PartitionID(held.partition)
@@ -157,7 +162,7 @@ func (us *unshared) readable(c *Cache, now time.Time, app bool) []serializer.Ent
 }
 
 func (e unsharedEntry) nobodys() bool {
-	return e.HomeAccountID == "" && !keyBound(e.Entry) && e.Section != serializer.SectionAppMetadata
+	return e.HomeAccountID == "" && !e.app && !keyBound(e.Entry) && e.Section != serializer.SectionAppMetadata
 }
 
 // nobodys tells whether there are any that name nobody.
