@@ -274,12 +274,8 @@ func splice(object []byte, v gjson.Result, number string) []byte {
 
 // encode is the stored form of an answer to a request.
 func (a *answer) encode(r *tokenRequest) []byte {
-	grant := r.grant
-	if r.assertionKey() != "" {
-		grant = grantOnBehalfOf
-	}
 	h := layout.AnswerHead{Status: a.status, Header: a.header, Started: a.started, Received: a.received, Until: a.until, Failures: a.failures, Of: a.of,
-		Grant: grant, Client: r.client, Tenant: r.realms[0], Scopes: r.scopes.String()}
+		Grant: r.Kind.FirstGrant(), Client: r.Client, Tenant: r.realms[0], Scopes: r.Scopes.String()}
 	return layout.EncodeAnswer(h, a.body)
 }
 
@@ -363,4 +359,22 @@ func (a *answer) oauthError() string {
 		return ""
 	}
 	return strings.ToLower(a.member("error"))
+}
+
+// credentialRefused tells whether an answer refuses the client's credential, rather than what it asks for
+// (RFC 6749 section 5.2; AADSTS7000xx: https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
+func (a *answer) credentialRefused() bool {
+	switch a.oauthError() {
+	case "invalid_client", "unauthorized_client":
+		return true
+	case "invalid_request": // AADSTS7000218: there is none
+	default: // AADSTS700082, an invalid_grant, is of a refresh token
+		return false
+	}
+	for _, code := range gjson.GetBytes(a.body, "error_codes").Array() {
+		if strings.HasPrefix(code.Raw, "7000") && len(code.Raw) > len("7000") {
+			return true
+		}
+	}
+	return false
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 )
 
 // answers are the last answers that this process has seen, for when Redis is away.
@@ -102,11 +103,13 @@ func (as *answers) forget(pid id) {
 
 // refusalOf is under which identity this process remembers that a credential was refused: the fleet's one pause for the identity is
 // that of whoever was refused last.
-func refusalOf(rid id, c credential) id { return layout.HashID("refusal", string(rid), c.exact) }
+func refusalOf(rid id, c tokenreq.Credential) id {
+	return layout.HashID("refusal", string(rid), c.Exact)
+}
 
 // withRefusal puts the refusal of the request's own credential in the place of another's.
 func (c *Cache) withRefusal(k *known, r *tokenRequest, rid id, us int64) {
-	own := c.answers.of(refusalOf(rid, r.credential)).pause
+	own := c.answers.of(refusalOf(rid, r.Credential)).pause
 	if own != nil && us < own.until && (k.pause == nil || k.pause.credentialRefused()) {
 		k.pause = own
 	}
@@ -150,7 +153,7 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 	}
 	k = *found.Load()
 	for _, pid := range pidsOf(r, k.answer) {
-		if p := c.partitions.peek(pid); p != nil && k.answer != nil && p.forgot(r.scopes, k.answer.started) {
+		if p := c.partitions.peek(pid); p != nil && k.answer != nil && p.forgot(r.Scopes, k.answer.started) {
 			k.answer = nil
 		}
 	}
@@ -179,7 +182,7 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		}
 		return
 	}
-	if a.good && len(pids) == 0 && r.assertionKey() != "" {
+	if a.good && len(pids) == 0 && r.Kind.Policy().Named {
 		// Of a user whom nothing names, and whose sign-out would not find it: whoever asks for it keeps it to himself.
 		return
 	}
@@ -188,10 +191,10 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 	if a.good {
 		key = c.keys.Response(rid)
 		life = (a.expires - a.received) / 1000
-		if r.handover > 0 {
-			life = min(life, r.handover*1000)
+		if handover := r.Kind.Policy().Handover; handover > 0 {
+			life = min(life, handover*1000)
 		}
-		if r.challenge != "" && rid == r.rid {
+		if r.Challenge != "" && rid == r.ID {
 			life = min(life, challengeLife*1000)
 		}
 	}
@@ -202,7 +205,7 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		c.answers.put(rid, pids, a)
 	}
 	if a.credentialRefused() {
-		c.answers.put(refusalOf(rid, r.credential), pids, a)
+		c.answers.put(refusalOf(rid, r.Credential), pids, a)
 	}
 	value, err := c.sealed(key, "", a.stamp, 0, a.encode(r), false)
 	if err != nil {
@@ -215,7 +218,7 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		}
 		if a.good {
 			// Before the answer itself: a removal that comes between must find it.
-			if ok, err := c.belongs(ctx, pids, rid, r.scopes, a.started, left); err != nil || !ok {
+			if ok, err := c.belongs(ctx, pids, rid, r.Scopes, a.started, left); err != nil || !ok {
 				if err == nil {
 					c.answers.refused(rid, a)
 				}
@@ -236,7 +239,7 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 
 // pidsOf are the partitions that an answer belongs to.
 func pidsOf(r *tokenRequest, a *answer) []id {
-	if a != nil && a.good && r.grant != grantClientCredentials {
+	if a != nil && a.good && r.Kind != tokenreq.App {
 		if owners := r.ownersOf(a); len(owners) > 0 {
 			return owners
 		}

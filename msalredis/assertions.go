@@ -1,8 +1,6 @@
 package msalredis
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -35,12 +33,6 @@ type handedOver struct {
 func newAssertions(localBytes int64, r *removals) *assertions {
 	// About 8 KB each in MSAL's memory.
 	return &assertions{atMost: int(max(64, localBytes/(8<<10))), removals: r, known: map[string]*handedOver{}}
-}
-
-// assertionKey is MSAL's partition key of an assertion (authority.AuthParams.AssertionHash).
-func assertionKey(assertion string) string {
-	h := sha256.Sum256([]byte(assertion))
-	return base64.URLEncoding.EncodeToString(h[:])
 }
 
 // of is what is known of an assertion, which is known from now on. The caller holds mu.

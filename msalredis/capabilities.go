@@ -70,7 +70,7 @@ func (c *Cache) learn(m *manager, changed []serializer.Entry) bool {
 			continue
 		}
 		if o, ok := c.origins.of(e.Secret); ok {
-			m.declared = declared{o.declared, true}
+			m.declared = declared{o.Capabilities, true}
 		} else if text := selfDeclared(e.Secret); text != "" || m.declared.text == "" {
 			m.declared = declared{text: cmp.Or(text, serializer.NoCapabilities)}
 		}
@@ -81,7 +81,7 @@ func (c *Cache) learn(m *manager, changed []serializer.Entry) bool {
 // askedFor is with what a manager's token was asked for, as its entry says it. The caller holds m.mu.
 func (c *Cache) askedFor(m *manager, e serializer.Entry) (capabilities, asked string) {
 	if o, ok := c.origins.of(e.Secret); ok {
-		return o.declared, string(o.asked)
+		return o.Capabilities, string(o.Asked)
 	}
 	if m.declared.sure {
 		return m.declared.text, ""
@@ -108,6 +108,6 @@ func selfDeclared(token string) string {
 	for i, v := range values {
 		text[i] = v.Str
 	}
-	b, _ := json.Marshal(map[string][]string{"values": text}) // as splitClaims writes what MSAL sends
+	b, _ := json.Marshal(map[string][]string{"values": text}) // as package tokenreq writes what MSAL sends
 	return string(b)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -30,7 +31,7 @@ func TestTokensOfAnotherFarmAreNotSent(t *testing.T) {
 		}
 	}
 	for _, host := range []string{one, two} {
-		r := &tokenRequest{client: "c", lineage: &lineage{account: "u", pid: layout.PartitionID("u"), environment: host}}
+		r := &tokenRequest{Request: tokenreq.Request{Client: "c", Lineage: tokenreq.Lineage{Account: "u", Partition: layout.PartitionID("u"), Environment: host}}}
 		if rt, ok := s.refreshToken(r); !ok || rt.Environment != host {
 			t.Errorf("to %s goes the refresh token of %q", host, rt.Environment)
 		}

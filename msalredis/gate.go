@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redislogin"
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 )
 
 // Transport is the refresh gate: an [http.RoundTripper] in front of Entra ID's token endpoint that lets one
@@ -77,7 +77,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	if isDiscovery(req) {
 		return g.discover(req)
 	}
-	form, rest, ok := readForm(req)
+	form, rest, ok := tokenreq.ReadForm(req)
 	if ok && redislogin.Marked(req.Context()) {
 		rest.Body.Close()
 		return nil, errRedisLogin
@@ -86,16 +86,14 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return g.base.RoundTrip(rest)
 	}
-	cred := credentialOf(form, c.clock.now())
-	if repeatable(req, form, cred) {
-		rest.Body.Close()
-		return g.acquire(req, form, cred)
-	}
-	switch grant := form.Get("grant_type"); {
-	case form.Has("req_cnf"), grant == grantClientCredentials, grant == grantOnBehalfOf, grant == grantRefreshToken:
+	switch asked := tokenreq.Understand(req, form, c.lineages.of(form.Get("refresh_token")), c.clock.now()); asked.Kind {
+	case tokenreq.Untouched:
 		return g.send(rest, answerAtMost, errTooLarge)
+	case tokenreq.SignIn:
+		return g.signIn(rest, asked)
 	default:
-		return g.signIn(rest, termsOf(req, form, cred), !special(req, form) && !mutualTLS(req.URL.Hostname()))
+		rest.Body.Close()
+		return g.acquire(req, asked)
 	}
 }
 
@@ -144,10 +142,10 @@ func peek(resp *http.Response, most int64) ([]byte, error) {
 	return body, err
 }
 
-// signIn passes a sign-in and takes note of its tokens: they are newer than any sign-out. recorded: a refresh ahead of them is answered
-// from the user's record, with the old token if need be. Where it is not, none is asked for: a public client of MSAL gives its caller
-// the error of one that fails.
-func (g *gate) signIn(req *http.Request, with terms, recorded bool) (*http.Response, error) {
+// signIn passes a sign-in and takes note of its tokens: they are newer than any sign-out. A refresh ahead of them is answered from the
+// user's record, with the old token if need be. Where it is not, for what was asked for is special, none is asked for: a public client of
+// MSAL gives its caller the error of one that fails.
+func (g *gate) signIn(req *http.Request, asked tokenreq.Request) (*http.Response, error) {
 	c := g.c
 	began := c.clock.elapsed()
 	session, timed := c.redisTime(req.Context())
@@ -165,8 +163,8 @@ func (g *gate) signIn(req *http.Request, with terms, recorded bool) (*http.Respo
 	if !a.good {
 		return resp, nil
 	}
-	c.origins.note(a, origin{fresh: true, session: session, timed: timed, terms: with, owners: a.owners(), began: began})
-	if recorded && a.member("refresh_token") != "" {
+	c.origins.note(a, origin{fresh: true, session: session, timed: timed, Terms: asked.Terms, owners: a.owners(), began: began})
+	if !asked.Special && a.member("refresh_token") != "" {
 		a.addRefreshIn(c.o.RefreshAt)
 		resp.Body = io.NopCloser(bytes.NewReader(a.body))
 		resp.ContentLength = int64(len(a.body))
@@ -187,14 +185,14 @@ func (c *Cache) redisTime(ctx context.Context) (int64, bool) {
 }
 
 // acquire answers a repeatable token request.
-func (g *gate) acquire(req *http.Request, form url.Values, cred credential) (*http.Response, error) {
+func (g *gate) acquire(req *http.Request, asked tokenreq.Request) (*http.Response, error) {
 	c := g.c
-	r := c.newTokenRequest(req, form, cred, g.base)
+	r := c.newTokenRequest(req, asked, g.base)
 	r.by = g
 	began := time.Now()
-	ctx, span := c.metrics.start(req.Context(), spanGate, grantKey.String(r.grant))
+	ctx, span := c.metrics.start(req.Context(), spanGate, grantKey.String(r.Grant))
 	resp, outcome, err := g.answer(ctx, span, req, r)
-	c.metrics.answered(ctx, r.grant, outcome, began)
+	c.metrics.answered(ctx, r.Grant, outcome, began)
 	span.SetAttributes(outcomeKey.String(outcome))
 	if outcome == outcomeThrottled || outcome == outcomeRefused || outcome == outcomeFailed {
 		failed(span, outcome)
@@ -209,14 +207,14 @@ func (g *gate) acquire(req *http.Request, form url.Values, cred credential) (*ht
 // answer answers a repeatable token request, and says how.
 func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r *tokenRequest) (*http.Response, string, error) {
 	c := g.c
-	if r.grant == grantRefreshToken && r.form.Get("refresh_token") == "" {
+	if r.Grant == tokenreq.GrantRefreshToken && r.Form.Get("refresh_token") == "" {
 		// MSAL posts an empty one for a user token that came without. Entra ID would say the same.
 		resp, err := localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).response(req, c.clock.redis(), false)
 		return resp, outcomeRefused, err
 	}
-	if r.grant == grantRefreshToken && !r.ofUser() && r.assertionKey() == "" {
+	if r.Kind == tokenreq.UnknownRefresh || r.Kind == tokenreq.RotatedRefresh {
 		// Of a sign-in that no Export has told of, or of a refresh that goes back to one: no record tells that it has ended.
-		if from, ok := c.origins.of(r.form.Get("refresh_token")); ok && c.ended(from) {
+		if from, ok := c.origins.of(r.Form.Get("refresh_token")); ok && c.ended(from) {
 			resp, err := signedOut(c.clock.redis()).response(req, c.clock.redis(), false)
 			return resp, outcomeRefused, err
 		}
@@ -245,9 +243,9 @@ func (g *gate) await(ctx context.Context, span trace.Span, r *tokenRequest) (a *
 	a, soon, outcome, err = g.fly(ctx, span, r, r.flight)
 	switch {
 	case a == nil:
-	case a.credentialRefused() && a.of != r.credential.exact:
+	case a.credentialRefused() && a.of != r.Credential.Exact:
 		// Another caller's credential was refused, which says nothing of this one's.
-		return g.fly(ctx, span, r, r.flight+" "+r.credential.exact)
+		return g.fly(ctx, span, r, r.flight+" "+r.Credential.Exact)
 	case a.own && a.by != g:
 		// Another base transport's way to Entra ID is blocked, which says nothing of this one's.
 		return g.fly(ctx, span, r, fmt.Sprintf("%s by %p", r.flight, g))
@@ -278,7 +276,7 @@ var errOver error = &gateError{text: "the token's life was over before it could 
 
 // noteAnswer remembers where an answer's tokens come from, before its callers have it and MSAL stores them.
 func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
-	if r.ofUser() {
+	if r.inRecord() {
 		return // the flight has, with the generation that it knew
 	}
 	// Generations are times of Redis: what was asked for before a removal is older than its tombstone. A request of our own that
@@ -287,22 +285,22 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 	if a.started >= r.begun {
 		known = max(known, r.known)
 	}
-	switch r.grant {
-	case grantClientCredentials:
-		c.origins.note(a, origin{known: known, terms: r.terms})
-	case grantUserFIC:
-		c.origins.note(a, origin{fresh: true, session: a.started, terms: r.terms, owners: a.owners(), began: r.since})
+	switch r.Kind {
+	case tokenreq.App:
+		c.origins.note(a, origin{known: known, Terms: r.Terms})
+	case tokenreq.UserFIC:
+		c.origins.note(a, origin{fresh: true, session: a.started, Terms: r.Terms, owners: a.owners(), began: r.since})
 	default:
-		if r.grant == grantRefreshToken {
+		if r.Grant == tokenreq.GrantRefreshToken {
 			// It may be of an account's refresh token, which MSAL has used before its Export has told of it: it had it when the
 			// request came.
-			sent, _ := c.origins.of(r.form.Get("refresh_token"))
-			c.origins.note(a, origin{known: min(a.started, r.begun), session: sent.session, terms: r.terms, owners: a.owners(), began: r.since})
+			sent, _ := c.origins.of(r.Form.Get("refresh_token"))
+			c.origins.note(a, origin{known: min(a.started, r.begun), session: sent.session, Terms: r.Terms, owners: a.owners(), began: r.since})
 		}
 		owners := r.ownersOf(a)
 		c.lineages.follow(r, a.member("refresh_token"), owners)
-		if assertion := r.assertionKey(); assertion != "" {
-			c.assertions.gave(assertion, owners, a.started)
+		if r.Assertion != "" {
+			c.assertions.gave(r.Assertion, owners, a.started)
 		}
 	}
 }
@@ -312,14 +310,14 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, background bool) (a *answer, soon bool, err error) {
 	ctx, cancel := context.WithTimeout(life, leadAtMost)
 	defer cancel()
-	ctx, span := c.metrics.start(ctx, spanAcquire, grantKey.String(r.grant), backgroundKey.Bool(background))
+	ctx, span := c.metrics.start(ctx, spanAcquire, grantKey.String(r.Grant), backgroundKey.Bool(background))
 	defer span.End()
 	f.span = span.SpanContext()
 	l := &leader{c: c, r: r, flight: f, background: background, begun: time.Now()}
 	defer l.stop()
 	l.source = &shared{leader: l}
-	if r.ofUser() {
-		l.source = &owned{leader: l, p: c.partitions.named(r.lineage.pid, true)}
+	if r.inRecord() {
+		l.source = &owned{leader: l, p: c.partitions.named(r.Lineage.Partition, true)}
 	}
 	a, soon, err = l.lead(ctx)
 	if err != nil && !background {

@@ -58,7 +58,7 @@ func (f *finding) heed(r *tokenRequest, p *answer, us int64, applies func(*answe
 	switch {
 	case p.until <= us:
 	case p.credentialRefused():
-		if f.apart = p.of != r.credential.exact; !f.apart {
+		if f.apart = p.of != r.Credential.Exact; !f.apart {
 			f.pause = p
 		}
 	case p.passing() || applies(p):
@@ -300,7 +300,7 @@ func leasing(err error) error { return failClosed("taking the lease", err) }
 func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 	c := l.c
 	if c.hooks.beforePost != nil {
-		c.hooks.beforePost(l.r.rid)
+		c.hooks.beforePost(l.r.ID)
 	}
 	var a *answer
 	retried := false
@@ -338,7 +338,7 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 	}
 	a.judge()
 	if a.good {
-		if l.r.grant == grantClientCredentials || l.r.grant == grantOnBehalfOf || a.member("refresh_token") != "" || l.r.lineage != nil {
+		if l.r.Kind.Policy().Repeats || a.member("refresh_token") != "" {
 			a.addRefreshIn(c.o.RefreshAt)
 		}
 	} else {
@@ -346,11 +346,11 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 		l.tell(a)
 	}
 	if c.hooks.afterPost != nil {
-		c.hooks.afterPost(l.r.rid)
+		c.hooks.afterPost(l.r.ID)
 	}
 	l.source.keep(context.WithoutCancel(ctx), a)
 	if a.good && l.found.failures > 0 {
-		c.endPause(context.WithoutCancel(ctx), l.r.rid)
+		c.endPause(context.WithoutCancel(ctx), l.r.ID)
 	}
 	return a
 }
@@ -358,7 +358,7 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 // tell tells the log of an outcome without a token, once for those who find the pause: the fleet, or this process.
 func (l *leader) tell(a *answer) {
 	c := l.c
-	args := []any{"grant", l.r.grant, "error", tokenFailure(a), "pause", time.Duration(a.until-a.received) * time.Microsecond}
+	args := []any{"grant", l.r.Grant, "error", tokenFailure(a), "pause", time.Duration(a.until-a.received) * time.Microsecond}
 	if a.own {
 		c.log.warn("the token endpoint was not reached, or something else answered in its place; this process alone pauses for this identity", args...)
 		return
@@ -380,11 +380,11 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	c, r := l.c, l.r
 	ctx, cancel := context.WithTimeout(c.pass(ctx), postAtMost)
 	defer cancel()
-	ctx, span := c.metrics.tracer.Start(ctx, spanTokenRequest, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(grantKey.String(r.grant)))
+	ctx, span := c.metrics.tracer.Start(ctx, spanTokenRequest, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(grantKey.String(r.Grant)))
 	began := time.Now()
 	defer func() {
 		kind := tokenFailure(a)
-		c.metrics.requested(ctx, r.grant, kind, began)
+		c.metrics.requested(ctx, r.Grant, kind, began)
 		if a.status != 0 {
 			span.SetAttributes(semconv.HTTPResponseStatusCode(a.status))
 		}

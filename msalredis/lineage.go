@@ -2,63 +2,38 @@ package msalredis
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/base64"
 	"slices"
 	"strings"
 
 	"github.com/maypok86/otter/v2"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // A refresh token has a lineage rather than an identity: each use brings a new one. What is remembered of a
 // secret is remembered by its hash.
 
-type secretHash [16]byte
-
-func hashSecret(secret string) secretHash {
-	h := sha256.Sum256([]byte(secret))
-	return secretHash(h[:16])
-}
-
-// hashText is what may be written of a secret.
-func hashText(secret string) string {
-	h := hashSecret(secret)
-	return base64.RawURLEncoding.EncodeToString(h[:])
-}
-
-// lineage is where a refresh token comes from: an account's partition, an on-behalf-of request, or another refresh token.
-// It decides under which lease it is redeemed, and which newer one is sent in its place; never which answer serves.
-type lineage struct {
-	account     string // home account id
-	pid         id
-	environment string
-	family      string
-
-	assertion string // MSAL's key of the assertion; "": none
-	first     string // the hash of the first refresh token, where nothing else is known
-	owners    string // the partitions of the assertion's user
-}
-
 // secretsAtMost bounds what is remembered of secrets: about 200 bytes each.
 const secretsAtMost = 65536
 
 // lineages remembers the lineage of the refresh tokens that MSAL was given or has brought.
 type lineages struct {
-	known *otter.Cache[secretHash, lineage]
+	known *otter.Cache[tokenreq.Hash, tokenreq.Lineage]
 }
 
 func newLineages() *lineages {
-	return &lineages{otter.Must(&otter.Options[secretHash, lineage]{MaximumSize: secretsAtMost, Executor: atOnce})}
+	return &lineages{otter.Must(&otter.Options[tokenreq.Hash, tokenreq.Lineage]{MaximumSize: secretsAtMost, Executor: atOnce})}
 }
 
-func (l *lineages) of(secret string) (lineage, bool) {
+// of is the lineage of a secret; zero where it is not known.
+func (l *lineages) of(secret string) tokenreq.Lineage {
 	if secret == "" {
-		return lineage{}, false
+		return tokenreq.Lineage{}
 	}
-	return l.known.GetIfPresent(hashSecret(secret))
+	known, _ := l.known.GetIfPresent(tokenreq.HashSecret(secret))
+	return known
 }
 
 // learn takes in a refresh token of an account's partition.
@@ -66,37 +41,22 @@ func (l *lineages) learn(e serializer.Entry) {
 	if e.Section != serializer.SectionRefreshToken || e.HomeAccountID == "" || e.Secret == "" {
 		return
 	}
-	secret := hashSecret(e.Secret)
-	now := lineage{account: e.HomeAccountID, pid: layout.PartitionID(e.HomeAccountID), environment: e.Environment, family: e.FamilyID}
+	secret := tokenreq.HashSecret(e.Secret)
+	now := tokenreq.Lineage{Kind: tokenreq.UserRefresh, Account: e.HomeAccountID, Partition: layout.PartitionID(e.HomeAccountID),
+		Environment: e.Environment, Family: e.FamilyID}
 	if held, ok := l.known.GetIfPresent(secret); ok && held == now {
 		return
 	}
 	// The entry's text, or that of its whole document, must not stay with them.
-	now.account, now.environment, now.family = strings.Clone(now.account), strings.Clone(now.environment), strings.Clone(now.family)
+	now.Account, now.Environment, now.Family = strings.Clone(now.Account), strings.Clone(now.Environment), strings.Clone(now.Family)
 	l.known.Set(secret, now)
 }
 
 // follow takes in the refresh token of an answer to a request that goes on from another's, or begins.
 func (l *lineages) follow(r *tokenRequest, secret string, owners []id) {
-	if secret == "" {
-		return
+	if secret != "" {
+		l.known.Set(tokenreq.HashSecret(secret), r.Next(owners))
 	}
-	next := lineage{assertion: r.assertionKey(), owners: joined(owners)}
-	if r.lineage != nil {
-		next.first = r.lineage.first
-	} else if r.grant == grantRefreshToken {
-		next.first = hashText(r.form.Get("refresh_token"))
-	}
-	l.known.Set(hashSecret(secret), next)
-}
-
-// joined are ids in one text.
-func joined(ids []id) string {
-	names := make([]string, len(ids))
-	for i, pid := range ids {
-		names[i] = string(pid)
-	}
-	return strings.Join(names, " ")
 }
 
 // ownersOf are the partitions of the user whom an answer is of: the one it names, or else those that the request's assertion may be
@@ -106,14 +66,12 @@ func (r *tokenRequest) ownersOf(a *answer) []id {
 	if layout.HomeAccount(a.body) != "" {
 		return owners
 	}
-	switch {
-	case r.grant == grantOnBehalfOf:
-		owners = append(owners, subjects(r.form.Get("assertion"))...)
-	case r.lineage != nil && r.lineage.assertion != "":
-		for _, name := range strings.Fields(r.lineage.owners) {
-			owners = append(owners, id(name))
-		}
-	case r.grant == grantRefreshToken:
+	switch r.Kind {
+	case tokenreq.OnBehalfOf:
+		owners = append(owners, subjects(r.Form.Get("assertion"))...)
+	case tokenreq.OnBehalfOfRefresh:
+		owners = append(owners, r.Lineage.OwnersOf()...)
+	case tokenreq.UserRefresh:
 		owners = append(owners, r.pids...)
 	}
 	slices.Sort(owners)
@@ -128,7 +86,7 @@ type origin struct {
 	// session is when that sign-in was asked for, or the one that a refresh goes back to; 0: that is not known.
 	session int64
 	timed   bool // session is Redis's own time, and orders the sign-in among sign-outs
-	terms
+	tokenreq.Terms
 	// Of an answer that may be unknown to the record when its user signs out:
 	owners []id
 	began  int64 // when its request began, since the Cache's start
@@ -136,18 +94,18 @@ type origin struct {
 
 // origins remembers the origin of tokens between the gate and Export.
 type origins struct {
-	known *otter.Cache[secretHash, origin]
+	known *otter.Cache[tokenreq.Hash, origin]
 }
 
 func newOrigins() *origins {
-	return &origins{otter.Must(&otter.Options[secretHash, origin]{MaximumSize: secretsAtMost, Executor: atOnce})}
+	return &origins{otter.Must(&otter.Options[tokenreq.Hash, origin]{MaximumSize: secretsAtMost, Executor: atOnce})}
 }
 
 func (o *origins) of(secret string) (origin, bool) {
 	if secret == "" {
 		return origin{}, false
 	}
-	return o.known.GetIfPresent(hashSecret(secret))
+	return o.known.GetIfPresent(tokenreq.HashSecret(secret))
 }
 
 // note remembers where an answer's tokens come from.
@@ -155,7 +113,7 @@ func (o *origins) note(a *answer, from origin) {
 	from.stamp = a.stamp
 	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
 		if secret := a.member(name); secret != "" {
-			o.known.Set(hashSecret(secret), from)
+			o.known.Set(tokenreq.HashSecret(secret), from)
 		}
 	}
 }
@@ -164,22 +122,22 @@ func (o *origins) note(a *answer, from origin) {
 // says of itself what it can.
 func (r *tokenRequest) asks(e stored) bool {
 	if e.Asked != "" {
-		return e.Asked == string(r.asked)
+		return e.Asked == string(r.Asked)
 	}
-	return strings.EqualFold(e.ClientID, r.client) && serves(e, r.declared) && slices.Contains(r.realms, e.Realm) &&
-		sameCloud(e.Environment, r.server)
+	return strings.EqualFold(e.ClientID, r.Client) && serves(e, r.Capabilities) && slices.Contains(r.realms, e.Realm) &&
+		tokenreq.SameCloud(e.Environment, r.Server)
 }
 
 // match is the newest access token of a snapshot that answers a request, if there is one.
 func (s *snapshot) match(r *tokenRequest, us int64) (stored, bool) {
 	var best stored
 	found := false
-	if r.special {
+	if r.Special {
 		return best, false
 	}
 	for _, e := range s.live(us) {
-		if e.Section != serializer.SectionAccessToken || e.HomeAccountID != r.lineage.account || e.KeyID != "" || e.ExtCacheKey != "" ||
-			!r.asks(e) || !scopesOf(e.Target).containsAll(r.scopes) {
+		if e.Section != serializer.SectionAccessToken || e.HomeAccountID != r.Lineage.Account || e.KeyID != "" || e.ExtCacheKey != "" ||
+			!r.asks(e) || !tokenreq.ScopesOf(e.Target).ContainsAll(r.Scopes) {
 			continue
 		}
 		if !found || e.stamp > best.stamp {
@@ -198,10 +156,10 @@ func (s *snapshot) refreshToken(r *tokenRequest) (stored, bool) {
 		return best, false
 	}
 	for _, e := range s.entries {
-		if e.Section != serializer.SectionRefreshToken || e.HomeAccountID != r.lineage.account || e.Secret == "" || !sameCloud(e.Environment, r.lineage.environment) {
+		if e.Section != serializer.SectionRefreshToken || e.HomeAccountID != r.Lineage.Account || e.Secret == "" || !tokenreq.SameCloud(e.Environment, r.Lineage.Environment) {
 			continue
 		}
-		if e.ClientID != r.client && (e.FamilyID == "" || e.FamilyID != r.lineage.family) {
+		if e.ClientID != r.Client && (e.FamilyID == "" || e.FamilyID != r.Lineage.Family) {
 			continue
 		}
 		if !found || e.stamp > best.stamp {
@@ -224,7 +182,7 @@ func (s *snapshot) answerFrom(at stored, us int64) *answer {
 	}
 	body += `,"access_token":` + quoted(at.Secret)
 	for _, e := range s.live(us) {
-		if e.Section == serializer.SectionIDToken && e.HomeAccountID == at.HomeAccountID && e.ClientID == at.ClientID && e.Realm == at.Realm && sameCloud(e.Environment, at.Environment) {
+		if e.Section == serializer.SectionIDToken && e.HomeAccountID == at.HomeAccountID && e.ClientID == at.ClientID && e.Realm == at.Realm && tokenreq.SameCloud(e.Environment, at.Environment) {
 			body += `,"id_token":` + quoted(e.Secret)
 			break
 		}
@@ -244,7 +202,7 @@ func (s *snapshot) answerFrom(at stored, us int64) *answer {
 func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session int64) []stored {
 	now := a.received / second
 	rt, _ := before.refreshToken(r)
-	environment := r.lineage.environment
+	environment := r.Lineage.Environment
 	var out []stored
 	add := func(section, key string, members ...string) {
 		raw := "{"
@@ -259,14 +217,14 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session 
 		}
 		if e, err := serializer.NewEntry(section, strings.ToLower(key), []byte(raw+"}")); err == nil {
 			if section == serializer.SectionAccessToken {
-				e.Capabilities, e.Asked = r.declared, string(r.asked)
+				e.Capabilities, e.Asked = r.Capabilities, string(r.Asked)
 			}
 			x := newStored(e, a.stamp)
 			x.session = session
 			out = append(out, x)
 		}
 	}
-	account := r.lineage.account
+	account := r.Lineage.Account
 	if secret := a.member("refresh_token"); secret != "" {
 		family := a.member("foci")
 		if family == "" {
@@ -274,15 +232,15 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session 
 		}
 		owner := family
 		if owner == "" {
-			owner = r.client
+			owner = r.Client
 		}
 		add(serializer.SectionRefreshToken, account+"-"+environment+"-RefreshToken-"+owner,
 			"home_account_id", account, "environment", environment, "credential_type", "RefreshToken",
-			"client_id", r.client, "family_id", family, "secret", secret)
+			"client_id", r.Client, "family_id", family, "secret", secret)
 	}
 	target := a.member("scope")
 	if target == "" {
-		target = strings.Join(requestedScopes(r), " ")
+		target = strings.Join(r.RequestedScopes(), " ")
 	}
 	realm := r.realms[0]
 	refreshOn := ""
@@ -294,17 +252,17 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session 
 		ext = a.started/second + in
 	}
 	// With claims MSAL says under which key the token is kept, if it was asked for by WithClaimsFromClient.
-	if tt := a.member("token_type"); (r.challenge == "" || r.newer) && !r.special && (tt == "" || strings.EqualFold(tt, "Bearer")) {
-		add(serializer.SectionAccessToken, account+"-"+environment+"-AccessToken-"+r.client+"-"+realm+"-"+target,
+	if tt := a.member("token_type"); (r.Challenge == "" || r.Newer) && !r.Special && (tt == "" || strings.EqualFold(tt, "Bearer")) {
+		add(serializer.SectionAccessToken, account+"-"+environment+"-AccessToken-"+r.Client+"-"+realm+"-"+target,
 			"home_account_id", account, "environment", environment, "realm", realm, "credential_type", "AccessToken",
-			"client_id", r.client, "secret", a.member("access_token"), "target", target, "refresh_on", refreshOn,
+			"client_id", r.Client, "secret", a.member("access_token"), "target", target, "refresh_on", refreshOn,
 			"expires_on", formatInt(a.expires/second), "extended_expires_on", formatInt(ext), "cached_at", formatInt(now),
 			"token_type", a.member("token_type"))
 	}
 	if secret := a.member("id_token"); secret != "" {
-		add(serializer.SectionIDToken, account+"-"+environment+"-IdToken-"+r.client+"-"+realm,
+		add(serializer.SectionIDToken, account+"-"+environment+"-IdToken-"+r.Client+"-"+realm,
 			"home_account_id", account, "environment", environment, "realm", realm, "credential_type", "IdToken",
-			"client_id", r.client, "secret", secret)
+			"client_id", r.Client, "secret", secret)
 	}
 	return out
 }
@@ -321,9 +279,4 @@ func withClientInfo(body []byte, account string) []byte {
 	out := append([]byte(nil), body[:end]...)
 	out = append(out, `,"client_info":`+quoted(clientInfo(account))...)
 	return append(out, body[end:]...)
-}
-
-// requestedScopes are a request's scopes as they were written.
-func requestedScopes(r *tokenRequest) []string {
-	return slices.DeleteFunc(strings.Fields(r.form.Get("scope")), func(s string) bool { return oidcScopes[strings.ToLower(s)] })
 }

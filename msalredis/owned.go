@@ -4,6 +4,8 @@ import (
 	"context"
 	"net/url"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 )
 
 // owned is the source of answers to refresh_token requests of an account: its partition. One lease serves all
@@ -29,12 +31,12 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 		o.arrived = us - time.Since(o.begun).Microseconds()
 	}
 	o.snap = s
-	if s != nil && o.r.challenge == "" {
+	if s != nil && o.r.Challenge == "" {
 		if at, ok := s.match(o.r, us); ok {
 			a := s.answerFrom(at, us)
 			// MSAL stores what it is given, also the old token once more: after a sign-out it is one of before.
 			if from, known := c.origins.of(at.Secret); !known || from.fresh {
-				c.origins.note(a, origin{known: s.generation, session: at.session, terms: o.r.terms})
+				c.origins.note(a, origin{known: s.generation, session: at.session, Terms: o.r.Terms})
 			}
 			switch {
 			case a.usable(us):
@@ -48,28 +50,30 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 		}
 	}
 	// What the record does not tell is kept by identity: a challenge's answer, a special one, refusals.
-	k, us, err2 := c.look(ctx, o.r, o.r.rid)
+	k, us, err2 := c.look(ctx, o.r, o.r.ID)
 	if err == nil {
 		err = err2
 	}
 	if a := k.answer; a != nil && a.good {
 		if _, known := c.origins.of(a.member("refresh_token")); !known {
-			c.origins.note(a, origin{known: a.started, session: o.session, terms: o.r.terms})
+			c.origins.note(a, origin{known: a.started, session: o.session, Terms: o.r.Terms})
 		}
 	}
 	switch a := k.answer; {
-	case o.r.challenge != "":
+	case o.r.Challenge != "":
 		if a != nil && a.good && a.received >= o.arrived {
 			f.answer = a
 		}
-	case o.r.special && a.usable(us):
+	case o.r.Special && a.usable(us):
 		f.answer, f.due = a, a.due > 0 && us >= a.due
-	case o.r.special && a.alive(us):
+	case o.r.Special && a.alive(us):
 		f.old = a
 	}
 	// A refusal is of one refresh token: after another sign-in there is another one.
 	rt, _ := s.refreshToken(o.r)
-	f.heed(o.r, k.pause, us, func(p *answer) bool { return p.received >= o.arrived || p.of == hashText(rt.Secret) })
+	f.heed(o.r, k.pause, us, func(p *answer) bool {
+		return p.received >= o.arrived || p.of == tokenreq.HashSecret(rt.Secret).String()
+	})
 	return f, err
 }
 
@@ -77,7 +81,7 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 // was read.
 func (o *owned) form() (url.Values, *answer) {
 	form := url.Values{}
-	for k, v := range o.r.form {
+	for k, v := range o.r.Form {
 		form[k] = v
 	}
 	o.used, o.session = 0, 0
@@ -108,11 +112,11 @@ func (o *owned) moved(ctx context.Context, sent url.Values) bool {
 func (o *owned) keep(ctx context.Context, a *answer) {
 	c := o.c
 	if !a.good {
-		a.of = hashText(o.sent)
+		a.of = tokenreq.HashSecret(o.sent).String()
 		if a.credentialRefused() {
-			a.of = o.r.credential.exact
+			a.of = o.r.Credential.Exact
 		}
-		c.keepAnswer(ctx, o.r, o.r.rid, a)
+		c.keepAnswer(ctx, o.r, o.r.ID, a)
 		return
 	}
 	known := int64(0)
@@ -122,9 +126,9 @@ func (o *owned) keep(ctx context.Context, a *answer) {
 	// Newer than the token it was brought with: one of a sign-in since the lease was taken has a later stamp than the fence, and
 	// its successor would be thrown away.
 	a.stamp = max(a.stamp, o.used+1)
-	c.origins.note(a, origin{known: known, session: o.session, terms: o.r.terms})
+	c.origins.note(a, origin{known: known, session: o.session, Terms: o.r.Terms})
 	if a.member("client_info") == "" {
-		a.body = withClientInfo(a.body, o.r.lineage.account)
+		a.body = withClientInfo(a.body, o.r.Lineage.Account)
 	}
 	entries := c.entriesOf(o.r, a, o.snap, o.session)
 	for _, e := range entries {
@@ -132,7 +136,7 @@ func (o *owned) keep(ctx context.Context, a *answer) {
 	}
 	// An error leaves them to be pushed later.
 	_, _ = c.write(ctx, batch{p: o.p, entries: entries, known: known})
-	if o.r.challenge != "" || o.r.special {
-		c.keepAnswer(ctx, o.r, o.r.rid, a)
+	if o.r.Challenge != "" || o.r.Special {
+		c.keepAnswer(ctx, o.r, o.r.ID, a)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -78,7 +79,7 @@ type partition struct {
 
 // forgetting is a removal of the tokens that cover scopes and were asked for before a generation.
 type forgetting struct {
-	only  scopes
+	only  tokenreq.Scopes
 	since int64
 }
 
@@ -94,14 +95,14 @@ func (p *partition) leaveOut(s *snapshot) {
 }
 
 // forgot tells whether an answer that was asked for at started is of what this process has removed and Redis has not.
-func (p *partition) forgot(s scopes, started int64) bool {
+func (p *partition) forgot(s tokenreq.Scopes, started int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if started < p.signedOut.asked && p.signedOut.done == 0 {
 		return true
 	}
 	for _, f := range p.forgetting {
-		if started < f.since && s.containsAll(f.only) {
+		if started < f.since && s.ContainsAll(f.only) {
 			return true
 		}
 	}

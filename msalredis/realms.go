@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 )
 
 // realms remembers which tenant names lead to a token endpoint: MSAL keeps tokens under the name it was given,
@@ -32,7 +34,7 @@ func (r *realms) learn(from *url.URL, body []byte) bool {
 	}
 	endpoint = strings.ToLower(endpoint)
 	to, err := url.Parse(endpoint)
-	if err != nil || to.Scheme != from.Scheme || !sameCloud(from.Host, to.Host) {
+	if err != nil || to.Scheme != from.Scheme || !tokenreq.SameCloud(from.Host, to.Host) {
 		return true
 	}
 	r.mu.Lock()

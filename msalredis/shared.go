@@ -13,36 +13,37 @@ type shared struct {
 	last *answer
 }
 
-func (s *shared) lease() id { return s.r.rid }
+func (s *shared) lease() id { return s.r.ID }
 
 func (s *shared) look(ctx context.Context) (f finding, err error) {
-	k, us, err := s.c.look(ctx, s.r, s.r.rid)
+	k, us, err := s.c.look(ctx, s.r, s.r.ID)
 	if s.arrived == 0 {
 		s.arrived = us - time.Since(s.begun).Microseconds()
 	}
 	s.last = k.answer
+	policy := s.r.Kind.Policy()
 	switch a := k.answer; {
 	case !a.alive(us):
-	case s.r.challenge != "" && a.received < s.arrived:
+	case s.r.Challenge != "" && a.received < s.arrived:
 		// Older than the challenge.
-	case s.r.handover > 0 && us-a.received > s.r.handover*second:
+	case policy.Handover > 0 && us-a.received > policy.Handover*second:
 	case a.usable(us) || a.received >= s.arrived:
 		f.answer, f.due = a, a.due > 0 && us >= a.due
-	case s.r.assertionKey() == "": // MSAL's on-behalf-of manager refuses such a token
+	case policy.OldServes:
 		f.old = a
 	}
 	// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
-	f.heed(s.r, k.pause, us, func(p *answer) bool { return p.of == s.r.grant && (s.r.challenge == "" || p.received >= s.arrived) })
+	f.heed(s.r, k.pause, us, func(p *answer) bool { return p.of == s.r.Grant && (s.r.Challenge == "" || p.received >= s.arrived) })
 	return f, err
 }
 
 // form is the request as it came, but for the refresh token of an on-behalf-of answer: the last answer's is newer than
 // what MSAL's memory may hold.
 func (s *shared) form() (url.Values, *answer) {
-	if s.r.lineage == nil || s.last == nil || s.last.member("refresh_token") == "" {
-		return s.r.form, nil
+	if !s.r.Kind.Policy().SendsNewest || s.last == nil || s.last.member("refresh_token") == "" {
+		return s.r.Form, nil
 	}
-	form := maps.Clone(s.r.form)
+	form := maps.Clone(s.r.Form)
 	form.Set("refresh_token", s.last.member("refresh_token"))
 	return form, nil
 }
@@ -50,20 +51,20 @@ func (s *shared) form() (url.Values, *answer) {
 func (s *shared) moved(context.Context, url.Values) bool { return false }
 
 func (s *shared) keep(ctx context.Context, a *answer) {
-	a.of = s.r.grant
+	a.of = s.r.Grant
 	if a.credentialRefused() {
-		a.of = s.r.credential.exact
+		a.of = s.r.Credential.Exact
 	}
-	s.c.keepAnswer(ctx, s.r, s.r.rid, a)
+	s.c.keepAnswer(ctx, s.r, s.r.ID, a)
 	switch {
-	case s.r.challenge == "" || !a.good:
-	case s.r.newer:
+	case s.r.Challenge == "" || !a.good:
+	case s.r.Newer:
 		// What others would get without the challenge has been refused by a resource.
-		s.c.keepAnswer(ctx, s.r, s.r.base, a)
+		s.c.keepAnswer(ctx, s.r, s.r.Base, a)
 	default:
 		// That too, perhaps. But they do not get this token either: it may be one of WithClaimsFromClient, whose bytes are those of
 		// a challenge, and which MSAL keeps apart.
-		s.c.answers.known.Invalidate(s.r.base)
-		_ = s.c.forgetAnswer(ctx, s.r.base)
+		s.c.answers.known.Invalidate(s.r.Base)
+		_ = s.c.forgetAnswer(ctx, s.r.Base)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"unicode"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -75,7 +76,7 @@ func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, sc
 		return err
 	}
 	p := c.partitions.of(appKey(serializer.Entry{ClientID: clientID, Realm: tenant}))
-	if err := c.removePartition(ctx, p, newScopes(scopes)); err != nil {
+	if err := c.removePartition(ctx, p, tokenreq.NewScopes(scopes)); err != nil {
 		return fmt.Errorf("msalredis: forgetting an app's tokens has not reached Redis and is tried again until it has: %w", err)
 	}
 	return nil
@@ -83,7 +84,7 @@ func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, sc
 
 // removePartition removes a partition, or with only those of its tokens that cover the scopes, and all that was
 // derived from it, here and in Redis.
-func (c *Cache) removePartition(ctx context.Context, p *partition, only scopes) error {
+func (c *Cache) removePartition(ctx context.Context, p *partition, only tokenreq.Scopes) error {
 	name := removalOf(p.pid, only)
 	operation := rand.Text()
 	if len(only) == 0 {
@@ -116,7 +117,7 @@ func (c *Cache) removePartition(ctx context.Context, p *partition, only scopes) 
 }
 
 // forgetHere removes from this process what a removal removes from Redis.
-func (c *Cache) forgetHere(p *partition, only scopes) {
+func (c *Cache) forgetHere(p *partition, only tokenreq.Scopes) {
 	p.mu.Lock()
 	if len(only) == 0 {
 		p.unsaved = nil
@@ -152,7 +153,7 @@ func (c *Cache) forgetHere(p *partition, only scopes) {
 }
 
 // removalOf names a removal among the writes that wait.
-func removalOf(pid id, only scopes) string {
+func removalOf(pid id, only tokenreq.Scopes) string {
 	return "signout " + string(pid) + " " + scopeHash(only)
 }
 
@@ -160,7 +161,7 @@ func removalOf(pid id, only scopes) string {
 func signOutOf(pid id) string { return removalOf(pid, nil) }
 
 // without are a snapshot's entries less the tokens that cover scopes; without scopes, none.
-func (s *snapshot) without(only scopes) map[string]stored {
+func (s *snapshot) without(only tokenreq.Scopes) map[string]stored {
 	left := map[string]stored{}
 	for field, e := range s.entries {
 		if len(only) > 0 && !covers(e, only) {
@@ -170,19 +171,19 @@ func (s *snapshot) without(only scopes) map[string]stored {
 	return left
 }
 
-func covers(e stored, only scopes) bool {
-	return e.Section == serializer.SectionAccessToken && scopesOf(e.Target).containsAll(only)
+func covers(e stored, only tokenreq.Scopes) bool {
+	return e.Section == serializer.SectionAccessToken && tokenreq.ScopesOf(e.Target).ContainsAll(only)
 }
 
 // pushRemoval carries a removal to Redis, also that of the partitions which are listed with p. how is signout.lua's: a sign-out
 // that is tried again leaves a session that began since it was asked for.
-func (c *Cache) pushRemoval(ctx context.Context, p *partition, only scopes, operation, how string) error {
+func (c *Cache) pushRemoval(ctx context.Context, p *partition, only tokenreq.Scopes, operation, how string) error {
 	return c.pushOne(ctx, p, only, operation, how, map[id]bool{p.pid: true})
 }
 
 // pushOne is pushRemoval of one partition, and of those listed with it. seen are those that have been visited: names of a
 // tenant list each other, and who writes to Redis can make any list.
-func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operation, how string, seen map[id]bool) error {
+func (c *Cache) pushOne(ctx context.Context, p *partition, only tokenreq.Scopes, operation, how string, seen map[id]bool) error {
 	var generation, left int64
 	var members []string
 	var err error
@@ -243,7 +244,7 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only scopes, operatio
 
 // removeSome is runRemoval of the tokens that cover scopes, which must be known by field. One that was asked for before may be
 // stored after that look, until there is the tombstone: a second look finds it.
-func (c *Cache) removeSome(ctx context.Context, p *partition, only scopes, operation string) (generation int64, members []string, err error) {
+func (c *Cache) removeSome(ctx context.Context, p *partition, only tokenreq.Scopes, operation string) (generation int64, members []string, err error) {
 	name := scopeHash(only)
 	p.mu.Lock()
 	asked := p.forgetting[name].since
@@ -272,7 +273,7 @@ func (c *Cache) removeSome(ctx context.Context, p *partition, only scopes, opera
 }
 
 // runRemoval removes from Redis a partition or, by signout.lua's how, some of it. It gives the generation of the tombstone, how many entries of later sessions are left, and what is listed with the partition.
-func (c *Cache) runRemoval(ctx context.Context, p *partition, only scopes, operation, how string, fields []any) (
+func (c *Cache) runRemoval(ctx context.Context, p *partition, only tokenreq.Scopes, operation, how string, fields []any) (
 	generation, left int64, members []string, err error) {
 	args := append([]any{formatInt(layout.TombstoneLife.Milliseconds()), operation, how}, fields...)
 	k := c.keys
@@ -322,11 +323,13 @@ func (c *Cache) forgetAnswer(ctx context.Context, rid id) error {
 }
 
 // scopeHash is how the list of a partition's identities tells their scopes apart.
-func scopeHash(s scopes) string { return string(layout.HashID("scopes", s.resource()...))[:12] }
+func scopeHash(s tokenreq.Scopes) string {
+	return string(layout.HashID("scopes", s.Resource()...))[:12]
+}
 
 // belongs notes that an answer is of partitions, so that it goes when one of them is removed. false: one was removed after
 // started, and the answer must not be kept.
-func (c *Cache) belongs(ctx context.Context, pids []id, rid id, s scopes, started, life int64) (bool, error) {
+func (c *Cache) belongs(ctx context.Context, pids []id, rid id, s tokenreq.Scopes, started, life int64) (bool, error) {
 	for _, pid := range pids {
 		if ok, err := c.enlist(ctx, pid, layout.Member{Kind: layout.MemberAnswer, Scopes: scopeHash(s), ID: rid}, life, started); err != nil || !ok {
 			return false, err
@@ -344,7 +347,7 @@ func (c *Cache) enlistExtended(ctx context.Context, b batch) error {
 		}
 		base := layout.PartitionID(appKey(serializer.Entry{ClientID: e.ClientID, Realm: e.Realm}))
 		life := max(e.expiry*1000-c.clock.redis()/1000, 1000)
-		if _, err := c.enlist(ctx, base, layout.Member{Kind: layout.MemberPartition, Scopes: scopeHash(scopesOf(e.Target)), ID: b.p.pid}, life, layout.MaxStamp); err != nil {
+		if _, err := c.enlist(ctx, base, layout.Member{Kind: layout.MemberPartition, Scopes: scopeHash(tokenreq.ScopesOf(e.Target)), ID: b.p.pid}, life, layout.MaxStamp); err != nil {
 			return err
 		}
 	}
@@ -355,12 +358,12 @@ func (c *Cache) enlistExtended(ctx context.Context, b batch) error {
 // name that its client was given, ForgetAppTokens names one, and the answer came from Entra ID or from a client of another.
 // An error leaves the names to the next answer.
 func (c *Cache) enlistNames(ctx context.Context, r *tokenRequest, a *answer) {
-	if r.grant != grantClientCredentials {
+	if r.Kind != tokenreq.App {
 		return
 	}
 	life := max((a.expires-c.clock.redis())/1000, 1000)
 	member := func(pid id) layout.Member {
-		return layout.Member{Kind: layout.MemberPartition, Scopes: scopeHash(r.scopes), ID: pid}
+		return layout.Member{Kind: layout.MemberPartition, Scopes: scopeHash(r.Scopes), ID: pid}
 	}
 	for _, pid := range r.pids[1:] {
 		_, err := c.enlist(ctx, r.pids[0], member(pid), life, layout.MaxStamp)

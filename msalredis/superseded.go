@@ -3,6 +3,7 @@ package msalredis
 import (
 	"strings"
 
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -20,18 +21,18 @@ type candidate struct {
 	at      int
 	key     string
 	expires int64
-	scopes  scopes
+	scopes  tokenreq.Scopes
 }
 
 // supersedes tells whether MSAL should never find old because better serves all its requests for longer.
 func (better candidate) supersedes(old candidate) bool {
-	if better.at == old.at || !better.scopes.containsAll(old.scopes) {
+	if better.at == old.at || !better.scopes.ContainsAll(old.scopes) {
 		return false
 	}
 	if better.expires != old.expires {
 		return better.expires > old.expires
 	}
-	if !old.scopes.containsAll(better.scopes) {
+	if !old.scopes.ContainsAll(better.scopes) {
 		return true
 	}
 	return better.key < old.key
@@ -53,7 +54,7 @@ func superseded(entries []serializer.Entry, wanted func(class) bool) map[int]boo
 			continue
 		}
 		for i := range members {
-			members[i].scopes = scopesOf(entries[members[i].at].Target)
+			members[i].scopes = tokenreq.ScopesOf(entries[members[i].at].Target)
 		}
 		for _, old := range members {
 			for _, better := range members {

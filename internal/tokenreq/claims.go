@@ -1,4 +1,4 @@
-package msalredis
+package tokenreq
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-package msalredis
+package tokenreq
 
 import (
 	"encoding/json"
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
 // meaningless are the parameters in which two requests may differ and still get one answer.
@@ -18,22 +20,19 @@ var meaningless = map[string]bool{
 }
 
 // requestIdentity is whose answer a request gets; ok false: it passes untouched, and gets its own.
-func requestIdentity(c *Cache, address string, header http.Header, body string) (rid id, ok bool) {
+func requestIdentity(address string, header http.Header, body string) (rid layout.ID, ok bool) {
 	req, err := http.NewRequest(http.MethodPost, address, strings.NewReader(body))
 	if err != nil {
 		return "", false
 	}
 	req.Header = header.Clone()
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	form, rest, ok := readForm(req)
+	form, rest, ok := ReadForm(req)
 	if !ok {
 		return "", false
 	}
-	cred := credentialOf(form, time.Now())
-	if !repeatable(req, form, cred) {
-		return "", false
-	}
-	return c.newTokenRequest(rest, form, cred, http.DefaultTransport).rid, true
+	r := Understand(rest, form, Lineage{}, time.Now())
+	return r.ID, r.ID != ""
 }
 
 // meaning is all of a form that counts, in a form in which what means the same is the same. It is written without the code that it
@@ -81,7 +80,6 @@ func meaning(t *testing.T, body string) map[string][]string {
 
 // FuzzIdentity: two requests that differ in anything but what is listed as meaningless do not get one answer.
 func FuzzIdentity(f *testing.F) {
-	c := newFuzzCache(f, nil)
 	const app = "grant_type=client_credentials&client_id=c&client_secret=s"
 	const behalf = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&requested_token_use=on_behalf_of&client_id=c&client_secret=s&assertion=a.b.c"
 	const here = "https://login.microsoftonline.com/t/oauth2/v2.0/token"
@@ -113,21 +111,21 @@ func FuzzIdentity(f *testing.F) {
 	f.Add(here, app+"&scope=a", here, app+"&scope=a", "Basic x")
 	f.Fuzz(func(t *testing.T, address, body, otherAddress, otherBody, authorization string) {
 		header := http.Header{}
-		rid, ok := requestIdentity(c, address, header, body)
+		rid, ok := requestIdentity(address, header, body)
 		if !ok {
 			return
 		}
-		if again, ok := requestIdentity(c, address, header, body); !ok || again != rid {
+		if again, ok := requestIdentity(address, header, body); !ok || again != rid {
 			t.Fatal("one request has two identities")
 		}
 		if authorization != "" {
 			header.Set("Authorization", authorization)
-			if _, ok := requestIdentity(c, address, header, body); ok {
+			if _, ok := requestIdentity(address, header, body); ok {
 				t.Fatal("a request whose credential is in a header may get another's answer")
 			}
 			return
 		}
-		other, ok := requestIdentity(c, otherAddress, header, otherBody)
+		other, ok := requestIdentity(otherAddress, header, otherBody)
 		if !ok || other != rid {
 			return
 		}

@@ -1,4 +1,4 @@
-package msalredis
+package tokenreq
 
 import (
 	"encoding/base64"
@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
 var identityNow = time.Unix(1_700_000_000, 0)
@@ -32,18 +32,14 @@ func (r identityRequest) clone() identityRequest {
 }
 
 // identity is the request's identity; "": it passes untouched.
-func (r identityRequest) identity(t *testing.T, c *Cache) id {
+func (r identityRequest) identity(t *testing.T) layout.ID {
 	t.Helper()
 	req, err := http.NewRequest(http.MethodPost, r.address, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	maps.Copy(req.Header, r.header)
-	cred := credentialOf(r.form, identityNow)
-	if !repeatable(req, r.form, cred) {
-		return ""
-	}
-	return c.newTokenRequest(req, r.form, cred, nil).rid
+	return Understand(req, r.form, lineages[r.form.Get("refresh_token")], identityNow).ID
 }
 
 func assertionOf(head, claims string) string {
@@ -60,37 +56,30 @@ func identityRequests() map[string]identityRequest {
 		return identityRequest{identityEndpoint, http.Header{}, form}
 	}
 	return map[string]identityRequest{
-		"app":       request(url.Values{"grant_type": {grantClientCredentials}, "client_secret": {"secret"}}),
-		"assertion": request(url.Values{"grant_type": {grantClientCredentials}, "client_assertion": {assertionOf(`{"alg":"RS256"}`, assertedClaims+`}`)}}),
-		"on-behalf-of": request(url.Values{"grant_type": {grantOnBehalfOf}, "client_secret": {"secret"}, "assertion": {"the user's"},
+		"app":       request(url.Values{"grant_type": {GrantClientCredentials}, "client_secret": {"secret"}}),
+		"assertion": request(url.Values{"grant_type": {GrantClientCredentials}, "client_assertion": {assertionOf(`{"alg":"RS256"}`, assertedClaims+`}`)}}),
+		"on-behalf-of": request(url.Values{"grant_type": {GrantOnBehalfOf}, "client_secret": {"secret"}, "assertion": {"the user's"},
 			"requested_token_use": {"on_behalf_of"}}),
-		"its refresh": request(url.Values{"grant_type": {grantRefreshToken}, "client_secret": {"secret"}, "refresh_token": {"of an assertion"}}),
-		"a user's":    request(url.Values{"grant_type": {grantRefreshToken}, "client_secret": {"secret"}, "refresh_token": {"of an account"}}),
-		"an unknown's": request(url.Values{"grant_type": {grantRefreshToken}, "client_secret": {"secret"},
+		"its refresh": request(url.Values{"grant_type": {GrantRefreshToken}, "client_secret": {"secret"}, "refresh_token": {"of an assertion"}}),
+		"a user's":    request(url.Values{"grant_type": {GrantRefreshToken}, "client_secret": {"secret"}, "refresh_token": {"of an account"}}),
+		"an unknown's": request(url.Values{"grant_type": {GrantRefreshToken}, "client_secret": {"secret"},
 			"refresh_token": {"of nobody who is known"}}),
-		"an unknown's next": request(url.Values{"grant_type": {grantRefreshToken}, "client_secret": {"secret"},
+		"an unknown's next": request(url.Values{"grant_type": {GrantRefreshToken}, "client_secret": {"secret"},
 			"refresh_token": {"the next of nobody who is known"}}),
-		"user_fic": request(url.Values{"grant_type": {grantUserFIC}, "client_secret": {"secret"}, "user_id": {"u"},
+		"user_fic": request(url.Values{"grant_type": {GrantUserFIC}, "client_secret": {"secret"}, "user_id": {"u"},
 			"user_federated_identity_credential": {"f"}}),
 	}
 }
 
-// newIdentityCache knows where the refresh tokens of identityRequests come from.
-func newIdentityCache(t *testing.T) *Cache {
-	c := newFuzzCache(t, nil)
-	c.lineages.known.Set(hashSecret("of an assertion"), lineage{assertion: assertionKey("the user's")})
-	e, err := serializer.NewEntry(serializer.SectionRefreshToken, "k", []byte(`{"home_account_id":"u.t","environment":"login.microsoftonline.com","secret":"of an account"}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.lineages.learn(e)
-	c.lineages.known.Set(hashSecret("the next of nobody who is known"), lineage{first: hashText("of nobody who is known")})
-	return c
+// lineages are those of the refresh tokens of identityRequests.
+var lineages = map[string]Lineage{
+	"of an assertion":                 {Kind: OnBehalfOfRefresh, Assertion: AssertionKey("the user's")},
+	"of an account":                   {Kind: UserRefresh, Account: "u.t", Partition: layout.PartitionID("u.t"), Environment: "login.microsoftonline.com"},
+	"the next of nobody who is known": {Kind: RotatedRefresh, First: HashSecret("of nobody who is known").String()},
 }
 
 // An answer belongs to a request that is equal in everything that is not known to be without meaning.
 func TestWhatMakesAnotherIdentity(t *testing.T) {
-	c := newIdentityCache(t)
 	set := func(name, value string) func(*identityRequest) {
 		return func(r *identityRequest) { r.form.Set(name, value) }
 	}
@@ -124,11 +113,11 @@ func TestWhatMakesAnotherIdentity(t *testing.T) {
 		"the same header, another time": header("X-Tenant", "another"),
 	}
 	for kind, request := range identityRequests() {
-		seen := map[id]string{request.identity(t, c): "itself"}
+		seen := map[layout.ID]string{request.identity(t): "itself"}
 		for what, change := range others {
 			other := request.clone()
 			change(&other)
-			rid := other.identity(t, c)
+			rid := other.identity(t)
 			if before, ok := seen[rid]; ok {
 				t.Errorf("%s: %q and %q share an answer", kind, what, before)
 			}
@@ -141,7 +130,6 @@ func TestWhatMakesAnotherIdentity(t *testing.T) {
 }
 
 func TestWhatMakesNoOtherIdentity(t *testing.T) {
-	c := newIdentityCache(t)
 	for kind, request := range identityRequests() {
 		for what, change := range map[string]func(*identityRequest){
 			"capitals in the tenant": func(r *identityRequest) { r.address = strings.Replace(r.address, "/t/", "/T/", 1) },
@@ -158,23 +146,22 @@ func TestWhatMakesNoOtherIdentity(t *testing.T) {
 		} {
 			other := request.clone()
 			change(&other)
-			if got, want := other.identity(t, c), request.identity(t, c); got != want {
+			if got, want := other.identity(t), request.identity(t); got != want {
 				t.Errorf("%s: with %s it is another request", kind, what)
 			}
 		}
 	}
 	requests := identityRequests()
-	if requests["on-behalf-of"].identity(t, c) != requests["its refresh"].identity(t, c) {
+	if requests["on-behalf-of"].identity(t) != requests["its refresh"].identity(t) {
 		t.Error("the refresh of an on-behalf-of token has another answer than the request")
 	}
-	if requests["an unknown's"].identity(t, c) != requests["an unknown's next"].identity(t, c) {
+	if requests["an unknown's"].identity(t) != requests["an unknown's next"].identity(t) {
 		t.Error("a refresh token's successor has another answer")
 	}
 }
 
-// What proves itself where the gate does not see it, or says a thing twice, is for the endpoint alone.
+// What proves itself where this package does not see it, or says a thing twice, is for the endpoint alone.
 func TestWhatPassesUntouched(t *testing.T) {
-	c := newIdentityCache(t)
 	for kind, request := range identityRequests() {
 		changes := map[string]func(*identityRequest){
 			"an Authorization header": func(r *identityRequest) { r.header.Set("Authorization", "Basic Y2xpZW50OnNlY3JldA==") },
@@ -186,7 +173,7 @@ func TestWhatPassesUntouched(t *testing.T) {
 			"a key":                   func(r *identityRequest) { r.form.Set("req_cnf", "key") },
 			"a token type":            func(r *identityRequest) { r.form.Set("token_type", "pop") },
 		}
-		if request.form.Get("grant_type") != grantRefreshToken {
+		if request.form.Get("grant_type") != GrantRefreshToken {
 			changes["no credential"] = func(r *identityRequest) {
 				r.form.Del("client_secret")
 				r.form.Del("client_assertion")
@@ -195,7 +182,7 @@ func TestWhatPassesUntouched(t *testing.T) {
 		for what, change := range changes {
 			other := request.clone()
 			change(&other)
-			if other.identity(t, c) != "" {
+			if other.identity(t) != "" {
 				t.Errorf("%s: with %s it is shared", kind, what)
 			}
 		}

@@ -1,4 +1,4 @@
-package msalredis
+package tokenreq
 
 import (
 	"encoding/base64"
@@ -12,19 +12,19 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
-// credential is what a client proves itself with in the form of a token request.
-type credential struct {
+// Credential is what a client proves itself with in the form of a token request.
+type Credential struct {
+	Exact    string // of these very bytes: what was refused of one says nothing of another
 	identity string // the same for all whom the endpoint takes for one another
-	exact    string // of these very bytes: what was refused of one says nothing of another
 	doubtful bool   // an endpoint must refuse it: the answers that others got must not stand in for that
 }
 
-func credentialOf(form url.Values, now time.Time) credential {
+func credentialOf(form url.Values, now time.Time) Credential {
 	secret, assertion := form.Get("client_secret"), form.Get("client_assertion")
 	who, ok := assertionIdentity(assertion, now)
-	return credential{
+	return Credential{
+		Exact:    string(layout.HashID("exact credential", secret, assertion)),
 		identity: string(layout.HashID("credential", secret, who)),
-		exact:    string(layout.HashID("exact credential", secret, assertion)),
 		doubtful: !ok,
 	}
 }
@@ -111,22 +111,4 @@ func unambiguous(v gjson.Result) bool {
 		return ok
 	})
 	return ok
-}
-
-// credentialRefused tells whether an answer refuses the client's credential, rather than what it asks for
-// (RFC 6749 section 5.2; AADSTS7000xx: https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
-func (a *answer) credentialRefused() bool {
-	switch a.oauthError() {
-	case "invalid_client", "unauthorized_client":
-		return true
-	case "invalid_request": // AADSTS7000218: there is none
-	default: // AADSTS700082, an invalid_grant, is of a refresh token
-		return false
-	}
-	for _, code := range gjson.GetBytes(a.body, "error_codes").Array() {
-		if strings.HasPrefix(code.Raw, "7000") && len(code.Raw) > len("7000") {
-			return true
-		}
-	}
-	return false
 }

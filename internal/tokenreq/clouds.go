@@ -1,4 +1,4 @@
-package msalredis
+package tokenreq
 
 import "strings"
 
@@ -31,5 +31,5 @@ func cloudOf(host string) string {
 	return host
 }
 
-// sameCloud tells whether two hosts are aliases of one another.
-func sameCloud(a, b string) bool { return cloudOf(a) == cloudOf(b) }
+// SameCloud tells whether two hosts are aliases of one another.
+func SameCloud(a, b string) bool { return cloudOf(a) == cloudOf(b) }

@@ -1,0 +1,59 @@
+package msalredis
+
+import (
+	"net/http"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// tokenRequest is a request that the gate answers: what it is, and what this process knew when it came.
+type tokenRequest struct {
+	tokenreq.Request
+	realms []string // the names of its endpoint's tenant
+	flight string
+
+	pids  []id  // what a removal must find this by: an app's partition under each name of its tenant; none: known from the answer
+	begun int64 // when MSAL sent it, in microseconds of Redis time
+	since int64 // likewise, since the Cache's start
+	known int64 // the latest generation of pids then, as far as this process knew
+
+	// Copies: a flight may go on when RoundTrip has returned, and its caller has the request back.
+	address string
+	host    string // the Host field, where it is not the address's
+	header  http.Header
+	via     http.RoundTripper
+	by      *gate // whose base via is
+}
+
+// newTokenRequest adds to a request that is shared what this process knows.
+func (c *Cache) newTokenRequest(req *http.Request, asked tokenreq.Request, via http.RoundTripper) *tokenRequest {
+	r := &tokenRequest{
+		Request: asked, flight: string(asked.ID) + " " + asked.Grant,
+		address: req.URL.String(), host: req.Host, header: req.Header.Clone(), via: via,
+	}
+	r.since = c.clock.elapsed()
+	r.realms = c.realms.of(r.Endpoint, req.URL.Path)
+	switch r.Kind {
+	case tokenreq.App:
+		r.begun = c.clock.redis()
+		for _, realm := range r.realms {
+			pid := layout.PartitionID(appKey(serializer.Entry{ClientID: r.Client, Realm: realm}))
+			r.pids = append(r.pids, pid)
+			if p := c.partitions.peek(pid); p != nil {
+				if s := p.snap.Load(); s != nil {
+					r.known = max(r.known, s.generation)
+				}
+			}
+		}
+	case tokenreq.UserRefresh:
+		r.pids = []id{r.Lineage.Partition}
+	case tokenreq.UnknownRefresh:
+		r.begun = c.clock.redis()
+	}
+	return r
+}
+
+// inRecord tells whether the answer belongs into the record of a user who is known before it comes.
+func (r *tokenRequest) inRecord() bool { return r.Kind.Policy().Shares == tokenreq.InRecord }
