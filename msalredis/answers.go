@@ -2,14 +2,10 @@ package msalredis
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/maypok86/otter/v2"
-	"github.com/tidwall/gjson"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
@@ -30,7 +26,7 @@ type known struct {
 
 // withOwn puts what this process has met by the same base transport in the pause's place, if it stands for longer.
 func (k *known) withOwn(r *tokenRequest, own *answer, us int64) {
-	if own != nil && own.by == r.by && us < own.countsUntil() && (k.pause == nil || k.pause.until < own.until) {
+	if own != nil && own.by == r.by && us < own.CountsUntil() && (k.pause == nil || k.pause.Until < own.Until) {
 		k.pause = own
 	}
 }
@@ -43,7 +39,7 @@ func newAnswers(bytes int64) *answers {
 			size := 512
 			for _, a := range []*answer{k.answer, k.pause, k.own} {
 				if a != nil {
-					size += len(a.body)
+					size += len(a.Body)
 				}
 			}
 			return uint32(size)
@@ -61,12 +57,12 @@ func (as *answers) put(rid id, pids []id, a *answer) {
 	as.known.Compute(rid, func(old known, _ bool) (known, otter.ComputeOp) {
 		old.pids = pids
 		switch {
-		case a.good:
-			if old.answer == nil || old.answer.stamp <= a.stamp {
+		case a.Good:
+			if old.answer == nil || old.answer.Stamp <= a.Stamp {
 				old.answer = a
 			}
 			old.pause, old.own = nil, nil
-		case a.own:
+		case a.Own:
 			old.own = a
 		default:
 			old.pause = a
@@ -110,7 +106,7 @@ func refusalOf(rid id, c tokenreq.Credential) id {
 // withRefusal puts the refusal of the request's own credential in the place of another's.
 func (c *Cache) withRefusal(k *known, r *tokenRequest, rid id, us int64) {
 	own := c.answers.of(refusalOf(rid, r.Credential)).pause
-	if own != nil && us < own.until && (k.pause == nil || k.pause.credentialRefused()) {
+	if own != nil && us < own.Until && (k.pause == nil || k.pause.CredentialRefused()) {
 		k.pause = own
 	}
 }
@@ -153,7 +149,7 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 	}
 	k = *found.Load()
 	for _, pid := range pidsOf(r, k.answer) {
-		if p := c.partitions.peek(pid); p != nil && k.answer != nil && p.forgot(r.Scopes, k.answer.started) {
+		if p := c.partitions.peek(pid); p != nil && k.answer != nil && p.forgot(r.Scopes, k.answer.Started) {
 			k.answer = nil
 		}
 	}
@@ -163,34 +159,25 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 	return k, time.Load(), nil
 }
 
-// countsUntil is until when a bad answer is remembered: for longer than its pause, so that the next failure, if it comes soon, makes
-// the pause grow.
-func (a *answer) countsUntil() int64 {
-	if a.failures > 0 {
-		return a.until + (a.until - a.received) + failuresLife*1000
-	}
-	return a.until
-}
-
 // keepAnswer stores an answer for the fleet: a good one for its token's life, a bad one as a pause. It takes part in
 // pending writes; nobody waits for Redis for longer than OpTimeout. An own one stays in this process.
 func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answer) {
 	pids := pidsOf(r, a)
-	if a.own && !a.good {
-		if a.until > a.received {
+	if a.Own && !a.Good {
+		if a.Until > a.Received {
 			c.answers.put(rid, pids, a)
 		}
 		return
 	}
-	if a.good && len(pids) == 0 && r.Kind.Policy().Named {
+	if a.Good && len(pids) == 0 && r.Kind.Policy().Named {
 		// Of a user whom nothing names, and whose sign-out would not find it: whoever asks for it keeps it to himself.
 		return
 	}
-	life := (a.countsUntil() - a.received) / 1000
+	life := (a.CountsUntil() - a.Received) / 1000
 	key := c.keys.Pause(rid)
-	if a.good {
+	if a.Good {
 		key = c.keys.Response(rid)
-		life = (a.expires - a.received) / 1000
+		life = (a.Expires - a.Received) / 1000
 		if handover := r.Kind.Policy().Handover; handover > 0 {
 			life = min(life, handover*1000)
 		}
@@ -201,24 +188,24 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 	if life <= 0 {
 		return
 	}
-	if !a.good || !slices.ContainsFunc(pids, func(pid id) bool { return c.removals.since(pid, a.started) }) {
+	if !a.Good || !slices.ContainsFunc(pids, func(pid id) bool { return c.removals.since(pid, a.Started) }) {
 		c.answers.put(rid, pids, a)
 	}
-	if a.credentialRefused() {
+	if a.CredentialRefused() {
 		c.answers.put(refusalOf(rid, r.Credential), pids, a)
 	}
-	value, err := c.sealed(key, "", a.stamp, 0, a.encode(r), false)
+	value, err := c.sealed(key, "", a.Stamp, 0, a.encode(r), false)
 	if err != nil {
 		return
 	}
 	push := func(ctx context.Context) error {
-		left := life - max(0, (c.clock.redis()-a.received)/1000)
-		if left <= 0 || !a.good && c.answers.of(rid).pause != a {
+		left := life - max(0, (c.clock.redis()-a.Received)/1000)
+		if left <= 0 || !a.Good && c.answers.of(rid).pause != a {
 			return nil // over, or a token has come meanwhile
 		}
-		if a.good {
+		if a.Good {
 			// Before the answer itself: a removal that comes between must find it.
-			if ok, err := c.belongs(ctx, pids, rid, r.Scopes, a.started, left); err != nil || !ok {
+			if ok, err := c.belongs(ctx, pids, rid, r.Scopes, a.Started, left); err != nil || !ok {
 				if err == nil {
 					c.answers.refused(rid, a)
 				}
@@ -230,16 +217,16 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 				c.answers.refused(rid, a)
 			}
 			return nil
-		}, formatInt(a.started), value, formatInt(left))
+		}, formatInt(a.Started), value, formatInt(left))
 	}
 	if err := push(ctx); err != nil {
-		c.pending.keep(unsavedName(rid, a.good), &waiting{size: int64(2*len(value)) + 512, push: push})
+		c.pending.keep(unsavedName(rid, a.Good), &waiting{size: int64(2*len(value)) + 512, push: push})
 	}
 }
 
 // pidsOf are the partitions that an answer belongs to.
 func pidsOf(r *tokenRequest, a *answer) []id {
-	if a != nil && a.good && r.Kind != tokenreq.App {
+	if a != nil && a.Good && r.Kind != tokenreq.App {
 		if owners := r.ownersOf(a); len(owners) > 0 {
 			return owners
 		}
@@ -259,16 +246,13 @@ func unsavedName(rid id, good bool) string {
 // goes on saying so after each request.
 func (c *Cache) overlay(rid id, k *known) {
 	local := c.answers.of(rid)
-	if a := local.answer; a != nil && (k.answer == nil || k.answer.stamp < a.stamp) && c.pending.waits(unsavedName(rid, true)) {
+	if a := local.answer; a != nil && (k.answer == nil || k.answer.Stamp < a.Stamp) && c.pending.waits(unsavedName(rid, true)) {
 		k.answer = a
 	}
-	if p := local.pause; p != nil && (k.pause == nil || k.pause.stamp < p.stamp) && c.pending.waits(unsavedName(rid, false)) {
+	if p := local.pause; p != nil && (k.pause == nil || k.pause.Stamp < p.Stamp) && c.pending.waits(unsavedName(rid, false)) {
 		k.pause = p
 	}
 }
-
-// failuresLife is for how long, in milliseconds, failures count as being in a row.
-const failuresLife = 60_000
 
 // endPause forgets failures: Entra ID answers again.
 func (c *Cache) endPause(ctx context.Context, rid id) {
@@ -276,12 +260,3 @@ func (c *Cache) endPause(ctx context.Context, rid id) {
 	key := c.keys.Pause(rid)
 	_ = c.store.do(ctx, key, func(ctx context.Context) error { return c.store.client.Del(ctx, key).Err() })
 }
-
-// clientInfo is the client_info that MSAL makes a home account id of.
-func clientInfo(account string) string {
-	uid, utid, _ := strings.Cut(account, ".")
-	b, _ := json.Marshal(map[string]string{"uid": uid, "utid": utid})
-	return base64.RawURLEncoding.EncodeToString(b)
-}
-
-func memberNumber(a *answer, name string) int64 { return number(gjson.GetBytes(a.body, name)) }

@@ -7,13 +7,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tidwall/gjson"
-
+	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-// MSAL refuses a token that has less than this left (storage/items.go, AccessToken.Validate).
-const lastMinutes = 5 * time.Minute
+// MSAL refuses a token that has less than this left.
+const lastMinutes = tokenresp.LastMinutes
 
 // What was handed to a manager stays in its document while it fits a bound, whatever its age: MSAL releases its lock between
 // Replace and its own read, so another goroutine's Replace decides what this one reads; it does not tell when it has read, and
@@ -173,7 +172,7 @@ func readable(s *snapshot, now time.Time, shift int64, mayHave func(stored) bool
 
 // cachedAt is the entry with another cached_at.
 func cachedAt(e serializer.Entry, seconds int64) serializer.Entry {
-	x, err := serializer.NewEntry(e.Section, e.Key, splice(e.Raw, gjson.GetBytes(e.Raw, "cached_at"), formatInt(seconds)))
+	x, err := serializer.NewEntry(e.Section, e.Key, tokenresp.ReplaceMember(e.Raw, "cached_at", formatInt(seconds)))
 	if err != nil {
 		return e
 	}

@@ -40,8 +40,8 @@ func TestTokensOfAnotherFarmAreNotSent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a := s.answerFrom(newStored(at, 1), 1); a.member("id_token") != "id token of "+host {
-			t.Errorf("with a token of %s comes %q", host, a.member("id_token"))
+		if a := s.answerFrom(newStored(at, 1), 1); a.Member("id_token") != "id token of "+host {
+			t.Errorf("with a token of %s comes %q", host, a.Member("id_token"))
 		}
 	}
 }

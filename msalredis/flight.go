@@ -84,7 +84,7 @@ func (f *flight) wait(ctx context.Context, now func() int64) (a *answer, soon bo
 	case <-f.done:
 		return f.answer, f.soon, f.outcome, f.err
 	case <-f.early:
-		if f.stopgap.alive(now()) {
+		if f.stopgap.Alive(now()) {
 			return f.stopgap, false, outcomeStale, nil
 		}
 	case <-ctx.Done():

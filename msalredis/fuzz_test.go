@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -17,14 +16,13 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unicode/utf8"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
 	"github.com/tidwall/gjson"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
-	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
+	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -127,89 +125,6 @@ func FuzzStoredValue(f *testing.F) {
 	})
 }
 
-// FuzzStoredAnswer: whatever a stored answer says, it is refused, or an answer that keeps its meaning.
-func FuzzStoredAnswer(f *testing.F) {
-	good := answer{status: 200, body: []byte(`{"access_token":"a","expires_in":3600}`), started: 1, received: 2, header: map[string]string{"Content-Type": "application/json"}}
-	failed := answer{err: io.ErrUnexpectedEOF, failures: 3, until: 5}
-	r := &tokenRequest{Request: tokenreq.Request{Client: "c", Scopes: tokenreq.ScopesOf("s")}, realms: []string{"t"}}
-	f.Add(good.encode(r), int64(1), int64(2))
-	f.Add(failed.encode(r), int64(1), int64(2))
-	f.Add([]byte("{}\n"), int64(0), int64(0))
-	f.Add([]byte(`{"status":503,"failures":-9}`+"\n"), int64(0), int64(0))
-	f.Add([]byte(`{"status":429,"header":{"Retry-After":"Fri, 31 Dec 9999 23:59:59 GMT"}}`+"\n"), int64(0), int64(0))
-	req, _ := http.NewRequest(http.MethodPost, "https://login.microsoftonline.com/t/oauth2/v2.0/token", nil)
-	f.Fuzz(func(t *testing.T, content []byte, stamp, now int64) {
-		a, err := decodeAnswer(content, stamp)
-		if err != nil {
-			if !errors.Is(err, layout.ErrRecord) || a != nil {
-				t.Fatalf("%v %v", a, err)
-			}
-			return
-		}
-		again, err := decodeAnswer(a.encode(r), stamp)
-		if err != nil || again.status != a.status || again.good != a.good || !bytes.Equal(again.body, a.body) || again.until != a.until || again.expires != a.expires {
-			t.Fatalf("an answer changes when it is stored again: %v", err)
-		}
-		checkAnswer(t, a, req, now)
-	})
-}
-
-// checkAnswer holds an answer to what its callers rely on.
-func checkAnswer(t *testing.T, a *answer, req *http.Request, now int64) {
-	t.Helper()
-	if !a.good && a.received >= 0 && a.received < layout.MaxStamp {
-		next := &answer{status: a.status, header: a.header, body: a.body, err: a.err, received: a.received}
-		next.pauseAfter(a.failures)
-		if pause := next.until - a.received; pause < 0 || pause > askedPause {
-			t.Fatalf("a pause of %d microseconds", pause)
-		}
-	}
-	if a.good && (a.member("access_token") == "" || a.expires <= a.received) {
-		t.Fatal("a good answer without a living token")
-	}
-	var read struct {
-		AccessToken  string `json:"access_token"`
-		RefreshToken string `json:"refresh_token"`
-	}
-	if a.good && utf8.Valid(a.body) && json.Unmarshal(a.body, &read) == nil && (read.AccessToken != a.member("access_token") || read.RefreshToken != a.member("refresh_token")) {
-		t.Fatal("MSAL reads other tokens than the gate")
-	}
-	for _, soon := range []bool{false, true} {
-		resp, err := a.response(req, now, soon)
-		if err != nil {
-			if a.err == nil {
-				t.Fatal(err)
-			}
-			return
-		}
-		body, err := io.ReadAll(resp.Body)
-		if err != nil || int64(len(body)) != resp.ContentLength {
-			t.Fatalf("a body of %d bytes, said to have %d: %v", len(body), resp.ContentLength, err)
-		}
-		if !a.good {
-			if !bytes.Equal(body, a.body) {
-				t.Fatal("an answer that is not understood was changed")
-			}
-			continue
-		}
-		var before, after map[string]any
-		if err := errors.Join(json.Unmarshal(a.body, &before), json.Unmarshal(body, &after)); err != nil {
-			t.Fatalf("a good answer is no JSON: %v", err)
-		}
-		for name, v := range before {
-			switch name {
-			case "expires_in", "ext_expires_in", "refresh_in":
-				continue
-			}
-			x, _ := json.Marshal(v)
-			y, _ := json.Marshal(after[name])
-			if !bytes.Equal(x, y) {
-				t.Fatalf("%q has changed", name)
-			}
-		}
-	}
-}
-
 // endpoints is Entra ID as far as MSAL needs it, with a token endpoint that says body.
 type endpoints struct{ body []byte }
 
@@ -236,7 +151,6 @@ func FuzzTokenResponse(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	c := newFuzzCache(f, nil)
-	req, _ := http.NewRequest(http.MethodPost, "https://login.microsoftonline.com/t/oauth2/v2.0/token", nil)
 	server := &endpoints{}
 	plain := &http.Client{Transport: server}
 	gated := &http.Client{Transport: c.Transport(server)}
@@ -252,24 +166,13 @@ func FuzzTokenResponse(f *testing.F) {
 		return app.AcquireTokenByCredential(context.Background(), []string{"scope"})
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		now := time.Now().UnixMicro()
-		a := &answer{status: 200, body: body, started: now, received: now + 1, header: map[string]string{}}
-		a.judge()
-		a.addRefreshIn(0.5)
-		checkAnswer(t, a, req, now)
-		if account := layout.HomeAccount(body); strings.Count(account, ".") == 1 {
-			if info := []byte(`{"client_info":` + quoted(clientInfo(account)) + `}`); layout.HomeAccount(info) != account && !strings.HasSuffix(account, ".") {
-				t.Fatal("a client_info of a home account makes another account")
-			}
-		}
-
 		server.body = body
 		want, wantErr := acquire(t, plain)
 		c.answers.known.InvalidateAll()
 		got, gotErr := acquire(t, gated)
 		if wantErr != nil && gotErr == nil {
 			// The gate writes a refresh_in where there is none worth the name, and MSAL then reads the rest.
-			server.body = setMember(body, "refresh_in", "60")
+			server.body = tokenresp.SetMember(body, "refresh_in", "60")
 			want, wantErr = acquire(t, plain)
 		}
 		if (wantErr == nil) != (gotErr == nil) {

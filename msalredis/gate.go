@@ -14,6 +14,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redislogin"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
+	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 )
 
 // Transport is the refresh gate: an [http.RoundTripper] in front of Entra ID's token endpoint that lets one
@@ -88,7 +89,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	switch asked := tokenreq.Understand(req, form, c.lineages.of(form.Get("refresh_token")), c.clock.now()); asked.Kind {
 	case tokenreq.Untouched:
-		return g.send(rest, answerAtMost, errTooLarge)
+		return g.send(rest, tokenresp.AtMost, errTooLarge)
 	case tokenreq.SignIn:
 		return g.signIn(rest, asked)
 	default:
@@ -150,24 +151,24 @@ func (g *gate) signIn(req *http.Request, asked tokenreq.Request) (*http.Response
 	began := c.clock.elapsed()
 	session, timed := c.redisTime(req.Context())
 	started := c.clock.redis()
-	resp, err := g.send(req, answerAtMost, errTooLarge)
+	resp, err := g.send(req, tokenresp.AtMost, errTooLarge)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return resp, err
 	}
-	body, err := peek(resp, answerAtMost)
+	body, err := peek(resp, tokenresp.AtMost)
 	if err != nil {
 		return resp, nil // MSAL sees what there is
 	}
-	a := &answer{status: resp.StatusCode, body: body, started: started, received: c.clock.redis(), stamp: started}
-	a.judge()
-	if !a.good {
+	a := &answer{Answer: &tokenresp.Answer{Status: resp.StatusCode, Body: body, Started: started, Received: c.clock.redis(), Stamp: started}}
+	a.Judge()
+	if !a.Good {
 		return resp, nil
 	}
-	c.origins.note(a, origin{fresh: true, session: session, timed: timed, Terms: asked.Terms, owners: a.owners(), began: began})
-	if !asked.Special && a.member("refresh_token") != "" {
-		a.addRefreshIn(c.o.RefreshAt)
-		resp.Body = io.NopCloser(bytes.NewReader(a.body))
-		resp.ContentLength = int64(len(a.body))
+	c.origins.note(a, origin{fresh: true, session: session, timed: timed, Terms: asked.Terms, owners: a.Owners(), began: began})
+	if !asked.Special && a.Member("refresh_token") != "" {
+		a.AddRefreshIn(c.o.RefreshAt)
+		resp.Body = io.NopCloser(bytes.NewReader(a.Body))
+		resp.ContentLength = int64(len(a.Body))
 		resp.Header.Del("Content-Length")
 	}
 	return resp, nil
@@ -209,20 +210,20 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 	c := g.c
 	if r.Grant == tokenreq.GrantRefreshToken && r.Form.Get("refresh_token") == "" {
 		// MSAL posts an empty one for a user token that came without. Entra ID would say the same.
-		resp, err := localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).response(req, c.clock.redis(), false)
+		resp, err := localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).Response(req, c.clock.redis(), false)
 		return resp, outcomeRefused, err
 	}
 	if r.Kind == tokenreq.UnknownRefresh || r.Kind == tokenreq.RotatedRefresh {
 		// Of a sign-in that no Export has told of, or of a refresh that goes back to one: no record tells that it has ended.
 		if from, ok := c.origins.of(r.Form.Get("refresh_token")); ok && c.ended(from) {
-			resp, err := signedOut(c.clock.redis()).response(req, c.clock.redis(), false)
+			resp, err := signedOut(c.clock.redis()).Response(req, c.clock.redis(), false)
 			return resp, outcomeRefused, err
 		}
 	}
 	a, soon, outcome, err := g.await(ctx, span, r)
-	if a.over(c.clock.redis()) {
+	if a.Over(c.clock.redis()) {
 		// Between the flight's end and now: this goroutine, or the machine, has been standing still.
-		if a, soon, outcome, err = g.await(ctx, span, r); a.over(c.clock.redis()) {
+		if a, soon, outcome, err = g.await(ctx, span, r); a.Over(c.clock.redis()) {
 			return nil, outcomeFailed, errOver
 		}
 	}
@@ -234,7 +235,7 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 			f.answer, f.soon, f.err = c.lead(under(life, span), r, f, true)
 		})
 	}
-	resp, err := a.response(req, c.clock.redis(), soon)
+	resp, err := a.Response(req, c.clock.redis(), soon)
 	return resp, outcome, err
 }
 
@@ -243,10 +244,10 @@ func (g *gate) await(ctx context.Context, span trace.Span, r *tokenRequest) (a *
 	a, soon, outcome, err = g.fly(ctx, span, r, r.flight)
 	switch {
 	case a == nil:
-	case a.credentialRefused() && a.of != r.Credential.Exact:
+	case a.CredentialRefused() && a.Of != r.Credential.Exact:
 		// Another caller's credential was refused, which says nothing of this one's.
 		return g.fly(ctx, span, r, r.flight+" "+r.Credential.Exact)
-	case a.own && a.by != g:
+	case a.Own && a.by != g:
 		// Another base transport's way to Entra ID is blocked, which says nothing of this one's.
 		return g.fly(ctx, span, r, fmt.Sprintf("%s by %p", r.flight, g))
 	}
@@ -281,26 +282,26 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 	}
 	// Generations are times of Redis: what was asked for before a removal is older than its tombstone. A request of our own that
 	// began when the removal was known here already came after it, whatever the precision of our clock.
-	known := a.started
-	if a.started >= r.begun {
+	known := a.Started
+	if a.Started >= r.begun {
 		known = max(known, r.known)
 	}
 	switch r.Kind {
 	case tokenreq.App:
 		c.origins.note(a, origin{known: known, Terms: r.Terms})
 	case tokenreq.UserFIC:
-		c.origins.note(a, origin{fresh: true, session: a.started, Terms: r.Terms, owners: a.owners(), began: r.since})
+		c.origins.note(a, origin{fresh: true, session: a.Started, Terms: r.Terms, owners: a.Owners(), began: r.since})
 	default:
 		if r.Grant == tokenreq.GrantRefreshToken {
 			// It may be of an account's refresh token, which MSAL has used before its Export has told of it: it had it when the
 			// request came.
 			sent, _ := c.origins.of(r.Form.Get("refresh_token"))
-			c.origins.note(a, origin{known: min(a.started, r.begun), session: sent.session, Terms: r.Terms, owners: a.owners(), began: r.since})
+			c.origins.note(a, origin{known: min(a.Started, r.begun), session: sent.session, Terms: r.Terms, owners: a.Owners(), began: r.since})
 		}
 		owners := r.ownersOf(a)
-		c.lineages.follow(r, a.member("refresh_token"), owners)
+		c.lineages.follow(r, a.Member("refresh_token"), owners)
 		if r.Assertion != "" {
-			c.assertions.gave(r.Assertion, owners, a.started)
+			c.assertions.gave(r.Assertion, owners, a.Started)
 		}
 	}
 }
@@ -325,7 +326,7 @@ func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, backgroun
 	}
 	f.outcome = l.outcome
 	span.SetAttributes(outcomeKey.String(l.outcome))
-	if a != nil && a.good {
+	if a != nil && a.Good {
 		c.enlistNames(ctx, r, a)
 		c.noteAnswer(r, a)
 	}

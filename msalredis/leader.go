@@ -54,14 +54,14 @@ func (f *finding) heed(r *tokenRequest, p *answer, us int64, applies func(*answe
 	if p == nil {
 		return
 	}
-	f.failures = p.failures
+	f.failures = p.Failures
 	switch {
-	case p.until <= us:
-	case p.credentialRefused():
-		if f.apart = p.of != r.Credential.Exact; !f.apart {
+	case p.Until <= us:
+	case p.CredentialRefused():
+		if f.apart = p.Of != r.Credential.Exact; !f.apart {
 			f.pause = p
 		}
-	case p.passing() || applies(p):
+	case p.Passing() || applies(p):
 		f.pause = p
 	}
 }
@@ -129,7 +129,7 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 	if a != l.found.answer {
 		l.outcome = outcomeOf(a)
 	}
-	if old := l.old(); !a.good && a.passing() && old != nil {
+	if old := l.old(); !a.Good && a.Passing() && old != nil {
 		l.outcome = outcomeStale
 		return old, false, nil
 	}
@@ -141,7 +141,7 @@ func (l *leader) look(ctx context.Context) (err error) {
 	l.found, err = l.source.look(context.WithoutCancel(ctx))
 	if old := l.found.old; old != nil && l.timer == nil && !l.background {
 		l.timer = time.AfterFunc(patience, func() {
-			if old.alive(l.c.clock.redis()) {
+			if old.Alive(l.c.clock.redis()) {
 				l.c.noteAnswer(l.r, old)
 				l.flight.serve(old)
 			}
@@ -158,7 +158,7 @@ func (l *leader) stop() {
 
 // old is the old token while it lives.
 func (l *leader) old() *answer {
-	if old := l.found.old; old != nil && old.alive(l.c.clock.redis()) {
+	if old := l.found.old; old != nil && old.Alive(l.c.clock.redis()) {
 		return old
 	}
 	return nil
@@ -177,7 +177,7 @@ func (l *leader) settled() (a *answer, soon, ok bool) {
 		l.outcome = outcomeElsewhere
 		return nil, false, true
 	}
-	if old := l.old(); old != nil && f.pause.passing() {
+	if old := l.old(); old != nil && f.pause.Passing() {
 		l.outcome = outcomeStale
 		return old, false, true
 	}
@@ -314,14 +314,14 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 			return a
 		}
 		if lease != nil {
-			a.stamp = max(lease.Fence(), 1)
+			a.Stamp = max(lease.Fence(), 1)
 		}
-		if a.oauthError() == "invalid_grant" && !a.passing() && l.source.moved(context.WithoutCancel(ctx), form) && !retried {
+		if a.OAuthError() == "invalid_grant" && !a.Passing() && l.source.moved(context.WithoutCancel(ctx), form) && !retried {
 			retried = true
 			continue
 		}
 		// Where our own way to Entra ID has failed before, the pause is enough of a try.
-		if a.worthRetrying() && !retried && !(a.own && l.found.failures > 0) {
+		if a.WorthRetrying() && !retried && !(a.Own && l.found.failures > 0) {
 			retried = true
 			if !sleep(ctx, 100*time.Millisecond+rand.N(200*time.Millisecond)) {
 				return a
@@ -336,20 +336,20 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 		}
 		break
 	}
-	a.judge()
-	if a.good {
-		if l.r.Kind.Policy().Repeats || a.member("refresh_token") != "" {
-			a.addRefreshIn(c.o.RefreshAt)
+	a.Judge()
+	if a.Good {
+		if l.r.Kind.Policy().Repeats || a.Member("refresh_token") != "" {
+			a.AddRefreshIn(c.o.RefreshAt)
 		}
 	} else {
-		a.pauseAfter(l.found.failures)
+		a.PauseAfter(l.found.failures, time.Now())
 		l.tell(a)
 	}
 	if c.hooks.afterPost != nil {
 		c.hooks.afterPost(l.r.ID)
 	}
 	l.source.keep(context.WithoutCancel(ctx), a)
-	if a.good && l.found.failures > 0 {
+	if a.Good && l.found.failures > 0 {
 		c.endPause(context.WithoutCancel(ctx), l.r.ID)
 	}
 	return a
@@ -358,8 +358,8 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 // tell tells the log of an outcome without a token, once for those who find the pause: the fleet, or this process.
 func (l *leader) tell(a *answer) {
 	c := l.c
-	args := []any{"grant", l.r.Grant, "error", tokenFailure(a), "pause", time.Duration(a.until-a.received) * time.Microsecond}
-	if a.own {
+	args := []any{"grant", l.r.Grant, "error", tokenFailure(a), "pause", time.Duration(a.Until-a.Received) * time.Microsecond}
+	if a.Own {
 		c.log.warn("the token endpoint was not reached, or something else answered in its place; this process alone pauses for this identity", args...)
 		return
 	}
@@ -385,8 +385,8 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	defer func() {
 		kind := tokenFailure(a)
 		c.metrics.requested(ctx, r.Grant, kind, began)
-		if a.status != 0 {
-			span.SetAttributes(semconv.HTTPResponseStatusCode(a.status))
+		if a.Status != 0 {
+			span.SetAttributes(semconv.HTTPResponseStatusCode(a.Status))
 		}
 		failed(span, kind)
 		span.End()
@@ -394,7 +394,7 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	body := form.Encode()
 	started := c.clock.redis()
 	fail := func(err error) *answer {
-		return &answer{err: err, own: true, by: r.by, started: started, received: c.clock.redis(), stamp: started}
+		return noAnswer(err, r.by, started, c.clock.redis())
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.address, strings.NewReader(body))
 	if err != nil {
@@ -406,6 +406,6 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	if a, err = c.exchange(r.via, req); err != nil {
 		return fail(err)
 	}
-	a.by, a.started, a.received, a.stamp = r.by, started, c.clock.redis(), started
+	a.by, a.Started, a.Received, a.Stamp = r.by, started, c.clock.redis(), started
 	return a
 }

@@ -1,7 +1,6 @@
 package msalredis
 
 import (
-	"bytes"
 	"slices"
 	"strings"
 
@@ -9,6 +8,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
+	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -62,13 +62,13 @@ func (l *lineages) follow(r *tokenRequest, secret string, owners []id) {
 // ownersOf are the partitions of the user whom an answer is of: the one it names, or else those that the request's assertion may be
 // of, or was when it brought the refresh token.
 func (r *tokenRequest) ownersOf(a *answer) []id {
-	owners := a.owners()
-	if layout.HomeAccount(a.body) != "" {
+	owners := a.Owners()
+	if layout.HomeAccount(a.Body) != "" {
 		return owners
 	}
 	switch r.Kind {
 	case tokenreq.OnBehalfOf:
-		owners = append(owners, subjects(r.Form.Get("assertion"))...)
+		owners = append(owners, tokenresp.Subjects(r.Form.Get("assertion"))...)
 	case tokenreq.OnBehalfOfRefresh:
 		owners = append(owners, r.Lineage.OwnersOf()...)
 	case tokenreq.UserRefresh:
@@ -110,9 +110,9 @@ func (o *origins) of(secret string) (origin, bool) {
 
 // note remembers where an answer's tokens come from.
 func (o *origins) note(a *answer, from origin) {
-	from.stamp = a.stamp
+	from.stamp = a.Stamp
 	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
-		if secret := a.member(name); secret != "" {
+		if secret := a.Member(name); secret != "" {
 			o.known.Set(tokenreq.HashSecret(secret), from)
 		}
 	}
@@ -188,19 +188,20 @@ func (s *snapshot) answerFrom(at stored, us int64) *answer {
 		}
 	}
 	if strings.Count(at.HomeAccountID, ".") == 1 { // else MSAL made it of the id_token's subject
-		body += `,"client_info":` + quoted(clientInfo(at.HomeAccountID))
+		body += `,"client_info":` + quoted(tokenresp.ClientInfo(at.HomeAccountID))
 	}
 	body += "}"
-	a := &answer{status: 200, header: map[string]string{"Content-Type": "application/json; charset=utf-8"}, body: []byte(body), started: us, received: us, stamp: at.stamp}
-	a.judge()
-	a.due = at.due * second
+	a := &answer{Answer: &tokenresp.Answer{Status: 200, Header: map[string]string{"Content-Type": "application/json; charset=utf-8"},
+		Body: []byte(body), Started: us, Received: us, Stamp: at.stamp}}
+	a.Judge()
+	a.Due = at.due * second
 	return a
 }
 
 // entriesOf makes the entries that MSAL will make of a refresh's answer, so that the tokens are in Redis before the
 // lease is released, also when every caller has left. before is the record as it was.
 func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session int64) []stored {
-	now := a.received / second
+	now := a.Received / second
 	rt, _ := before.refreshToken(r)
 	environment := r.Lineage.Environment
 	var out []stored
@@ -219,14 +220,14 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session 
 			if section == serializer.SectionAccessToken {
 				e.Capabilities, e.Asked = r.Capabilities, string(r.Asked)
 			}
-			x := newStored(e, a.stamp)
+			x := newStored(e, a.Stamp)
 			x.session = session
 			out = append(out, x)
 		}
 	}
 	account := r.Lineage.Account
-	if secret := a.member("refresh_token"); secret != "" {
-		family := a.member("foci")
+	if secret := a.Member("refresh_token"); secret != "" {
+		family := a.Member("foci")
 		if family == "" {
 			family = rt.FamilyID
 		}
@@ -238,45 +239,31 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session 
 			"home_account_id", account, "environment", environment, "credential_type", "RefreshToken",
 			"client_id", r.Client, "family_id", family, "secret", secret)
 	}
-	target := a.member("scope")
+	target := a.Member("scope")
 	if target == "" {
 		target = strings.Join(r.RequestedScopes(), " ")
 	}
 	realm := r.realms[0]
 	refreshOn := ""
-	if a.due > 0 {
-		refreshOn = formatInt(a.due / second)
+	if a.Due > 0 {
+		refreshOn = formatInt(a.Due / second)
 	}
-	ext := a.expires / second
-	if in := memberNumber(a, "ext_expires_in"); in > 0 {
-		ext = a.started/second + in
+	ext := a.Expires / second
+	if in := a.Number("ext_expires_in"); in > 0 {
+		ext = a.Started/second + in
 	}
 	// With claims MSAL says under which key the token is kept, if it was asked for by WithClaimsFromClient.
-	if tt := a.member("token_type"); (r.Challenge == "" || r.Newer) && !r.Special && (tt == "" || strings.EqualFold(tt, "Bearer")) {
+	if tt := a.Member("token_type"); (r.Challenge == "" || r.Newer) && !r.Special && (tt == "" || strings.EqualFold(tt, "Bearer")) {
 		add(serializer.SectionAccessToken, account+"-"+environment+"-AccessToken-"+r.Client+"-"+realm+"-"+target,
 			"home_account_id", account, "environment", environment, "realm", realm, "credential_type", "AccessToken",
-			"client_id", r.Client, "secret", a.member("access_token"), "target", target, "refresh_on", refreshOn,
-			"expires_on", formatInt(a.expires/second), "extended_expires_on", formatInt(ext), "cached_at", formatInt(now),
-			"token_type", a.member("token_type"))
+			"client_id", r.Client, "secret", a.Member("access_token"), "target", target, "refresh_on", refreshOn,
+			"expires_on", formatInt(a.Expires/second), "extended_expires_on", formatInt(ext), "cached_at", formatInt(now),
+			"token_type", a.Member("token_type"))
 	}
-	if secret := a.member("id_token"); secret != "" {
+	if secret := a.Member("id_token"); secret != "" {
 		add(serializer.SectionIDToken, account+"-"+environment+"-IdToken-"+r.Client+"-"+realm,
 			"home_account_id", account, "environment", environment, "realm", realm, "credential_type", "IdToken",
 			"client_id", r.Client, "secret", secret)
 	}
 	return out
-}
-
-// withClientInfo adds the client_info that an answer lacks, without which MSAL takes a user's token for an app's.
-func withClientInfo(body []byte, account string) []byte {
-	if strings.Count(account, ".") != 1 {
-		return body
-	}
-	end := bytes.LastIndexByte(body, '}')
-	if end < 0 {
-		return body
-	}
-	out := append([]byte(nil), body[:end]...)
-	out = append(out, `,"client_info":`+quoted(clientInfo(account))...)
-	return append(out, body[end:]...)
 }

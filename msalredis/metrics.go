@@ -246,10 +246,10 @@ func tokenFailure(a *answer) string {
 		return "timeout"
 	case a.err != nil:
 		return "unreachable"
-	case a.own:
+	case a.Own:
 		return "not_entra_id"
-	case a.status != 200:
-		return strconv.Itoa(a.status)
+	case a.Status != 200:
+		return strconv.Itoa(a.Status)
 	}
 	return ""
 }

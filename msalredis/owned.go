@@ -39,12 +39,12 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 				c.origins.note(a, origin{known: s.generation, session: at.session, Terms: o.r.Terms})
 			}
 			switch {
-			case a.usable(us):
-				f.answer, f.due = a, a.due > 0 && us >= a.due
+			case a.Usable(us):
+				f.answer, f.due = a, a.Due > 0 && us >= a.Due
 				if !f.due {
 					return f, err
 				}
-			case a.alive(us):
+			case a.Alive(us):
 				f.old = a
 			}
 		}
@@ -54,25 +54,25 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 	if err == nil {
 		err = err2
 	}
-	if a := k.answer; a != nil && a.good {
-		if _, known := c.origins.of(a.member("refresh_token")); !known {
-			c.origins.note(a, origin{known: a.started, session: o.session, Terms: o.r.Terms})
+	if a := k.answer; a != nil && a.Good {
+		if _, known := c.origins.of(a.Member("refresh_token")); !known {
+			c.origins.note(a, origin{known: a.Started, session: o.session, Terms: o.r.Terms})
 		}
 	}
 	switch a := k.answer; {
 	case o.r.Challenge != "":
-		if a != nil && a.good && a.received >= o.arrived {
+		if a != nil && a.Good && a.Received >= o.arrived {
 			f.answer = a
 		}
-	case o.r.Special && a.usable(us):
-		f.answer, f.due = a, a.due > 0 && us >= a.due
-	case o.r.Special && a.alive(us):
+	case o.r.Special && a.Usable(us):
+		f.answer, f.due = a, a.Due > 0 && us >= a.Due
+	case o.r.Special && a.Alive(us):
 		f.old = a
 	}
 	// A refusal is of one refresh token: after another sign-in there is another one.
 	rt, _ := s.refreshToken(o.r)
 	f.heed(o.r, k.pause, us, func(p *answer) bool {
-		return p.received >= o.arrived || p.of == tokenreq.HashSecret(rt.Secret).String()
+		return p.Received >= o.arrived || p.Of == tokenreq.HashSecret(rt.Secret).String()
 	})
 	return f, err
 }
@@ -111,10 +111,10 @@ func (o *owned) moved(ctx context.Context, sent url.Values) bool {
 
 func (o *owned) keep(ctx context.Context, a *answer) {
 	c := o.c
-	if !a.good {
-		a.of = tokenreq.HashSecret(o.sent).String()
-		if a.credentialRefused() {
-			a.of = o.r.Credential.Exact
+	if !a.Good {
+		a.Of = tokenreq.HashSecret(o.sent).String()
+		if a.CredentialRefused() {
+			a.Of = o.r.Credential.Exact
 		}
 		c.keepAnswer(ctx, o.r, o.r.ID, a)
 		return
@@ -125,11 +125,9 @@ func (o *owned) keep(ctx context.Context, a *answer) {
 	}
 	// Newer than the token it was brought with: one of a sign-in since the lease was taken has a later stamp than the fence, and
 	// its successor would be thrown away.
-	a.stamp = max(a.stamp, o.used+1)
+	a.Stamp = max(a.Stamp, o.used+1)
 	c.origins.note(a, origin{known: known, session: o.session, Terms: o.r.Terms})
-	if a.member("client_info") == "" {
-		a.body = withClientInfo(a.body, o.r.Lineage.Account)
-	}
+	a.NameUser(o.r.Lineage.Account)
 	entries := c.entriesOf(o.r, a, o.snap, o.session)
 	for _, e := range entries {
 		c.lineages.learn(e.Entry)

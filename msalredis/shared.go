@@ -23,41 +23,41 @@ func (s *shared) look(ctx context.Context) (f finding, err error) {
 	s.last = k.answer
 	policy := s.r.Kind.Policy()
 	switch a := k.answer; {
-	case !a.alive(us):
-	case s.r.Challenge != "" && a.received < s.arrived:
+	case !a.Alive(us):
+	case s.r.Challenge != "" && a.Received < s.arrived:
 		// Older than the challenge.
-	case policy.Handover > 0 && us-a.received > policy.Handover*second:
-	case a.usable(us) || a.received >= s.arrived:
-		f.answer, f.due = a, a.due > 0 && us >= a.due
+	case policy.Handover > 0 && us-a.Received > policy.Handover*second:
+	case a.Usable(us) || a.Received >= s.arrived:
+		f.answer, f.due = a, a.Due > 0 && us >= a.Due
 	case policy.OldServes:
 		f.old = a
 	}
 	// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
-	f.heed(s.r, k.pause, us, func(p *answer) bool { return p.of == s.r.Grant && (s.r.Challenge == "" || p.received >= s.arrived) })
+	f.heed(s.r, k.pause, us, func(p *answer) bool { return p.Of == s.r.Grant && (s.r.Challenge == "" || p.Received >= s.arrived) })
 	return f, err
 }
 
 // form is the request as it came, but for the refresh token of an on-behalf-of answer: the last answer's is newer than
 // what MSAL's memory may hold.
 func (s *shared) form() (url.Values, *answer) {
-	if !s.r.Kind.Policy().SendsNewest || s.last == nil || s.last.member("refresh_token") == "" {
+	if !s.r.Kind.Policy().SendsNewest || s.last == nil || s.last.Member("refresh_token") == "" {
 		return s.r.Form, nil
 	}
 	form := maps.Clone(s.r.Form)
-	form.Set("refresh_token", s.last.member("refresh_token"))
+	form.Set("refresh_token", s.last.Member("refresh_token"))
 	return form, nil
 }
 
 func (s *shared) moved(context.Context, url.Values) bool { return false }
 
 func (s *shared) keep(ctx context.Context, a *answer) {
-	a.of = s.r.Grant
-	if a.credentialRefused() {
-		a.of = s.r.Credential.Exact
+	a.Of = s.r.Grant
+	if a.CredentialRefused() {
+		a.Of = s.r.Credential.Exact
 	}
 	s.c.keepAnswer(ctx, s.r, s.r.ID, a)
 	switch {
-	case s.r.Challenge == "" || !a.good:
+	case s.r.Challenge == "" || !a.Good:
 	case s.r.Newer:
 		// What others would get without the challenge has been refused by a resource.
 		s.c.keepAnswer(ctx, s.r, s.r.Base, a)

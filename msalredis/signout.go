@@ -361,7 +361,7 @@ func (c *Cache) enlistNames(ctx context.Context, r *tokenRequest, a *answer) {
 	if r.Kind != tokenreq.App {
 		return
 	}
-	life := max((a.expires-c.clock.redis())/1000, 1000)
+	life := max((a.Expires-c.clock.redis())/1000, 1000)
 	member := func(pid id) layout.Member {
 		return layout.Member{Kind: layout.MemberPartition, Scopes: scopeHash(r.Scopes), ID: pid}
 	}

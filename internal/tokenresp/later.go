@@ -1,0 +1,119 @@
+package tokenresp
+
+import (
+	"bytes"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tidwall/gjson"
+)
+
+// aged is an answer's body at an age, in seconds. All who have waited for an answer read the same.
+type aged struct {
+	age  int64
+	body []byte
+}
+
+// AddRefreshIn writes refresh_in into an answer whose server sent none, so that a token is refreshed while it still
+// serves: a share of its usable life, and at least a second before the end of that.
+func (a *Answer) AddRefreshIn(share float64) {
+	if !a.Good || a.Due != 0 {
+		return
+	}
+	usable := (a.Expires-a.Started)/second - int64(LastMinutes/time.Second)
+	in := min(int64(share*float64(usable)), usable-1)
+	if in < 1 {
+		return
+	}
+	a.Due = a.Started + in*second
+	a.Body = SetMember(a.Body, "refresh_in", format(in))
+}
+
+// Response is the answer for a caller, at a time of Redis: with the life that is left. soon: it is due, and is
+// being refreshed, so MSAL shall ask again shortly; not before the refresh can have ended.
+func (a *Answer) Response(req *http.Request, us int64, soon bool) *http.Response {
+	body := a.Body
+	header := http.Header{}
+	for k, v := range a.Header {
+		header.Set(k, v)
+	}
+	if a.Good {
+		age := max(0, us-a.Started)
+		if age >= second && !a.Usable(us) {
+			age += second - 1 // to its end: a second too early, not too late
+		}
+		body = a.bodyAt(age / second)
+		if soon {
+			in := min(5+rand.Int64N(26), max(1, (a.Expires-us)/second-int64(LastMinutes/time.Second)))
+			body = SetMember(body, "refresh_in", format(in))
+		}
+	}
+	if !a.Good && a.Passing() && a.Until > 0 {
+		// Not longer than what was asked for, by a clock that is a little behind the one that began to count.
+		left := max(1, (min(a.Until-us, a.Until-a.Received)+second-1)/second)
+		header.Set("Retry-After", format(left))
+	}
+	return &http.Response{
+		Status:        strconv.Itoa(a.Status) + " " + http.StatusText(a.Status),
+		StatusCode:    a.Status,
+		Proto:         "HTTP/1.1",
+		ProtoMajor:    1,
+		ProtoMinor:    1,
+		Header:        header,
+		Body:          io.NopCloser(bytes.NewReader(body)),
+		ContentLength: int64(len(body)),
+		Request:       req,
+	}
+}
+
+// bodyAt is a good answer's body with its times reduced by an age in seconds.
+func (a *Answer) bodyAt(age int64) []byte {
+	if held := a.latest.Load(); held != nil && held.age == age {
+		return held.body
+	}
+	body := a.Body
+	for _, name := range []string{"expires_in", "ext_expires_in", "refresh_in"} {
+		if in := number(gjson.GetBytes(body, name)); in > 0 {
+			body = ReplaceMember(body, name, format(max(in-age, 1)))
+		}
+	}
+	a.latest.Store(&aged{age, body})
+	return body
+}
+
+// SetMember sets a member of a JSON object to a number, as a string where it was one; every other byte stays.
+func SetMember(object []byte, name, number string) []byte {
+	if gjson.GetBytes(object, name).Exists() {
+		return ReplaceMember(object, name, number)
+	}
+	end := bytes.LastIndexByte(object, '}')
+	if end < 0 {
+		return object
+	}
+	comma := ","
+	if len(gjson.ParseBytes(object).Map()) == 0 {
+		comma = ""
+	}
+	out := append([]byte(nil), object[:end]...)
+	out = append(out, comma+`"`+name+`":`+number...)
+	return append(out, object[end:]...)
+}
+
+// ReplaceMember is SetMember of a member that is there; an object without stays as it is.
+func ReplaceMember(object []byte, name, number string) []byte {
+	v := gjson.GetBytes(object, name)
+	if !v.Exists() || v.Index <= 0 || v.Index+len(v.Raw) > len(object) {
+		return object
+	}
+	if v.Type == gjson.String {
+		number = `"` + number + `"`
+	}
+	out := append([]byte(nil), object[:v.Index]...)
+	out = append(out, number...)
+	return append(out, object[v.Index+len(v.Raw):]...)
+}
+
+func format(n int64) string { return strconv.FormatInt(n, 10) }
