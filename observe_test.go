@@ -545,12 +545,12 @@ func keysOfMap[V any](m map[string]V) []string {
 	return all
 }
 
-// literals are the string literals in files of msalredis that match.
+// literals are the string literals in files of internal/telemetry that match.
 func literals(t *testing.T, match *regexp.Regexp, files ...string) []string {
 	t.Helper()
 	var all []string
 	for _, name := range files {
-		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("msalredis", name), nil, 0)
+		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("internal", "telemetry", name), nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -737,24 +737,31 @@ func TestLogMessagesAreDocumented(t *testing.T) {
 		listed[m[1]+" "+m[2]] = true
 	}
 	logged := map[string]bool{}
-	eachSource(t, "msalredis", func(file *ast.File) {
-		ast.Inspect(file, func(n ast.Node) bool {
-			call, ok := n.(*ast.CallExpr)
-			if !ok || len(call.Args) == 0 {
-				return true
-			}
-			f, ok := call.Fun.(*ast.SelectorExpr)
-			l, isText := call.Args[0].(*ast.BasicLit)
-			if ok && isText && (f.Sel.Name == "warn" || f.Sel.Name == "info") {
+	for _, folder := range loggers(t) {
+		eachSource(t, folder, func(file *ast.File) {
+			ast.Inspect(file, func(n ast.Node) bool {
+				call, ok := n.(*ast.CallExpr)
+				if !ok || len(call.Args) == 0 {
+					return true
+				}
+				f, ok := call.Fun.(*ast.SelectorExpr)
+				if !ok || f.Sel.Name != "Warn" && f.Sel.Name != "Info" {
+					return true
+				}
+				l, ok := call.Args[0].(*ast.BasicLit)
+				if !ok {
+					t.Errorf("a message in %s is no literal, and not held to the document", folder)
+					return true
+				}
 				message, err := strconv.Unquote(l.Value)
 				if err != nil {
 					t.Fatal(err)
 				}
 				logged[strings.ToUpper(f.Sel.Name)+" "+message] = true
-			}
-			return true
+				return true
+			})
 		})
-	})
+	}
 	for m := range logged {
 		if !listed[m] {
 			t.Errorf("the document lacks: %s", m)
@@ -768,6 +775,27 @@ func TestLogMessagesAreDocumented(t *testing.T) {
 	if len(logged) == 0 {
 		t.Error("no message found: this test shows nothing")
 	}
+}
+
+// loggers are the folders whose packages may log: msalredis, and those of internal that it is built on.
+func loggers(t *testing.T) []string {
+	t.Helper()
+	const module = "github.com/msal-redis/msal-redis-go/"
+	all := []string{"msalredis"}
+	for i := 0; i < len(all); i++ {
+		eachSource(t, all[i], func(file *ast.File) {
+			for _, s := range file.Imports {
+				path, _ := strconv.Unquote(s.Path.Value)
+				if folder := strings.TrimPrefix(path, module); strings.HasPrefix(folder, "internal/") && !slices.Contains(all, folder) {
+					all = append(all, folder)
+				}
+			}
+		})
+	}
+	if !slices.Contains(all, "internal/telemetry") {
+		t.Fatalf("%v: the messages of internal packages are not looked at", all)
+	}
+	return all
 }
 
 // eachSource parses the Go files of a folder, tests aside.

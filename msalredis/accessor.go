@@ -12,6 +12,8 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redislogin"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -29,12 +31,12 @@ func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.Re
 	if err := c.usable(ctx); err != nil {
 		return err
 	}
-	m, now := c.managers.of(u), c.clock.elapsed()
+	m, now := c.managers.of(u), c.clock.Elapsed()
 	p, ok := m.current(hints.PartitionKey, now, int64(c.o.LocalTTL))
 	if !ok {
 		return c.replace(ctx, m, u, hints.PartitionKey)
 	}
-	c.metrics.hits.Add(1)
+	c.metrics.Lookups.Memory.Add(1)
 	if now-p.checked.Load() >= int64(c.o.LocalTTL/2) {
 		c.revalidate(p)
 	}
@@ -52,7 +54,7 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 	spelling := key
 	key = layout.FoldKey(key)
 	defer c.changes.listen() // afterwards: a new process wants its tokens before a second connection
-	ctx, span := c.metrics.start(ctx, spanReplace)
+	ctx, span := c.metrics.Start(ctx, telemetry.SpanReplace)
 	defer span.End()
 	var x *use
 	var err error
@@ -63,7 +65,7 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 		x, err = c.loadInto(ctx, m, key)
 	}
 	if err != nil && ctx.Err() == nil {
-		failed(span, redisFailure(err))
+		telemetry.Failed(span, string(redisop.Failure(err)))
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -81,7 +83,7 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := c.clock.elapsed()
+	now := c.clock.Elapsed()
 	if x != nil {
 		m.using(x, now) // it may have been dropped while this call waited for its turn
 		x.spelling = spelling
@@ -96,18 +98,25 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 func (c *Cache) loadInto(ctx context.Context, m *manager, key string) (*use, error) {
 	p := c.partitions.of(key)
 	var err error
-	if !p.fresh(c.clock.elapsed(), c.o.LocalTTL) {
+	if !p.fresh(c.clock.Elapsed(), c.o.LocalTTL) {
 		_, err = c.partitions.load(ctx, p)
-		c.metrics.read(err, p.snap.Load())
+		switch s := p.snap.Load(); {
+		case err != nil:
+			c.metrics.Lookups.Unknown.Add(1)
+		case s != nil && len(s.entries) > 0:
+			c.metrics.Lookups.Redis.Add(1)
+		default:
+			c.metrics.Lookups.Nowhere.Add(1)
+		}
 	} else {
-		c.metrics.known.Add(1)
+		c.metrics.Lookups.Process.Add(1)
 	}
 	return c.use(m, key, p), err
 }
 
 // use marks a partition as in use on m.
 func (c *Cache) use(m *manager, key string, p *partition) *use {
-	now := c.clock.elapsed()
+	now := c.clock.Elapsed()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	x := m.inUse[key]
@@ -121,13 +130,13 @@ func (c *Cache) use(m *manager, key string, p *partition) *use {
 // revalidate asks Redis about a partition in the background, so that one in use never gets older than LocalTTL
 // and nobody waits for that.
 func (c *Cache) revalidate(p *partition) {
-	if c.store.away.Load() || !p.asking.TryLock() {
+	if c.redis.Breaker.IsOpen() || !p.asking.TryLock() {
 		return
 	}
 	defer p.asking.Unlock()
-	if p.asked == nil || p.asked.over() {
+	if p.asked == nil || p.asked.Over() {
 		p.asked = c.partitions.question(c.life, p, nil)
-		c.store.start(p.asked)
+		c.redis.Start(p.asked)
 	}
 }
 
@@ -146,7 +155,7 @@ func (c *Cache) isOBO(m *manager, u cache.Unmarshaler, key string) bool {
 	}
 	if epoch = c.assertions.used(key); m.emptied != epoch {
 		if err := u.Unmarshal(nil); err != nil {
-			c.log.warn("on-behalf-of tokens in MSAL's memory could not be emptied")
+			c.log.Warn("on-behalf-of tokens in MSAL's memory could not be emptied")
 		}
 		m.emptied = epoch
 	}
@@ -308,7 +317,7 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 			r.batches = append(r.batches, b)
 		}
 		b := &r.batches[i]
-		stamp := c.clock.redis()
+		stamp := c.clock.Now().Micros()
 		session := int64(0)
 		if o, ok := c.origins.of(e.Secret); ok {
 			if c.ended(o) {
@@ -321,7 +330,7 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 				session = b.p.since(session) // later than the removals that were known, whatever the precision of our clock
 			}
 			switch {
-			case o.fresh && o.timed && session <= stamp+ahead:
+			case o.fresh && o.timed && session <= stamp+ahead.Microseconds():
 				// A sign-out since then, here or elsewhere, concerns it.
 				b.known = max(session, c.removals.knownAt(b.p.pid, o.began), c.askedAt(o))
 				b.signIn = o.began
@@ -332,7 +341,7 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 			b.fresh = true
 		}
 		b.began = max(b.began, session)
-		if shift := c.clock.shift(); shift != 0 {
+		if shift := c.clock.Shift(); shift != 0 {
 			e = e.WithTimes(shift)
 		}
 		if e.Section == serializer.SectionAccessToken {
@@ -380,7 +389,7 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 		}
 		for i := range r.batches {
 			if r.batches[i].p.user {
-				r.batches[i].entries = append(r.batches[i].entries, newStored(e, c.clock.redis()))
+				r.batches[i].entries = append(r.batches[i].entries, newStored(e, c.clock.Now().Micros()))
 			}
 		}
 	}
@@ -398,7 +407,7 @@ func (b *batch) complete(c *Cache) {
 	}
 	session := b.began
 	if session == 0 && b.fresh {
-		session = b.p.since(c.clock.redis())
+		session = b.p.since(c.clock.Now().Micros())
 	}
 	if s := b.p.snap.Load(); session == 0 && s != nil {
 		for _, e := range s.entries {
@@ -431,9 +440,9 @@ func (m *manager) signsIn(rt serializer.Entry, hint string) bool {
 // unknownKey tells that MSAL has stored a token that names no user under a key that is neither an app's nor an assertion's. So would
 // an app's be if MSAL changed the form of its key.
 func (c *Cache) unknownKey() {
-	c.metrics.unknownKey()
+	c.metrics.Wrote(telemetry.OfUnknownKey)
 	c.unknownKeys.Do(func() {
-		c.log.warn("a token that names no user came under a key that is not an app's, and is not shared; is MSAL too new?")
+		c.log.Warn("a token that names no user came under a key that is not an app's, and is not shared; is MSAL too new?")
 	})
 }
 

@@ -9,9 +9,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -53,7 +55,7 @@ func (c *Cache) prolongAccount(b batch) {
 
 func (c *Cache) listAccount(ctx context.Context, p *partition, how string) error {
 	key := c.keys.Accounts()
-	return c.store.run(ctx, layout.EnlistScript, []string{key, key}, func(reply) error { return nil },
+	return c.redis.Run(ctx, layout.EnlistScript, []string{key, key}, func(redisop.Reply) error { return nil },
 		string(p.pid), formatInt(c.o.UserTTL.Milliseconds()), formatInt(accountsAtMost), "0", how)
 }
 
@@ -93,8 +95,8 @@ func (c *Cache) loadAccounts(ctx context.Context, m *manager) (whole bool, err e
 // it never did.
 func (c *Cache) listedAccounts(ctx context.Context) (*[]id, error) {
 	var answered atomic.Pointer[[]id]
-	err := c.store.do(ctx, c.keys.Accounts(), func(ctx context.Context) error {
-		list, err := c.store.client.ZRange(ctx, c.keys.Accounts(), 0, accountsAtMost-1).Result()
+	err := c.redis.Do(ctx, c.keys.Accounts(), func(ctx context.Context, client redis.UniversalClient) error {
+		list, err := client.ZRange(ctx, c.keys.Accounts(), 0, accountsAtMost-1).Result()
 		if err = unlessOfAnotherType(err); err != nil {
 			return err
 		}
@@ -159,11 +161,11 @@ const listedFor = time.Minute
 // loadAccount marks a listed account as in use on m. known: Redis has told of it, now or before.
 func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client string) (known bool, err error) {
 	p := c.partitions.named(pid, true)
-	if !p.fresh(c.clock.elapsed(), max(c.o.LocalTTL, min(listedFor, c.o.UserTTL/2))) {
+	if !p.fresh(c.clock.Elapsed(), max(c.o.LocalTTL, min(listedFor, c.o.UserTTL/2))) {
 		_, err = c.partitions.load(ctx, p) // after an error what was known before is listed
 	}
 	account, ours := "", client == ""
-	for _, e := range p.snap.Load().live(c.clock.redis()) {
+	for _, e := range p.snap.Load().live(c.clock.Now().Micros()) {
 		if e.Section == serializer.SectionAccount {
 			account = e.HomeAccountID
 		}

@@ -6,8 +6,10 @@ import (
 	"sync/atomic"
 
 	"github.com/maypok86/otter/v2"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 )
 
@@ -116,33 +118,33 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 	var found atomic.Pointer[known]
 	var time atomic.Int64
 	keys := []string{c.keys.Response(rid), c.keys.Pause(rid)}
-	err = c.store.run(ctx, layout.LookScript, keys, func(rep reply) error {
-		if len(rep.fields) != 2 {
-			return errReply
+	err = c.redis.Run(ctx, layout.LookScript, keys, func(rep redisop.Reply) error {
+		if len(rep.Fields) != 2 {
+			return redisop.ErrReply
 		}
 		got := known{pids: r.pids}
 		for i, to := range []**answer{&got.answer, &got.pause} {
-			if rep.fields[i] == "" {
+			if rep.Fields[i] == "" {
 				continue
 			}
-			content, stamp, _, err := layout.Open(c.serializer, keys[i], "", rep.fields[i])
+			content, stamp, _, err := layout.Open(c.serializer, keys[i], "", rep.Fields[i])
 			var a *answer
 			if err == nil {
 				a, err = decodeAnswer(content, stamp)
 			}
 			if err != nil {
-				c.metrics.unreadable(err)
-				c.log.warn("a stored answer cannot be read and counts as missing", "record", string(rid), "error", err)
+				c.metrics.Unreadable(whyUnreadable(err))
+				c.log.Warn("a stored answer cannot be read and counts as missing", "record", string(rid), "error", err)
 				continue
 			}
 			*to = a
 		}
-		time.Store(rep.us)
+		time.Store(rep.Time.Micros())
 		found.Store(&got)
 		return nil
 	})
 	if err != nil {
-		k, us = c.answers.of(rid), c.clock.redis()
+		k, us = c.answers.of(rid), c.clock.Now().Micros()
 		k.withOwn(r, k.own, us)
 		c.withRefusal(&k, r, rid, us)
 		return k, us, err
@@ -199,7 +201,7 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		return
 	}
 	push := func(ctx context.Context) error {
-		left := life - max(0, (c.clock.redis()-a.Received)/1000)
+		left := life - max(0, (c.clock.Now().Micros()-a.Received)/1000)
 		if left <= 0 || !a.Good && c.answers.of(rid).pause != a {
 			return nil // over, or a token has come meanwhile
 		}
@@ -212,8 +214,8 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 				return err
 			}
 		}
-		return c.store.run(ctx, layout.RespondScript, []string{key, c.keys.Tombstone(rid), c.keys.Pause(rid)}, func(r reply) error {
-			if r.number(0) == -1 {
+		return c.redis.Run(ctx, layout.RespondScript, []string{key, c.keys.Tombstone(rid), c.keys.Pause(rid)}, func(r redisop.Reply) error {
+			if r.Number(0) == -1 {
 				c.answers.refused(rid, a)
 			}
 			return nil
@@ -258,5 +260,5 @@ func (c *Cache) overlay(rid id, k *known) {
 func (c *Cache) endPause(ctx context.Context, rid id) {
 	c.answers.endPause(rid)
 	key := c.keys.Pause(rid)
-	_ = c.store.do(ctx, key, func(ctx context.Context) error { return c.store.client.Del(ctx, key).Err() })
+	_ = c.redis.Do(ctx, key, func(ctx context.Context, client redis.UniversalClient) error { return client.Del(ctx, key).Err() })
 }

@@ -1,6 +1,8 @@
 package msalredis
 
-import "context"
+import (
+	"context"
+)
 
 // asked is when the removal of a partition was asked for. What comes late, or is tried again, concerns what had begun by then. It
 // says so as signout.lua takes it.
@@ -14,15 +16,16 @@ type asked struct {
 
 // askedNow is now.
 func (c *Cache) askedNow(p *partition) asked {
-	a := asked{c: c, p: p, at: c.clock.elapsed()}
-	now := c.clock.redis()
-	if _, known := c.clock.apart(); known {
-		a.us = now
+	a := asked{c: c, p: p, at: c.clock.Elapsed()}
+	now := c.clock.Now()
+	if _, known := c.clock.Offset(); known {
+		a.us = now.Micros()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	latest := now.Add(ahead).Micros()
 	note := func(e stored) {
-		if e.session <= now+ahead {
+		if e.session <= latest {
 			a.after = max(a.after, e.session)
 		}
 	}
@@ -52,12 +55,12 @@ func (a asked) again(ctx context.Context) (string, error) {
 	}
 	us := a.us
 	if us == 0 {
-		if _, known := a.c.clock.apart(); !known {
+		if _, known := a.c.clock.Offset(); !known {
 			if _, err := a.c.partitions.reload(ctx, a.p); err != nil {
 				return "", err
 			}
 		}
-		us = a.c.clock.redis() - (a.c.clock.elapsed()-a.at)/1000
+		us = a.c.clock.Now().Micros() - (a.c.clock.Elapsed()-a.at)/1000
 	}
 	return "T" + formatInt(max(us, a.after+1)), nil
 }

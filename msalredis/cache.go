@@ -9,16 +9,20 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
-	"github.com/msal-redis/msal-redis-go/lock"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
+	"github.com/msal-redis/msal-redis-go/internal/workers"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // ErrClosed is what a [Cache] answers after Close.
-var ErrClosed = errors.New("msalredis: the cache is closed")
+var ErrClosed = redisop.ErrClosed
 
 // Cache shares MSAL's tokens through Redis and lets one instance refresh each. Make one per process, give it to
 // every MSAL client (WithCache, and [Cache.HTTPClient] by WithHTTPClient), and Close it at the end. It is safe for
@@ -27,11 +31,10 @@ type Cache struct {
 	o          Options
 	keys       layout.Names
 	serializer serializer.Serializer
-	log        logger
-	metrics    *metrics
-	clock      *clock
-	store      *store
-	locker     *lock.Locker
+	log        telemetry.Logger
+	metrics    *telemetry.Recorder
+	clock      *redistime.Clock
+	redis      *redisop.Redis
 	partitions *partitions
 	managers   *managers
 	pending    *pending
@@ -48,8 +51,8 @@ type Cache struct {
 
 	life    context.Context
 	end     context.CancelFunc
-	workers group
-	calls   group // of base transports, which may not end when their contexts do
+	workers workers.Group
+	calls   workers.Group // of base transports, which may not end when their contexts do
 	closing sync.Once
 	closed  atomic.Bool
 	changes *news
@@ -92,16 +95,14 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache{o: o, keys: layout.Names{Prefix: o.Prefix}, serializer: guarded{s}, log: logger{o.Logger}, clock: newClock()}
-	if c.metrics, err = newMetrics(o.MeterProvider, o.TracerProvider); err != nil {
+	c := &Cache{o: o, keys: layout.Names{Prefix: o.Prefix}, serializer: guarded{s}, log: telemetry.NewLogger(o.Logger), clock: redistime.New(time.Now(), layout.TombstoneLife)}
+	if c.metrics, err = telemetry.New(o.MeterProvider, o.TracerProvider, outcomesAhead...); err != nil {
 		return nil, fmt.Errorf("msalredis: Options.MeterProvider: %w", err)
 	}
 	c.life, c.end = context.WithCancel(context.Background())
-	c.store = newStore(c.life, &c.workers, client, o, c.clock, c.metrics, c.log)
-	c.locker = lock.New(client, &lock.Options{TTL: o.LockTTL, OpTimeout: o.OpTimeout, InFlight: c.store.slots})
+	c.redis = redisop.New(client, c.asking(c.life))
 	c.managers = newManagers()
 	c.pending = newPending(c)
-	c.store.onBack = c.pending.nudge
 	c.partitions = newPartitions(c)
 	c.lineages = newLineages()
 	c.origins = newOrigins()
@@ -113,10 +114,30 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	c.discovery = newDiscovery(o.LocalBytes)
 	c.changes = newNews(c, client)
 	c.http = sync.OnceValue(func() *http.Client { return &http.Client{Transport: c.Transport(nil)} })
-	if err := c.metrics.observe(c); err != nil {
+	if err := c.metrics.Collect(c.levels()); err != nil {
 		return nil, errors.Join(fmt.Errorf("msalredis: Options.MeterProvider: %w", err), c.Close())
 	}
 	return c, nil
+}
+
+// asking is how Redis is asked, until life ends.
+func (c *Cache) asking(life context.Context) redisop.Options {
+	return redisop.Options{
+		Timeout: c.o.OpTimeout, LeaseTTL: c.o.LockTTL, Clock: c.clock, Metrics: c.metrics, Log: c.log,
+		OnBack: func() { c.pending.nudge() }, Life: life, Workers: &c.workers,
+	}
+}
+
+// levels are what metrics read of a Cache when they are collected.
+func (c *Cache) levels() telemetry.Levels {
+	return telemetry.Levels{
+		RedisAway:   c.redis.Breaker.IsOpen,
+		Partitions:  func() int64 { return int64(c.partitions.known.WeightedSize()) },
+		Answers:     func() int64 { return int64(c.answers.known.WeightedSize()) },
+		Discovery:   func() int64 { return int64(c.discovery.known.WeightedSize()) },
+		Waiting:     c.pending.waitingNow,
+		ClockOffset: c.clock.Offset,
+	}
 }
 
 // Close flushes what waits for Redis, within OpTimeout, and ends every goroutine of the Cache but those of idle connections to
@@ -127,23 +148,21 @@ func (c *Cache) Close() error {
 	var err error
 	c.closing.Do(func() {
 		// One more try, whatever is known: Redis may be back and the probe between two looks.
-		c.store.away.Store(false)
+		c.redis.Breaker.Close()
 		flush, cancel := context.WithTimeout(context.Background(), c.o.OpTimeout)
 		c.pending.push(flush)
 		cancel()
 		c.closed.Store(true)
 		c.end()
 		c.changes.close()
-		err = c.locker.Close()
-		c.workers.close()
-		if !c.calls.closeWithin(closeAtMost) {
-			c.log.warn("a base transport goes on although its context has ended; Close does not wait for it")
+		err = c.redis.Close()
+		c.workers.Close()
+		if !c.calls.CloseWithin(closeAtMost) {
+			c.log.Warn("a base transport goes on although its context has ended; Close does not wait for it")
 		}
 		c.partitions.close()
 		c.discovery.known.StopAllGoroutines()
-		if c.metrics.collected != nil {
-			err = errors.Join(err, c.metrics.collected.Unregister())
-		}
+		err = errors.Join(err, c.metrics.Close())
 	})
 	if err != nil {
 		return fmt.Errorf("msalredis: closing: %w", err)
@@ -169,7 +188,7 @@ func (c *Cache) usable(ctx context.Context) error {
 
 // background runs f with a context that ends with the Cache; false: the Cache is closed.
 func (c *Cache) background(f func(context.Context)) bool {
-	return c.workers.run(func() { f(c.life) })
+	return c.workers.Run(func() { f(c.life) })
 }
 
 func formatInt(n int64) string { return strconv.FormatInt(n, 10) }

@@ -17,6 +17,6 @@
 // Azure SDK credentials, as their transport.
 //
 // Where to read: cache.go for the whole, accessor.go and gate.go for the halves. partition.go is what a process knows of
-// an account or an app, store.go how Redis is asked, leader.go how one instance brings a token for all, signout.go how
-// tokens go away for good. internal/layout is what stands in Redis, and the scripts that change it.
+// an account or an app, leader.go how one instance brings a token for all, signout.go how tokens go away for good.
+// internal/redisop is how Redis is asked, internal/layout what stands there, and the scripts that change it.
 package msalredis

@@ -2,6 +2,7 @@ package msalredis
 
 import (
 	"cmp"
+	"encoding/json"
 	"maps"
 	"slices"
 	"strings"
@@ -27,7 +28,7 @@ const (
 // holds m.mu.
 func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key string) {
 	m.view.Store(nil)
-	now, elapsed := c.clock.now(), c.clock.elapsed()
+	now, elapsed := c.clock.Wall(), c.clock.Elapsed()
 	if x := m.inUse[key]; x != nil {
 		x.last.Store(elapsed) // it may have waited for its turn
 	}
@@ -70,8 +71,8 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 	}
 	if err := u.Unmarshal(document); err != nil {
 		// A failed Unmarshal leaves the old contents, which may be another partition's.
-		c.metrics.unreadable(err)
-		c.log.warn("MSAL refused a cache document; its tokens count as missing", "error", "document refused")
+		c.metrics.Unreadable(whyUnreadable(err))
+		c.log.Warn("MSAL refused a cache document; its tokens count as missing", "error", "document refused")
 		m.document, m.marshalled = nil, nil
 		_ = u.Unmarshal([]byte("{}"))
 		return
@@ -89,7 +90,7 @@ func (c *Cache) fitting(m *manager, now time.Time) []*use {
 		last[x] = x.last.Load()
 	}
 	slices.SortFunc(ours, func(a, b *use) int { return cmp.Compare(last[b], last[a]) })
-	shift := c.clock.shift()
+	shift := c.clock.Shift()
 	size, fit := 0, ours[:0]
 	for i, x := range ours {
 		x.bringUp(c, m, now, shift)
@@ -97,7 +98,7 @@ func (c *Cache) fitting(m *manager, now time.Time) []*use {
 			delete(m.inUse, x.key)
 			if x.read.size > 0 {
 				m.crowded.Do(func() {
-					c.log.warn("an MSAL client serves more users and tenants than its memory is given at once, and is slow: use clientpool")
+					c.log.Warn("an MSAL client serves more users and tenants than its memory is given at once, and is slow: use clientpool")
 				})
 			}
 			continue
@@ -261,4 +262,10 @@ func untilSpent(entries []serializer.Entry, now time.Time) time.Duration {
 		}
 	}
 	return first
+}
+
+// quoted is text as a JSON string.
+func quoted(text string) string {
+	b, _ := json.Marshal(text) // a string always marshals
+	return string(b)
 }

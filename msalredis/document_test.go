@@ -9,6 +9,8 @@ import (
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -40,7 +42,7 @@ func knowing(c *Cache, key string, entries ...serializer.Entry) {
 	p := c.partitions.of(key)
 	s := &snapshot{version: 1, entries: map[string]stored{}}
 	for _, e := range entries {
-		x := newStored(e, c.clock.redis())
+		x := newStored(e, c.clock.Now().Micros())
 		s.entries[x.field] = x
 	}
 	p.mu.Lock()
@@ -68,9 +70,11 @@ func TestDocumentKeepsWhatWasHandedOver(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	start := time.Now()
 	for n := range users {
 		read(n)
-		c.clock.start = c.clock.start.Add(-2 * time.Second) // a goroutine may wait for a processor for as long
+		start = start.Add(-2 * time.Second) // a goroutine may wait for a processor for as long
+		c.clock = redistime.New(start, layout.TombstoneLife)
 	}
 	missing := 0
 	for n := range users {

@@ -39,14 +39,14 @@ func (c *Cache) exchange(base http.RoundTripper, req *http.Request) (*answer, er
 	var a *answer
 	err := errGone // unless the goroutine says otherwise
 	done := make(chan struct{})
-	if !c.calls.run(func() {
+	if !c.calls.Run(func() {
 		defer close(done)
 		defer func() {
 			if v := recover(); v != nil {
 				if a == nil {
 					err = panicked("the base transport", v)
 				}
-				c.log.warn("the base transport panicked; the process goes on", "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+				c.log.Warn("the base transport panicked; the process goes on", "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
 			}
 		}()
 		resp, failure := roundTrip(base, req)

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 )
 
 // transport is a base transport in a function.
@@ -234,8 +236,7 @@ func (p panicky) WithGroup(string) slog.Handler           { return p }
 
 // A serializer or a log handler that panics costs sharing, or a line, and no token.
 func TestPanickingSerializerAndLogHandler(t *testing.T) {
-	healthy := newFuzzCache(t, nil)
-	c, err := New(healthy.store.client, panicky{}, &Options{Logger: slog.New(panicky{})})
+	c, err := New(fuzzClient(t, nil), panicky{}, &Options{Logger: slog.New(panicky{})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -247,7 +248,7 @@ func TestPanickingSerializerAndLogHandler(t *testing.T) {
 		t.Errorf("Open: %v", err)
 	}
 	var b bytes.Buffer
-	logger{slog.New(slog.NewTextHandler(&b, nil))}.warn("x")
+	telemetry.NewLogger(slog.New(slog.NewTextHandler(&b, nil))).Warn("x")
 	if !strings.Contains(b.String(), "msalredis: x") {
 		t.Errorf("a healthy handler has %q", b.String())
 	}

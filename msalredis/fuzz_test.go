@@ -22,6 +22,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -40,6 +41,17 @@ func newFuzzCache(tb testing.TB, redisSays func(command string) []byte) *Cache {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	c, err := New(fuzzClient(tb, redisSays), sealer, &Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// fuzzClient is the client of a Redis that answers each command with what redisSays; nil: of one that does not answer.
+func fuzzClient(tb testing.TB, redisSays func(command string) []byte) *redis.Client {
+	tb.Helper()
 	rdb := redis.NewClient(&redis.Options{
 		MaxRetries: -1, DisableIdentity: true, PoolSize: 4, DialerRetries: 1,
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
@@ -51,15 +63,8 @@ func newFuzzCache(tb testing.TB, redisSays func(command string) []byte) *Cache {
 			return ours, nil
 		},
 	})
-	c, err := New(rdb, sealer, &Options{Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() {
-		_ = c.Close()
-		_ = rdb.Close()
-	})
-	return c
+	tb.Cleanup(func() { _ = rdb.Close() })
+	return rdb
 }
 
 // serveOnce introduces itself as a Redis, gives one answer and hangs up.
@@ -259,10 +264,11 @@ var longReply = regexp.MustCompile(`[$*%~>=!|][0-9]{5,}`)
 // FuzzRedisReply: whatever a Redis answers, bytes on the wire, it is an error or an answer; a Cache goes on.
 func FuzzRedisReply(f *testing.F) {
 	var says []byte
-	c := newFuzzCache(f, func(string) []byte { return says })
+	answers := func(string) []byte { return says }
+	c := newFuzzCache(f, answers)
 	dead, cancel := context.WithCancel(context.Background())
 	cancel()
-	c.store.life = dead // no breaker: each reply is asked for
+	c.redis = redisop.New(fuzzClient(f, answers), c.asking(dead)) // no breaker: each reply is asked for
 	for _, s := range []string{
 		"*4\r\n$16\r\n1700000000000000\r\n$1\r\n1\r\n$1\r\n0\r\n*2\r\n$1\r\nv\r\n$1\r\n1\r\n", "*3\r\n$16\r\n1700000000000000\r\n$0\r\n\r\n$0\r\n\r\n",
 		"*-1\r\n", "$-1\r\n", ":1\r\n", "%1\r\n+a\r\n+b\r\n", "*1\r\n*1\r\n*1\r\n*0\r\n", "-NOSCRIPT x\r\n", "-LOADING x\r\n", "_\r\n", "#t\r\n", ",1.5\r\n", "(1\r\n",
@@ -298,7 +304,7 @@ func FuzzRedisReply(f *testing.F) {
 		case 3:
 			_, err = c.enlist(ctx, "p", layout.Member{Kind: "m"}, 1, 1)
 		case 4:
-			lease, leaseErr := c.locker.TryAcquire(ctx, "k")
+			lease, leaseErr := c.redis.TryLease(ctx, "k")
 			if err = leaseErr; err == nil {
 				err = lease.Release(ctx)
 			}

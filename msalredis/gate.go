@@ -13,6 +13,8 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redislogin"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 )
@@ -87,7 +89,7 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return g.base.RoundTrip(rest)
 	}
-	switch asked := tokenreq.Understand(req, form, c.lineages.of(form.Get("refresh_token")), c.clock.now()); asked.Kind {
+	switch asked := tokenreq.Understand(req, form, c.lineages.of(form.Get("refresh_token")), c.clock.Wall()); asked.Kind {
 	case tokenreq.Untouched:
 		return g.send(rest, tokenresp.AtMost, errTooLarge)
 	case tokenreq.SignIn:
@@ -148,9 +150,9 @@ func peek(resp *http.Response, most int64) ([]byte, error) {
 // MSAL gives its caller the error of one that fails.
 func (g *gate) signIn(req *http.Request, asked tokenreq.Request) (*http.Response, error) {
 	c := g.c
-	began := c.clock.elapsed()
+	began := c.clock.Elapsed()
 	session, timed := c.redisTime(req.Context())
-	started := c.clock.redis()
+	started := c.clock.Now().Micros()
 	resp, err := g.send(req, tokenresp.AtMost, errTooLarge)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return resp, err
@@ -159,7 +161,7 @@ func (g *gate) signIn(req *http.Request, asked tokenreq.Request) (*http.Response
 	if err != nil {
 		return resp, nil // MSAL sees what there is
 	}
-	a := &answer{Answer: &tokenresp.Answer{Status: resp.StatusCode, Body: body, Started: started, Received: c.clock.redis(), Stamp: started}}
+	a := &answer{Answer: &tokenresp.Answer{Status: resp.StatusCode, Body: body, Started: started, Received: c.clock.Now().Micros(), Stamp: started}}
 	a.Judge()
 	if !a.Good {
 		return resp, nil
@@ -179,8 +181,8 @@ func (g *gate) signIn(req *http.Request, asked tokenreq.Request) (*http.Response
 func (c *Cache) redisTime(ctx context.Context) (int64, bool) {
 	var us atomic.Int64
 	keys := []string{c.keys.Response("time"), c.keys.Pause("time")}
-	if c.store.run(ctx, layout.LookScript, keys, func(r reply) error { us.Store(r.us); return nil }) != nil || us.Load() == 0 {
-		return c.clock.redis(), false
+	if c.redis.Run(ctx, layout.LookScript, keys, func(r redisop.Reply) error { us.Store(r.Time.Micros()); return nil }) != nil || us.Load() == 0 {
+		return c.clock.Now().Micros(), false
 	}
 	return us.Load(), true
 }
@@ -191,12 +193,12 @@ func (g *gate) acquire(req *http.Request, asked tokenreq.Request) (*http.Respons
 	r := c.newTokenRequest(req, asked, g.base)
 	r.by = g
 	began := time.Now()
-	ctx, span := c.metrics.start(req.Context(), spanGate, grantKey.String(r.Grant))
+	ctx, span := c.metrics.Start(req.Context(), telemetry.SpanGate, telemetry.Grant(r.Grant))
 	resp, outcome, err := g.answer(ctx, span, req, r)
-	c.metrics.answered(ctx, r.Grant, outcome, began)
-	span.SetAttributes(outcomeKey.String(outcome))
+	c.metrics.GateAnswered(ctx, r.Grant, outcome, began)
+	span.SetAttributes(telemetry.Outcome(outcome))
 	if outcome == outcomeThrottled || outcome == outcomeRefused || outcome == outcomeFailed {
-		failed(span, outcome)
+		telemetry.Failed(span, outcome)
 	}
 	span.End()
 	if err != nil && c.life.Err() != nil && req.Context().Err() == nil {
@@ -210,20 +212,20 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 	c := g.c
 	if r.Grant == tokenreq.GrantRefreshToken && r.Form.Get("refresh_token") == "" {
 		// MSAL posts an empty one for a user token that came without. Entra ID would say the same.
-		resp, err := localAnswer("invalid_request", "the refresh token is empty", c.clock.redis()).Response(req, c.clock.redis(), false)
+		resp, err := localAnswer("invalid_request", "the refresh token is empty", c.clock.Now().Micros()).Response(req, c.clock.Now().Micros(), false)
 		return resp, outcomeRefused, err
 	}
 	if r.Kind == tokenreq.UnknownRefresh || r.Kind == tokenreq.RotatedRefresh {
 		// Of a sign-in that no Export has told of, or of a refresh that goes back to one: no record tells that it has ended.
 		if from, ok := c.origins.of(r.Form.Get("refresh_token")); ok && c.ended(from) {
-			resp, err := signedOut(c.clock.redis()).Response(req, c.clock.redis(), false)
+			resp, err := signedOut(c.clock.Now().Micros()).Response(req, c.clock.Now().Micros(), false)
 			return resp, outcomeRefused, err
 		}
 	}
 	a, soon, outcome, err := g.await(ctx, span, r)
-	if a.Over(c.clock.redis()) {
+	if a.Over(c.clock.Now().Micros()) {
 		// Between the flight's end and now: this goroutine, or the machine, has been standing still.
-		if a, soon, outcome, err = g.await(ctx, span, r); a.Over(c.clock.redis()) {
+		if a, soon, outcome, err = g.await(ctx, span, r); a.Over(c.clock.Now().Micros()) {
 			return nil, outcomeFailed, errOver
 		}
 	}
@@ -232,10 +234,10 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 	}
 	if soon {
 		c.flights.join(c, r.flight+" refresh", r.pids, func(life context.Context, f *flight) {
-			f.answer, f.soon, f.err = c.lead(under(life, span), r, f, true)
+			f.answer, f.soon, f.err = c.lead(telemetry.Under(life, span), r, f, true)
 		})
 	}
-	resp, err := a.Response(req, c.clock.redis(), soon)
+	resp, err := a.Response(req, c.clock.Now().Micros(), soon)
 	return resp, outcome, err
 }
 
@@ -258,12 +260,12 @@ func (g *gate) await(ctx context.Context, span trace.Span, r *tokenRequest) (a *
 func (g *gate) fly(ctx context.Context, span trace.Span, r *tokenRequest, name string) (a *answer, soon bool, outcome string, err error) {
 	c := g.c
 	f, mine := c.flights.join(c, name, r.pids, func(life context.Context, f *flight) {
-		f.answer, f.soon, f.err = c.lead(under(life, span), r, f, false)
+		f.answer, f.soon, f.err = c.lead(telemetry.Under(life, span), r, f, false)
 	})
 	if f == nil {
 		return nil, false, outcomeFailed, ErrClosed
 	}
-	a, soon, outcome, err = f.wait(ctx, c.clock.redis)
+	a, soon, outcome, err = f.wait(ctx, func() int64 { return c.clock.Now().Micros() })
 	if !mine && outcome != outcomeLeft && f.span.IsValid() {
 		span.AddLink(trace.Link{SpanContext: f.span})
 	}
@@ -311,7 +313,7 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, background bool) (a *answer, soon bool, err error) {
 	ctx, cancel := context.WithTimeout(life, leadAtMost)
 	defer cancel()
-	ctx, span := c.metrics.start(ctx, spanAcquire, grantKey.String(r.Grant), backgroundKey.Bool(background))
+	ctx, span := c.metrics.Start(ctx, telemetry.SpanAcquire, telemetry.Grant(r.Grant), telemetry.Background(background))
 	defer span.End()
 	f.span = span.SpanContext()
 	l := &leader{c: c, r: r, flight: f, background: background, begun: time.Now()}
@@ -325,13 +327,13 @@ func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, backgroun
 		l.outcome = outcomeFailed
 	}
 	f.outcome = l.outcome
-	span.SetAttributes(outcomeKey.String(l.outcome))
+	span.SetAttributes(telemetry.Outcome(l.outcome))
 	if a != nil && a.Good {
 		c.enlistNames(ctx, r, a)
 		c.noteAnswer(r, a)
 	}
 	if background {
-		c.metrics.refreshedAhead(ctx, l.outcome)
+		c.metrics.RefreshedAhead(ctx, outcomeAhead(l.outcome))
 	}
 	if a == nil && err == nil {
 		err = &gateError{text: "the refresh is another instance's"} // background only: nobody sees it

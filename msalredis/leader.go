@@ -6,12 +6,15 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-	"go.opentelemetry.io/otel/trace"
 
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
+	"github.com/msal-redis/msal-redis-go/internal/workers"
 	"github.com/msal-redis/msal-redis-go/lock"
 )
 
@@ -116,7 +119,7 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 	if lease != nil {
 		defer func() {
 			// One that was lost is another's by now, and what was kept is ordered by stamps.
-			c.metrics.released(ctx, lease.Release(ctx), c)
+			c.released(ctx, lease.Release(ctx))
 		}()
 	}
 	if err := l.look(ctx); err != nil && c.o.FailClosed {
@@ -141,7 +144,7 @@ func (l *leader) look(ctx context.Context) (err error) {
 	l.found, err = l.source.look(context.WithoutCancel(ctx))
 	if old := l.found.old; old != nil && l.timer == nil && !l.background {
 		l.timer = time.AfterFunc(patience, func() {
-			if old.Alive(l.c.clock.redis()) {
+			if old.Alive(l.c.clock.Now().Micros()) {
 				l.c.noteAnswer(l.r, old)
 				l.flight.serve(old)
 			}
@@ -158,7 +161,7 @@ func (l *leader) stop() {
 
 // old is the old token while it lives.
 func (l *leader) old() *answer {
-	if old := l.found.old; old != nil && old.Alive(l.c.clock.redis()) {
+	if old := l.found.old; old != nil && old.Alive(l.c.clock.Now().Micros()) {
 		return old
 	}
 	return nil
@@ -192,7 +195,7 @@ func (l *leader) settled() (a *answer, soon, ok bool) {
 // without the lease, and so does who comes after it in the turn: one at a time in each process.
 func (l *leader) lease(ctx context.Context, turn *turn) (lease *lock.Lease, settled bool, err error) {
 	c, key := l.c, l.c.keys.Lock(l.source.lease())
-	ctx, span := c.metrics.start(ctx, spanLock)
+	ctx, span := c.metrics.Start(ctx, telemetry.SpanLock)
 	var waiting time.Time // since when another has been holding the lease
 	var enough time.Time
 	outcome := "unavailable"
@@ -207,9 +210,9 @@ func (l *leader) lease(ctx context.Context, turn *turn) (lease *lock.Lease, sett
 			outcome = outcomeLeft
 		}
 		if !waiting.IsZero() {
-			c.metrics.waited(ctx, outcome, waiting)
+			c.metrics.LockWaited(ctx, outcome, waiting)
 		}
-		span.SetAttributes(outcomeKey.String(outcome))
+		span.SetAttributes(telemetry.Outcome(outcome))
 		span.End()
 	}()
 	var wake *lock.Subscription
@@ -219,23 +222,23 @@ func (l *leader) lease(ctx context.Context, turn *turn) (lease *lock.Lease, sett
 		}
 	}()
 	for {
-		if c.store.away.Load() {
+		if c.redis.Breaker.IsOpen() {
 			if c.o.FailClosed {
-				return nil, false, leasing(errAway)
+				return nil, false, leasing(redisop.ErrAway)
 			}
 			return nil, false, nil
 		}
-		lease, err := c.tryLease(ctx, key)
+		lease, err := c.redis.TryLease(ctx, key)
 		switch {
 		case err == nil:
 			turn.alone = false
 			return lease, false, nil
 		case ctx.Err() != nil:
 			return nil, false, ctx.Err()
-		case errors.Is(err, errAway):
+		case errors.Is(err, redisop.ErrAway):
 			continue
 		case !errors.Is(err, lock.ErrHeld) && !errors.Is(err, lock.ErrLost):
-			c.log.warn("no lease can be had; the token is asked for without", "error", err)
+			c.log.Warn("no lease can be had; the token is asked for without", "error", err)
 			if c.o.FailClosed {
 				return nil, false, leasing(err)
 			}
@@ -254,15 +257,15 @@ func (l *leader) lease(ctx context.Context, turn *turn) (lease *lock.Lease, sett
 		}
 		if wake == nil {
 			// Subscribed first, then one more look: what comes between is not missed.
-			if wake, err = c.locker.Subscribe(ctx, key); err != nil {
+			if wake, err = c.redis.Releases(ctx, key); err != nil {
 				wake = nil
-				if !sleep(ctx, 50*time.Millisecond+rand.N(50*time.Millisecond)) {
+				if !workers.Sleep(ctx, 50*time.Millisecond+rand.N(50*time.Millisecond)) {
 					return nil, false, ctx.Err()
 				}
 			}
 		} else {
 			often := c.o.LockTTL / 20
-			if c.store.queues() { // those who have the leases come first: who waits is woken by them
+			if c.redis.Queues() { // those who have the leases come first: who waits is woken by them
 				often *= 10
 			}
 			poll := time.NewTimer(min(often+rand.N(often), time.Until(enough)+time.Millisecond))
@@ -323,7 +326,7 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 		// Where our own way to Entra ID has failed before, the pause is enough of a try.
 		if a.WorthRetrying() && !retried && !(a.Own && l.found.failures > 0) {
 			retried = true
-			if !sleep(ctx, 100*time.Millisecond+rand.N(200*time.Millisecond)) {
+			if !workers.Sleep(ctx, 100*time.Millisecond+rand.N(200*time.Millisecond)) {
 				return a
 			}
 			// While we failed, another instance may have asked.
@@ -360,18 +363,18 @@ func (l *leader) tell(a *answer) {
 	c := l.c
 	args := []any{"grant", l.r.Grant, "error", tokenFailure(a), "pause", time.Duration(a.Until-a.Received) * time.Microsecond}
 	if a.Own {
-		c.log.warn("the token endpoint was not reached, or something else answered in its place; this process alone pauses for this identity", args...)
+		c.log.Warn("the token endpoint was not reached, or something else answered in its place; this process alone pauses for this identity", args...)
 		return
 	}
 	switch outcomeOf(a) {
 	case outcomeThrottled:
-		c.log.warn("Entra ID throttles; the whole fleet pauses for this identity", args...)
+		c.log.Warn("Entra ID throttles; the whole fleet pauses for this identity", args...)
 	case outcomeFailed:
-		c.log.warn("Entra ID failed; the whole fleet pauses for this identity", args...)
+		c.log.Warn("Entra ID failed; the whole fleet pauses for this identity", args...)
 	case outcomeAsked:
-		c.log.warn("the token endpoint's answer is not understood; its caller gets it as it is", args...)
+		c.log.Warn("the token endpoint's answer is not understood; its caller gets it as it is", args...)
 	default:
-		c.log.info("Entra ID refused a token request", args...)
+		c.log.Info("Entra ID refused a token request", args...)
 	}
 }
 
@@ -380,21 +383,21 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	c, r := l.c, l.r
 	ctx, cancel := context.WithTimeout(c.pass(ctx), postAtMost)
 	defer cancel()
-	ctx, span := c.metrics.tracer.Start(ctx, spanTokenRequest, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(grantKey.String(r.Grant)))
+	ctx, span := c.metrics.StartClient(ctx, telemetry.SpanTokenRequest, telemetry.Grant(r.Grant))
 	began := time.Now()
 	defer func() {
 		kind := tokenFailure(a)
-		c.metrics.requested(ctx, r.Grant, kind, began)
+		c.metrics.TokenRequested(ctx, r.Grant, kind, began)
 		if a.Status != 0 {
 			span.SetAttributes(semconv.HTTPResponseStatusCode(a.Status))
 		}
-		failed(span, kind)
+		telemetry.Failed(span, kind)
 		span.End()
 	}()
 	body := form.Encode()
-	started := c.clock.redis()
+	started := c.clock.Now().Micros()
 	fail := func(err error) *answer {
-		return noAnswer(err, r.by, started, c.clock.redis())
+		return noAnswer(err, r.by, started, c.clock.Now().Micros())
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.address, strings.NewReader(body))
 	if err != nil {
@@ -406,6 +409,50 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	if a, err = c.exchange(r.via, req); err != nil {
 		return fail(err)
 	}
-	a.by, a.Started, a.Received, a.Stamp = r.by, started, c.clock.redis(), started
+	a.by, a.Started, a.Received, a.Stamp = r.by, started, c.clock.Now().Micros(), started
 	return a
+}
+
+// released counts a lease that was lost before its holder gave it back; one that the end of the Cache took is none.
+func (c *Cache) released(ctx context.Context, err error) {
+	if errors.Is(err, lock.ErrLost) && c.life.Err() == nil {
+		c.metrics.LockLost(ctx)
+		c.log.Warn("a lease was lost while a token was asked for; another instance may have asked too")
+	}
+}
+
+// tokenFailure is the kind of a token request that brought no token: the status, or that there was no answer.
+func tokenFailure(a *answer) string {
+	switch {
+	case a.err != nil && (errors.Is(a.err, context.DeadlineExceeded) || isTimeout(a.err)):
+		return "timeout"
+	case a.err != nil:
+		return "unreachable"
+	case a.Own:
+		return "not_entra_id"
+	case a.Status != 200:
+		return strconv.Itoa(a.Status)
+	}
+	return ""
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}
+
+const aheadRefreshed = "refreshed"
+
+// outcomesAhead are those of a refresh ahead.
+var outcomesAhead = []string{aheadRefreshed, outcomeElsewhere, outcomeThrottled, outcomeRefused, outcomeFailed, outcomeStale}
+
+// outcomeAhead is a flight's outcome as that of a refresh ahead.
+func outcomeAhead(outcome string) string {
+	switch outcome {
+	case outcomeAsked:
+		return aheadRefreshed
+	case outcomeShared, outcomeWaited:
+		return outcomeElsewhere // another instance was quicker
+	}
+	return outcome
 }

@@ -79,9 +79,9 @@ func (n *news) hear(payload string) {
 		}
 		return
 	}
-	timely := change.Generation <= n.c.clock.redis()+ahead // nobody gives one of a time to come
+	timely := change.Generation <= n.c.clock.Now().Add(ahead).Micros() // nobody gives one of a time to come
 	if timely {
-		n.c.removals.note(change.ID, change.Generation, n.c.clock.elapsed(), false)
+		n.c.removals.note(change.ID, change.Generation, n.c.clock.Elapsed(), false)
 	}
 	n.c.answers.forget(change.ID)
 	n.c.flights.forget(change.ID)
@@ -94,8 +94,8 @@ func (n *news) hear(payload string) {
 	}
 }
 
-// ahead is what a generation may be ahead of this process's idea of Redis's clock, in microseconds.
-const ahead = 5 * 1000 * 1000
+// ahead is what a generation may be ahead of this process's idea of Redis's clock.
+const ahead = 5 * time.Second
 
 // removed forgets what was known before a generation, which another instance has given the partition: Redis may be away at
 // the next call, and what is held would go on serving, or lose its data, tombstone and all, and it would be written back.
@@ -123,8 +123,8 @@ func (p *partition) removed(generation int64) {
 // tell tells the others of a removal. Nobody waits for it to succeed.
 func (n *news) tell(ctx context.Context, pid id, generation int64) {
 	channel := n.c.keys.Changes()
-	_ = n.c.store.do(ctx, channel, func(ctx context.Context) error {
-		return n.c.store.client.Publish(ctx, channel, layout.Change{From: n.self, ID: pid, Generation: generation}.String()).Err()
+	_ = n.c.redis.Do(ctx, channel, func(ctx context.Context, client redis.UniversalClient) error {
+		return client.Publish(ctx, channel, layout.Change{From: n.self, ID: pid, Generation: generation}.String()).Err()
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"reflect"
 	"time"
 
 	"go.opentelemetry.io/otel"
@@ -112,4 +113,13 @@ func (o *Options) filled() (Options, error) {
 		f.TracerProvider = otel.GetTracerProvider()
 	}
 	return f, nil
+}
+
+// isNil tells also of a nil pointer in an interface.
+func isNil(x any) bool {
+	if x == nil {
+		return true
+	}
+	v := reflect.ValueOf(x)
+	return v.Kind() == reflect.Pointer && v.IsNil()
 }

@@ -12,7 +12,7 @@ import (
 func TestOwnTroublePausesHereAndGrows(t *testing.T) {
 	c := newFuzzCache(t, nil)
 	var ahead atomic.Int64 // of the wall clock
-	c.clock.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	c.clock.Wall = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	var requests atomic.Int64
 	base := says(503, "<html>")
 	gate := c.Transport(transport(func(req *http.Request) (*http.Response, error) {
@@ -61,7 +61,7 @@ func TestOldTokenServesWhilePassingTroubleIsCalledARefusal(t *testing.T) {
 func TestNoTokenPastItsEnd(t *testing.T) {
 	c := newFuzzCache(t, nil)
 	var ahead atomic.Int64
-	c.clock.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	c.clock.Wall = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	let := make(chan struct{})
 	var asked atomic.Int64
 	gate := c.Transport(transport(func(req *http.Request) (*http.Response, error) {

@@ -26,7 +26,7 @@ func (o *owned) lease() id { return o.p.pid }
 func (o *owned) look(ctx context.Context) (f finding, err error) {
 	c := o.c
 	s, err := c.partitions.reload(ctx, o.p)
-	us := c.clock.redis()
+	us := c.clock.Now().Micros()
 	if o.arrived == 0 {
 		o.arrived = us - time.Since(o.begun).Microseconds()
 	}
@@ -89,7 +89,7 @@ func (o *owned) form() (url.Values, *answer) {
 		o.used, o.session = rt.stamp, rt.session
 		form.Set("refresh_token", rt.Secret)
 	} else if o.snap != nil && o.snap.generation > 0 {
-		return nil, signedOut(o.c.clock.redis())
+		return nil, signedOut(o.c.clock.Now().Micros())
 	}
 	o.sent = form.Get("refresh_token")
 	if o.session == 0 {

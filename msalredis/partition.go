@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,8 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -59,8 +62,8 @@ type partition struct {
 	evicted atomic.Bool
 	whole   atomic.Bool // the next question is for the record whole, whatever version is known
 
-	asking sync.Mutex // orders questions
-	asked  *operation // the last question to be shared
+	asking sync.Mutex         // orders questions
+	asked  *redisop.Operation // the last question to be shared
 
 	mu        sync.Mutex // orders changes of snap and all that follows
 	asOf      int64      // Redis's time of this knowledge, in microseconds
@@ -215,16 +218,16 @@ func (ps *partitions) peek(pid id) *partition {
 // after it, which on an error is what was known before, nil if nothing was.
 func (ps *partitions) load(ctx context.Context, p *partition) (*snapshot, error) {
 	p.asking.Lock()
-	mine := p.asked == nil || p.asked.over()
+	mine := p.asked == nil || p.asked.Over()
 	if mine {
 		p.asked = ps.question(ctx, p, nil)
 	}
 	asked := p.asked
 	p.asking.Unlock()
 	if mine {
-		ps.c.store.begin(ctx, asked)
+		ps.c.redis.Begin(ctx, asked)
 	}
-	err := asked.wait(ctx)
+	err := asked.Wait(ctx)
 	return p.snap.Load(), err
 }
 
@@ -232,8 +235,8 @@ func (ps *partitions) load(ctx context.Context, p *partition) (*snapshot, error)
 // holder before it stored.
 func (ps *partitions) reload(ctx context.Context, p *partition) (*snapshot, error) {
 	o := ps.question(ctx, p, nil)
-	ps.c.store.begin(ctx, o)
-	err := o.wait(ctx)
+	ps.c.redis.Begin(ctx, o)
+	err := o.Wait(ctx)
 	return p.snap.Load(), err
 }
 
@@ -248,15 +251,15 @@ func (ps *partitions) fields(ctx context.Context, p *partition, chosen func(stor
 			found = append(found, e.field)
 		}
 	})
-	ps.c.store.begin(ctx, o)
-	err := o.wait(ctx)
+	ps.c.redis.Begin(ctx, o)
+	err := o.Wait(ctx)
 	mu.Lock()
 	defer mu.Unlock()
 	return slices.Clone(found), err
 }
 
 // question is the operation that asks Redis about a partition. see, if not nil, sees every entry there, whatever is known.
-func (ps *partitions) question(ctx context.Context, p *partition, see func(stored)) *operation {
+func (ps *partitions) question(ctx context.Context, p *partition, see func(stored)) *redisop.Operation {
 	c := ps.c
 	known := ""
 	before := p.snap.Load()
@@ -269,11 +272,11 @@ func (ps *partitions) question(ctx context.Context, p *partition, see func(store
 		life = c.o.UserTTL.Milliseconds()
 	}
 	keys := []string{c.keys.Tokens(p.pid), c.keys.Tombstone(p.pid)}
-	return c.store.prepare(ctx, keys[0], c.store.script(layout.LoadScript, keys, func(r reply) error {
-		if len(r.fields)%2 == 0 {
-			return errReply
+	return c.redis.Prepare(ctx, layout.LoadScript, keys, func(r redisop.Reply) error {
+		if len(r.Fields)%2 == 0 {
+			return redisop.ErrReply
 		}
-		generation, fields := generationOf(r.fields[0]), r.fields[1:]
+		generation, fields := generationOf(r.Fields[0]), r.Fields[1:]
 		version := int64(0)
 		if len(fields) > 0 {
 			version = 1
@@ -298,7 +301,7 @@ func (ps *partitions) question(ctx context.Context, p *partition, see func(store
 			return nil
 		}
 		if current != nil && !again && (version > 0 || len(current.entries) == 0) && version == current.version && generation <= current.generation {
-			p.asOf = max(r.us, p.asOf)
+			p.asOf = max(r.Time.Micros(), p.asOf)
 			p.seen(c)
 			return nil
 		}
@@ -310,11 +313,11 @@ func (ps *partitions) question(ctx context.Context, p *partition, see func(store
 			p.checked.Store(0)
 			return nil
 		}
-		if p.overtaken(generation, r.us) {
+		if p.overtaken(generation, r.Time.Micros()) {
 			return nil
 		}
 		if generation > 0 && (current == nil || current.generation < generation) {
-			c.removals.saw(p.pid, c.clock.elapsed())
+			c.removals.saw(p.pid, c.clock.Elapsed())
 		}
 		s := &snapshot{version: version, generation: generation, entries: map[string]stored{}}
 		unreadable := map[string]damage{}
@@ -329,20 +332,20 @@ func (ps *partitions) question(ctx context.Context, p *partition, see func(store
 				unreadable[field] = damage{value, err}
 			}
 		}
-		c.restore(p, s, unreadable, r.us, again)
+		c.restore(p, s, unreadable, r.Time.Micros(), again)
 		p.leaveOut(s)
 		p.overlay(s)
 		p.snap.Store(s)
-		p.asOf = r.us
+		p.asOf = r.Time.Micros()
 		p.seen(c)
 		ps.weigh(p)
 		return nil
-	}, known, formatInt(life)))
+	}, known, formatInt(life))
 }
 
 // seen notes that Redis has just confirmed the snapshot. The caller holds mu.
 func (p *partition) seen(c *Cache) {
-	now := c.clock.elapsed()
+	now := c.clock.Elapsed()
 	p.confirmed = now
 	p.checked.Store(now)
 }
@@ -403,8 +406,8 @@ func generationOf(tombstone string) int64 {
 func (c *Cache) openEntry(p *partition, field, value string) (stored, error) {
 	e, stamp, expiry, err := layout.OpenEntry(c.serializer, c.keys.Tokens(p.pid), field, value)
 	if err != nil {
-		c.metrics.unreadable(err)
-		c.log.warn("a stored entry cannot be read and counts as missing", "record", string(p.pid), "error", err)
+		c.metrics.Unreadable(whyUnreadable(err))
+		c.log.Warn("a stored entry cannot be read and counts as missing", "record", string(p.pid), "error", err)
 		return stored{}, err
 	}
 	return stored{Entry: e, field: field, stamp: stamp, expiry: expiry, session: layout.Session(value), due: e.RefreshOn}, nil
@@ -451,7 +454,7 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 		// Redis would refuse it too, unless it has lost the tombstone.
 		p.settle(b)
 		p.mu.Unlock()
-		c.metrics.refused()
+		c.metrics.Wrote(telemetry.RefusedAfterSignOut)
 		return true, nil
 	}
 	b.entries = resealed(b.entries, old)
@@ -497,32 +500,32 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 	// An operation whose caller left, or whose time ran out, may still be carried out: the outcome is taken in
 	// by whoever sees it, and the stamps make doing it twice harmless.
 	var refused atomic.Bool
-	err := c.store.run(ctx, layout.StoreScript, []string{key, c.keys.Tombstone(p.pid)}, func(r reply) error {
-		if len(r.fields) != 4 {
-			return errReply
+	err := c.redis.Run(ctx, layout.StoreScript, []string{key, c.keys.Tombstone(p.pid)}, func(r redisop.Reply) error {
+		if len(r.Fields) != 4 {
+			return redisop.ErrReply
 		}
-		refused.Store(r.number(1) == -1)
+		refused.Store(r.Number(1) == -1)
 		p.took(c, b, s, r)
 		return nil
 	}, args...)
 	if err != nil {
 		if !b.again {
-			c.metrics.kept()
+			c.metrics.Wrote(telemetry.Kept)
 		}
 		c.pending.keepEntries(b)
 		if ctx.Err() == nil && !b.again {
-			c.log.warn("tokens could not be stored; they are kept and stored when Redis takes them", "record", string(p.pid), "error", err)
+			c.log.Warn("tokens could not be stored; they are kept and stored when Redis takes them", "record", string(p.pid), "error", err)
 		}
 	}
 	if err == nil && refused.Load() && b.signIn > 0 {
 		// The refusal may be the first that this process hears of the account's node, whose clock was ahead.
-		if at := c.clock.latest(b.signIn); at > b.known && at >= p.snap.Load().generation {
+		if at := c.clock.Latest(b.signIn).Micros(); at > b.known && at >= p.snap.Load().generation {
 			b.known, b.signIn = at, 0
 			return c.write(ctx, b)
 		}
 	}
 	if err == nil && !refused.Load() {
-		c.metrics.stored()
+		c.metrics.Wrote(telemetry.Stored)
 		c.prolongAccount(b)
 	}
 	return refused.Load(), err
@@ -552,20 +555,20 @@ func resealed(entries []stored, s *snapshot) []stored {
 }
 
 // took brings the local knowledge up to what the store script answered.
-func (p *partition) took(c *Cache, b batch, assumed *snapshot, r reply) {
+func (p *partition) took(c *Cache, b batch, assumed *snapshot, r redisop.Reply) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.settle(b)
-	generation, version, before, applied := generationOf(r.fields[0]), r.number(1), r.number(2), r.number(3) == 1
+	generation, version, before, applied := generationOf(r.Fields[0]), r.Number(1), r.Number(2), r.Number(3) == 1
 	if version == -1 {
-		c.metrics.refused()
-		c.removals.saw(p.pid, c.clock.elapsed())
+		c.metrics.Wrote(telemetry.RefusedAfterSignOut)
+		c.removals.saw(p.pid, c.clock.Elapsed())
 		p.snap.Store(&snapshot{generation: generation})
-		p.asOf = r.us
+		p.asOf = r.Time.Micros()
 		p.checked.Store(0)
 		return
 	}
-	p.confirmed = c.clock.elapsed()
+	p.confirmed = c.clock.Elapsed()
 	current := p.snap.Load()
 	if current != assumed || before != assumed.version || !applied {
 		// Somebody else wrote too: what we hold is not the record at the new version.
@@ -573,7 +576,7 @@ func (p *partition) took(c *Cache, b batch, assumed *snapshot, r reply) {
 		return
 	}
 	p.snap.Store(&snapshot{version: version, generation: max(generation, current.generation), entries: current.entries})
-	p.asOf = max(r.us, p.asOf)
+	p.asOf = max(r.Time.Micros(), p.asOf)
 	p.seen(c)
 }
 
@@ -590,3 +593,16 @@ func (ps *partitions) close() {
 	ps.known.InvalidateAll()
 	ps.known.StopAllGoroutines()
 }
+
+// whole is text as a number; -1 where it is not one.
+func whole(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// atOnce has a bounded cache (otter) do its upkeep in the goroutine that wrote: a microsecond, where a goroutine of its own
+// would wake a thread at each write, which takes the processor that Redis was about to answer on.
+func atOnce(upkeep func()) { upkeep() }

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 )
 
 // pending are the writes that Redis has not taken, because it is away, read-only or full. They are bounded, and
@@ -140,9 +142,9 @@ func (w *pending) fits(size int64) bool {
 	if w.bytes+size <= w.c.o.LocalBytes {
 		return true
 	}
-	w.c.metrics.dropped()
+	w.c.metrics.Wrote(telemetry.Dropped)
 	w.dropping.Do(func() {
-		w.c.log.warn("more writes wait for Redis than LocalBytes allows; further tokens stay in this process alone")
+		w.c.log.Warn("more writes wait for Redis than LocalBytes allows; further tokens stay in this process alone")
 	})
 	return false
 }
@@ -152,7 +154,7 @@ func (w *pending) start() {
 	if w.pushing || w.c.life.Err() != nil {
 		return
 	}
-	w.pushing = w.c.workers.run(w.loop)
+	w.pushing = w.c.workers.Run(w.loop)
 }
 
 // nudge makes the pusher try at once: Redis is back.
@@ -177,7 +179,7 @@ func (w *pending) loop() {
 		case <-timer.C:
 			pause = min(2*pause, 5*time.Second)
 		}
-		if w.c.store.away.Load() {
+		if w.c.redis.Breaker.IsOpen() {
 			continue
 		}
 		w.push(w.c.life)
@@ -224,7 +226,7 @@ func (w *pending) push(ctx context.Context) {
 			if push() {
 				continue
 			}
-			if ctx.Err() != nil || w.c.store.away.Load() {
+			if ctx.Err() != nil || w.c.redis.Breaker.IsOpen() {
 				return
 			}
 			if refused++; refused == refusedAtMost {

@@ -4,13 +4,14 @@ import (
 	"context"
 	"testing"
 
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // Where no more may wait, what waits already is not lost, and what comes later of the same tokens takes its place.
 func TestWhatWaitsIsNotLostToWhatFindsNoRoom(t *testing.T) {
 	c := newFuzzCache(t, nil)
-	c.store.away.Store(true) // nothing is pushed
+	c.redis.Breaker.Open() // nothing is pushed
 	p := c.partitions.of("uid.utid")
 	token := func(key string, stamp int64) stored {
 		e, err := serializer.NewEntry(serializer.SectionRefreshToken, key, []byte(`{"secret":"s"}`))
@@ -39,17 +40,17 @@ func TestWhatWaitsIsNotLostToWhatFindsNoRoom(t *testing.T) {
 // What has been pushed, or was forgotten by a sign-out, takes no room any more.
 func TestRoomOfWhatWaitsNoMore(t *testing.T) {
 	c := newFuzzCache(t, nil)
-	c.store.away.Store(true)
+	c.redis.Breaker.Open()
 	p := c.partitions.of("uid.utid")
 	e, err := serializer.NewEntry(serializer.SectionRefreshToken, "a", []byte(`{"secret":"s"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	other := &waiting{size: 1, push: func(context.Context) error { return errReply }}
+	other := &waiting{size: 1, push: func(context.Context) error { return redisop.ErrReply }}
 	c.pending.keep("other", other)
 	c.pending.keepEntries(batch{p: p, entries: []stored{newStored(e, 1)}})
 	c.forgetHere(p, nil)
-	c.store.away.Store(false)
+	c.redis.Breaker.Close()
 	c.pending.push(t.Context())
 	if n, _, bytes := c.pending.waitingNow(); n != 1 || bytes != 1 {
 		t.Errorf("%d writes wait, of %d bytes; want the one that Redis refuses", n, bytes)

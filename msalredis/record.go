@@ -1,10 +1,12 @@
 package msalredis
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -16,18 +18,34 @@ func (c *Cache) sealed(key, field string, stamp, expiry int64, content []byte, a
 // sealedOf is sealed of what belongs to a session; 0: to none.
 func (c *Cache) sealedOf(key, field string, stamp, expiry, session int64, content []byte, again bool) (string, error) {
 	value, err := layout.SealSession(c.serializer, key, field, stamp, expiry, session, content)
-	record := recordEntry
+	record := telemetry.Entry
 	if field == "" {
-		record = recordAnswer
+		record = telemetry.Answer
 	}
-	c.metrics.sealed(record, len(value), err)
 	if err != nil {
+		c.metrics.Unsealed(record)
 		if !again {
-			c.log.warn("a value could not be sealed and is not shared", "error", err)
+			c.log.Warn("a value could not be sealed and is not shared", "error", err)
 		}
 		return "", fmt.Errorf("msalredis: sealing failed: %w", err)
 	}
+	c.metrics.Sealed(record, len(value))
 	return value, nil
+}
+
+// whyUnreadable is why a stored value could not be opened or read.
+func whyUnreadable(err error) telemetry.Unreadable {
+	switch {
+	case errors.Is(err, serializer.ErrUnknownKey):
+		return telemetry.UnknownKey
+	case errors.Is(err, serializer.ErrVersion):
+		return telemetry.NewerVersion
+	case errors.Is(err, serializer.ErrAssociatedData):
+		return telemetry.Moved
+	case errors.Is(err, serializer.ErrCorrupt):
+		return telemetry.Corrupt
+	}
+	return telemetry.Malformed
 }
 
 // stored is an entry of MSAL's document as it is kept in Redis: its times are Redis's.

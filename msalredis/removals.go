@@ -80,7 +80,7 @@ func (c *Cache) askedAt(o origin) int64 {
 	if !o.fresh || !o.timed {
 		return o.stamp
 	}
-	return max(o.session, c.clock.latest(o.began))
+	return max(o.session, c.clock.Latest(o.began).Micros())
 }
 
 // knownAt is the generation of the last removal of a partition, if that was known at a moment since the Cache's start; else 0.

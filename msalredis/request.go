@@ -33,11 +33,11 @@ func (c *Cache) newTokenRequest(req *http.Request, asked tokenreq.Request, via h
 		Request: asked, flight: string(asked.ID) + " " + asked.Grant,
 		address: req.URL.String(), host: req.Host, header: req.Header.Clone(), via: via,
 	}
-	r.since = c.clock.elapsed()
+	r.since = c.clock.Elapsed()
 	r.realms = c.realms.of(r.Endpoint, req.URL.Path)
 	switch r.Kind {
 	case tokenreq.App:
-		r.begun = c.clock.redis()
+		r.begun = c.clock.Now().Micros()
 		for _, realm := range r.realms {
 			pid := layout.PartitionID(appKey(serializer.Entry{ClientID: r.Client, Realm: realm}))
 			r.pids = append(r.pids, pid)
@@ -50,7 +50,7 @@ func (c *Cache) newTokenRequest(req *http.Request, asked tokenreq.Request, via h
 	case tokenreq.UserRefresh:
 		r.pids = []id{r.Lineage.Partition}
 	case tokenreq.UnknownRefresh:
-		r.begun = c.clock.redis()
+		r.begun = c.clock.Now().Micros()
 	}
 	return r
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -89,12 +91,12 @@ func (c *Cache) restore(p *partition, s *snapshot, unreadable map[string]damage,
 		p.whole.Store(true)
 		return
 	}
-	c.log.info("Redis lost a user's record; it is written back from memory")
-	c.metrics.restored()
+	c.log.Info("Redis lost a user's record; it is written back from memory")
+	c.metrics.Wrote(telemetry.Restored)
 	generation := s.generation
 	c.background(func(ctx context.Context) {
 		if len(damaged) > 0 {
-			if c.store.run(ctx, layout.DiscardScript, []string{c.keys.Tokens(p.pid)}, func(reply) error { return nil }, damaged...) != nil {
+			if c.redis.Run(ctx, layout.DiscardScript, []string{c.keys.Tokens(p.pid)}, func(redisop.Reply) error { return nil }, damaged...) != nil {
 				return // the next look finds it again
 			}
 		}
@@ -109,7 +111,7 @@ func (c *Cache) restore(p *partition, s *snapshot, unreadable map[string]damage,
 // expired and is not lost; a look prolongs one only when a hundredth of that has passed.
 func (p *partition) remembers(c *Cache, held, s *snapshot, us int64) bool {
 	within := func(life time.Duration) bool {
-		return p.confirmed != 0 && c.clock.elapsed()-p.confirmed < int64(life) && us-p.asOf < life.Microseconds()
+		return p.confirmed != 0 && c.clock.Elapsed()-p.confirmed < int64(life) && us-p.asOf < life.Microseconds()
 	}
 	switch {
 	case held == nil || !within(c.o.UserTTL-c.o.UserTTL/100):

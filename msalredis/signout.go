@@ -9,7 +9,10 @@ import (
 	"sync/atomic"
 	"unicode"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -132,7 +135,7 @@ func (c *Cache) forgetHere(p *partition, only tokenreq.Scopes) {
 		old = &snapshot{}
 	}
 	// Version 0: what is left is no longer the record at its version, and is read whole the next time.
-	s := &snapshot{generation: max(old.generation+1, c.clock.redis()), entries: old.without(only)}
+	s := &snapshot{generation: max(old.generation+1, c.clock.Now().Micros()), entries: old.without(only)}
 	p.snap.Store(s)
 	if len(only) == 0 {
 		p.signedOut.asked, p.signedOut.done = s.generation, 0
@@ -144,7 +147,7 @@ func (c *Cache) forgetHere(p *partition, only tokenreq.Scopes) {
 	}
 	p.checked.Store(0)
 	p.mu.Unlock()
-	c.removals.note(p.pid, s.generation, c.clock.elapsed(), true)
+	c.removals.note(p.pid, s.generation, c.clock.Elapsed(), true)
 	c.answers.forget(p.pid)
 	c.flights.forget(p.pid)
 	if p.user && len(only) == 0 {
@@ -197,8 +200,8 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only tokenreq.Scopes,
 	}
 	k := c.keys
 	if p.user && len(only) == 0 && left == 0 {
-		if err := c.store.do(ctx, k.Accounts(), func(ctx context.Context) error {
-			return unlessOfAnotherType(c.store.client.ZRem(ctx, k.Accounts(), string(p.pid)).Err())
+		if err := c.redis.Do(ctx, k.Accounts(), func(ctx context.Context, client redis.UniversalClient) error {
+			return unlessOfAnotherType(client.ZRem(ctx, k.Accounts(), string(p.pid)).Err())
 		}); err != nil {
 			return err
 		}
@@ -232,8 +235,8 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only tokenreq.Scopes,
 	}
 	if len(done) > 0 {
 		// Last, so that a removal that is tried again finds them again.
-		if err := c.store.do(ctx, k.RIDs(p.pid), func(ctx context.Context) error {
-			return c.store.client.ZRem(ctx, k.RIDs(p.pid), done...).Err()
+		if err := c.redis.Do(ctx, k.RIDs(p.pid), func(ctx context.Context, client redis.UniversalClient) error {
+			return client.ZRem(ctx, k.RIDs(p.pid), done...).Err()
 		}); err != nil {
 			return err
 		}
@@ -279,17 +282,17 @@ func (c *Cache) runRemoval(ctx context.Context, p *partition, only tokenreq.Scop
 	k := c.keys
 	var list atomic.Pointer[[]string]
 	var told, kept atomic.Int64
-	err = c.store.run(ctx, layout.SignoutScript, []string{k.Tokens(p.pid), k.Tombstone(p.pid), k.RIDs(p.pid), k.Fence(p.pid)}, func(r reply) error {
-		if len(r.fields) < 2 {
-			return errReply
+	err = c.redis.Run(ctx, layout.SignoutScript, []string{k.Tokens(p.pid), k.Tombstone(p.pid), k.RIDs(p.pid), k.Fence(p.pid)}, func(r redisop.Reply) error {
+		if len(r.Fields) < 2 {
+			return redisop.ErrReply
 		}
-		listed := r.fields[2:]
+		listed := r.Fields[2:]
 		list.Store(&listed)
-		told.Store(r.number(0))
-		kept.Store(max(r.number(1), 0))
+		told.Store(r.Number(0))
+		kept.Store(max(r.Number(1), 0))
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		s := &snapshot{generation: r.number(0)}
+		s := &snapshot{generation: r.Number(0)}
 		if len(only) == 0 && p.signedOut.asked > 0 {
 			p.signedOut.done = s.generation
 		}
@@ -305,7 +308,7 @@ func (c *Cache) runRemoval(ctx context.Context, p *partition, only tokenreq.Scop
 			p.overlay(s)
 		}
 		p.snap.Store(s)
-		p.asOf = r.us
+		p.asOf = r.Time.Micros()
 		p.checked.Store(0)
 		return nil
 	}, args...)
@@ -318,8 +321,8 @@ func (c *Cache) runRemoval(ctx context.Context, p *partition, only tokenreq.Scop
 // forgetAnswer removes what is kept of a request identity.
 func (c *Cache) forgetAnswer(ctx context.Context, rid id) error {
 	k := c.keys
-	return c.store.run(ctx, layout.ForgetScript, []string{k.Response(rid), k.Tombstone(rid), k.Pause(rid), k.Fence(rid)},
-		func(reply) error { return nil }, formatInt(layout.TombstoneLife.Milliseconds()))
+	return c.redis.Run(ctx, layout.ForgetScript, []string{k.Response(rid), k.Tombstone(rid), k.Pause(rid), k.Fence(rid)},
+		func(redisop.Reply) error { return nil }, formatInt(layout.TombstoneLife.Milliseconds()))
 }
 
 // scopeHash is how the list of a partition's identities tells their scopes apart.
@@ -346,7 +349,7 @@ func (c *Cache) enlistExtended(ctx context.Context, b batch) error {
 			continue
 		}
 		base := layout.PartitionID(appKey(serializer.Entry{ClientID: e.ClientID, Realm: e.Realm}))
-		life := max(e.expiry*1000-c.clock.redis()/1000, 1000)
+		life := max(e.expiry*1000-c.clock.Now().Micros()/1000, 1000)
 		if _, err := c.enlist(ctx, base, layout.Member{Kind: layout.MemberPartition, Scopes: scopeHash(tokenreq.ScopesOf(e.Target)), ID: b.p.pid}, life, layout.MaxStamp); err != nil {
 			return err
 		}
@@ -361,7 +364,7 @@ func (c *Cache) enlistNames(ctx context.Context, r *tokenRequest, a *answer) {
 	if r.Kind != tokenreq.App {
 		return
 	}
-	life := max((a.Expires-c.clock.redis())/1000, 1000)
+	life := max((a.Expires-c.clock.Now().Micros())/1000, 1000)
 	member := func(pid id) layout.Member {
 		return layout.Member{Kind: layout.MemberPartition, Scopes: scopeHash(r.Scopes), ID: pid}
 	}
@@ -381,8 +384,8 @@ const enlistAtMost = 4096
 
 func (c *Cache) enlist(ctx context.Context, pid id, member layout.Member, life, started int64) (bool, error) {
 	var ok atomic.Bool
-	err := c.store.run(ctx, layout.EnlistScript, []string{c.keys.RIDs(pid), c.keys.Tombstone(pid)}, func(r reply) error {
-		ok.Store(r.number(0) == 1)
+	err := c.redis.Run(ctx, layout.EnlistScript, []string{c.keys.RIDs(pid), c.keys.Tombstone(pid)}, func(r redisop.Reply) error {
+		ok.Store(r.Number(0) == 1)
 		return nil
 	}, member.String(), formatInt(life), formatInt(enlistAtMost), formatInt(started))
 	return ok.Load(), err

@@ -35,3 +35,11 @@ var (
 	EnlistScript  = redis.NewScript(enlistLua)
 	DiscardScript = redis.NewScript(discardLua)
 )
+
+// ScriptName is the name of a script's file: what metrics and spans call it.
+func ScriptName(script *redis.Script) string { return scriptNames[script] }
+
+var scriptNames = map[*redis.Script]string{
+	LoadScript: "load", StoreScript: "store", SignoutScript: "signout", LookScript: "look", RespondScript: "respond",
+	ForgetScript: "forget", EnlistScript: "enlist", DiscardScript: "discard",
+}

@@ -1,4 +1,4 @@
-package msalredis
+package redisop
 
 import (
 	"context"
@@ -11,28 +11,31 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
+	"github.com/msal-redis/msal-redis-go/internal/workers"
 )
 
 // judge opens the breaker where err says that Redis is away, and returns err.
-func (s *store) judge(key string, err error) error {
+func (r *Redis) judge(key string, err error) error {
 	if err == nil || errors.Is(err, redis.Nil) {
 		return err
 	}
-	s.wrongClient(err)
-	if isAway(err) && !s.hogged(key, err) {
-		s.lost(key, err)
+	r.wrongClient(err)
+	if isAway(err) && !r.poolExhausted(key, err) {
+		r.lost(key, err)
 	} else {
-		s.metrics.redisError(err)
+		r.metrics.RedisFailed(Failure(err))
 	}
 	return err
 }
 
 // lost opens the breaker.
-func (s *store) lost(key string, err error) {
-	s.metrics.redisError(err)
-	if s.life.Err() == nil && s.away.Store(true) {
-		s.log.warn("Redis is away; tokens come from memory or from Entra ID until it is back", "error", err)
-		s.workers.run(func() { s.probe(key) })
+func (r *Redis) lost(key string, err error) {
+	r.metrics.RedisFailed(Failure(err))
+	if r.life.Err() == nil && r.Breaker.Open() {
+		r.log.Warn("Redis is away; tokens come from memory or from Entra ID until it is back", "error", err)
+		r.workers.Run(func() { r.probe(key) })
 	}
 }
 
@@ -50,7 +53,18 @@ func isAway(err error) bool {
 		}
 	}
 	var re redis.Error
-	return !errors.As(err, &re) && !errors.Is(err, errReply) // EOF, pool time-out, refused and the like
+	return !errors.As(err, &re) && !errors.Is(err, ErrReply) // EOF, pool time-out, refused and the like
+}
+
+// Failure is the kind of an error of Redis, for metrics and spans; "" of nil.
+func Failure(err error) telemetry.RedisFailure {
+	switch {
+	case err == nil:
+		return ""
+	case isAway(err):
+		return telemetry.RedisAway
+	}
+	return telemetry.RedisRefused
 }
 
 // isPoolError tells an operation that go-redis did not send, for want of a connection.
@@ -58,39 +72,39 @@ func isPoolError(err error) bool {
 	return errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted)
 }
 
-// hogged tells whether an operation failed for want of a connection, while the application uses all of them and Redis
+// poolExhausted tells whether an operation failed for want of a connection, while the application uses all of them and Redis
 // answers on another. go-redis does not say for what an operation waited: all that can be known is that none was left.
-func (s *store) hogged(key string, err error) bool {
+func (r *Redis) poolExhausted(key string, err error) bool {
 	var ne net.Error
 	timedOut := errors.Is(err, context.DeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
-	if s.away.Load() || !isPoolError(err) && (!timedOut || !s.crowded(key)) {
+	if r.Breaker.IsOpen() || !isPoolError(err) && (!timedOut || !r.crowded(key)) {
 		return false
 	}
-	return s.second.of(s.timeout, func() bool { return !s.away.Load() && s.answers(key) })
+	return r.fresh.answers(r.timeout, func() bool { return !r.Breaker.IsOpen() && r.answers(key) })
 }
 
-// secondOpinion is what a new connection says. One that is as fresh as may be is not asked for again.
-type secondOpinion struct {
+// freshConnection is what a new connection has said. While that is fresh no other is made.
+type freshConnection struct {
 	mu   sync.Mutex
 	good time.Time
 }
 
-func (o *secondOpinion) of(fresh time.Duration, ask func() bool) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if time.Since(o.good) < fresh {
+func (f *freshConnection) answers(fresh time.Duration, ask func() bool) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if time.Since(f.good) < fresh {
 		return true
 	}
 	if !ask() {
 		return false
 	}
-	o.good = time.Now()
+	f.good = time.Now()
 	return true
 }
 
 // crowded tells whether all connections of the pool are in use.
-func (s *store) crowded(key string) bool {
-	node := s.node(key)
+func (r *Redis) crowded(key string) bool {
+	node := r.node(key)
 	if node == nil {
 		return false
 	}
@@ -99,12 +113,12 @@ func (s *store) crowded(key string) bool {
 }
 
 // node is the client of the server that has a key; nil where that cannot be known.
-func (s *store) node(key string) *redis.Client {
-	switch client := s.client.(type) {
+func (r *Redis) node(key string) *redis.Client {
+	switch client := r.client.(type) {
 	case *redis.Client:
 		return client
 	case *redis.ClusterClient:
-		ctx, cancel := context.WithTimeout(s.life, s.timeout)
+		ctx, cancel := context.WithTimeout(r.life, r.timeout)
 		defer cancel()
 		if node, err := client.MasterForKey(ctx, key); err == nil {
 			return node
@@ -118,20 +132,20 @@ const connecting = time.Second
 
 // answers tells whether Redis answers on a new connection, which is made as the application's are: a subscriber's, because
 // go-redis gives anyone else one of the pool, and those may all have been dropped without a word.
-func (s *store) answers(key string) bool {
-	node := s.node(key)
+func (r *Redis) answers(key string) bool {
+	node := r.node(key)
 	if node == nil {
 		return false
 	}
-	ctx, cancel := context.WithTimeout(s.life, max(connecting, 4*s.timeout))
+	ctx, cancel := context.WithTimeout(r.life, max(connecting, 4*r.timeout))
 	outcome := make(chan error, 1)
 	go func() { // not all dialling ends with its context
 		defer cancel()
-		conn := node.WithTimeout(s.timeout).Subscribe(ctx)
+		conn := node.WithTimeout(r.timeout).Subscribe(ctx)
 		defer conn.Close()
 		err := conn.Ping(ctx)
 		if err == nil {
-			_, err = conn.ReceiveTimeout(ctx, s.timeout)
+			_, err = conn.ReceiveTimeout(ctx, r.timeout)
 		}
 		outcome <- err
 	}()
@@ -145,50 +159,50 @@ func (s *store) answers(key string) bool {
 
 // probe looks until Redis is back. It looks on new connections, and then clears the pool of dead ones, so that those do not
 // open the breaker again one after another.
-func (s *store) probe(key string) {
+func (r *Redis) probe(key string) {
 	pause := 50 * time.Millisecond
-	for sleep(s.life, pause/2+rand.N(pause)) {
+	for workers.Sleep(r.life, pause/2+rand.N(pause)) {
 		pause = min(2*pause, time.Second)
-		if s.answers(key) {
-			s.clear()
+		if r.answers(key) {
+			r.clear()
 			pause = 50 * time.Millisecond
-		} else if _, one := s.client.(*redis.Client); one {
+		} else if _, one := r.client.(*redis.Client); one {
 			continue
 		}
-		if !s.serves(key) { // a cluster may have another node for the key by now
+		if !r.serves(key) { // a cluster may have another node for the key by now
 			continue
 		}
-		s.away.Store(false)
-		s.log.info("Redis is back")
-		s.onBack()
+		r.Breaker.Close()
+		r.log.Info("Redis is back")
+		r.onBack()
 		return
 	}
 }
 
 // serves asks as an operation would.
-func (s *store) serves(key string) bool {
-	ctx, cancel := context.WithTimeout(s.life, s.timeout)
+func (r *Redis) serves(key string) bool {
+	ctx, cancel := context.WithTimeout(r.life, r.timeout)
 	defer cancel()
 	select {
-	case s.slots <- struct{}{}:
+	case r.slots <- struct{}{}:
 	case <-ctx.Done():
 		return false
 	}
-	defer func() { <-s.slots }()
-	err := s.client.PTTL(ctx, key).Err()
+	defer func() { <-r.slots }()
+	err := r.client.PTTL(ctx, key).Err()
 	return err == nil || !isAway(err)
 }
 
-// clear rids the pool of idle connections that are dead; on a cluster, each node's.
-func (s *store) clear() {
-	switch client := s.client.(type) {
+// clear rids the pool of idle connections that are dead; on a cluster, each node'r.
+func (r *Redis) clear() {
+	switch client := r.client.(type) {
 	case *redis.Client:
-		s.clearPool(client)
+		r.clearPool(client)
 	case *redis.ClusterClient:
-		ctx, cancel := context.WithTimeout(s.life, s.timeout)
+		ctx, cancel := context.WithTimeout(r.life, r.timeout)
 		defer cancel()
 		_ = client.ForEachShard(ctx, func(_ context.Context, node *redis.Client) error {
-			s.clearPool(node.WithTimeout(s.timeout))
+			r.clearPool(node.WithTimeout(r.timeout))
 			return nil
 		})
 	}
@@ -197,11 +211,11 @@ func (s *store) clear() {
 // clearPool asks as many idle connections at a time as we may use: go-redis closes one that does not answer. All of them
 // are held until the last one has answered, since the next to ask would be given one that has. It ends with a round in
 // which all did.
-func (s *store) clearPool(client *redis.Client) {
+func (r *Redis) clearPool(client *redis.Client) {
 	for range client.Options().PoolSize {
 		idle := int(client.PoolStats().IdleConns)
-		conns := make([]*redis.Conn, min(idle, max(1, cap(s.slots)-len(s.slots))))
-		ctx, cancel := context.WithTimeout(s.life, s.timeout)
+		conns := make([]*redis.Conn, min(idle, max(1, cap(r.slots)-len(r.slots))))
+		ctx, cancel := context.WithTimeout(r.life, r.timeout)
 		var dead atomic.Int32
 		var asked sync.WaitGroup
 		for i := range conns {
@@ -217,7 +231,7 @@ func (s *store) clearPool(client *redis.Client) {
 		for _, conn := range conns {
 			_ = conn.Close()
 		}
-		if dead.Load() == 0 || s.life.Err() != nil {
+		if dead.Load() == 0 || r.life.Err() != nil {
 			return
 		}
 	}

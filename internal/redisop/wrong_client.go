@@ -1,8 +1,6 @@
-package msalredis
+package redisop
 
 import (
-	"context"
-	"log/slog"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -10,19 +8,19 @@ import (
 
 // wrongClient says once where the client is not for this Redis. Each call would fail, or find nothing, and be made good by a
 // token request, in every process: nothing but a counter would tell.
-func (s *store) wrongClient(err error) {
-	if cure := s.cure(err); cure != "" {
-		s.misfit.Do(func() {
-			s.log.Log(context.Background(), slog.LevelError, "msalredis: "+cure, "error", err)
+func (r *Redis) wrongClient(err error) {
+	if cure := r.cure(err); cure != "" {
+		r.wrongClientTold.Do(func() {
+			r.log.Error(cure, "error", err)
 		})
 	}
 }
 
 // cure is what to change, or "" where the client does.
-func (s *store) cure(err error) string {
+func (r *Redis) cure(err error) string {
 	_, moved := redis.IsMovedError(err)
 	_, ask := redis.IsAskError(err)
-	_, follows := s.client.(*redis.ClusterClient)
+	_, follows := r.client.(*redis.ClusterClient)
 	switch {
 	case (moved || ask) && !follows: // one that follows gives up at last, while slots move
 		return "Redis is a cluster, and the client is for a single server: most tokens are not shared. " +

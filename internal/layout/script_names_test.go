@@ -1,4 +1,4 @@
-package msalredis
+package layout
 
 import (
 	"os"
@@ -11,7 +11,7 @@ import (
 
 // Every script has the name of its file in metrics and spans.
 func TestEveryScriptHasAName(t *testing.T) {
-	files, err := filepath.Glob("../internal/layout/scripts/*.lua")
+	files, err := filepath.Glob("scripts/*.lua")
 	if err != nil || len(files) == 0 {
 		t.Fatalf("%d scripts: %v", len(files), err)
 	}

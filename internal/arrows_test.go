@@ -1,0 +1,84 @@
+// Package internal_test holds the arrows between the packages of the library.
+package internal_test
+
+import (
+	"go/parser"
+	"go/token"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/msal-redis/msal-redis-go/"
+
+// arrows are the packages that msalredis is built on, from the bottom up, and what of the project each may import: nothing but
+// packages that stand above it in this list. None may import msalredis.
+var arrows = []struct {
+	pkg string
+	may []string
+}{
+	{"internal/telemetry", nil},
+	{"internal/redistime", nil},
+	{"internal/workers", nil},
+	{"internal/redislogin", nil},
+	{"lock", nil},
+	{"serializer", nil},
+	{"internal/layout", []string{"serializer"}},
+	{"internal/tokenreq", []string{"internal/layout", "serializer"}},
+	{"internal/tokenresp", []string{"internal/layout", "serializer"}},
+	{"internal/redisop", []string{"internal/layout", "internal/redistime", "internal/telemetry", "internal/workers", "lock"}},
+}
+
+// imports are the project's packages that the files of a folder import, tests aside.
+func imports(t *testing.T, folder string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join("..", folder, "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%s: %d files, %v", folder, len(files), err)
+	}
+	var all []string
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range file.Imports {
+			path, err := strconv.Unquote(s.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if pkg, ours := strings.CutPrefix(path, module); ours && !slices.Contains(all, pkg) {
+				all = append(all, pkg)
+			}
+		}
+	}
+	return all
+}
+
+// Arrows between the library's packages point down: each imports only what its line allows, and what it allows stands below it.
+func TestArrowsPointDown(t *testing.T) {
+	below := []string{}
+	for _, a := range arrows {
+		for _, pkg := range a.may {
+			if !slices.Contains(below, pkg) {
+				t.Errorf("%s may import %s, which does not stand below it", a.pkg, pkg)
+			}
+		}
+		for _, pkg := range imports(t, a.pkg) {
+			if !slices.Contains(a.may, pkg) {
+				t.Errorf("%s imports %s", a.pkg, pkg)
+			}
+		}
+		below = append(below, a.pkg)
+	}
+	for _, pkg := range imports(t, "msalredis") {
+		if !slices.Contains(below, pkg) {
+			t.Errorf("msalredis imports %s, whose arrows nothing holds", pkg)
+		}
+	}
+}

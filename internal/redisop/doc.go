@@ -1,0 +1,23 @@
+// Package redisop is how Redis is asked: within a time, within our share of the application's pool, and not at all while Redis is
+// known to be away.
+//
+// It owns the bounded client, the slots, the breaker with its probe, and the taking of leases, which use the same slots. What is
+// asked is its callers' ([Redis.Run] a script, [Redis.Do] anything else).
+//
+// # Invariants
+//
+//   - An operation's time counts from when it is sent. Before that it queues, first come, first served: waiting in our own queue,
+//     or for a connection that the application uses, is not Redis being away.
+//   - No more operations are in flight than half of the pool's size, leases and the probe included.
+//   - The first operation that finds Redis away opens the breaker. All that queues ends then, and nobody waits, until a probe has
+//     found Redis back: on a new connection, since all those of the pool may be dead. One probe runs at a time.
+//   - An operation that was begun is carried out although its caller has left, and its answer is taken in.
+//
+// # Concurrency
+//
+// Everything is safe for concurrent use. Breaker.mu guards whether it is open and the context that ends when it opens;
+// freshConnection.mu makes one goroutine at a time ask on a new connection, and may be held for as long as that takes. No other
+// mutex is taken under either, and no function of a caller is called.
+package redisop
+
+import ()
