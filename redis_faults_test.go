@@ -403,7 +403,7 @@ func TestApplicationKeepsHalfThePoolWhileRedisHangs(t *testing.T) {
 		waiting     int
 		atTheirLook bool
 	}{
-		"at a look": {"msalredis.(*store).do(", callers, true},
+		"at a look": {"redisop.(*Redis).Run(", callers, true},
 		// Those that hold the library's share of the pool: others still wait for their look, if it came later.
 		"at the lease": {"msalredis.(*leader).lease(", pool / 2, false},
 	} {
