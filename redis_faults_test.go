@@ -682,8 +682,11 @@ func ofLibrary() string {
 	all = all[:runtime.Stack(all, true)]
 	var ours []string
 	for stack := range strings.SplitSeq(string(all), "\n\n") {
-		if strings.Contains(stack, "msal-redis-go/msalredis.") || strings.Contains(stack, "msal-redis-go/lock.") {
-			ours = append(ours, stack)
+		for _, pkg := range []string{"msalredis", "lock", "internal/redisop", "internal/workers"} { // those that start goroutines
+			if strings.Contains(stack, "msal-redis-go/"+pkg+".") {
+				ours = append(ours, stack)
+				break
+			}
 		}
 	}
 	return strings.Join(ours, "\n\n")
