@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/internal/workers"
 )
 
 // agreed waits until all nodes of a cluster have one view of it, by which it is whole, and every replica follows an owner of slots.
@@ -75,7 +76,7 @@ func ownersOf(nodes string) string {
 func (s *store) whole(ctx context.Context, f func() error) error {
 	for {
 		err := f()
-		if err == nil || !strings.HasPrefix(err.Error(), "CLUSTERDOWN") || !wait(ctx, 100*time.Millisecond) {
+		if err == nil || !strings.HasPrefix(err.Error(), "CLUSTERDOWN") || !workers.Sleep(ctx, 100*time.Millisecond) {
 			return err
 		}
 		if err := s.agreed(ctx); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/msal-redis/msal-redis-go/internal/workers"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -94,7 +95,7 @@ func play(ctx context.Context, c *config, say io.Writer) (h *history, err error)
 	if err := s.inject(ctx, schedule(c.Seed, c.Topology, c.Duration, c.Only, c.Neighbours)); err != nil {
 		return nil, err
 	}
-	if !wait(ctx, recovery+s.Terms.LocalTTL) {
+	if !workers.Sleep(ctx, recovery+s.Terms.LocalTTL) {
 		return nil, ctx.Err()
 	}
 	for _, what := range []string{"rest", "rollcall", "close"} {
@@ -163,7 +164,7 @@ func (s *stage) inject(ctx context.Context, plan []planned) error {
 	begun := time.Now()
 	var wg sync.WaitGroup
 	for _, p := range plan {
-		if !wait(ctx, time.Until(begun.Add(p.At))) {
+		if !workers.Sleep(ctx, time.Until(begun.Add(p.At))) {
 			break
 		}
 		wg.Go(func() {
@@ -178,7 +179,7 @@ func (s *stage) inject(ctx context.Context, plan []planned) error {
 			}
 		})
 	}
-	wait(ctx, time.Until(begun.Add(s.Duration)))
+	workers.Sleep(ctx, time.Until(begun.Add(s.Duration)))
 	wg.Wait()
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
@@ -201,7 +202,7 @@ func (s *stage) one(ctx context.Context, k *kind, p planned) (err error) {
 	}); err != nil {
 		return err
 	}
-	wait(ctx, p.Hold)
+	workers.Sleep(ctx, p.Hold)
 	if err := s.store.whole(ctx, func() error { return heal(context.WithoutCancel(ctx)) }); err != nil {
 		return err
 	}
@@ -211,18 +212,6 @@ func (s *stage) one(ctx context.Context, k *kind, p planned) (err error) {
 	s.mu.Unlock()
 	fmt.Fprintf(s.say, "%7.2f s  %-22s %5.2f s  %s\n", f.Start.Seconds(), f.Kind, (f.End - f.Start).Seconds(), f.Note)
 	return nil
-}
-
-// wait waits for d; false: ctx ended first.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // binaries are the executables of the slots: this one, and for two of them one whose clock is off.
