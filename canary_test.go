@@ -32,6 +32,8 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/lock"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
@@ -403,7 +405,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	}
 	i.close()
 	entries := w.records()
-	var plain []serializer.Entry
+	var plain []msaldoc.Entry
 	for _, r := range entries {
 		plain = append(plain, r.Entry)
 		c.forbid("entry", string(r.Raw))
@@ -415,7 +417,7 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		"msalredis.Cache":       {i.tokens},
 		"msalredis.Options":     {}, // below
 		"serializer.Key":        {keys[0], &keys[0], keys},
-		"serializer.Entry":      {plain[0], &plain[0], plain},
+		"msaldoc.Entry":         {plain[0], &plain[0], plain},
 		"serializer.Serializer": {w.sealer(w.keys), serializer.Plaintext(), serializer.FromAEAD(keyed{raw})},
 		"serializer.AEAD":       {}, // the caller's
 		"lock.Locker":           {locker},
@@ -468,20 +470,20 @@ func TestNothingPrintsSecrets(t *testing.T) {
 			}
 		}
 		for _, bad := range [][]byte{r.Raw, r.Raw[:len(r.Raw)-1], append([]byte("x"), r.Raw...)} {
-			if _, err := serializer.DecodeEntry(bad); err == nil {
+			if _, err := layout.DecodeEntry(bad); err == nil {
 				t.Error("JSON is decoded as an entry")
 			} else {
 				c.sawError(err)
 			}
 		}
 		for _, bad := range []string{`{"AccessToken":{"x":` + string(r.Raw[:len(r.Raw)-1]), `[` + string(r.Raw) + `]`, string(r.Raw) + `{}`} {
-			if _, err := serializer.ParseDocument([]byte(bad)); err == nil {
+			if _, err := msaldoc.Parse([]byte(bad)); err == nil {
 				t.Error("a broken document is parsed")
 			} else {
 				c.sawError(err)
 			}
 		}
-		if _, err := serializer.NewEntry(r.Section, r.Key, r.Raw[:len(r.Raw)-1]); err == nil {
+		if _, err := msaldoc.NewEntry(r.Section, r.Key, r.Raw[:len(r.Raw)-1]); err == nil {
 			t.Error("a broken entry is made")
 		} else {
 			c.sawError(err)

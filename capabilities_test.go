@@ -13,7 +13,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/public"
 
-	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
 // A client that declares capabilities (CP1: it can answer claims challenges) gets long-lived tokens that a resource may refuse
@@ -223,7 +223,7 @@ func TestRemovalTakesTokensOfAllCapabilities(t *testing.T) {
 	account := i.signIn(plain, u).Account.HomeAccountID
 	must(t)(silent(ctx, able, account))
 	old := []string{must(t)(plain.AcquireTokenByCredential(ctx, []string{graph})), must(t)(able.AcquireTokenByCredential(ctx, []string{graph}))}
-	access := func(r record) bool { return r.Section == serializer.SectionAccessToken }
+	access := func(r record) bool { return r.Section == msaldoc.SectionAccessToken }
 	if n := len(slices.DeleteFunc(w.records(), func(r record) bool { return !access(r) })); n != 4 {
 		t.Fatalf("%d access tokens in Redis, want two of the app and two of the user", n)
 	}

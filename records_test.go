@@ -30,6 +30,8 @@ import (
 	"go.opentelemetry.io/otel/metric/noop"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -40,7 +42,7 @@ import (
 type record struct {
 	key, field, value string // as Redis has them
 	stamp, expiry     int64
-	serializer.Entry
+	msaldoc.Entry
 }
 
 const headerSize = 26 // of a value: 16 digits stamp, 10 digits expiry
@@ -109,7 +111,7 @@ func openRecord(s serializer.Serializer, key, field, value string) (record, erro
 	if err != nil {
 		return r, err
 	}
-	r.Entry, err = serializer.DecodeEntry(plaintext)
+	r.Entry, err = layout.DecodeEntry(plaintext)
 	return r, err
 }
 
@@ -248,10 +250,10 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 			return headOf(r.value) + `{"secret":"planted"}`
 		}},
 		{"plain text", "malformed", func(t *testing.T, _ *world, r, _, _ record) string {
-			return sealedAs(t, serializer.Plaintext(), r.key, r.field, headOf(r.value), serializer.AppendEntry(nil, r.Entry))
+			return sealedAs(t, serializer.Plaintext(), r.key, r.field, headOf(r.value), layout.AppendEntry(nil, r.Entry))
 		}},
 		{"another entry under this name", "malformed", func(t *testing.T, w *world, r, sibling, _ record) string {
-			return sealedAs(t, w.sealer(w.keys), r.key, r.field, headOf(r.value), serializer.AppendEntry(nil, sibling.Entry))
+			return sealedAs(t, w.sealer(w.keys), r.key, r.field, headOf(r.value), layout.AppendEntry(nil, sibling.Entry))
 		}},
 		{"moved from another field", "moved", func(_ *testing.T, _ *world, _, sibling, _ record) string { return sibling.value }},
 		{"moved from another partition", "moved", func(_ *testing.T, _ *world, _, _, stranger record) string { return stranger.value }},
@@ -259,7 +261,7 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 			return r.value[:16] + strconv.FormatInt(r.expiry+3600, 10) + r.value[headerSize:]
 		}},
 		{"unknown key", "unknown_key", func(t *testing.T, _ *world, r, _, _ record) string {
-			return sealedAs(t, newSealer(t, generatedKey(t, "k9")), r.key, r.field, headOf(r.value), serializer.AppendEntry(nil, r.Entry))
+			return sealedAs(t, newSealer(t, generatedKey(t, "k9")), r.key, r.field, headOf(r.value), layout.AppendEntry(nil, r.Entry))
 		}},
 		{"newer seal", "newer_version", func(_ *testing.T, _ *world, r, _, _ record) string {
 			sealed := []byte(r.value[len(headOf(r.value)):])
@@ -268,7 +270,7 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 			return headOf(r.value) + string(sealed)
 		}},
 		{"newer entry", "newer_version", func(t *testing.T, w *world, r, _, _ record) string {
-			b := serializer.AppendEntry(nil, r.Entry)
+			b := layout.AppendEntry(nil, r.Entry)
 			b[0] = reseal
 			return sealedAs(t, w.sealer(w.keys), r.key, r.field, headOf(r.value), b)
 		}},
@@ -285,7 +287,7 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 				t.Fatal(err)
 			}
 			records := w.records()
-			access := section(serializer.SectionAccessToken)
+			access := section(msaldoc.SectionAccessToken)
 			r := one(t, records, access, ofUser(users[0]), target(vaultScope))
 			sibling := one(t, records, access, ofUser(users[0]), target(userScope))
 			stranger := one(t, records, access, ofUser(users[1]))
@@ -352,7 +354,7 @@ func generatedKey(t *testing.T, id string) string {
 // token the access and ID token serve; without its ID token the others do, and the next refresh brings one.
 func TestUnreadableRefreshOrIDTokenCostsOnlyItself(t *testing.T) {
 	ctx := context.Background()
-	for _, kind := range []string{serializer.SectionRefreshToken, serializer.SectionIDToken} {
+	for _, kind := range []string{msaldoc.SectionRefreshToken, msaldoc.SectionIDToken} {
 		t.Run(kind, func(t *testing.T) {
 			w := newWorld(t)
 			u := w.addUsers(1)[0]
@@ -377,8 +379,8 @@ func TestUnreadableRefreshOrIDTokenCostsOnlyItself(t *testing.T) {
 			}
 			got, err = silent(ctx, app, u.HomeAccountID(), mailScope)
 			switch kind {
-			case serializer.SectionRefreshToken:
-				if got := one(t, w.records2(r), section(serializer.SectionIDToken)); got.Secret == "" {
+			case msaldoc.SectionRefreshToken:
+				if got := one(t, w.records2(r), section(msaldoc.SectionIDToken)); got.Secret == "" {
 					t.Error("the ID token is gone")
 				}
 				if err == nil {
@@ -390,7 +392,7 @@ func TestUnreadableRefreshOrIDTokenCostsOnlyItself(t *testing.T) {
 				if _, err := silent(ctx, app, u.HomeAccountID(), mailScope); err != nil {
 					t.Errorf("after the next sign-in: %v", err)
 				}
-			case serializer.SectionIDToken:
+			case msaldoc.SectionIDToken:
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -594,7 +596,7 @@ func TestRotationOfSealingKeys(t *testing.T) {
 	sealed := map[string]int{}
 	for _, r := range w.records() {
 		sealed[sealedWith(r.value)]++
-		if want := "k2"; r.Section == serializer.SectionAccessToken && strings.Contains(r.Target, "Mail.Read") && sealedWith(r.value) != want {
+		if want := "k2"; r.Section == msaldoc.SectionAccessToken && strings.Contains(r.Target, "Mail.Read") && sealedWith(r.value) != want {
 			t.Errorf("a new token is sealed with %q, want %q", sealedWith(r.value), want)
 		}
 	}
@@ -782,8 +784,8 @@ func TestUserRecordSlides(t *testing.T) {
 	i.signIn(app, users[0])
 	i.signIn(app, users[1])
 	records, rdb := w.records(), w.redis.admin
-	used := one(t, records, section(serializer.SectionAccount), ofUser(users[0])).key
-	unused := one(t, records, section(serializer.SectionAccount), ofUser(users[1])).key
+	used := one(t, records, section(msaldoc.SectionAccount), ofUser(users[0])).key
+	unused := one(t, records, section(msaldoc.SectionAccount), ofUser(users[1])).key
 
 	reader := w.instance(short)
 	// A client of its own: the documents of the first hold both users.
@@ -815,7 +817,7 @@ func TestRecordThatExpiredUnusedIsNotWrittenBack(t *testing.T) {
 				succeeds(t, i.tokens.RemoveAccount(ctx, u.HomeAccountID()))
 				i.signIn(app, u)
 			}
-			record := one(t, w.records(), section(serializer.SectionAccount), ofUser(u)).key
+			record := one(t, w.records(), section(msaldoc.SectionAccount), ofUser(u)).key
 			eventually(t, "the record expires", func() bool { return w.redis.admin.Exists(ctx, record).Val() == 0 })
 			w.entra.ResetRequests()
 			c := &census{all: map[string]point{}}
@@ -885,7 +887,7 @@ func TestExpiredAccessTokensDisappear(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = time.Hour })
-	one(t, w.records(), section(serializer.SectionAccessToken), ofUser(u), target(filesScope))
+	one(t, w.records(), section(msaldoc.SectionAccessToken), ofUser(u), target(filesScope))
 	waitUntil(short.ExpiresOn.Add(1500 * time.Millisecond))
 	if _, err := silent(ctx, app, u.HomeAccountID(), mailScope); err != nil {
 		t.Fatal(err)
@@ -894,14 +896,14 @@ func TestExpiredAccessTokensDisappear(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range w.records() {
-		if r.Section == serializer.SectionAccessToken && r.ExpiresOn <= time.Now().Unix() {
+		if r.Section == msaldoc.SectionAccessToken && r.ExpiresOn <= time.Now().Unix() {
 			t.Errorf("an access token that expired %d s ago is still in a record", time.Now().Unix()-r.ExpiresOn)
 		}
 	}
 	records := w.records()
-	one(t, records, section(serializer.SectionAccessToken), ofUser(u), target(mailScope))
-	one(t, records, section(serializer.SectionRefreshToken), ofUser(u))
-	one(t, records, section(serializer.SectionAccount), ofUser(u))
+	one(t, records, section(msaldoc.SectionAccessToken), ofUser(u), target(mailScope))
+	one(t, records, section(msaldoc.SectionRefreshToken), ofUser(u))
+	one(t, records, section(msaldoc.SectionAccount), ofUser(u))
 }
 
 // owner is whose record an entry must be in: the account's, or the app's in a tenant.
@@ -926,7 +928,7 @@ func checkOwners(t *testing.T, records []record) (owners map[string]string) {
 			t.Errorf("a partition is in two records: %s", r.Section)
 		}
 		keys[owner(r)] = r.key
-		if r.Section == serializer.SectionAccessToken && r.HomeAccountID == "" && r.Realm == "" {
+		if r.Section == msaldoc.SectionAccessToken && r.HomeAccountID == "" && r.Realm == "" {
 			t.Error("an access token of nobody")
 		}
 	}
@@ -991,7 +993,7 @@ func TestNoRecordHasAnotherPartitionsEntries(t *testing.T) {
 	}
 	access := map[string]int{}
 	for _, r := range records {
-		if r.Section == serializer.SectionAccessToken {
+		if r.Section == msaldoc.SectionAccessToken {
 			access[r.key]++
 		}
 	}
@@ -1070,15 +1072,15 @@ func TestUnknownMembersOfEntriesSurvive(t *testing.T) {
 	s := w.sealer(w.keys)
 	changed := map[string]bool{}
 	for _, r := range w.records() {
-		if r.Section == serializer.SectionIDToken || r.Section == serializer.SectionAccount {
+		if r.Section == msaldoc.SectionIDToken || r.Section == msaldoc.SectionAccount {
 			continue // MSAL itself writes these anew with each refresh
 		}
 		raw := append(bytes.TrimSuffix(slices.Clone(r.Raw), []byte("}")), `,"from_another_msal":{"kept":[1,"x"]}}`...)
-		e, err := serializer.NewEntry(r.Section, r.Key, raw)
+		e, err := msaldoc.NewEntry(r.Section, r.Key, raw)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.put(r.key, r.field, sealedAs(t, s, r.key, r.field, headOf(r.value), serializer.AppendEntry(nil, e)))
+		w.put(r.key, r.field, sealedAs(t, s, r.key, r.field, headOf(r.value), layout.AppendEntry(nil, e)))
 		changed[r.field] = true
 	}
 	if len(changed) < 2 {
@@ -1094,7 +1096,7 @@ func TestUnknownMembersOfEntriesSurvive(t *testing.T) {
 		t.Fatal(err)
 	}
 	records := w.records()
-	one(t, records, section(serializer.SectionAccessToken), target(mailScope))
+	one(t, records, section(msaldoc.SectionAccessToken), target(mailScope))
 	for _, r := range records {
 		if changed[r.field] && !bytes.Contains(r.Raw, []byte(`"from_another_msal":{"kept":[1,"x"]}`)) {
 			t.Errorf("%s: the unknown member is gone", r.Section)
@@ -1175,7 +1177,7 @@ func checkScopes(t *testing.T, records []record, n int, scopes ...string) {
 	checkOwners(t, records)
 	have := map[string]map[string]int{}
 	for _, r := range records {
-		if r.Section != serializer.SectionAccessToken {
+		if r.Section != msaldoc.SectionAccessToken {
 			continue
 		}
 		if have[r.key] == nil {

@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
@@ -102,7 +103,7 @@ func TestOlderValueOfItsPlaceOpens(t *testing.T) {
 	i := w.instance()
 	app := i.app()
 	old := must(t)(app.AcquireTokenByCredential(ctx, []string{graph}))
-	r := one(t, w.records(), section(serializer.SectionAccessToken))
+	r := one(t, w.records(), section(msaldoc.SectionAccessToken))
 	answer := ""
 	for _, key := range w.keysOf() {
 		if strings.HasSuffix(key, ":response") {

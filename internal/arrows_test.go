@@ -25,9 +25,10 @@ var arrows = []struct {
 	{"internal/redislogin", nil},
 	{"lock", nil},
 	{"serializer", nil},
-	{"internal/layout", []string{"serializer"}},
-	{"internal/tokenreq", []string{"internal/layout", "serializer"}},
-	{"internal/tokenresp", []string{"internal/layout", "serializer"}},
+	{"internal/msaldoc", nil},
+	{"internal/layout", []string{"internal/msaldoc", "serializer"}},
+	{"internal/tokenreq", []string{"internal/layout", "internal/msaldoc"}},
+	{"internal/tokenresp", []string{"internal/layout", "internal/msaldoc"}},
 	{"internal/redisop", []string{"internal/layout", "internal/redistime", "internal/telemetry", "internal/workers", "lock"}},
 }
 

@@ -11,10 +11,10 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/redislogin"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
-	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 var _ cache.ExportReplace = (*Cache)(nil)
@@ -172,9 +172,9 @@ func (c *Cache) isOBO(m *manager, u cache.Unmarshaler, key string) bool {
 func (m *manager) meet(u cache.Unmarshaler) bool {
 	if marshaler, ok := u.(cache.Marshaler); ok {
 		if data, err := marshaler.Marshal(); err == nil && u.Unmarshal(data) == nil {
-			if held, err := serializer.ParseDocument(data); err == nil {
+			if held, err := msaldoc.Parse(data); err == nil {
 				held = withKeysFolded(held)
-				unknown, _ := serializer.Diff(m.document, held)
+				unknown, _ := msaldoc.Diff(m.document, held)
 				m.unshared.adopt(unknown)
 				m.document = held
 				return true
@@ -213,14 +213,14 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		m.mu.Unlock()
 		return nil
 	}
-	entries, err := serializer.ParseDocument(data)
+	entries, err := msaldoc.Parse(data)
 	if err != nil {
 		m.view.Store(nil)
 		m.mu.Unlock()
 		return fmt.Errorf("msalredis: MSAL's cache document: %w", err)
 	}
 	entries = withKeysFolded(entries)
-	changed, removed := serializer.Diff(m.document, entries)
+	changed, removed := msaldoc.Diff(m.document, entries)
 	if hints.PartitionKey == "" && len(changed) == 0 && len(removed) == 0 {
 		m.mu.Unlock()
 		return errNothingRemoved
@@ -231,7 +231,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	var gone []string
 	if hints.PartitionKey == "" {
 		gone = accountsOf(removed)
-		changed = slices.DeleteFunc(changed, func(e serializer.Entry) bool { return slices.Contains(gone, e.HomeAccountID) })
+		changed = slices.DeleteFunc(changed, func(e msaldoc.Entry) bool { return slices.Contains(gone, e.HomeAccountID) })
 	}
 	changed = append(changed, m.unshared.accountsOf(changed, layout.FoldKey(hints.PartitionKey))...)
 	r := c.route(m, changed, hints.PartitionKey)
@@ -245,7 +245,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		m.view.Store(nil)
 	}
 	for _, e := range changed {
-		if e.Section == serializer.SectionRefreshToken {
+		if e.Section == msaldoc.SectionRefreshToken {
 			c.lineages.learn(e)
 		}
 		if e.ClientID != "" && e.ClientID != m.client {
@@ -290,8 +290,8 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 // routed are the changed entries of an Export, sorted by where they belong.
 type routed struct {
 	batches  []batch
-	unshared []serializer.Entry // they stay with their manager
-	refused  bool               // some belong nowhere
+	unshared []msaldoc.Entry // they stay with their manager
+	refused  bool            // some belong nowhere
 }
 
 // route sorts changed entries into partitions by their own fields.
@@ -302,9 +302,9 @@ type routed struct {
 // fleet.
 //
 // The caller holds m.mu.
-func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r routed) {
+func (c *Cache) route(m *manager, changed []msaldoc.Entry, hint string) (r routed) {
 	at := map[string]int{}
-	add := func(key string, e serializer.Entry) {
+	add := func(key string, e msaldoc.Entry) {
 		i, ok := at[key]
 		if !ok {
 			i = len(r.batches)
@@ -337,21 +337,21 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 			case o.fresh:
 				b.fresh = true
 			}
-		} else if e.Section == serializer.SectionRefreshToken && m.signsIn(e, hint) {
+		} else if e.Section == msaldoc.SectionRefreshToken && m.signsIn(e, hint) {
 			b.fresh = true
 		}
 		b.began = max(b.began, session)
 		if shift := c.clock.Shift(); shift != 0 {
 			e = e.WithTimes(shift)
 		}
-		if e.Section == serializer.SectionAccessToken {
+		if e.Section == msaldoc.SectionAccessToken {
 			e.Capabilities, e.Asked = c.askedFor(m, e)
 		}
 		x := newStored(e, stamp)
 		x.session = session
 		b.entries = append(b.entries, x)
 	}
-	var metadata []serializer.Entry
+	var metadata []msaldoc.Entry
 	defer func() {
 		// Of a sign-in that has ended, the account alone would be left.
 		r.batches = slices.DeleteFunc(r.batches, func(b batch) bool { return b.ended && !slices.ContainsFunc(b.entries, isToken) })
@@ -359,7 +359,7 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 	for _, e := range changed {
 		e = e.Clone() // as MSAL gave it, it keeps the whole document alive
 		switch {
-		case e.Section == serializer.SectionAppMetadata:
+		case e.Section == msaldoc.SectionAppMetadata:
 			metadata = append(metadata, e)
 		case e.HomeAccountID != "" && isAppKey(hint) && readByMSAL(e.Section):
 			// An app's request that was answered with a user's token.
@@ -368,10 +368,10 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 			r.unshared = append(r.unshared, e)
 		case e.HomeAccountID != "":
 			add(e.HomeAccountID, e)
-		case e.Section == serializer.SectionAccessToken && strings.EqualFold(hint, appKey(e)):
+		case e.Section == msaldoc.SectionAccessToken && strings.EqualFold(hint, appKey(e)):
 			add(hint, e)
 		case readByMSAL(e.Section):
-			if hint != "" && e.Section == serializer.SectionAccessToken && !c.assertions.has(hint) {
+			if hint != "" && e.Section == msaldoc.SectionAccessToken && !c.assertions.has(hint) {
 				c.unknownKey()
 			}
 			r.unshared = append(r.unshared, e)
@@ -384,7 +384,7 @@ func (c *Cache) route(m *manager, changed []serializer.Entry, hint string) (r ro
 		if err != nil {
 			continue
 		}
-		if differs, _ := serializer.Diff([]serializer.Entry{plain}, []serializer.Entry{e}); len(differs) == 0 {
+		if differs, _ := msaldoc.Diff([]msaldoc.Entry{plain}, []msaldoc.Entry{e}); len(differs) == 0 {
 			continue
 		}
 		for i := range r.batches {
@@ -411,7 +411,7 @@ func (b *batch) complete(c *Cache) {
 	}
 	if s := b.p.snap.Load(); session == 0 && s != nil {
 		for _, e := range s.entries {
-			if e.Section == serializer.SectionRefreshToken {
+			if e.Section == msaldoc.SectionRefreshToken {
 				session = max(session, e.session)
 			}
 		}
@@ -427,12 +427,12 @@ func (b *batch) complete(c *Cache) {
 // refresh token in hand it refreshes nothing. A refresh whose user signed out while it was under way looks the same: it is not told
 // from a sign-in where the gate is not used. Where it is, and in a document that MSAL did not read before, nothing is taken for a
 // sign-in. The caller holds m.mu.
-func (m *manager) signsIn(rt serializer.Entry, hint string) bool {
+func (m *manager) signsIn(rt msaldoc.Entry, hint string) bool {
 	if !m.tried || m.declared.sure {
 		return false
 	}
-	return hint == "" || !slices.ContainsFunc(m.document, func(e serializer.Entry) bool {
-		return e.Section == serializer.SectionRefreshToken && e.HomeAccountID == rt.HomeAccountID &&
+	return hint == "" || !slices.ContainsFunc(m.document, func(e msaldoc.Entry) bool {
+		return e.Section == msaldoc.SectionRefreshToken && e.HomeAccountID == rt.HomeAccountID &&
 			(e.ClientID == rt.ClientID || e.FamilyID != "")
 	})
 }
@@ -459,7 +459,7 @@ func (c *Cache) news(b batch) []stored {
 		switch {
 		case !ok:
 			out = append(out, e)
-		case e.Section == serializer.SectionAccessToken && e.Secret == held.Secret:
+		case e.Section == msaldoc.SectionAccessToken && e.Secret == held.Secret:
 			same = append(same, e)
 		case !e.Equal(held.Entry):
 			out = append(out, e)
@@ -470,7 +470,7 @@ func (c *Cache) news(b batch) []stored {
 }
 
 // appKey is MSAL's partition key of an app's token (authority.AuthParams.AppKey, CacheExtKeyGenerator).
-func appKey(e serializer.Entry) string {
+func appKey(e msaldoc.Entry) string {
 	key := e.ClientID + "_" + e.Realm
 	if e.ExtCacheKey != "" {
 		key += "_" + e.ExtCacheKey
@@ -486,7 +486,7 @@ func isAppKey(key string) bool {
 }
 
 func isToken(e stored) bool {
-	return e.Section == serializer.SectionAccessToken || e.Section == serializer.SectionRefreshToken
+	return e.Section == msaldoc.SectionAccessToken || e.Section == msaldoc.SectionRefreshToken
 }
 
 func extKeyOf(entries []stored) string {
@@ -500,7 +500,7 @@ func extKeyOf(entries []stored) string {
 
 // accountsOf are the accounts whose removal MSAL has exported. It removes the entries of one name of the cloud and of one client,
 // so that others of the account may be left: it signs out all the same.
-func accountsOf(removed []serializer.Entry) []string {
+func accountsOf(removed []msaldoc.Entry) []string {
 	seen := map[string]bool{}
 	var ids []string
 	for _, e := range removed {

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
-	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // MSAL asks for key "" where it means "all accounts": Accounts, RemoveAccount, and everything that a public client
@@ -48,7 +48,7 @@ const enlistmentSize = 256
 // which does not tell whether it is listed; it is not where this process has never asked for the list, as none with confidential
 // clients does. Nobody waits for it: the next refresh does it again.
 func (c *Cache) prolongAccount(b batch) {
-	if c.lists.Load() && b.p.user && slices.ContainsFunc(b.entries, func(e stored) bool { return e.Section == serializer.SectionRefreshToken }) {
+	if c.lists.Load() && b.p.user && slices.ContainsFunc(b.entries, func(e stored) bool { return e.Section == msaldoc.SectionRefreshToken }) {
 		c.background(func(ctx context.Context) { _ = c.listAccount(ctx, b.p, "XX") })
 	}
 }
@@ -166,10 +166,10 @@ func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client stri
 	}
 	account, ours := "", client == ""
 	for _, e := range p.snap.Load().live(c.clock.Now().Micros()) {
-		if e.Section == serializer.SectionAccount {
+		if e.Section == msaldoc.SectionAccount {
 			account = e.HomeAccountID
 		}
-		if e.Section == serializer.SectionRefreshToken && (e.ClientID == client || e.FamilyID != "") {
+		if e.Section == msaldoc.SectionRefreshToken && (e.ClientID == client || e.FamilyID != "") {
 			ours = true
 		}
 	}

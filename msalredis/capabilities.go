@@ -9,13 +9,13 @@ import (
 
 	"github.com/tidwall/gjson"
 
-	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
 // A resource may refuse a token of a client that has declared capabilities with a challenge, at any moment of its long life; who
 // has not declared them cannot answer that. So an access token is for clients that declare what its own has declared. MSAL
 // declares in each token request, which the gate sees; the accessor sees neither. What is said here of capabilities is as in
-// [serializer.Entry].
+// [msaldoc.Entry].
 
 // declared are the capabilities of a manager's client.
 type declared struct {
@@ -26,7 +26,7 @@ type declared struct {
 // serves tells whether an access token is for clients with these capabilities. One that did not pass the gate, and does not
 // itself say otherwise, counts as asked for without any.
 func serves(e stored, declared string) bool {
-	return cmp.Or(e.Capabilities, serializer.NoCapabilities) == declared
+	return cmp.Or(e.Capabilities, msaldoc.NoCapabilities) == declared
 }
 
 // mayHave tells which access tokens of a partition a manager may be given. The caller holds m.mu.
@@ -40,7 +40,7 @@ func (c *Cache) mayHave(m *manager, s *snapshot) func(stored) bool {
 		switch {
 		case d != "":
 			return serves(e, d) || !m.declared.sure && e.Capabilities == ""
-		case e.Capabilities == serializer.NoCapabilities:
+		case e.Capabilities == msaldoc.NoCapabilities:
 			return !c.gated.Load() || e.ExtCacheKey != "" || e.HomeAccountID != "" && !s.refreshes(e)
 		}
 		return e.Capabilities == ""
@@ -50,7 +50,7 @@ func (c *Cache) mayHave(m *manager, s *snapshot) func(stored) bool {
 // refreshes tells whether a snapshot has a refresh token with which MSAL would ask for an access token like e.
 func (s *snapshot) refreshes(e stored) bool {
 	for _, rt := range s.entries {
-		if rt.Section == serializer.SectionRefreshToken && rt.HomeAccountID == e.HomeAccountID && rt.Secret != "" &&
+		if rt.Section == msaldoc.SectionRefreshToken && rt.HomeAccountID == e.HomeAccountID && rt.Secret != "" &&
 			(rt.ClientID == e.ClientID || rt.FamilyID != "") {
 			return true
 		}
@@ -63,23 +63,23 @@ func (s *snapshot) refreshes(e stored) bool {
 //
 // A manager is of one client. A token that did not pass the gate says less, but MSAL must not be kept from what it has stored
 // itself. Once the gate has seen the client they are certain, though the gate forgets tokens.
-func (c *Cache) learn(m *manager, changed []serializer.Entry) bool {
+func (c *Cache) learn(m *manager, changed []msaldoc.Entry) bool {
 	before := m.declared
 	for _, e := range changed {
-		if e.Section != serializer.SectionAccessToken || e.Secret == "" || e.ExtCacheKey != "" || m.declared.sure {
+		if e.Section != msaldoc.SectionAccessToken || e.Secret == "" || e.ExtCacheKey != "" || m.declared.sure {
 			continue
 		}
 		if o, ok := c.origins.of(e.Secret); ok {
 			m.declared = declared{o.Capabilities, true}
 		} else if text := selfDeclared(e.Secret); text != "" || m.declared.text == "" {
-			m.declared = declared{text: cmp.Or(text, serializer.NoCapabilities)}
+			m.declared = declared{text: cmp.Or(text, msaldoc.NoCapabilities)}
 		}
 	}
 	return m.declared != before
 }
 
 // askedFor is with what a manager's token was asked for, as its entry says it. The caller holds m.mu.
-func (c *Cache) askedFor(m *manager, e serializer.Entry) (capabilities, asked string) {
+func (c *Cache) askedFor(m *manager, e msaldoc.Entry) (capabilities, asked string) {
 	if o, ok := c.origins.of(e.Secret); ok {
 		return o.Capabilities, string(o.Asked)
 	}

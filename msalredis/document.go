@@ -8,8 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
-	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // MSAL refuses a token that has less than this left.
@@ -33,7 +33,7 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 		x.last.Store(elapsed) // it may have waited for its turn
 	}
 	v := &view{rest: map[string]handed{}}
-	var entries, withheld []serializer.Entry
+	var entries, withheld []msaldoc.Entry
 	for _, x := range c.fitting(m, now) {
 		h := handed{x, x.spelling, x.read.snap}
 		switch {
@@ -55,11 +55,11 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 	entries = withAppMetadata(entries, withheld)
 	v.spentAt = elapsed + int64(untilSpent(entries, now))
 	for _, e := range entries {
-		if e.Section == serializer.SectionRefreshToken {
+		if e.Section == msaldoc.SectionRefreshToken {
 			c.lineages.learn(e)
 		}
 	}
-	changed, removed := serializer.Diff(m.document, entries)
+	changed, removed := msaldoc.Diff(m.document, entries)
 	if len(changed) == 0 && len(removed) == 0 && !c.holdsRemoved(m, key) {
 		m.view.Store(v)
 		return
@@ -67,7 +67,7 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 	m.filled = elapsed
 	document := []byte("{}")
 	if len(entries) > 0 {
-		document = serializer.Assemble(entries)
+		document = msaldoc.Assemble(entries)
 	}
 	if err := u.Unmarshal(document); err != nil {
 		// A failed Unmarshal leaves the old contents, which may be another partition's.
@@ -143,7 +143,7 @@ func (c *Cache) holdsRemoved(m *manager, key string) bool {
 // expired, so that one spent token beside a good one sends most calls to Entra ID. For the same reason of two
 // tokens that serve the same request only the one that lives longer is handed over. withheld are those that the manager may
 // not have.
-func readable(s *snapshot, now time.Time, shift int64, mayHave func(stored) bool) (out, withheld []serializer.Entry) {
+func readable(s *snapshot, now time.Time, shift int64, mayHave func(stored) bool) (out, withheld []msaldoc.Entry) {
 	if s == nil {
 		return nil, nil
 	}
@@ -153,7 +153,7 @@ func readable(s *snapshot, now time.Time, shift int64, mayHave func(stored) bool
 		if shift != 0 {
 			x = x.WithTimes(-shift)
 		}
-		if x.Section == serializer.SectionAccessToken {
+		if x.Section == msaldoc.SectionAccessToken {
 			if x.ExpiresOn <= spent {
 				continue
 			}
@@ -172,8 +172,8 @@ func readable(s *snapshot, now time.Time, shift int64, mayHave func(stored) bool
 }
 
 // cachedAt is the entry with another cached_at.
-func cachedAt(e serializer.Entry, seconds int64) serializer.Entry {
-	x, err := serializer.NewEntry(e.Section, e.Key, tokenresp.ReplaceMember(e.Raw, "cached_at", formatInt(seconds)))
+func cachedAt(e msaldoc.Entry, seconds int64) msaldoc.Entry {
+	x, err := msaldoc.NewEntry(e.Section, e.Key, tokenresp.ReplaceMember(e.Raw, "cached_at", formatInt(seconds)))
 	if err != nil {
 		return e
 	}
@@ -183,11 +183,11 @@ func cachedAt(e serializer.Entry, seconds int64) serializer.Entry {
 // place is where a document has an entry.
 type place struct{ section, key string }
 
-func placeOf(e serializer.Entry) place { return place{e.Section, e.Key} }
+func placeOf(e msaldoc.Entry) place { return place{e.Section, e.Key} }
 
 // withKeysFolded are entries with the keys that MSAL would give them. Those of MSAL 1.0 have capitals: MSAL renames such an entry
 // when it reads it, which would look like a removal. Where it has been renamed already that one counts, as it does for MSAL.
-func withKeysFolded(entries []serializer.Entry) []serializer.Entry {
+func withKeysFolded(entries []msaldoc.Entry) []msaldoc.Entry {
 	var taken map[place]bool
 	for i, e := range entries {
 		folded := strings.ToLower(e.Key)
@@ -211,13 +211,13 @@ func withKeysFolded(entries []serializer.Entry) []serializer.Entry {
 	if taken == nil {
 		return entries
 	}
-	return slices.DeleteFunc(entries, func(e serializer.Entry) bool { return e.Section == "" })
+	return slices.DeleteFunc(entries, func(e msaldoc.Entry) bool { return e.Section == "" })
 }
 
 func readByMSAL(section string) bool {
 	switch section {
-	case serializer.SectionAccessToken, serializer.SectionRefreshToken, serializer.SectionIDToken, serializer.SectionAccount,
-		serializer.SectionAppMetadata:
+	case msaldoc.SectionAccessToken, msaldoc.SectionRefreshToken, msaldoc.SectionIDToken, msaldoc.SectionAccount,
+		msaldoc.SectionAppMetadata:
 		return true
 	}
 	return false
@@ -226,17 +226,17 @@ func readByMSAL(section string) bool {
 // withAppMetadata adds the metadata that MSAL wants to find before it looks for a refresh token. It says no
 // more than that the client exists, so it is made here rather than stored with every user. It tells too that there is more than
 // the entries.
-func withAppMetadata(entries, more []serializer.Entry) []serializer.Entry {
+func withAppMetadata(entries, more []msaldoc.Entry) []msaldoc.Entry {
 	type app struct{ client, environment string }
 	have := map[app]bool{}
 	for _, e := range entries {
-		if e.Section == serializer.SectionAppMetadata {
+		if e.Section == msaldoc.SectionAppMetadata {
 			have[app{e.ClientID, e.Environment}] = true
 		}
 	}
 	for _, e := range slices.Concat(entries, more) {
 		a := app{e.ClientID, e.Environment}
-		if e.ClientID == "" || e.Section == serializer.SectionAppMetadata || have[a] {
+		if e.ClientID == "" || e.Section == msaldoc.SectionAppMetadata || have[a] {
 			continue
 		}
 		have[a] = true
@@ -247,17 +247,17 @@ func withAppMetadata(entries, more []serializer.Entry) []serializer.Entry {
 	return entries
 }
 
-func appMetadata(client, environment string) (serializer.Entry, error) {
+func appMetadata(client, environment string) (msaldoc.Entry, error) {
 	raw := []byte(`{"client_id":` + quoted(client) + `,"environment":` + quoted(environment) + `}`)
 	key := strings.ToLower("AppMetaData-" + environment + "-" + client)
-	return serializer.NewEntry(serializer.SectionAppMetadata, key, raw)
+	return msaldoc.NewEntry(msaldoc.SectionAppMetadata, key, raw)
 }
 
 // untilSpent is how long it is until the first token of a document enters its last five minutes.
-func untilSpent(entries []serializer.Entry, now time.Time) time.Duration {
+func untilSpent(entries []msaldoc.Entry, now time.Time) time.Duration {
 	first := 365 * 24 * time.Hour
 	for _, e := range entries {
-		if e.Section == serializer.SectionAccessToken {
+		if e.Section == msaldoc.SectionAccessToken {
 			first = min(first, time.Unix(e.ExpiresOn, 0).Add(-lastMinutes).Sub(now))
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
-	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // counting is a manager like MSAL's that counts what it is handed.
@@ -25,10 +25,10 @@ func (m *counting) Marshal() ([]byte, error) { return []byte(m.document), nil }
 
 func (m *counting) holds(key string) bool { return strings.Contains(m.document, "token of "+key+`"`) }
 
-func accessToken(t *testing.T, key, environment, target string, expires time.Duration) serializer.Entry {
+func accessToken(t *testing.T, key, environment, target string, expires time.Duration) msaldoc.Entry {
 	t.Helper()
 	now := time.Now()
-	e, err := serializer.NewEntry(serializer.SectionAccessToken, key+"-"+environment+"-accesstoken-c-t-"+target, []byte(fmt.Sprintf(
+	e, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, key+"-"+environment+"-accesstoken-c-t-"+target, []byte(fmt.Sprintf(
 		`{"home_account_id":%q,"environment":%q,"realm":"t","client_id":"c","secret":"token of %s","target":%q,"cached_at":"%d","expires_on":"%d"}`,
 		key, environment, key, target, now.Unix(), now.Add(expires).Unix())))
 	if err != nil {
@@ -38,7 +38,7 @@ func accessToken(t *testing.T, key, environment, target string, expires time.Dur
 }
 
 // knowing makes a Cache know a partition, as if Redis had just told.
-func knowing(c *Cache, key string, entries ...serializer.Entry) {
+func knowing(c *Cache, key string, entries ...msaldoc.Entry) {
 	p := c.partitions.of(key)
 	s := &snapshot{version: 1, entries: map[string]stored{}}
 	for _, e := range entries {

@@ -8,8 +8,8 @@ import (
 	"testing"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
-	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // One client id at two ADFS farms, or in two clouds, where a user has the same subject: what one farm has issued is nothing to
@@ -19,10 +19,10 @@ func TestTokensOfAnotherFarmAreNotSent(t *testing.T) {
 	s := &snapshot{entries: map[string]stored{}}
 	for i, host := range []string{one, two} {
 		for _, e := range []struct{ section, raw string }{
-			{serializer.SectionRefreshToken, `"secret":"refresh token of ` + host + `"`},
-			{serializer.SectionIDToken, `"secret":"id token of ` + host + `","realm":"adfs"`},
+			{msaldoc.SectionRefreshToken, `"secret":"refresh token of ` + host + `"`},
+			{msaldoc.SectionIDToken, `"secret":"id token of ` + host + `","realm":"adfs"`},
 		} {
-			entry, err := serializer.NewEntry(e.section, "k-"+host, []byte(`{"home_account_id":"u","client_id":"c","environment":"`+host+`",`+e.raw+`}`))
+			entry, err := msaldoc.NewEntry(e.section, "k-"+host, []byte(`{"home_account_id":"u","client_id":"c","environment":"`+host+`",`+e.raw+`}`))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -35,7 +35,7 @@ func TestTokensOfAnotherFarmAreNotSent(t *testing.T) {
 		if rt, ok := s.refreshToken(r); !ok || rt.Environment != host {
 			t.Errorf("to %s goes the refresh token of %q", host, rt.Environment)
 		}
-		at, err := serializer.NewEntry(serializer.SectionAccessToken, "a", []byte(`{"home_account_id":"u","client_id":"c","environment":"`+host+
+		at, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, "a", []byte(`{"home_account_id":"u","client_id":"c","environment":"`+host+
 			`","realm":"adfs","secret":"a","target":"s","expires_on":"4000000000"}`))
 		if err != nil {
 			t.Fatal(err)

@@ -7,9 +7,9 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
-	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // A refresh token has a lineage rather than an identity: each use brings a new one. What is remembered of a
@@ -37,8 +37,8 @@ func (l *lineages) of(secret string) tokenreq.Lineage {
 }
 
 // learn takes in a refresh token of an account's partition.
-func (l *lineages) learn(e serializer.Entry) {
-	if e.Section != serializer.SectionRefreshToken || e.HomeAccountID == "" || e.Secret == "" {
+func (l *lineages) learn(e msaldoc.Entry) {
+	if e.Section != msaldoc.SectionRefreshToken || e.HomeAccountID == "" || e.Secret == "" {
 		return
 	}
 	secret := tokenreq.HashSecret(e.Secret)
@@ -136,8 +136,8 @@ func (s *snapshot) match(r *tokenRequest, us int64) (stored, bool) {
 		return best, false
 	}
 	for _, e := range s.live(us) {
-		if e.Section != serializer.SectionAccessToken || e.HomeAccountID != r.Lineage.Account || e.KeyID != "" || e.ExtCacheKey != "" ||
-			!r.asks(e) || !tokenreq.ScopesOf(e.Target).ContainsAll(r.Scopes) {
+		if e.Section != msaldoc.SectionAccessToken || e.HomeAccountID != r.Lineage.Account || e.KeyID != "" || e.ExtCacheKey != "" ||
+			!r.asks(e) || !msaldoc.ScopesOf(e.Target).ContainsAll(r.Scopes) {
 			continue
 		}
 		if !found || e.stamp > best.stamp {
@@ -156,7 +156,7 @@ func (s *snapshot) refreshToken(r *tokenRequest) (stored, bool) {
 		return best, false
 	}
 	for _, e := range s.entries {
-		if e.Section != serializer.SectionRefreshToken || e.HomeAccountID != r.Lineage.Account || e.Secret == "" || !tokenreq.SameCloud(e.Environment, r.Lineage.Environment) {
+		if e.Section != msaldoc.SectionRefreshToken || e.HomeAccountID != r.Lineage.Account || e.Secret == "" || !tokenreq.SameCloud(e.Environment, r.Lineage.Environment) {
 			continue
 		}
 		if e.ClientID != r.Client && (e.FamilyID == "" || e.FamilyID != r.Lineage.Family) {
@@ -182,7 +182,7 @@ func (s *snapshot) answerFrom(at stored, us int64) *answer {
 	}
 	body += `,"access_token":` + quoted(at.Secret)
 	for _, e := range s.live(us) {
-		if e.Section == serializer.SectionIDToken && e.HomeAccountID == at.HomeAccountID && e.ClientID == at.ClientID && e.Realm == at.Realm && tokenreq.SameCloud(e.Environment, at.Environment) {
+		if e.Section == msaldoc.SectionIDToken && e.HomeAccountID == at.HomeAccountID && e.ClientID == at.ClientID && e.Realm == at.Realm && tokenreq.SameCloud(e.Environment, at.Environment) {
 			body += `,"id_token":` + quoted(e.Secret)
 			break
 		}
@@ -216,8 +216,8 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session 
 			}
 			raw += quoted(members[i]) + ":" + quoted(members[i+1])
 		}
-		if e, err := serializer.NewEntry(section, strings.ToLower(key), []byte(raw+"}")); err == nil {
-			if section == serializer.SectionAccessToken {
+		if e, err := msaldoc.NewEntry(section, strings.ToLower(key), []byte(raw+"}")); err == nil {
+			if section == msaldoc.SectionAccessToken {
 				e.Capabilities, e.Asked = r.Capabilities, string(r.Asked)
 			}
 			x := newStored(e, a.Stamp)
@@ -235,13 +235,13 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session 
 		if owner == "" {
 			owner = r.Client
 		}
-		add(serializer.SectionRefreshToken, account+"-"+environment+"-RefreshToken-"+owner,
+		add(msaldoc.SectionRefreshToken, account+"-"+environment+"-RefreshToken-"+owner,
 			"home_account_id", account, "environment", environment, "credential_type", "RefreshToken",
 			"client_id", r.Client, "family_id", family, "secret", secret)
 	}
 	target := a.Member("scope")
 	if target == "" {
-		target = strings.Join(r.RequestedScopes(), " ")
+		target = strings.Join(msaldoc.RequestedScopes(r.Form.Get("scope")), " ")
 	}
 	realm := r.realms[0]
 	refreshOn := ""
@@ -254,14 +254,14 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session 
 	}
 	// With claims MSAL says under which key the token is kept, if it was asked for by WithClaimsFromClient.
 	if tt := a.Member("token_type"); (r.Challenge == "" || r.Newer) && !r.Special && (tt == "" || strings.EqualFold(tt, "Bearer")) {
-		add(serializer.SectionAccessToken, account+"-"+environment+"-AccessToken-"+r.Client+"-"+realm+"-"+target,
+		add(msaldoc.SectionAccessToken, account+"-"+environment+"-AccessToken-"+r.Client+"-"+realm+"-"+target,
 			"home_account_id", account, "environment", environment, "realm", realm, "credential_type", "AccessToken",
 			"client_id", r.Client, "secret", a.Member("access_token"), "target", target, "refresh_on", refreshOn,
 			"expires_on", formatInt(a.Expires/second), "extended_expires_on", formatInt(ext), "cached_at", formatInt(now),
 			"token_type", a.Member("token_type"))
 	}
 	if secret := a.Member("id_token"); secret != "" {
-		add(serializer.SectionIDToken, account+"-"+environment+"-IdToken-"+r.Client+"-"+realm,
+		add(msaldoc.SectionIDToken, account+"-"+environment+"-IdToken-"+r.Client+"-"+realm,
 			"home_account_id", account, "environment", environment, "realm", realm, "credential_type", "IdToken",
 			"client_id", r.Client, "secret", secret)
 	}

@@ -9,7 +9,7 @@ import (
 	"unsafe"
 	"weak"
 
-	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
 // manager is what this package knows of one of MSAL's in-memory caches (storage.Manager): what was handed to it,
@@ -28,7 +28,7 @@ type manager struct {
 	obo      bool            // it refuses to be unmarshalled: the manager of on-behalf-of tokens
 	emptied  int64           // of those: by which epoch of assertions
 	inUse    map[string]*use // by MSAL's partition key
-	document []serializer.Entry
+	document []msaldoc.Entry
 	filled   int64 // when MSAL was last made to hold document and nothing else, since the Cache's start
 	// marshalled is what MSAL last exported, as it came, while the document is still that.
 	marshalled []byte
@@ -70,8 +70,8 @@ type reading struct {
 	declared  declared
 	gated     bool
 	at, until time.Time
-	entries   []serializer.Entry
-	withheld  []serializer.Entry // what the manager may not have
+	entries   []msaldoc.Entry
+	withheld  []msaldoc.Entry // what the manager may not have
 	size      int
 }
 

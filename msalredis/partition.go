@@ -14,10 +14,9 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
-	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
-	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // snapshot is what is known of a partition at a moment. It is never changed.
@@ -82,7 +81,7 @@ type partition struct {
 
 // forgetting is a removal of the tokens that cover scopes and were asked for before a generation.
 type forgetting struct {
-	only  tokenreq.Scopes
+	only  msaldoc.Scopes
 	since int64
 }
 
@@ -98,7 +97,7 @@ func (p *partition) leaveOut(s *snapshot) {
 }
 
 // forgot tells whether an answer that was asked for at started is of what this process has removed and Redis has not.
-func (p *partition) forgot(s tokenreq.Scopes, started int64) bool {
+func (p *partition) forgot(s msaldoc.Scopes, started int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if started < p.signedOut.asked && p.signedOut.done == 0 {
@@ -485,7 +484,7 @@ func (c *Cache) write(ctx context.Context, b batch) (bool, error) {
 	}
 	key := c.keys.Tokens(p.pid)
 	for _, e := range b.entries {
-		value, err := c.sealedOf(key, e.field, e.stamp, e.expiry, e.session, serializer.AppendEntry(nil, e.Entry), b.again)
+		value, err := c.sealedOf(key, e.field, e.stamp, e.expiry, e.session, layout.AppendEntry(nil, e.Entry), b.again)
 		if err != nil {
 			c.pending.keepEntries(b) // a key service may be away, and be back
 			return false, err
@@ -537,13 +536,13 @@ var errBehind = errors.New("msalredis: a sign-out of this account waits for Redi
 // resealed adds the account itself to the write of a new refresh token. It never changes, and so would stay sealed
 // with the key of the sign-in until that key is dropped, and the sign-in with it.
 func resealed(entries []stored, s *snapshot) []stored {
-	i := slices.IndexFunc(entries, func(e stored) bool { return e.Section == serializer.SectionRefreshToken })
+	i := slices.IndexFunc(entries, func(e stored) bool { return e.Section == msaldoc.SectionRefreshToken })
 	if i < 0 {
 		return entries
 	}
 	out := slices.Clone(entries)
 	for field, e := range s.entries {
-		if e.Section == serializer.SectionAccount && !slices.ContainsFunc(entries, func(x stored) bool { return x.field == field }) {
+		if e.Section == msaldoc.SectionAccount && !slices.ContainsFunc(entries, func(x stored) bool { return x.field == field }) {
 			// Its own stamp may be the later one, where Redis's clock has been measured better since. It takes the place of what
 			// is there all the same; and a sign-out that waits before this write leaves nothing else of the account.
 			e.stamp = max(e.stamp+1, entries[i].stamp)

@@ -3,7 +3,7 @@ package msalredis
 import (
 	"testing"
 
-	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
 // A holder that is evicted while its change is under way does not come back, neither alone nor in the place of its successor:
@@ -35,16 +35,16 @@ func TestEvictedHolderDoesNotComeBack(t *testing.T) {
 // where its stamp is the later one.
 func TestAccountIsSealedAnewWithEveryRefreshToken(t *testing.T) {
 	entry := func(section string, stamp int64) stored {
-		e, err := serializer.NewEntry(section, "key", []byte(`{"home_account_id":"uid.utid"}`))
+		e, err := msaldoc.NewEntry(section, "key", []byte(`{"home_account_id":"uid.utid"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
 		return newStored(e, stamp)
 	}
 	for _, refreshed := range []int64{900, 1000, 1100} {
-		account := entry(serializer.SectionAccount, 1000)
-		out := resealed([]stored{entry(serializer.SectionRefreshToken, refreshed)}, &snapshot{entries: map[string]stored{account.field: account}})
-		if len(out) != 2 || out[1].Section != serializer.SectionAccount || out[1].stamp <= account.stamp || out[1].stamp < refreshed {
+		account := entry(msaldoc.SectionAccount, 1000)
+		out := resealed([]stored{entry(msaldoc.SectionRefreshToken, refreshed)}, &snapshot{entries: map[string]stored{account.field: account}})
+		if len(out) != 2 || out[1].Section != msaldoc.SectionAccount || out[1].stamp <= account.stamp || out[1].stamp < refreshed {
 			t.Errorf("with a refresh token of %d the account of %d is written as %v", refreshed, account.stamp, out)
 		}
 	}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"testing"
 
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
-	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // Where no more may wait, what waits already is not lost, and what comes later of the same tokens takes its place.
@@ -14,7 +14,7 @@ func TestWhatWaitsIsNotLostToWhatFindsNoRoom(t *testing.T) {
 	c.redis.Breaker.Open() // nothing is pushed
 	p := c.partitions.of("uid.utid")
 	token := func(key string, stamp int64) stored {
-		e, err := serializer.NewEntry(serializer.SectionRefreshToken, key, []byte(`{"secret":"s"}`))
+		e, err := msaldoc.NewEntry(msaldoc.SectionRefreshToken, key, []byte(`{"secret":"s"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +42,7 @@ func TestRoomOfWhatWaitsNoMore(t *testing.T) {
 	c := newFuzzCache(t, nil)
 	c.redis.Breaker.Open()
 	p := c.partitions.of("uid.utid")
-	e, err := serializer.NewEntry(serializer.SectionRefreshToken, "a", []byte(`{"secret":"s"}`))
+	e, err := msaldoc.NewEntry(msaldoc.SectionRefreshToken, "a", []byte(`{"secret":"s"}`))
 	if err != nil {
 		t.Fatal(err)
 	}

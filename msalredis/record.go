@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -50,7 +51,7 @@ func whyUnreadable(err error) telemetry.Unreadable {
 
 // stored is an entry of MSAL's document as it is kept in Redis: its times are Redis's.
 type stored struct {
-	serializer.Entry
+	msaldoc.Entry
 	field  string
 	stamp  int64 // microseconds
 	expiry int64 // seconds; 0: none
@@ -61,9 +62,9 @@ type stored struct {
 }
 
 // newStored makes the kept form of an entry whose times are Redis's.
-func newStored(e serializer.Entry, stamp int64) stored {
+func newStored(e msaldoc.Entry, stamp int64) stored {
 	s := stored{Entry: e, field: layout.EntryField(e), stamp: stamp, due: e.RefreshOn}
-	if e.Section == serializer.SectionAccessToken {
+	if e.Section == msaldoc.SectionAccessToken {
 		s.expiry = max(e.ExpiresOn, 1)
 	}
 	return s

@@ -4,8 +4,8 @@ import (
 	"net/http"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
-	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // tokenRequest is a request that the gate answers: what it is, and what this process knew when it came.
@@ -39,7 +39,7 @@ func (c *Cache) newTokenRequest(req *http.Request, asked tokenreq.Request, via h
 	case tokenreq.App:
 		r.begun = c.clock.Now().Micros()
 		for _, realm := range r.realms {
-			pid := layout.PartitionID(appKey(serializer.Entry{ClientID: r.Client, Realm: realm}))
+			pid := layout.PartitionID(appKey(msaldoc.Entry{ClientID: r.Client, Realm: realm}))
 			r.pids = append(r.pids, pid)
 			if p := c.partitions.peek(pid); p != nil {
 				if s := p.snap.Load(); s != nil {

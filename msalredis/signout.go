@@ -12,9 +12,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
-	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // errNothingRemoved is what MSAL's RemoveAccount returns for an account that its client has not loaded.
@@ -78,8 +78,8 @@ func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, sc
 		checkNames("ForgetAppTokens: a scope", scopes...)); err != nil {
 		return err
 	}
-	p := c.partitions.of(appKey(serializer.Entry{ClientID: clientID, Realm: tenant}))
-	if err := c.removePartition(ctx, p, tokenreq.NewScopes(scopes)); err != nil {
+	p := c.partitions.of(appKey(msaldoc.Entry{ClientID: clientID, Realm: tenant}))
+	if err := c.removePartition(ctx, p, msaldoc.NewScopes(scopes)); err != nil {
 		return fmt.Errorf("msalredis: forgetting an app's tokens has not reached Redis and is tried again until it has: %w", err)
 	}
 	return nil
@@ -87,7 +87,7 @@ func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, sc
 
 // removePartition removes a partition, or with only those of its tokens that cover the scopes, and all that was
 // derived from it, here and in Redis.
-func (c *Cache) removePartition(ctx context.Context, p *partition, only tokenreq.Scopes) error {
+func (c *Cache) removePartition(ctx context.Context, p *partition, only msaldoc.Scopes) error {
 	name := removalOf(p.pid, only)
 	operation := rand.Text()
 	if len(only) == 0 {
@@ -120,7 +120,7 @@ func (c *Cache) removePartition(ctx context.Context, p *partition, only tokenreq
 }
 
 // forgetHere removes from this process what a removal removes from Redis.
-func (c *Cache) forgetHere(p *partition, only tokenreq.Scopes) {
+func (c *Cache) forgetHere(p *partition, only msaldoc.Scopes) {
 	p.mu.Lock()
 	if len(only) == 0 {
 		p.unsaved = nil
@@ -156,7 +156,7 @@ func (c *Cache) forgetHere(p *partition, only tokenreq.Scopes) {
 }
 
 // removalOf names a removal among the writes that wait.
-func removalOf(pid id, only tokenreq.Scopes) string {
+func removalOf(pid id, only msaldoc.Scopes) string {
 	return "signout " + string(pid) + " " + scopeHash(only)
 }
 
@@ -164,7 +164,7 @@ func removalOf(pid id, only tokenreq.Scopes) string {
 func signOutOf(pid id) string { return removalOf(pid, nil) }
 
 // without are a snapshot's entries less the tokens that cover scopes; without scopes, none.
-func (s *snapshot) without(only tokenreq.Scopes) map[string]stored {
+func (s *snapshot) without(only msaldoc.Scopes) map[string]stored {
 	left := map[string]stored{}
 	for field, e := range s.entries {
 		if len(only) > 0 && !covers(e, only) {
@@ -174,19 +174,19 @@ func (s *snapshot) without(only tokenreq.Scopes) map[string]stored {
 	return left
 }
 
-func covers(e stored, only tokenreq.Scopes) bool {
-	return e.Section == serializer.SectionAccessToken && tokenreq.ScopesOf(e.Target).ContainsAll(only)
+func covers(e stored, only msaldoc.Scopes) bool {
+	return e.Section == msaldoc.SectionAccessToken && msaldoc.ScopesOf(e.Target).ContainsAll(only)
 }
 
 // pushRemoval carries a removal to Redis, also that of the partitions which are listed with p. how is signout.lua's: a sign-out
 // that is tried again leaves a session that began since it was asked for.
-func (c *Cache) pushRemoval(ctx context.Context, p *partition, only tokenreq.Scopes, operation, how string) error {
+func (c *Cache) pushRemoval(ctx context.Context, p *partition, only msaldoc.Scopes, operation, how string) error {
 	return c.pushOne(ctx, p, only, operation, how, map[id]bool{p.pid: true})
 }
 
 // pushOne is pushRemoval of one partition, and of those listed with it. seen are those that have been visited: names of a
 // tenant list each other, and who writes to Redis can make any list.
-func (c *Cache) pushOne(ctx context.Context, p *partition, only tokenreq.Scopes, operation, how string, seen map[id]bool) error {
+func (c *Cache) pushOne(ctx context.Context, p *partition, only msaldoc.Scopes, operation, how string, seen map[id]bool) error {
 	var generation, left int64
 	var members []string
 	var err error
@@ -247,7 +247,7 @@ func (c *Cache) pushOne(ctx context.Context, p *partition, only tokenreq.Scopes,
 
 // removeSome is runRemoval of the tokens that cover scopes, which must be known by field. One that was asked for before may be
 // stored after that look, until there is the tombstone: a second look finds it.
-func (c *Cache) removeSome(ctx context.Context, p *partition, only tokenreq.Scopes, operation string) (generation int64, members []string, err error) {
+func (c *Cache) removeSome(ctx context.Context, p *partition, only msaldoc.Scopes, operation string) (generation int64, members []string, err error) {
 	name := scopeHash(only)
 	p.mu.Lock()
 	asked := p.forgetting[name].since
@@ -276,7 +276,7 @@ func (c *Cache) removeSome(ctx context.Context, p *partition, only tokenreq.Scop
 }
 
 // runRemoval removes from Redis a partition or, by signout.lua's how, some of it. It gives the generation of the tombstone, how many entries of later sessions are left, and what is listed with the partition.
-func (c *Cache) runRemoval(ctx context.Context, p *partition, only tokenreq.Scopes, operation, how string, fields []any) (
+func (c *Cache) runRemoval(ctx context.Context, p *partition, only msaldoc.Scopes, operation, how string, fields []any) (
 	generation, left int64, members []string, err error) {
 	args := append([]any{formatInt(layout.TombstoneLife.Milliseconds()), operation, how}, fields...)
 	k := c.keys
@@ -326,13 +326,13 @@ func (c *Cache) forgetAnswer(ctx context.Context, rid id) error {
 }
 
 // scopeHash is how the list of a partition's identities tells their scopes apart.
-func scopeHash(s tokenreq.Scopes) string {
+func scopeHash(s msaldoc.Scopes) string {
 	return string(layout.HashID("scopes", s.Resource()...))[:12]
 }
 
 // belongs notes that an answer is of partitions, so that it goes when one of them is removed. false: one was removed after
 // started, and the answer must not be kept.
-func (c *Cache) belongs(ctx context.Context, pids []id, rid id, s tokenreq.Scopes, started, life int64) (bool, error) {
+func (c *Cache) belongs(ctx context.Context, pids []id, rid id, s msaldoc.Scopes, started, life int64) (bool, error) {
 	for _, pid := range pids {
 		if ok, err := c.enlist(ctx, pid, layout.Member{Kind: layout.MemberAnswer, Scopes: scopeHash(s), ID: rid}, life, started); err != nil || !ok {
 			return false, err
@@ -348,9 +348,9 @@ func (c *Cache) enlistExtended(ctx context.Context, b batch) error {
 		if e.HomeAccountID != "" || e.ExtCacheKey == "" {
 			continue
 		}
-		base := layout.PartitionID(appKey(serializer.Entry{ClientID: e.ClientID, Realm: e.Realm}))
+		base := layout.PartitionID(appKey(msaldoc.Entry{ClientID: e.ClientID, Realm: e.Realm}))
 		life := max(e.expiry*1000-c.clock.Now().Micros()/1000, 1000)
-		if _, err := c.enlist(ctx, base, layout.Member{Kind: layout.MemberPartition, Scopes: scopeHash(tokenreq.ScopesOf(e.Target)), ID: b.p.pid}, life, layout.MaxStamp); err != nil {
+		if _, err := c.enlist(ctx, base, layout.Member{Kind: layout.MemberPartition, Scopes: scopeHash(msaldoc.ScopesOf(e.Target)), ID: b.p.pid}, life, layout.MaxStamp); err != nil {
 			return err
 		}
 	}

@@ -3,8 +3,7 @@ package msalredis
 import (
 	"strings"
 
-	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
-	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
 // class is what two access tokens have in common between which MSAL would choose by their scopes alone.
@@ -12,7 +11,7 @@ type class struct {
 	account, client, realm, environment, tokenType, keyID, extKey string
 }
 
-func classOf(e serializer.Entry) class {
+func classOf(e msaldoc.Entry) class {
 	return class{e.HomeAccountID, e.ClientID, e.Realm, strings.ToLower(e.Environment), strings.ToLower(e.TokenType), e.KeyID, e.ExtCacheKey}
 }
 
@@ -21,7 +20,7 @@ type candidate struct {
 	at      int
 	key     string
 	expires int64
-	scopes  tokenreq.Scopes
+	scopes  msaldoc.Scopes
 }
 
 // supersedes tells whether MSAL should never find old because better serves all its requests for longer.
@@ -39,10 +38,10 @@ func (better candidate) supersedes(old candidate) bool {
 }
 
 // superseded are the positions of the entries that others supersede, among those of the classes that are wanted.
-func superseded(entries []serializer.Entry, wanted func(class) bool) map[int]bool {
+func superseded(entries []msaldoc.Entry, wanted func(class) bool) map[int]bool {
 	classes := map[class][]candidate{}
 	for i, e := range entries {
-		if e.Section == serializer.SectionAccessToken {
+		if e.Section == msaldoc.SectionAccessToken {
 			if c := classOf(e); wanted(c) {
 				classes[c] = append(classes[c], candidate{at: i, key: e.Key, expires: e.ExpiresOn})
 			}
@@ -54,7 +53,7 @@ func superseded(entries []serializer.Entry, wanted func(class) bool) map[int]boo
 			continue
 		}
 		for i := range members {
-			members[i].scopes = tokenreq.ScopesOf(entries[members[i].at].Target)
+			members[i].scopes = msaldoc.ScopesOf(entries[members[i].at].Target)
 		}
 		for _, old := range members {
 			for _, better := range members {
@@ -69,12 +68,12 @@ func superseded(entries []serializer.Entry, wanted func(class) bool) map[int]boo
 }
 
 // withoutSuperseded are the entries of which MSAL should find any.
-func withoutSuperseded(entries []serializer.Entry) []serializer.Entry {
+func withoutSuperseded(entries []msaldoc.Entry) []msaldoc.Entry {
 	gone := superseded(entries, func(class) bool { return true })
 	if len(gone) == 0 {
 		return entries
 	}
-	out := make([]serializer.Entry, 0, len(entries)-len(gone))
+	out := make([]msaldoc.Entry, 0, len(entries)-len(gone))
 	for i, e := range entries {
 		if !gone[i] {
 			out = append(out, e)
@@ -84,10 +83,10 @@ func withoutSuperseded(entries []serializer.Entry) []serializer.Entry {
 }
 
 // supersedeOthers tells whether what has changed in a document supersedes something there, or is superseded.
-func supersedeOthers(changed, entries []serializer.Entry) bool {
+func supersedeOthers(changed, entries []msaldoc.Entry) bool {
 	classes := map[class]bool{}
 	for _, e := range changed {
-		if e.Section == serializer.SectionAccessToken {
+		if e.Section == msaldoc.SectionAccessToken {
 			classes[classOf(e)] = true
 		}
 	}

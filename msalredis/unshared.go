@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
-	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
 // unshared are the entries of a manager that no other process may have and no other manager of this one: bound to a key that the
@@ -19,7 +19,7 @@ type unshared struct {
 }
 
 type unsharedEntry struct {
-	serializer.Entry
+	msaldoc.Entry
 	partition string // the partition key under which MSAL looks for it
 	account   id     // the partition of its account; "": it has none
 	known     int64  // that partition's generation when the entry came
@@ -31,12 +31,12 @@ type unsharedEntry struct {
 const unsharedBytesMost = 4 << 20
 
 // keyBound tells whether an access token is bound to a key of the application's: nobody else could use it.
-func keyBound(e serializer.Entry) bool {
-	return e.Section == serializer.SectionAccessToken && (e.KeyID != "" || e.TokenType != "" && !strings.EqualFold(e.TokenType, "Bearer"))
+func keyBound(e msaldoc.Entry) bool {
+	return e.Section == msaldoc.SectionAccessToken && (e.KeyID != "" || e.TokenType != "" && !strings.EqualFold(e.TokenType, "Bearer"))
 }
 
 // keep takes entries in that MSAL has brought. One in the place of another, or that serves all its requests, takes its place.
-func (us *unshared) keep(c *Cache, entries []serializer.Entry, hint string) {
+func (us *unshared) keep(c *Cache, entries []msaldoc.Entry, hint string) {
 	for _, e := range entries {
 		kept := unsharedEntry{Entry: e, partition: e.HomeAccountID}
 		if e.HomeAccountID != "" {
@@ -47,7 +47,7 @@ func (us *unshared) keep(c *Cache, entries []serializer.Entry, hint string) {
 		} else if keyBound(e) {
 			kept.partition = strings.Clone(hint)
 		}
-		us.lose([]serializer.Entry{e})
+		us.lose([]msaldoc.Entry{e})
 		us.entries = append(us.entries, kept)
 	}
 	us.bound()
@@ -59,10 +59,10 @@ func (us *unshared) keep(c *Cache, entries []serializer.Entry, hint string) {
 // It is not stored for others: nobody can tell how old it is, and so whether it is of before a sign-out, or a refresh, that the fleet
 // knows of. Any sign-out of its account that is known ends it (known is 0), and so does a removal of the app's tokens; what the fleet
 // has takes its place. A refresh token among it brings tokens that are shared as all are.
-func (us *unshared) adopt(entries []serializer.Entry) {
+func (us *unshared) adopt(entries []msaldoc.Entry) {
 	// A user's access token that names nobody looks like an app's. Other tokens come with it.
-	nobodys := slices.ContainsFunc(entries, func(e serializer.Entry) bool {
-		return e.HomeAccountID == "" && (e.Section == serializer.SectionRefreshToken || e.Section == serializer.SectionIDToken)
+	nobodys := slices.ContainsFunc(entries, func(e msaldoc.Entry) bool {
+		return e.HomeAccountID == "" && (e.Section == msaldoc.SectionRefreshToken || e.Section == msaldoc.SectionIDToken)
 	})
 	for _, e := range entries {
 		if !readByMSAL(e.Section) {
@@ -70,7 +70,7 @@ func (us *unshared) adopt(entries []serializer.Entry) {
 		}
 		e = e.Clone() // as MSAL gave it, it keeps the whole document alive
 		held := unsharedEntry{Entry: e, partition: e.HomeAccountID}
-		if held.partition == "" && e.Section == serializer.SectionAccessToken {
+		if held.partition == "" && e.Section == msaldoc.SectionAccessToken {
 			held.partition, held.app = appKey(e), !nobodys
 		}
 		if held.partition != "" {
@@ -83,7 +83,7 @@ func (us *unshared) adopt(entries []serializer.Entry) {
 
 // bound drops what is superseded, and the oldest of what is too much.
 func (us *unshared) bound() {
-	all := make([]serializer.Entry, len(us.entries))
+	all := make([]msaldoc.Entry, len(us.entries))
 	for i, e := range us.entries {
 		all[i] = e.Entry
 	}
@@ -105,7 +105,7 @@ func (us *unshared) bound() {
 }
 
 // lose drops entries that MSAL has removed or replaced, or that the fleet has.
-func (us *unshared) lose(entries []serializer.Entry) {
+func (us *unshared) lose(entries []msaldoc.Entry) {
 	if len(us.entries) == 0 || len(entries) == 0 {
 		return
 	}
@@ -118,14 +118,14 @@ func (us *unshared) lose(entries []serializer.Entry) {
 
 // accountsOf are those among them that an Export is of: the accounts of what has changed, and of its key. MSAL's write has left them
 // as they were, and without them others would have the tokens and could not list the account.
-func (us *unshared) accountsOf(changed []serializer.Entry, key string) []serializer.Entry {
-	var out []serializer.Entry
+func (us *unshared) accountsOf(changed []msaldoc.Entry, key string) []msaldoc.Entry {
+	var out []msaldoc.Entry
 	for _, held := range us.entries {
-		if held.Section != serializer.SectionAccount || held.HomeAccountID == "" {
+		if held.Section != msaldoc.SectionAccount || held.HomeAccountID == "" {
 			continue
 		}
-		of := func(e serializer.Entry) bool { return strings.EqualFold(e.HomeAccountID, held.HomeAccountID) }
-		same := func(e serializer.Entry) bool { return placeOf(e) == placeOf(held.Entry) }
+		of := func(e msaldoc.Entry) bool { return strings.EqualFold(e.HomeAccountID, held.HomeAccountID) }
+		same := func(e msaldoc.Entry) bool { return placeOf(e) == placeOf(held.Entry) }
 		if (strings.EqualFold(key, held.HomeAccountID) || slices.ContainsFunc(changed, of)) && !slices.ContainsFunc(changed, same) {
 			out = append(out, held.Entry)
 		}
@@ -146,12 +146,12 @@ func (us *unshared) drop(gone func(unsharedEntry) bool) {
 // readable are those that MSAL may read now: not spent, and of accounts that are signed in. app: the manager has had tokens of
 // an app. Then what names nobody stays out, because MSAL would take a user's token that names nobody for the app's. A client of
 // users alone is as with plain MSAL, whose own tests read such a token as an app's.
-func (us *unshared) readable(c *Cache, now time.Time, app bool) []serializer.Entry {
+func (us *unshared) readable(c *Cache, now time.Time, app bool) []msaldoc.Entry {
 	spent := now.Add(lastMinutes).Unix()
 	us.drop(func(e unsharedEntry) bool {
-		return e.Section == serializer.SectionAccessToken && e.ExpiresOn <= spent || e.account != "" && c.signedOutSince(e)
+		return e.Section == msaldoc.SectionAccessToken && e.ExpiresOn <= spent || e.account != "" && c.signedOutSince(e)
 	})
-	var out []serializer.Entry
+	var out []msaldoc.Entry
 	for _, e := range us.entries {
 		if app && e.nobodys() {
 			continue
@@ -162,7 +162,7 @@ func (us *unshared) readable(c *Cache, now time.Time, app bool) []serializer.Ent
 }
 
 func (e unsharedEntry) nobodys() bool {
-	return e.HomeAccountID == "" && !e.app && !keyBound(e.Entry) && e.Section != serializer.SectionAppMetadata
+	return e.HomeAccountID == "" && !e.app && !keyBound(e.Entry) && e.Section != msaldoc.SectionAppMetadata
 }
 
 // nobodys tells whether there are any that name nobody.

@@ -1,5 +1,4 @@
-// Package serializer seals what the token cache stores, and takes MSAL's cache
-// document apart and puts it together again.
+// Package serializer seals what the token cache stores, and opens it again.
 //
 // Most programs need two calls of it:
 //
@@ -20,18 +19,6 @@
 // such values should be left alone; [ErrAssociatedData] is a value that was moved, [ErrCorrupt] one that was changed,
 // [ErrFormat] and [ErrKind] ones that come from elsewhere. The byte layout is
 // drawn in seal.go and encrypted.go, and samples under testdata/v1 must open for ever.
-//
-// # The cache document
-//
-// MSAL hands its cache out as one JSON document: sections of named entries.
-// [ParseDocument] turns it into entries, [Diff] says which of them changed,
-// [AppendEntry] and [DecodeEntry] give one entry the form in which it is sealed
-// and stored, and [Assemble] makes a document of entries from anywhere.
-//
-// Two promises hold it together. Nothing is lost: members and sections unknown
-// to this version come out as they went in. And no entry can spoil a document: MSAL refuses the
-// whole of one in which a single time is null, so what MSAL would choke on is
-// repaired or left out when an entry is read, not when it is too late.
 //
 // Everything in this package is free of I/O and safe for concurrent use.
 package serializer

@@ -13,6 +13,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -125,18 +126,18 @@ func (s *session) takeEntry(it *item, e *entry, key, field, value string) error 
 	e.Type, e.Client, e.Tenant, e.Scopes = opened.Section, opened.ClientID, opened.Realm, strings.Fields(opened.Target)
 	e.RefreshOn = moment(opened.RefreshOn)
 	it.Clients, it.Scopes = append(it.Clients, e.Client), append(it.Scopes, e.Scopes...)
-	if opened.Section != serializer.SectionAccount {
+	if opened.Section != msaldoc.SectionAccount {
 		it.Tenants = append(it.Tenants, e.Tenant)
 	}
 	if opened.HomeAccountID != "" {
 		it.Kind, it.Account = kindUser, opened.HomeAccountID
 		_, home, _ := strings.Cut(opened.HomeAccountID, ".")
 		it.Tenants = append(it.Tenants, home)
-	} else if opened.Section == serializer.SectionAccessToken {
+	} else if opened.Section == msaldoc.SectionAccessToken {
 		it.Kind = kindApp
 		it.realms = append(it.realms, e.Tenant)
 	}
-	if opened.Section == serializer.SectionAccount {
+	if opened.Section == msaldoc.SectionAccount {
 		it.Username = gjson.GetBytes(opened.Raw, "username").String()
 	}
 	return nil

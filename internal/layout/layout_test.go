@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -20,8 +21,8 @@ func TestGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	entry := func(capabilities string) serializer.Entry {
-		return serializer.Entry{Section: "AccessToken", Key: "k", Capabilities: capabilities}
+	entry := func(capabilities string) msaldoc.Entry {
+		return msaldoc.Entry{Section: "AccessToken", Key: "k", Capabilities: capabilities}
 	}
 	head := layout.AnswerHead{Status: 200, Header: map[string]string{"Content-Type": "application/json"}, Started: 1, Received: 2,
 		Until: 3, Failures: 4, Of: "client_credentials", Grant: "g", Client: "c", Tenant: "t", Scopes: "s"}
@@ -30,7 +31,7 @@ func TestGolden(t *testing.T) {
 		{"partition in capitals", n.Tokens(layout.PartitionID("UID.utid")), "msal:v1:{ZY6o0RdybmF7D_-QC09l-Y6E}:tokens"},
 		{"field", layout.FieldName("AccessToken", "k"), "xEG_RGSqqItFEkHaTsJ4JtWw"},
 		{"field of an entry", layout.EntryField(entry("")), "xEG_RGSqqItFEkHaTsJ4JtWw"},
-		{"field of an entry without capabilities", layout.EntryField(entry(serializer.NoCapabilities)), "xEG_RGSqqItFEkHaTsJ4JtWw"},
+		{"field of an entry without capabilities", layout.EntryField(entry(msaldoc.NoCapabilities)), "xEG_RGSqqItFEkHaTsJ4JtWw"},
 		{"field of an entry with capabilities", layout.EntryField(entry(`{"values":["CP1"]}`)), "B6BuehKLoLK_bolO9Xs_IdfO"},
 		{"list of accounts", n.Accounts(), "msal:v1:{accounts}:list"},
 		{"channel", n.Changes(), "msal:v1:changes"},

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
 // version is part of every key: a format that cannot live beside this one gets another.
@@ -62,8 +62,8 @@ func FoldKey(key string) string { return strings.ToLower(key) }
 func FieldName(section, key string) string { return string(HashID("entry", section, key)) }
 
 // EntryField is the field of an entry. Access tokens of one key that were asked for with other capabilities stand side by side.
-func EntryField(e serializer.Entry) string {
-	if e.Capabilities == "" || e.Capabilities == serializer.NoCapabilities {
+func EntryField(e msaldoc.Entry) string {
+	if e.Capabilities == "" || e.Capabilities == msaldoc.NoCapabilities {
 		return FieldName(e.Section, e.Key)
 	}
 	return string(HashID("entry", e.Section, e.Key, e.Capabilities))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -108,10 +109,10 @@ func Open(s serializer.Serializer, key, field, value string) (content []byte, st
 }
 
 // OpenEntry is the entry in a field of a partition.
-func OpenEntry(s serializer.Serializer, key, field, value string) (e serializer.Entry, stamp, expiry int64, err error) {
+func OpenEntry(s serializer.Serializer, key, field, value string) (e msaldoc.Entry, stamp, expiry int64, err error) {
 	content, stamp, expiry, err := Open(s, key, field, value)
 	if err == nil {
-		e, err = serializer.DecodeEntry(content)
+		e, err = DecodeEntry(content)
 	}
 	if err == nil && EntryField(e) != field {
 		err = ErrRecord

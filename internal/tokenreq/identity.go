@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
-	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
 // identify works out a request's identity: all of it that is not known to be without meaning.
@@ -19,7 +19,7 @@ import (
 // it does without a refresh token: one and the same is sent to the endpoints of several tenants.
 func (r *Request) identify(form url.Values) {
 	kind := kinds[r.Kind]
-	r.Base = layout.HashID("request", string(r.Asked), kind.grant, kind.whose(r), ScopesOf(form.Get("scope")).String())
+	r.Base = layout.HashID("request", string(r.Asked), kind.grant, kind.whose(r), msaldoc.ScopesOf(form.Get("scope")).String())
 	r.ID = r.Base
 	if _, challenge, newer := splitClaims(form.Get("claims")); challenge != "" {
 		r.Challenge, r.Newer = challenge, newer
@@ -104,7 +104,7 @@ var assertionType = string(layout.HashID("parameter", "client_assertion_type", "
 
 func termsOf(req *http.Request, form url.Values, c Credential) Terms {
 	capabilities, _, _ := splitClaims(form.Get("claims"))
-	t := Terms{Capabilities: cmp.Or(capabilities, serializer.NoCapabilities)}
+	t := Terms{Capabilities: cmp.Or(capabilities, msaldoc.NoCapabilities)}
 	t.Asked = layout.HashID("asked", append([]string{endpointOf(req.URL), req.URL.RawQuery, strings.ToLower(form.Get("client_id")),
 		c.identity, t.Capabilities}, parametersOf(req, form)...)...)
 	return t
@@ -118,7 +118,7 @@ func endpointOf(u *url.URL) string {
 
 // special tells whether a request asks for a token of which no record says that it is what it asks for.
 func special(req *http.Request, form url.Values) bool {
-	return mutualTLS(req.URL.Hostname()) || len(ScopesOf(form.Get("scope")).Resource()) == 0 ||
+	return mutualTLS(req.URL.Hostname()) || len(msaldoc.ScopesOf(form.Get("scope")).Resource()) == 0 ||
 		slices.ContainsFunc(parametersOf(req, form), func(p string) bool { return p != assertionType })
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
 // Kind is what a token request is to those who share tokens.
@@ -103,7 +104,7 @@ type Request struct {
 	Endpoint   string     // without query
 	Server     string     // the endpoint's host
 	Client     string
-	Scopes     Scopes // without those that MSAL adds
+	Scopes     msaldoc.Scopes // without those that MSAL adds
 	Credential Credential
 	Terms
 
@@ -165,7 +166,7 @@ func Understand(req *http.Request, form url.Values, from Lineage, now time.Time)
 	}
 	r.Form, r.Credential = withClientInfo(form), cred
 	r.Endpoint, r.Server = endpointOf(req.URL), req.URL.Host
-	r.Client, r.Scopes = form.Get("client_id"), ScopesOf(form.Get("scope")).Resource()
+	r.Client, r.Scopes = form.Get("client_id"), msaldoc.ScopesOf(form.Get("scope")).Resource()
 	switch {
 	case r.Kind == OnBehalfOf:
 		r.Assertion = AssertionKey(form.Get("assertion"))

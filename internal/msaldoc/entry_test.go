@@ -1,7 +1,6 @@
-package serializer
+package msaldoc
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -94,11 +93,11 @@ func TestNewEntryRefuses(t *testing.T) {
 	}
 }
 
-func TestParseDocumentRefuses(t *testing.T) {
+func TestParseRefuses(t *testing.T) {
 	for _, doc := range []string{"null", "5", "[]", `"x"`, "{", "}", "{}{}", `{"AccessToken":}`, "\xff", `{"a":1,}`, `{"\x4":1}`, `{"\x4g":1}`,
 		strings.Repeat("[", 20_000_000), strings.Repeat(`{"a":`, 1_000_000), `{"x":` + strings.Repeat("[", 512) + strings.Repeat("]", 512) + "}"} {
 		start := time.Now()
-		if e, err := ParseDocument([]byte(doc)); !errors.Is(err, ErrDocument) || e != nil {
+		if e, err := Parse([]byte(doc)); !errors.Is(err, ErrDocument) || e != nil {
 			t.Errorf("%.40q: %v", doc, err)
 		}
 		if d := time.Since(start); d > 10*time.Second {
@@ -106,7 +105,7 @@ func TestParseDocumentRefuses(t *testing.T) {
 		}
 	}
 	for _, doc := range []string{"", " \n", "{}"} {
-		if e, err := ParseDocument([]byte(doc)); err != nil || len(e) != 0 {
+		if e, err := Parse([]byte(doc)); err != nil || len(e) != 0 {
 			t.Errorf("%q: %v %v", doc, e, err)
 		}
 	}
@@ -159,7 +158,7 @@ func TestHostileDocumentsAreLinear(t *testing.T) {
 	}
 }
 
-// Every entry that ParseDocument gives, NewEntry takes: a whole section stands
+// Every entry that Parse gives, NewEntry takes: a whole section stands
 // one level higher in the document than an entry.
 func TestDepthIsTheSameEverywhere(t *testing.T) {
 	for n := 505; n <= 511; n++ {
@@ -208,7 +207,7 @@ func TestNamesQuotedByGo(t *testing.T) {
 	}
 }
 
-func TestParseDocumentIsSorted(t *testing.T) {
+func TestParseIsSorted(t *testing.T) {
 	doc := `{"Z":1,"AppMetadata":{"b":{"client_id":"c"},"a":{"client_id":"c"}},"Account":{"b":{"realm":"r"},"a":{"realm":"r"}},"M":{"k":{"a":1}},"AccessToken":{"k":` + goodToken + `}}`
 	var got []string
 	for _, e := range mustParse(t, []byte(doc)) {
@@ -347,69 +346,6 @@ func TestCloneSharesNothing(t *testing.T) {
 	}
 }
 
-func TestEntryCodec(t *testing.T) {
-	for _, e := range []Entry{
-		mustEntry(t, SectionAccessToken, "k", goodToken),
-		mustEntry(t, "X", "", `5`),
-		mustEntry(t, "", "", `[]`),
-		mustEntry(t, SectionAccount, strings.Repeat("\x00{}é", 5000), `{"x":1}`),
-		mustEntry(t, SectionAccount, "\xff", `{"x":1}`),
-	} {
-		b := AppendEntry([]byte("before"), e)
-		if !bytes.HasPrefix(b, []byte("before\x01")) {
-			t.Fatal("AppendEntry does not append")
-		}
-		back, err := DecodeEntry(b[6:])
-		if err != nil || !back.Equal(e) || back.ID() != e.ID() || string(back.Raw) != string(e.Raw) {
-			t.Errorf("%v", err)
-		}
-	}
-	declared := mustEntry(t, SectionAccessToken, "key", goodToken)
-	declared.Asked = "asked"
-	for _, declared.Capabilities = range []string{NoCapabilities, `{"values":["CP1"]}`} {
-		b := AppendEntry(nil, declared)
-		for n := range b {
-			if _, err := DecodeEntry(b[:n]); !errors.Is(err, ErrEntry) {
-				t.Fatalf("with capabilities, cut to %d bytes: %v", n, err)
-			}
-		}
-		back, err := DecodeEntry(b)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for what, e := range map[string]Entry{"": back, " at another time": back.WithTimes(5), " in a copy": back.Clone()} {
-			if e.Capabilities != declared.Capabilities || e.Asked != declared.Asked {
-				t.Errorf("capabilities %q, asked %q come back as %q, %q%s", declared.Capabilities, declared.Asked, e.Capabilities, e.Asked, what)
-			}
-		}
-		if !back.Equal(mustEntry(t, SectionAccessToken, "key", goodToken)) {
-			t.Error("capabilities make another entry of MSAL's")
-		}
-	}
-	good := AppendEntry(nil, mustEntry(t, SectionAccessToken, "key", goodToken))
-	for n := range good {
-		if _, err := DecodeEntry(good[:n]); !errors.Is(err, ErrEntry) {
-			t.Fatalf("cut to %d bytes: %v", n, err)
-		}
-	}
-	for name, c := range map[string]struct {
-		b    []byte
-		want error
-	}{
-		"newer version":     {append([]byte{2}, good[1:]...), ErrVersion},
-		"no capabilities":   {append([]byte{'C', 0}, good[1:]...), ErrEntry},
-		"version 0":         {append([]byte{0}, good[1:]...), ErrVersion},
-		"endless length":    {[]byte{1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, ErrEntry},
-		"too long a length": {append([]byte{1}, bytes.Repeat([]byte{0xff}, 20)...), ErrEntry},
-		"length of 2^63":    {[]byte{1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01}, ErrEntry},
-		"more than is here": {[]byte{1, 5, 'a'}, ErrEntry},
-	} {
-		if _, err := DecodeEntry(c.b); !errors.Is(err, c.want) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
 // Assemble's order of arguments does not matter to the document's contents.
 func TestAssembleInAnyOrder(t *testing.T) {
 	entries := mustParse(t, []byte(`{"AccessToken":{"a":`+goodToken+`,"b":`+goodToken+`},"Account":{"a":{"realm":"r"}},"X":{"k":{"a":1},"l":{"b":2}},"Y":[5],"":0}`))
@@ -435,32 +371,4 @@ func TestValidAgreesWithEncodingJSON(t *testing.T) {
 			}
 		}
 	}
-}
-
-func FuzzDecodeEntry(f *testing.F) {
-	f.Add(AppendEntry(nil, mustEntry(f, SectionAccessToken, "k", goodToken)))
-	f.Add(AppendEntry(nil, mustEntry(f, "X", "", `5`)))
-	declared := mustEntry(f, SectionAccessToken, "k", goodToken)
-	declared.Capabilities, declared.Asked = `{"values":["CP1"]}`, "asked"
-	f.Add(AppendEntry(nil, declared))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if valid(b, maxDepth) != json.Valid(b) && depth(b) <= maxDepth {
-			t.Fatal("validity differs from encoding/json's")
-		}
-		e, err := DecodeEntry(b)
-		if err != nil {
-			if errors.Is(err, ErrEntry) == errors.Is(err, ErrVersion) {
-				t.Fatalf("%v has not one name", err)
-			}
-			return
-		}
-		back, err := DecodeEntry(AppendEntry(nil, e))
-		if err != nil || !back.Equal(e) || string(back.Raw) != string(e.Raw) || back.Capabilities != e.Capabilities || back.Asked != e.Asked {
-			t.Fatalf("%v", err)
-		}
-		moved := e.WithTimes(3)
-		if moved.ID() != e.ID() || len(mustParse(t, Assemble([]Entry{moved}))) != 1 {
-			t.Fatal("an entry with other times is no entry")
-		}
-	})
 }

@@ -1,11 +1,11 @@
-package tokenreq
+package msaldoc
 
 import (
 	"slices"
 	"strings"
 )
 
-// Scopes is a set of scopes as Entra ID compares them: without case, order or repetition.
+// Scopes is a set of scopes as MSAL and Entra ID compare them: without case, order or repetition.
 type Scopes []string
 
 // oidcScopes are those MSAL adds to every request (accesstokens.AppendDefaultScopes). They ask for kinds of tokens, not
@@ -42,7 +42,7 @@ func (s Scopes) ContainsAll(other Scopes) bool {
 
 func (s Scopes) String() string { return strings.Join(s, " ") }
 
-// RequestedScopes are a request's scopes as they were written, without those that MSAL adds.
-func (r *Request) RequestedScopes() []string {
-	return slices.DeleteFunc(strings.Fields(r.Form.Get("scope")), func(s string) bool { return oidcScopes[strings.ToLower(s)] })
+// RequestedScopes are the scopes in a text as they were written, without those that MSAL adds.
+func RequestedScopes(text string) []string {
+	return slices.DeleteFunc(strings.Fields(text), func(s string) bool { return oidcScopes[strings.ToLower(s)] })
 }

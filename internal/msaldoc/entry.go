@@ -1,4 +1,4 @@
-package serializer
+package msaldoc
 
 import (
 	"bytes"
@@ -24,11 +24,11 @@ const (
 const NoCapabilities = "none"
 
 // ErrEntry: this is no entry of MSAL's cache document, or nothing in it is worth keeping.
-var ErrEntry = errors.New("serializer: not a cache entry")
+var ErrEntry = errors.New("msalredis: not a cache entry")
 
 // Entry is one entry of MSAL's cache document: a token, an account, or what
-// MSAL knows about an application. Make entries with [ParseDocument], [NewEntry]
-// or [DecodeEntry]; these guarantee that MSAL accepts the entry (see Raw).
+// MSAL knows about an application. Make entries with [Parse] or [NewEntry];
+// these guarantee that MSAL accepts the entry (see Raw).
 //
 // An Entry is a value and is never changed in place, so that it may be shared
 // between goroutines; neither may Raw's bytes be, nor the bytes it was made from, which Raw may alias.
@@ -315,5 +315,5 @@ func (e Entry) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.String()) }
 // LogValue shows the section only.
 func (e Entry) LogValue() slog.Value { return slog.StringValue(e.String()) }
 
-// MarshalText shows the section only. To store an entry use [AppendEntry].
+// MarshalText shows the section only. Package layout has the form in which an entry is stored.
 func (e Entry) MarshalText() ([]byte, error) { return []byte(e.String()), nil }

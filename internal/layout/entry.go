@@ -1,8 +1,11 @@
-package serializer
+package layout
 
 import (
 	"encoding/binary"
 	"fmt"
+
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // The first byte of every encoded entry.
@@ -11,7 +14,7 @@ const (
 	entryDeclared = 'C' // an entry with Capabilities
 )
 
-// AppendEntry appends e in the compact form that is sealed for one Redis hash field:
+// AppendEntry appends e in the compact form that is sealed for one field of a partition:
 //
 //	size
 //	   1  version, 1
@@ -22,8 +25,8 @@ const (
 // Where it has Capabilities, a C stands in place of the version, and they and Asked come before the section, with their lengths.
 // Who does not know that form takes the entry for one of a newer version.
 //
-// It neither encrypts nor checks; see [Serializer].
-func AppendEntry(dst []byte, e Entry) []byte {
+// It neither encrypts nor checks; see [SealSession].
+func AppendEntry(dst []byte, e msaldoc.Entry) []byte {
 	if e.Capabilities == "" {
 		dst = append(dst, entryVersion)
 	} else {
@@ -40,34 +43,34 @@ func appendCounted(dst []byte, s string) []byte {
 }
 
 // DecodeEntry reads what [AppendEntry] wrote. The Entry's Raw aliases b, which must not be modified afterwards.
-// It returns [ErrVersion] for a newer form and [ErrEntry] for anything else that
-// is not an entry, by the rules of [NewEntry].
-func DecodeEntry(b []byte) (Entry, error) {
+// It returns [serializer.ErrVersion] for a newer form and [msaldoc.ErrEntry] for anything else that is not an entry, by the rules of
+// [msaldoc.NewEntry].
+func DecodeEntry(b []byte) (msaldoc.Entry, error) {
 	if len(b) == 0 {
-		return Entry{}, fmt.Errorf("%w: it has no bytes", ErrEntry)
+		return msaldoc.Entry{}, fmt.Errorf("%w: it has no bytes", msaldoc.ErrEntry)
 	}
 	capabilities, asked, rest, ok := "", "", b[1:], true
 	switch b[0] {
 	case entryVersion:
 	case entryDeclared:
 		if capabilities, rest, ok = cutString(rest); !ok || capabilities == "" {
-			return Entry{}, fmt.Errorf("%w: its capabilities are cut off", ErrEntry)
+			return msaldoc.Entry{}, fmt.Errorf("%w: its capabilities are cut off", msaldoc.ErrEntry)
 		}
 		if asked, rest, ok = cutString(rest); !ok {
-			return Entry{}, fmt.Errorf("%w: what it was asked for with is cut off", ErrEntry)
+			return msaldoc.Entry{}, fmt.Errorf("%w: what it was asked for with is cut off", msaldoc.ErrEntry)
 		}
 	default:
-		return Entry{}, fmt.Errorf("%w: entry version %d", ErrVersion, b[0])
+		return msaldoc.Entry{}, fmt.Errorf("%w: entry version %d", serializer.ErrVersion, b[0])
 	}
 	section, rest, ok := cutString(rest)
 	if !ok {
-		return Entry{}, fmt.Errorf("%w: its section is cut off", ErrEntry)
+		return msaldoc.Entry{}, fmt.Errorf("%w: its section is cut off", msaldoc.ErrEntry)
 	}
 	key, raw, ok := cutString(rest)
 	if !ok {
-		return Entry{}, fmt.Errorf("%w: its key is cut off", ErrEntry)
+		return msaldoc.Entry{}, fmt.Errorf("%w: its key is cut off", msaldoc.ErrEntry)
 	}
-	e, err := NewEntry(section, key, raw)
+	e, err := msaldoc.NewEntry(section, key, raw)
 	if err == nil {
 		e.Capabilities, e.Asked = capabilities, asked
 	}

@@ -1,4 +1,4 @@
-package serializer
+package msaldoc
 
 import (
 	"bytes"
@@ -12,9 +12,9 @@ import (
 )
 
 // ErrDocument: this is no MSAL cache document. The error does not quote it.
-var ErrDocument = errors.New("serializer: not an MSAL cache document")
+var ErrDocument = errors.New("msalredis: not an MSAL cache document")
 
-// ParseDocument takes MSAL's serialised cache apart. The entries come sorted, the known
+// Parse takes MSAL's serialised cache apart. The entries come sorted, the known
 // sections first and in MSAL's order, and no two have one ID: of duplicates the last
 // counts, as it does for MSAL. Empty input and {} have no entries.
 //
@@ -24,7 +24,7 @@ var ErrDocument = errors.New("serializer: not an MSAL cache document")
 //
 // The entries' Raw alias data, which must not be modified afterwards. Time and
 // memory are proportional to the size of data; there is no limit of its own.
-func ParseDocument(data []byte) ([]Entry, error) {
+func Parse(data []byte) ([]Entry, error) {
 	data = bytes.Trim(data, " \t\r\n")
 	if len(data) == 0 {
 		return nil, nil

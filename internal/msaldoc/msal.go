@@ -1,4 +1,4 @@
-package serializer
+package msaldoc
 
 // What MSAL Go (v1.10.1) does with the document, apps/internal/base/storage and
 // apps/internal/json, as far as it decides what may be handed to it. TestMSALNeedsEachRepair
