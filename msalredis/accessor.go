@@ -241,7 +241,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	m.unshared.lose(changed)
 	m.unshared.keep(c, r.unshared, hints.PartitionKey)
 	// What is not kept must not stay: MSAL would go on serving it, and it would look new at each Export.
-	if r.refused || len(gone) > 0 || m.app && m.unshared.nobodys() || supersedeOthers(changed, entries) {
+	if r.refused || len(gone) > 0 || m.app && m.unshared.nobodys() || msaldoc.HasSuperseded(changed, entries) {
 		m.view.Store(nil)
 	}
 	for _, e := range changed {

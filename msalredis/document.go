@@ -50,7 +50,7 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 	}
 	m.unshared.lose(entries)
 	if own := m.unshared.readable(c, now, m.app); len(own) > 0 {
-		entries = withoutSuperseded(append(entries, own...))
+		entries = msaldoc.WithoutSuperseded(append(entries, own...))
 	}
 	entries = withAppMetadata(entries, withheld)
 	v.spentAt = elapsed + int64(untilSpent(entries, now))
@@ -168,7 +168,7 @@ func readable(s *snapshot, now time.Time, shift int64, mayHave func(stored) bool
 		}
 		out = append(out, x)
 	}
-	return withoutSuperseded(withKeysFolded(out)), withheld
+	return msaldoc.WithoutSuperseded(withKeysFolded(out)), withheld
 }
 
 // cachedAt is the entry with another cached_at.

@@ -87,7 +87,7 @@ func (us *unshared) bound() {
 	for i, e := range us.entries {
 		all[i] = e.Entry
 	}
-	gone := superseded(all, func(class) bool { return true })
+	gone := msaldoc.Superseded(all)
 	kept := us.entries[:0]
 	us.size = 0
 	for i, e := range us.entries {
