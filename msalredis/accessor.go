@@ -173,7 +173,7 @@ func (m *manager) meet(u cache.Unmarshaler) bool {
 	if marshaler, ok := u.(cache.Marshaler); ok {
 		if data, err := marshaler.Marshal(); err == nil && u.Unmarshal(data) == nil {
 			if held, err := msaldoc.Parse(data); err == nil {
-				held = withKeysFolded(held)
+				held = msaldoc.WithKeysFolded(held)
 				unknown, _ := msaldoc.Diff(m.document, held)
 				m.unshared.adopt(unknown)
 				m.document = held
@@ -219,7 +219,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		m.mu.Unlock()
 		return fmt.Errorf("msalredis: MSAL's cache document: %w", err)
 	}
-	entries = withKeysFolded(entries)
+	entries = msaldoc.WithKeysFolded(entries)
 	changed, removed := msaldoc.Diff(m.document, entries)
 	if hints.PartitionKey == "" && len(changed) == 0 && len(removed) == 0 {
 		m.mu.Unlock()
@@ -230,7 +230,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	}
 	var gone []string
 	if hints.PartitionKey == "" {
-		gone = accountsOf(removed)
+		gone = msaldoc.RemovedAccounts(removed)
 		changed = slices.DeleteFunc(changed, func(e msaldoc.Entry) bool { return slices.Contains(gone, e.HomeAccountID) })
 	}
 	changed = append(changed, m.unshared.accountsOf(changed, layout.FoldKey(hints.PartitionKey))...)
@@ -271,9 +271,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		if hints.PartitionKey == "" && b.p.user {
 			errs = append(errs, c.enlistAccount(ctx, b.p))
 		}
-		if ext := extKeyOf(b.entries); ext != "" {
-			errs = append(errs, c.enlistExtended(ctx, b))
-		}
+		errs = append(errs, c.enlistExtended(ctx, b))
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -361,16 +359,16 @@ func (c *Cache) route(m *manager, changed []msaldoc.Entry, hint string) (r route
 		switch {
 		case e.Section == msaldoc.SectionAppMetadata:
 			metadata = append(metadata, e)
-		case e.HomeAccountID != "" && isAppKey(hint) && readByMSAL(e.Section):
+		case e.HomeAccountID != "" && msaldoc.IsAppKey(hint) && msaldoc.ReadByMSAL(e.Section):
 			// An app's request that was answered with a user's token.
 			r.unshared = append(r.unshared, e)
-		case keyBound(e):
+		case e.KeyBound():
 			r.unshared = append(r.unshared, e)
 		case e.HomeAccountID != "":
 			add(e.HomeAccountID, e)
-		case e.Section == msaldoc.SectionAccessToken && strings.EqualFold(hint, appKey(e)):
+		case e.Section == msaldoc.SectionAccessToken && strings.EqualFold(hint, e.AppKey()):
 			add(hint, e)
-		case readByMSAL(e.Section):
+		case msaldoc.ReadByMSAL(e.Section):
 			if hint != "" && e.Section == msaldoc.SectionAccessToken && !c.assertions.has(hint) {
 				c.unknownKey()
 			}
@@ -380,11 +378,7 @@ func (c *Cache) route(m *manager, changed []msaldoc.Entry, hint string) (r route
 		}
 	}
 	for _, e := range metadata {
-		plain, err := appMetadata(e.ClientID, e.Environment)
-		if err != nil {
-			continue
-		}
-		if differs, _ := msaldoc.Diff([]msaldoc.Entry{plain}, []msaldoc.Entry{e}); len(differs) == 0 {
+		if msaldoc.IsPlainMetadata(e) {
 			continue
 		}
 		for i := range r.batches {
@@ -432,8 +426,7 @@ func (m *manager) signsIn(rt msaldoc.Entry, hint string) bool {
 		return false
 	}
 	return hint == "" || !slices.ContainsFunc(m.document, func(e msaldoc.Entry) bool {
-		return e.Section == msaldoc.SectionRefreshToken && e.HomeAccountID == rt.HomeAccountID &&
-			(e.ClientID == rt.ClientID || e.FamilyID != "")
+		return e.HomeAccountID == rt.HomeAccountID && e.RefreshesFor(rt.ClientID)
 	})
 }
 
@@ -469,45 +462,6 @@ func (c *Cache) news(b batch) []stored {
 	return out
 }
 
-// appKey is MSAL's partition key of an app's token (authority.AuthParams.AppKey, CacheExtKeyGenerator).
-func appKey(e msaldoc.Entry) string {
-	key := e.ClientID + "_" + e.Realm
-	if e.ExtCacheKey != "" {
-		key += "_" + e.ExtCacheKey
-	}
-	return key + appKeySuffix
-}
-
-const appKeySuffix = "_AppTokenCache"
-
-// isAppKey tells an app's partition from an account's, in letters of any case.
-func isAppKey(key string) bool {
-	return strings.HasSuffix(layout.FoldKey(key), layout.FoldKey(appKeySuffix))
-}
-
 func isToken(e stored) bool {
 	return e.Section == msaldoc.SectionAccessToken || e.Section == msaldoc.SectionRefreshToken
-}
-
-func extKeyOf(entries []stored) string {
-	for _, e := range entries {
-		if e.HomeAccountID == "" && e.ExtCacheKey != "" {
-			return e.ExtCacheKey
-		}
-	}
-	return ""
-}
-
-// accountsOf are the accounts whose removal MSAL has exported. It removes the entries of one name of the cloud and of one client,
-// so that others of the account may be left: it signs out all the same.
-func accountsOf(removed []msaldoc.Entry) []string {
-	seen := map[string]bool{}
-	var ids []string
-	for _, e := range removed {
-		if e.HomeAccountID != "" && !seen[e.HomeAccountID] {
-			seen[e.HomeAccountID] = true
-			ids = append(ids, e.HomeAccountID)
-		}
-	}
-	return ids
 }

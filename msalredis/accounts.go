@@ -169,7 +169,7 @@ func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client stri
 		if e.Section == msaldoc.SectionAccount {
 			account = e.HomeAccountID
 		}
-		if e.Section == msaldoc.SectionRefreshToken && (e.ClientID == client || e.FamilyID != "") {
+		if e.RefreshesFor(client) {
 			ours = true
 		}
 	}

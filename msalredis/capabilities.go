@@ -2,12 +2,6 @@ package msalredis
 
 import (
 	"cmp"
-	"encoding/base64"
-	"encoding/json"
-	"slices"
-	"strings"
-
-	"github.com/tidwall/gjson"
 
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
@@ -23,12 +17,6 @@ type declared struct {
 	sure bool   // the gate has seen it
 }
 
-// serves tells whether an access token is for clients with these capabilities. One that did not pass the gate, and does not
-// itself say otherwise, counts as asked for without any.
-func serves(e stored, declared string) bool {
-	return cmp.Or(e.Capabilities, msaldoc.NoCapabilities) == declared
-}
-
 // mayHave tells which access tokens of a partition a manager may be given. The caller holds m.mu.
 //
 // While its client's capabilities are not known it is not given what passed the gate: MSAL then asks the gate, whose answer
@@ -39,7 +27,7 @@ func (c *Cache) mayHave(m *manager, s *snapshot) func(stored) bool {
 	return func(e stored) bool {
 		switch {
 		case d != "":
-			return serves(e, d) || !m.declared.sure && e.Capabilities == ""
+			return e.Serves(d) || !m.declared.sure && e.Capabilities == ""
 		case e.Capabilities == msaldoc.NoCapabilities:
 			return !c.gated.Load() || e.ExtCacheKey != "" || e.HomeAccountID != "" && !s.refreshes(e)
 		}
@@ -50,8 +38,7 @@ func (c *Cache) mayHave(m *manager, s *snapshot) func(stored) bool {
 // refreshes tells whether a snapshot has a refresh token with which MSAL would ask for an access token like e.
 func (s *snapshot) refreshes(e stored) bool {
 	for _, rt := range s.entries {
-		if rt.Section == msaldoc.SectionRefreshToken && rt.HomeAccountID == e.HomeAccountID && rt.Secret != "" &&
-			(rt.ClientID == e.ClientID || rt.FamilyID != "") {
+		if rt.HomeAccountID == e.HomeAccountID && rt.Secret != "" && rt.RefreshesFor(e.ClientID) {
 			return true
 		}
 	}
@@ -71,7 +58,7 @@ func (c *Cache) learn(m *manager, changed []msaldoc.Entry) bool {
 		}
 		if o, ok := c.origins.of(e.Secret); ok {
 			m.declared = declared{o.Capabilities, true}
-		} else if text := selfDeclared(e.Secret); text != "" || m.declared.text == "" {
+		} else if text := msaldoc.SelfDeclared(e.Secret); text != "" || m.declared.text == "" {
 			m.declared = declared{text: cmp.Or(text, msaldoc.NoCapabilities)}
 		}
 	}
@@ -86,28 +73,5 @@ func (c *Cache) askedFor(m *manager, e msaldoc.Entry) (capabilities, asked strin
 	if m.declared.sure {
 		return m.declared.text, ""
 	}
-	return selfDeclared(e.Secret), ""
-}
-
-// selfDeclared are the capabilities that an access token itself names; "": none, or it cannot be read. Resources read them there,
-// so one that may be refused with a challenge names them.
-func selfDeclared(token string) string {
-	parts := strings.Split(token, ".")
-	if len(parts) != 3 {
-		return ""
-	}
-	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil || !gjson.ValidBytes(payload) {
-		return ""
-	}
-	values := gjson.GetBytes(payload, "xms_cc").Array()
-	if len(values) == 0 || slices.ContainsFunc(values, func(v gjson.Result) bool { return v.Type != gjson.String }) {
-		return ""
-	}
-	text := make([]string, len(values))
-	for i, v := range values {
-		text[i] = v.Str
-	}
-	b, _ := json.Marshal(map[string][]string{"values": text}) // as package tokenreq writes what MSAL sends
-	return string(b)
+	return msaldoc.SelfDeclared(e.Secret), ""
 }

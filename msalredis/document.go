@@ -2,18 +2,12 @@ package msalredis
 
 import (
 	"cmp"
-	"encoding/json"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
-	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 )
-
-// MSAL refuses a token that has less than this left.
-const lastMinutes = tokenresp.LastMinutes
 
 // What was handed to a manager stays in its document while it fits a bound, whatever its age: MSAL releases its lock between
 // Replace and its own read, so another goroutine's Replace decides what this one reads; it does not tell when it has read, and
@@ -44,7 +38,7 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 		default:
 			v.rest[x.spelling] = h
 		}
-		m.app = m.app || isAppKey(x.key) && len(x.read.entries) > 0
+		m.app = m.app || msaldoc.IsAppKey(x.key) && len(x.read.entries) > 0
 		entries = append(entries, x.read.entries...)
 		withheld = append(withheld, x.read.withheld...)
 	}
@@ -52,8 +46,8 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 	if own := m.unshared.readable(c, now, m.app); len(own) > 0 {
 		entries = msaldoc.WithoutSuperseded(append(entries, own...))
 	}
-	entries = withAppMetadata(entries, withheld)
-	v.spentAt = elapsed + int64(untilSpent(entries, now))
+	entries = msaldoc.WithAppMetadata(entries, withheld)
+	v.spentAt = elapsed + int64(msaldoc.UntilSpent(entries, now))
 	for _, e := range entries {
 		if e.Section == msaldoc.SectionRefreshToken {
 			c.lineages.learn(e)
@@ -122,7 +116,7 @@ func (x *use) bringUp(c *Cache, m *manager, now time.Time, shift int64) {
 		size += len(e.Key) + len(e.Raw)
 	}
 	x.read = reading{
-		snap: s, shift: shift, declared: m.declared, gated: gated, at: now, until: now.Add(untilSpent(entries, now)),
+		snap: s, shift: shift, declared: m.declared, gated: gated, at: now, until: now.Add(msaldoc.UntilSpent(entries, now)),
 		entries: entries, withheld: withheld, size: size,
 	}
 }
@@ -137,135 +131,24 @@ func (c *Cache) holdsRemoved(m *manager, key string) bool {
 	return c.removals.unemptied(pid, m.filled)
 }
 
-// readable are the entries of a partition that MSAL may read now, with their times in our clock.
-//
-// Tokens that MSAL would refuse stay behind: its look-up takes the first match of a map scan even if it has
-// expired, so that one spent token beside a good one sends most calls to Entra ID. For the same reason of two
-// tokens that serve the same request only the one that lives longer is handed over. withheld are those that the manager may
-// not have.
+// readable are the entries of a partition that MSAL may read now, with their times in our clock. withheld are those that the manager
+// may not have.
 func readable(s *snapshot, now time.Time, shift int64, mayHave func(stored) bool) (out, withheld []msaldoc.Entry) {
 	if s == nil {
 		return nil, nil
 	}
-	spent := now.Add(lastMinutes).Unix()
 	for _, e := range s.live(now.UnixMicro() + shift*int64(time.Second/time.Microsecond)) {
 		x := e.Entry
 		if shift != 0 {
 			x = x.WithTimes(-shift)
 		}
-		if x.Section == msaldoc.SectionAccessToken {
-			if x.ExpiresOn <= spent {
-				continue
-			}
-			if !mayHave(e) {
-				withheld = append(withheld, x)
-				continue
-			}
-			// A clock that is ahead of ours by less than we translate: MSAL refuses tokens "cached in the future".
-			if ahead := x.CachedAt - now.Unix(); ahead > 0 {
-				x = cachedAt(x, now.Unix())
-			}
-		}
-		out = append(out, x)
-	}
-	return msaldoc.WithoutSuperseded(withKeysFolded(out)), withheld
-}
-
-// cachedAt is the entry with another cached_at.
-func cachedAt(e msaldoc.Entry, seconds int64) msaldoc.Entry {
-	x, err := msaldoc.NewEntry(e.Section, e.Key, tokenresp.ReplaceMember(e.Raw, "cached_at", formatInt(seconds)))
-	if err != nil {
-		return e
-	}
-	return x
-}
-
-// place is where a document has an entry.
-type place struct{ section, key string }
-
-func placeOf(e msaldoc.Entry) place { return place{e.Section, e.Key} }
-
-// withKeysFolded are entries with the keys that MSAL would give them. Those of MSAL 1.0 have capitals: MSAL renames such an entry
-// when it reads it, which would look like a removal. Where it has been renamed already that one counts, as it does for MSAL.
-func withKeysFolded(entries []msaldoc.Entry) []msaldoc.Entry {
-	var taken map[place]bool
-	for i, e := range entries {
-		folded := strings.ToLower(e.Key)
-		if folded == e.Key || !readByMSAL(e.Section) {
-			continue
-		}
-		if taken == nil {
-			entries = slices.Clone(entries)
-			taken = make(map[place]bool, len(entries))
-			for _, e := range entries {
-				taken[placeOf(e)] = true
-			}
-		}
-		if taken[place{e.Section, folded}] {
-			entries[i].Section = "" // left out below
-			continue
-		}
-		taken[place{e.Section, folded}] = true
-		entries[i].Key = folded
-	}
-	if taken == nil {
-		return entries
-	}
-	return slices.DeleteFunc(entries, func(e msaldoc.Entry) bool { return e.Section == "" })
-}
-
-func readByMSAL(section string) bool {
-	switch section {
-	case msaldoc.SectionAccessToken, msaldoc.SectionRefreshToken, msaldoc.SectionIDToken, msaldoc.SectionAccount,
-		msaldoc.SectionAppMetadata:
-		return true
-	}
-	return false
-}
-
-// withAppMetadata adds the metadata that MSAL wants to find before it looks for a refresh token. It says no
-// more than that the client exists, so it is made here rather than stored with every user. It tells too that there is more than
-// the entries.
-func withAppMetadata(entries, more []msaldoc.Entry) []msaldoc.Entry {
-	type app struct{ client, environment string }
-	have := map[app]bool{}
-	for _, e := range entries {
-		if e.Section == msaldoc.SectionAppMetadata {
-			have[app{e.ClientID, e.Environment}] = true
+		switch {
+		case x.Spent(now):
+		case x.Section == msaldoc.SectionAccessToken && !mayHave(e):
+			withheld = append(withheld, x)
+		default:
+			out = append(out, x)
 		}
 	}
-	for _, e := range slices.Concat(entries, more) {
-		a := app{e.ClientID, e.Environment}
-		if e.ClientID == "" || e.Section == msaldoc.SectionAppMetadata || have[a] {
-			continue
-		}
-		have[a] = true
-		if x, err := appMetadata(a.client, a.environment); err == nil {
-			entries = append(entries, x)
-		}
-	}
-	return entries
-}
-
-func appMetadata(client, environment string) (msaldoc.Entry, error) {
-	raw := []byte(`{"client_id":` + quoted(client) + `,"environment":` + quoted(environment) + `}`)
-	key := strings.ToLower("AppMetaData-" + environment + "-" + client)
-	return msaldoc.NewEntry(msaldoc.SectionAppMetadata, key, raw)
-}
-
-// untilSpent is how long it is until the first token of a document enters its last five minutes.
-func untilSpent(entries []msaldoc.Entry, now time.Time) time.Duration {
-	first := 365 * 24 * time.Hour
-	for _, e := range entries {
-		if e.Section == msaldoc.SectionAccessToken {
-			first = min(first, time.Unix(e.ExpiresOn, 0).Add(-lastMinutes).Sub(now))
-		}
-	}
-	return first
-}
-
-// quoted is text as a JSON string.
-func quoted(text string) string {
-	b, _ := json.Marshal(text) // a string always marshals
-	return string(b)
+	return msaldoc.Readable(out, now), withheld
 }

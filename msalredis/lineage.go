@@ -1,6 +1,7 @@
 package msalredis
 
 import (
+	"encoding/json"
 	"slices"
 	"strings"
 
@@ -124,7 +125,7 @@ func (r *tokenRequest) asks(e stored) bool {
 	if e.Asked != "" {
 		return e.Asked == string(r.Asked)
 	}
-	return strings.EqualFold(e.ClientID, r.Client) && serves(e, r.Capabilities) && slices.Contains(r.realms, e.Realm) &&
+	return strings.EqualFold(e.ClientID, r.Client) && e.Serves(r.Capabilities) && slices.Contains(r.realms, e.Realm) &&
 		tokenreq.SameCloud(e.Environment, r.Server)
 }
 
@@ -201,69 +202,40 @@ func (s *snapshot) answerFrom(at stored, us int64) *answer {
 // entriesOf makes the entries that MSAL will make of a refresh's answer, so that the tokens are in Redis before the
 // lease is released, also when every caller has left. before is the record as it was.
 func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session int64) []stored {
-	now := a.Received / second
-	rt, _ := before.refreshToken(r)
-	environment := r.Lineage.Environment
-	var out []stored
-	add := func(section, key string, members ...string) {
-		raw := "{"
-		for i := 0; i < len(members); i += 2 {
-			if members[i+1] == "" {
-				continue
-			}
-			if raw != "{" {
-				raw += ","
-			}
-			raw += quoted(members[i]) + ":" + quoted(members[i+1])
-		}
-		if e, err := msaldoc.NewEntry(section, strings.ToLower(key), []byte(raw+"}")); err == nil {
-			if section == msaldoc.SectionAccessToken {
-				e.Capabilities, e.Asked = r.Capabilities, string(r.Asked)
-			}
-			x := newStored(e, a.Stamp)
-			x.session = session
-			out = append(out, x)
-		}
+	issued := msaldoc.Issued{
+		HomeAccountID: r.Lineage.Account, Environment: r.Lineage.Environment, Realm: r.realms[0], ClientID: r.Client,
+		TokenType: a.Member("token_type"), Target: a.Member("scope"), RefreshToken: a.Member("refresh_token"),
+		FamilyID: a.Member("foci"), IDToken: a.Member("id_token"),
+		CachedAt: a.Received / second, ExpiresOn: a.Expires / second, ExtendedExpiresOn: a.Expires / second, RefreshOn: a.Due / second,
 	}
-	account := r.Lineage.Account
-	if secret := a.Member("refresh_token"); secret != "" {
-		family := a.Member("foci")
-		if family == "" {
-			family = rt.FamilyID
-		}
-		owner := family
-		if owner == "" {
-			owner = r.Client
-		}
-		add(msaldoc.SectionRefreshToken, account+"-"+environment+"-RefreshToken-"+owner,
-			"home_account_id", account, "environment", environment, "credential_type", "RefreshToken",
-			"client_id", r.Client, "family_id", family, "secret", secret)
+	if issued.FamilyID == "" {
+		rt, _ := before.refreshToken(r)
+		issued.FamilyID = rt.FamilyID
 	}
-	target := a.Member("scope")
-	if target == "" {
-		target = strings.Join(msaldoc.RequestedScopes(r.Form.Get("scope")), " ")
+	if issued.Target == "" {
+		issued.Target = strings.Join(msaldoc.RequestedScopes(r.Form.Get("scope")), " ")
 	}
-	realm := r.realms[0]
-	refreshOn := ""
-	if a.Due > 0 {
-		refreshOn = formatInt(a.Due / second)
-	}
-	ext := a.Expires / second
 	if in := a.Number("ext_expires_in"); in > 0 {
-		ext = a.Started/second + in
+		issued.ExtendedExpiresOn = a.Started/second + in
 	}
 	// With claims MSAL says under which key the token is kept, if it was asked for by WithClaimsFromClient.
-	if tt := a.Member("token_type"); (r.Challenge == "" || r.Newer) && !r.Special && (tt == "" || strings.EqualFold(tt, "Bearer")) {
-		add(msaldoc.SectionAccessToken, account+"-"+environment+"-AccessToken-"+r.Client+"-"+realm+"-"+target,
-			"home_account_id", account, "environment", environment, "realm", realm, "credential_type", "AccessToken",
-			"client_id", r.Client, "secret", a.Member("access_token"), "target", target, "refresh_on", refreshOn,
-			"expires_on", formatInt(a.Expires/second), "extended_expires_on", formatInt(ext), "cached_at", formatInt(now),
-			"token_type", a.Member("token_type"))
+	if tt := issued.TokenType; (r.Challenge == "" || r.Newer) && !r.Special && (tt == "" || strings.EqualFold(tt, "Bearer")) {
+		issued.AccessToken = a.Member("access_token")
 	}
-	if secret := a.Member("id_token"); secret != "" {
-		add(msaldoc.SectionIDToken, account+"-"+environment+"-IdToken-"+r.Client+"-"+realm,
-			"home_account_id", account, "environment", environment, "realm", realm, "credential_type", "IdToken",
-			"client_id", r.Client, "secret", secret)
+	var out []stored
+	for _, e := range issued.Entries() {
+		if e.Section == msaldoc.SectionAccessToken {
+			e.Capabilities, e.Asked = r.Capabilities, string(r.Asked)
+		}
+		x := newStored(e, a.Stamp)
+		x.session = session
+		out = append(out, x)
 	}
 	return out
+}
+
+// quoted is text as a JSON string.
+func quoted(text string) string {
+	b, _ := json.Marshal(text) // a string always marshals
+	return string(b)
 }

@@ -185,7 +185,7 @@ func newPartitions(c *Cache) *partitions {
 
 // of is the holder of MSAL's partition key.
 func (ps *partitions) of(key string) *partition {
-	return ps.named(layout.PartitionID(key), !isAppKey(key))
+	return ps.named(layout.PartitionID(key), !msaldoc.IsAppKey(key))
 }
 
 func (ps *partitions) named(pid id, user bool) *partition {

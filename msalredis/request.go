@@ -39,7 +39,7 @@ func (c *Cache) newTokenRequest(req *http.Request, asked tokenreq.Request, via h
 	case tokenreq.App:
 		r.begun = c.clock.Now().Micros()
 		for _, realm := range r.realms {
-			pid := layout.PartitionID(appKey(msaldoc.Entry{ClientID: r.Client, Realm: realm}))
+			pid := layout.PartitionID(msaldoc.AppKey(r.Client, realm, ""))
 			r.pids = append(r.pids, pid)
 			if p := c.partitions.peek(pid); p != nil {
 				if s := p.snap.Load(); s != nil {

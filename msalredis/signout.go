@@ -78,7 +78,7 @@ func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, sc
 		checkNames("ForgetAppTokens: a scope", scopes...)); err != nil {
 		return err
 	}
-	p := c.partitions.of(appKey(msaldoc.Entry{ClientID: clientID, Realm: tenant}))
+	p := c.partitions.of(msaldoc.AppKey(clientID, tenant, ""))
 	if err := c.removePartition(ctx, p, msaldoc.NewScopes(scopes)); err != nil {
 		return fmt.Errorf("msalredis: forgetting an app's tokens has not reached Redis and is tried again until it has: %w", err)
 	}
@@ -348,7 +348,7 @@ func (c *Cache) enlistExtended(ctx context.Context, b batch) error {
 		if e.HomeAccountID != "" || e.ExtCacheKey == "" {
 			continue
 		}
-		base := layout.PartitionID(appKey(msaldoc.Entry{ClientID: e.ClientID, Realm: e.Realm}))
+		base := layout.PartitionID(msaldoc.AppKey(e.ClientID, e.Realm, ""))
 		life := max(e.expiry*1000-c.clock.Now().Micros()/1000, 1000)
 		if _, err := c.enlist(ctx, base, layout.Member{Kind: layout.MemberPartition, Scopes: scopeHash(msaldoc.ScopesOf(e.Target)), ID: b.p.pid}, life, layout.MaxStamp); err != nil {
 			return err

@@ -30,11 +30,6 @@ type unsharedEntry struct {
 // unsharedBytesMost bounds them: a refusal to keep the oldest costs a token request.
 const unsharedBytesMost = 4 << 20
 
-// keyBound tells whether an access token is bound to a key of the application's: nobody else could use it.
-func keyBound(e msaldoc.Entry) bool {
-	return e.Section == msaldoc.SectionAccessToken && (e.KeyID != "" || e.TokenType != "" && !strings.EqualFold(e.TokenType, "Bearer"))
-}
-
 // keep takes entries in that MSAL has brought. One in the place of another, or that serves all its requests, takes its place.
 func (us *unshared) keep(c *Cache, entries []msaldoc.Entry, hint string) {
 	for _, e := range entries {
@@ -44,7 +39,7 @@ func (us *unshared) keep(c *Cache, entries []msaldoc.Entry, hint string) {
 			if s := c.partitions.of(e.HomeAccountID).snap.Load(); s != nil {
 				kept.known, kept.held = s.generation, len(s.entries) > 0
 			}
-		} else if keyBound(e) {
+		} else if e.KeyBound() {
 			kept.partition = strings.Clone(hint)
 		}
 		us.lose([]msaldoc.Entry{e})
@@ -65,13 +60,13 @@ func (us *unshared) adopt(entries []msaldoc.Entry) {
 		return e.HomeAccountID == "" && (e.Section == msaldoc.SectionRefreshToken || e.Section == msaldoc.SectionIDToken)
 	})
 	for _, e := range entries {
-		if !readByMSAL(e.Section) {
+		if !msaldoc.ReadByMSAL(e.Section) {
 			continue
 		}
 		e = e.Clone() // as MSAL gave it, it keeps the whole document alive
 		held := unsharedEntry{Entry: e, partition: e.HomeAccountID}
 		if held.partition == "" && e.Section == msaldoc.SectionAccessToken {
-			held.partition, held.app = appKey(e), !nobodys
+			held.partition, held.app = e.AppKey(), !nobodys
 		}
 		if held.partition != "" {
 			held.account = layout.PartitionID(held.partition)
@@ -109,11 +104,11 @@ func (us *unshared) lose(entries []msaldoc.Entry) {
 	if len(us.entries) == 0 || len(entries) == 0 {
 		return
 	}
-	gone := make(map[place]bool, len(entries))
+	gone := make(map[msaldoc.Place]bool, len(entries))
 	for _, e := range entries {
-		gone[placeOf(e)] = true
+		gone[e.Place()] = true
 	}
-	us.drop(func(held unsharedEntry) bool { return gone[placeOf(held.Entry)] })
+	us.drop(func(held unsharedEntry) bool { return gone[held.Place()] })
 }
 
 // accountsOf are those among them that an Export is of: the accounts of what has changed, and of its key. MSAL's write has left them
@@ -125,7 +120,7 @@ func (us *unshared) accountsOf(changed []msaldoc.Entry, key string) []msaldoc.En
 			continue
 		}
 		of := func(e msaldoc.Entry) bool { return strings.EqualFold(e.HomeAccountID, held.HomeAccountID) }
-		same := func(e msaldoc.Entry) bool { return placeOf(e) == placeOf(held.Entry) }
+		same := func(e msaldoc.Entry) bool { return e.Place() == held.Place() }
 		if (strings.EqualFold(key, held.HomeAccountID) || slices.ContainsFunc(changed, of)) && !slices.ContainsFunc(changed, same) {
 			out = append(out, held.Entry)
 		}
@@ -147,9 +142,8 @@ func (us *unshared) drop(gone func(unsharedEntry) bool) {
 // an app. Then what names nobody stays out, because MSAL would take a user's token that names nobody for the app's. A client of
 // users alone is as with plain MSAL, whose own tests read such a token as an app's.
 func (us *unshared) readable(c *Cache, now time.Time, app bool) []msaldoc.Entry {
-	spent := now.Add(lastMinutes).Unix()
 	us.drop(func(e unsharedEntry) bool {
-		return e.Section == msaldoc.SectionAccessToken && e.ExpiresOn <= spent || e.account != "" && c.signedOutSince(e)
+		return e.Spent(now) || e.account != "" && c.signedOutSince(e)
 	})
 	var out []msaldoc.Entry
 	for _, e := range us.entries {
@@ -162,7 +156,7 @@ func (us *unshared) readable(c *Cache, now time.Time, app bool) []msaldoc.Entry 
 }
 
 func (e unsharedEntry) nobodys() bool {
-	return e.HomeAccountID == "" && !e.app && !keyBound(e.Entry) && e.Section != msaldoc.SectionAppMetadata
+	return e.HomeAccountID == "" && !e.app && !e.KeyBound() && e.Section != msaldoc.SectionAppMetadata
 }
 
 // nobodys tells whether there are any that name nobody.

@@ -11,19 +11,18 @@ import (
 //
 // Entries are compared by what they mean to MSAL ([Entry.Equal]), so a document that went through MSAL
 // unchanged does not differ, although MSAL writes its members in another order. Of several entries
-// with one ID in a list the last counts.
+// of one place in a list the last counts.
 func Diff(old, new []Entry) (changed, removed []Entry) {
-	type id struct{ section, key string }
-	before := make(map[id]int, len(old))
+	before := make(map[Place]int, len(old))
 	for i := range old {
-		before[id{old[i].Section, old[i].Key}] = i
+		before[old[i].Place()] = i
 	}
-	after := make(map[id]int, len(new))
+	after := make(map[Place]int, len(new))
 	for i := range new {
-		after[id{new[i].Section, new[i].Key}] = i
+		after[new[i].Place()] = i
 	}
 	for i := range new {
-		k := id{new[i].Section, new[i].Key}
+		k := new[i].Place()
 		if after[k] != i {
 			continue
 		}
@@ -32,7 +31,7 @@ func Diff(old, new []Entry) (changed, removed []Entry) {
 		}
 	}
 	for i := range old {
-		k := id{old[i].Section, old[i].Key}
+		k := old[i].Place()
 		if _, ok := after[k]; !ok && before[k] == i {
 			removed = append(removed, old[i])
 		}

@@ -15,7 +15,7 @@ import (
 var ErrDocument = errors.New("msalredis: not an MSAL cache document")
 
 // Parse takes MSAL's serialised cache apart. The entries come sorted, the known
-// sections first and in MSAL's order, and no two have one ID: of duplicates the last
+// sections first and in MSAL's order, and no two have one place: of duplicates the last
 // counts, as it does for MSAL. Empty input and {} have no entries.
 //
 // What MSAL itself would choke on costs only the entry it is in, or only the
@@ -140,7 +140,7 @@ func sort(slots []slot) {
 // Assemble makes one document of entries, in any order and from any number of
 // documents. MSAL's Unmarshal accepts it whatever the entries are: one that
 // was not made by this package's functions is checked here, and left out if
-// MSAL would refuse it. Of several entries with one ID the last counts to MSAL.
+// MSAL would refuse it. Of several entries of one place the last counts to MSAL.
 // Without entries the document is {}, which empties the cache it is given to.
 func Assemble(entries []Entry) []byte {
 	size := 2

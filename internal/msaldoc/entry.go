@@ -20,9 +20,6 @@ const (
 	SectionAppMetadata  = "AppMetadata"
 )
 
-// NoCapabilities are the Capabilities of a token that was asked for without any.
-const NoCapabilities = "none"
-
 // ErrEntry: this is no entry of MSAL's cache document, or nothing in it is worth keeping.
 var ErrEntry = errors.New("msalredis: not a cache entry")
 
@@ -240,10 +237,12 @@ func repair(schema map[string]member, text string) []byte {
 	return append(out, '}')
 }
 
-// ID names the entry in its document: two entries with one ID are two states
-// of the same entry. It holds the user's and the tenant's ids, so it belongs neither
-// in a log nor, unhashed, in Redis.
-func (e Entry) ID() string { return e.Section + "\x00" + e.Key }
+// Place is where a document has an entry: two entries of one place are two states of the same entry. It holds the user's and the
+// tenant's ids, so it belongs neither in a log nor, unhashed, in Redis.
+type Place struct{ Section, Key string }
+
+// Place is the entry's.
+func (e Entry) Place() Place { return Place{e.Section, e.Key} }
 
 // Clone returns a copy that shares no memory with the document the entry came from.
 func (e Entry) Clone() Entry {
@@ -264,22 +263,38 @@ func (e *Entry) isChecked() bool { return len(e.Raw) > 0 && e.checked == &e.Raw[
 // of Raw as it is: the translation from one clock to another. A time of 0 means
 // none and stays, and so does what is no time or would leave the range of one.
 func (e Entry) WithTimes(offsetSeconds int64) Entry {
-	if offsetSeconds == 0 || !e.isChecked() || e.Raw[0] != '{' {
+	if offsetSeconds == 0 {
+		return e
+	}
+	return e.withTimes(func(_ string, n int64) int64 {
+		if moved := n + offsetSeconds; (moved > n) == (offsetSeconds > 0) {
+			return moved
+		}
+		return n // it overflows
+	})
+}
+
+// withTimes returns the entry with what change makes of its times, but for what is none, or would become none.
+func (e Entry) withTimes(change func(name string, seconds int64) int64) Entry {
+	if !e.isChecked() || e.Raw[0] != '{' {
 		return e
 	}
 	text := string(e.Raw)
 	var out []byte
 	done := 0
 	gjson.Parse(text).ForEach(func(k, v gjson.Result) bool {
-		switch unquote(k.Raw) {
+		name := unquote(k.Raw)
+		switch name {
 		case "cached_at", "expires_on", "extended_expires_on", "refresh_on":
 		default:
 			return true
 		}
 		n, clean, ok := seconds(v)
-		moved := n + offsetSeconds
-		overflow := (moved > n) != (offsetSeconds > 0)
-		if !ok || !clean || n == 0 || overflow || moved == 0 || moved == msalZeroTime {
+		if !ok || !clean || n == 0 {
+			return true
+		}
+		moved := change(name, n)
+		if moved == n || moved == 0 || moved == msalZeroTime {
 			return true
 		}
 		quote := ""

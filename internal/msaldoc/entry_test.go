@@ -44,8 +44,8 @@ func TestEntryFields(t *testing.T) {
 	if e = mustEntry(t, SectionRefreshToken, "k", raw); e.ExpiresOn != 7 || e.CachedAt != 0 || string(e.Raw) != raw {
 		t.Errorf("%d %d %s", e.ExpiresOn, e.CachedAt, e.Raw)
 	}
-	if e.ID() != "RefreshToken\x00k" {
-		t.Errorf("ID %q", e.ID())
+	if e.Place() != (Place{SectionRefreshToken, "k"}) {
+		t.Errorf("%q", e.Place())
 	}
 }
 
@@ -189,7 +189,7 @@ func TestAssembleWholeSectionAndParts(t *testing.T) {
 
 func TestNamesAreValidUTF8(t *testing.T) {
 	e := mustEntry(t, SectionAccount, "\xff\xfe", `{"realm":"r"}`)
-	if got := mustParse(t, Assemble([]Entry{e})); len(got) != 1 || got[0].ID() != e.ID() || e.Key != "\ufffd\ufffd" {
+	if got := mustParse(t, Assemble([]Entry{e})); len(got) != 1 || got[0].Place() != e.Place() || e.Key != "\ufffd\ufffd" {
 		t.Errorf("%q", e.Key)
 	}
 	if e = mustEntry(t, "X\xff", "k", `{"realm":"r"}`); e.Section != "X\ufffd" {

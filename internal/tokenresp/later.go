@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
 // aged is an answer's body at an age, in seconds. All who have waited for an answer read the same.
@@ -23,7 +25,7 @@ func (a *Answer) AddRefreshIn(share float64) {
 	if !a.Good || a.Due != 0 {
 		return
 	}
-	usable := (a.Expires-a.Started)/second - int64(LastMinutes/time.Second)
+	usable := (a.Expires-a.Started)/second - int64(msaldoc.LastMinutes/time.Second)
 	in := min(int64(share*float64(usable)), usable-1)
 	if in < 1 {
 		return
@@ -47,7 +49,7 @@ func (a *Answer) Response(req *http.Request, us int64, soon bool) *http.Response
 		}
 		body = a.bodyAt(age / second)
 		if soon {
-			in := min(5+rand.Int64N(26), max(1, (a.Expires-us)/second-int64(LastMinutes/time.Second)))
+			in := min(5+rand.Int64N(26), max(1, (a.Expires-us)/second-int64(msaldoc.LastMinutes/time.Second)))
 			body = SetMember(body, "refresh_in", format(in))
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
 // Judge works out what an answer means. One that cannot be shared because it is not understood is not good: it goes
@@ -84,7 +86,7 @@ func number(v gjson.Result) int64 {
 
 // Usable tells whether MSAL would take the token at a time of Redis.
 func (a *Answer) Usable(us int64) bool {
-	return a != nil && a.Good && a.Expires-us > int64(LastMinutes/time.Microsecond)
+	return a != nil && a.Good && a.Expires-us > int64(msaldoc.LastMinutes/time.Microsecond)
 }
 
 // Alive tells whether the token has life left at a time of Redis, if less than MSAL wants.

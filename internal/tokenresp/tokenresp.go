@@ -12,9 +12,6 @@ import (
 // AtMost bounds a token endpoint's answer, in bytes. Real ones have 2 to 10 KB.
 const AtMost = 1 << 20
 
-// LastMinutes is the end of a token's life in which MSAL refuses it (storage/items.go, AccessToken.Validate).
-const LastMinutes = 5 * time.Minute
-
 // Answer is what a token endpoint said, or the pause it asked for. Times are Redis's, in microseconds.
 type Answer struct {
 	Status   int
