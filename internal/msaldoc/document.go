@@ -18,6 +18,9 @@ var ErrDocument = errors.New("msalredis: not an MSAL cache document")
 // sections first and in MSAL's order, and no two have one place: of duplicates the last
 // counts, as it does for MSAL. Empty input and {} have no entries.
 //
+// An entry is an object in a section. Of a section that MSAL does not know and keeps, what is made otherwise is left out: it says no
+// user, and nobody could tell whose it is.
+//
 // What MSAL itself would choke on costs only the entry it is in, or only the
 // member (see [Entry]); the rest of the document is returned. [ErrDocument] is
 // for data that is not a JSON object, or is nested deeper than 512 levels.
@@ -49,21 +52,13 @@ func Parse(data []byte) ([]Entry, error) {
 		if i+1 < len(slots) && slots[i+1].section == s.section && slots[i+1].key == s.key {
 			continue // the last counts
 		}
-		raw := data[s.start:s.end:s.end]
-		if s.key == "" && sectionRank(s.section) > 4 && depthExceeds(raw, maxEntryDepth) {
-			continue // a whole section stands one level higher than an entry, so it may be one deeper
-		}
-		e, err := newEntry(s.section, s.key, text[s.start:s.end], raw)
+		e, err := newEntry(s.section, s.key, text[s.start:s.end], data[s.start:s.end:s.end])
 		if err != nil {
 			continue
 		}
 		entries = append(entries, e)
 	}
 	return entries, nil
-}
-
-func depthExceeds(raw []byte, limit int) bool {
-	return bytes.Count(raw, []byte("{"))+bytes.Count(raw, []byte("[")) > limit && depth(raw) > limit
 }
 
 // slot is where an entry stands in the document. occurrence counts the document's sections.
@@ -85,39 +80,20 @@ func split(text string) []slot {
 		last[section] = occurrence
 		s := slot{section: section, rank: sectionRank(section), occurrence: occurrence,
 			start: v.Index, end: v.Index + len(v.Raw)}
-		_, isKnown := known[section]
-		switch {
-		case isKnown && !v.IsObject():
-			// null is an empty section to MSAL, all else an error.
-		case !isKnown && !objectOfObjects(v):
-			slots = append(slots, s)
-		default:
-			v.ForEach(func(k, v gjson.Result) bool {
-				s.key, s.start, s.end = unquote(k.Raw), v.Index, v.Index+len(v.Raw)
-				slots = append(slots, s)
-				return true
-			})
+		if !v.IsObject() {
+			return true // null is an empty section to MSAL, all else an error; of sections that it does not know see [Parse]
 		}
+		v.ForEach(func(k, v gjson.Result) bool {
+			s.key, s.start, s.end = unquote(k.Raw), v.Index, v.Index+len(v.Raw)
+			slots = append(slots, s)
+			return true
+		})
 		return true
 	})
 	if len(last) < occurrence {
 		slots = slices.DeleteFunc(slots, func(s slot) bool { return last[s.section] != s.occurrence })
 	}
 	return slots
-}
-
-// objectOfObjects: such a section is made as MSAL's are, so it is taken apart as they are.
-func objectOfObjects(v gjson.Result) bool {
-	if !v.IsObject() {
-		return false
-	}
-	some, all := false, true
-	v.ForEach(func(k, v gjson.Result) bool {
-		some = true
-		all = v.IsObject() && len(k.Raw) > len(`""`)
-		return all
-	})
-	return some && all
 }
 
 func sort(slots []slot) {
@@ -169,29 +145,16 @@ func Assemble(entries []Entry) []byte {
 	return append(b.out, '}')
 }
 
-// addUnknown writes the sections that MSAL does not know. If somewhere the
-// whole section was one entry and elsewhere it was taken apart, the parts win: both cannot be had.
+// addUnknown writes the sections that MSAL does not know.
 func (b *builder) addUnknown(entries []Entry, at []int) {
 	slices.SortStableFunc(at, func(i, j int) int { return strings.Compare(entries[i].Section, entries[j].Section) })
-	for len(at) > 0 {
-		n := 1
-		for n < len(at) && entries[at[n]].Section == entries[at[0]].Section {
-			n++
+	for n, i := range at {
+		if n > 0 && entries[i].Section != entries[at[n-1]].Section {
+			b.closeSection()
 		}
-		whole := -1
-		for _, i := range at[:n] {
-			if entries[i].Key == "" {
-				whole = i
-			} else {
-				b.add(&entries[i])
-			}
-		}
-		if !b.open && whole >= 0 {
-			b.add(&entries[whole])
-		}
-		b.closeSection()
-		at = at[n:]
+		b.add(&entries[i])
 	}
+	b.closeSection()
 }
 
 // builder writes the document.
@@ -212,12 +175,7 @@ func (b *builder) add(e *Entry) {
 		if len(b.out) > 1 {
 			b.out = append(b.out, ',')
 		}
-		b.out = append(appendString(b.out, e.Section), ':')
-		if e.Key == "" && sectionRank(e.Section) > 4 {
-			b.out = append(b.out, e.Raw...)
-			return
-		}
-		b.out = append(b.out, '{')
+		b.out = append(appendString(b.out, e.Section), ':', '{')
 		b.open = true
 	} else {
 		b.out = append(b.out, ',')

@@ -36,10 +36,7 @@ var ErrEntry = errors.New("msalredis: not a cache entry")
 // print structs that hold entries, nor the single fields below.)
 type Entry struct {
 	Section string
-	// Key is the entry's name in its section. In a section that MSAL does not know
-	// Key is "" if the whole section is one entry, which it is unless it is an
-	// object of objects.
-	Key string
+	Key     string // the entry's name in its section
 	// Raw is the entry's JSON, as it was written. It differs from that only where MSAL
 	// would refuse the entry, and with it the whole document: then the member at fault is
 	// written anew (a time such as 1700000000.5) or left out (a refresh_on of null or "",
@@ -64,9 +61,7 @@ type Entry struct {
 	checked *byte
 }
 
-// NewEntry makes an entry from its JSON, one object. Only a section that MSAL
-// does not know may, under the key "", be any JSON value. Raw aliases raw unless it had to be
-// repaired.
+// NewEntry makes an entry from its JSON, one object. Raw aliases raw unless it had to be repaired.
 //
 // It returns [ErrEntry] if raw is something else, is nested deeper than 510 levels, if nothing is left of
 // it after the repair, or if MSAL takes the section's name for something else ("Accounts").
@@ -101,10 +96,7 @@ func readEntry(section, key, text string, raw []byte, members []flatMember, isFl
 		return Entry{}, fmt.Errorf("%w: MSAL does not keep a section of this name", ErrEntry)
 	}
 	if text[0] != '{' {
-		if isKnown || key != "" {
-			return Entry{}, fmt.Errorf("%w: not a JSON object", ErrEntry)
-		}
-		return e, nil
+		return Entry{}, fmt.Errorf("%w: not a JSON object", ErrEntry)
 	}
 	var (
 		broken bool   // a member must be repaired
@@ -276,7 +268,7 @@ func (e Entry) WithTimes(offsetSeconds int64) Entry {
 
 // withTimes returns the entry with what change makes of its times, but for what is none, or would become none.
 func (e Entry) withTimes(change func(name string, seconds int64) int64) Entry {
-	if !e.isChecked() || e.Raw[0] != '{' {
+	if !e.isChecked() {
 		return e
 	}
 	text := string(e.Raw)

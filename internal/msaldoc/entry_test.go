@@ -68,7 +68,7 @@ func TestRawIsKeptByteForByte(t *testing.T) {
 func TestNewEntryRefuses(t *testing.T) {
 	deep := func(n int) string { return `{"x":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + `}` }
 	mustEntry(t, SectionAccount, "k", deep(maxEntryDepth))
-	mustEntry(t, "X", "", "[5]")
+	mustEntry(t, "X", "", `{"x":5}`)
 	for _, c := range []struct{ section, key, raw string }{
 		{SectionAccount, "k", ""},
 		{SectionAccount, "k", "null"},
@@ -82,6 +82,7 @@ func TestNewEntryRefuses(t *testing.T) {
 		{SectionAccount, "k", deep(maxEntryDepth + 1)},
 		{SectionAccount, "k", strings.Repeat("[", 10_000_000)},
 		{"X", "k", "5"},
+		{"X", "", "[5]"},
 		{"X", "", ""},
 		{"X", "", "5,"},
 		{"Accounts", "k", `{"a":1}`},
@@ -158,31 +159,14 @@ func TestHostileDocumentsAreLinear(t *testing.T) {
 	}
 }
 
-// Every entry that Parse gives, NewEntry takes: a whole section stands
-// one level higher in the document than an entry.
+// Every entry that Parse gives, NewEntry takes, however deep.
 func TestDepthIsTheSameEverywhere(t *testing.T) {
 	for n := 505; n <= 511; n++ {
-		value := strings.Repeat("[", n) + strings.Repeat("]", n)
-		got := mustParse(t, []byte(`{"X":`+value+`,"Y":1}`))
-		_, err := NewEntry("X", "", []byte(value))
-		if (err == nil) != (len(got) == 2) || (err == nil) != (n <= maxEntryDepth) {
-			t.Errorf("%d levels: %d entries, %v", n, len(got), err)
-		}
-	}
-}
-
-func TestAssembleWholeSectionAndParts(t *testing.T) {
-	part, whole, later := mustEntry(t, "X", "k", `{"a":1}`), mustEntry(t, "X", "", `5`), mustEntry(t, "X", "", `6`)
-	for _, c := range []struct {
-		entries []Entry
-		want    string
-	}{
-		{[]Entry{part, whole}, `{"X":{"k":{"a":1}}}`},
-		{[]Entry{whole, part}, `{"X":{"k":{"a":1}}}`},
-		{[]Entry{whole, later}, `{"X":6}`},
-	} {
-		if got := Assemble(c.entries); string(got) != c.want {
-			t.Errorf("%s, want %s", got, c.want)
+		value := `{"a":` + strings.Repeat("[", n-1) + strings.Repeat("]", n-1) + "}"
+		got, parsed := Parse([]byte(`{"X":{"k":` + value + `},"Y":{"k":{"a":1}}}`))
+		_, err := NewEntry("X", "k", []byte(value))
+		if (err == nil) != (parsed == nil && len(got) == 2) || (err == nil) != (n <= maxEntryDepth) {
+			t.Errorf("%d levels: %d entries, %v, %v", n, len(got), parsed, err)
 		}
 	}
 }
@@ -208,7 +192,7 @@ func TestNamesQuotedByGo(t *testing.T) {
 }
 
 func TestParseIsSorted(t *testing.T) {
-	doc := `{"Z":1,"AppMetadata":{"b":{"client_id":"c"},"a":{"client_id":"c"}},"Account":{"b":{"realm":"r"},"a":{"realm":"r"}},"M":{"k":{"a":1}},"AccessToken":{"k":` + goodToken + `}}`
+	doc := `{"Z":{"":{"a":1}},"AppMetadata":{"b":{"client_id":"c"},"a":{"client_id":"c"}},"Account":{"b":{"realm":"r"},"a":{"realm":"r"}},"M":{"k":{"a":1}},"AccessToken":{"k":` + goodToken + `}}`
 	var got []string
 	for _, e := range mustParse(t, []byte(doc)) {
 		got = append(got, e.Section+"/"+e.Key)
@@ -220,8 +204,8 @@ func TestParseIsSorted(t *testing.T) {
 }
 
 func TestDiff(t *testing.T) {
-	old := mustParse(t, []byte(`{"Account":{"same":{"realm":"r","x":{"a":1,"b":[1,2]}},"changed":{"realm":"r"},"gone":{"realm":"r"}},"X":[1, 2]}`))
-	now := mustParse(t, []byte(`{"X":[1,2],"Account":{"new":{"realm":"r"},"changed":{"realm":"q"},"same":{"x":{"b":[1, 2],"a":1}, "realm":"\u0072","username":""}}}`))
+	old := mustParse(t, []byte(`{"Account":{"same":{"realm":"r","x":{"a":1,"b":[1,2]}},"changed":{"realm":"r"},"gone":{"realm":"r"}},"X":{"k":{"a":[1, 2]}}}`))
+	now := mustParse(t, []byte(`{"X":{"k":{"a":[1,2]}},"Account":{"new":{"realm":"r"},"changed":{"realm":"q"},"same":{"x":{"b":[1, 2],"a":1}, "realm":"\u0072","username":""}}}`))
 	changed, removed := Diff(old, now)
 	keys := func(entries []Entry) (out []string) {
 		for _, e := range entries {
@@ -348,7 +332,7 @@ func TestCloneSharesNothing(t *testing.T) {
 
 // Assemble's order of arguments does not matter to the document's contents.
 func TestAssembleInAnyOrder(t *testing.T) {
-	entries := mustParse(t, []byte(`{"AccessToken":{"a":`+goodToken+`,"b":`+goodToken+`},"Account":{"a":{"realm":"r"}},"X":{"k":{"a":1},"l":{"b":2}},"Y":[5],"":0}`))
+	entries := mustParse(t, []byte(`{"AccessToken":{"a":`+goodToken+`,"b":`+goodToken+`},"Account":{"a":{"realm":"r"}},"X":{"k":{"a":1},"l":{"b":2}},"Y":{"k":{"a":[5]}},"":{"":{"a":0}}}`))
 	for range 50 {
 		mixed := slices.Clone(entries)
 		rand.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
