@@ -4,6 +4,7 @@ package removal
 type Bounds struct {
 	Instances, SignIns, SignOuts, Refreshes, Answers, Ticks int8
 
+	Nobody     bool   // nobody has signed in at the start
 	Rotate     bool   // a refresh token dies when it is redeemed
 	Late       bool   // a sign-out is refused, loses its answer, or is carried out after it was given up
 	Cuts       int8   // how often an instance loses Redis
@@ -28,13 +29,16 @@ func (b Bounds) distance() micros {
 	return 2*b.ClockError + b.SignOuts
 }
 
+// inTime is how long a sign-out may be on its way and is for certain not late.
+const inTime = 2
+
 // timeout is when a caller gives a sign-out up, counted from its asking.
-const timeout = 3
+func (b Bounds) timeout() micros { return inTime + 1 + 2*b.ClockError }
 
 // window is how late, by the estimate that comes with it, a first try is still one.
 func (b Bounds) window(r Rules) micros {
 	if r.has(WindowWithinTimeout) {
-		return timeout - 1 - b.ClockError
+		return b.timeout() - 1 - b.ClockError
 	}
-	return timeout + 1 + b.ClockError
+	return b.timeout() + 1 + b.ClockError
 }

@@ -32,6 +32,17 @@ func scen() []struct {
 		{"clock", with(func(b *Bounds) { b.ClockError = 1; b.Cuts = 1; b.Refreshes = 0; b.Ticks = 0 })},
 		{"clock 2", with(func(b *Bounds) { b.ClockError = 1; b.SignOuts = 2; b.Refreshes = 0 })},
 		{"clock late", with(func(b *Bounds) { b.ClockError = 1; b.Late = true; b.Refreshes = 0; b.Ticks = 1 })},
+		{"clock lift", with(func(b *Bounds) { b.ClockError = 3; b.Cuts = 1; b.Refreshes = 0 })},
+		{"clock merge", with(func(b *Bounds) {
+			b.ClockError = 5
+			b.Cuts = 1
+			b.Refreshes = 0
+			b.SignOuts = 2
+			b.SignIns = 3
+			b.Nobody = true
+		})},
+		{"declined nobody", with(func(b *Bounds) { b.Declined = true; b.Cuts = 1; b.SignIns = 1; b.Nobody = true })},
+		{"wipe", with(func(b *Bounds) { b.Loss = true; b.Evict = true })},
 		{"three", with(func(b *Bounds) { b.Instances = 3; b.Refreshes = 1 })},
 	}
 }
@@ -50,9 +61,12 @@ func TestX(t *testing.T) {
 }
 func TestAbl(t *testing.T) {
 	for i, n := range names {
+		if n != "TFromRedis" && n != "TCoversAsking" && n != "TAboveRecord" && n != "TAboveCaller" && n != "RefuseOnlyThose" && n != "SecretKnown" && n != "LiftSession" && n != "TAboveTombstone" && n != "SessionFromRedis" && n != "AgedNotServed" && n != "TBack" {
+			continue
+		}
 		fmt.Printf("#### -%s\n", n)
 		for _, tt := range scen() {
-			r := Explore(All&^(1<<i), tt.b, 150_000)
+			r := Explore(All&^(1<<i), tt.b, 400_000)
 			if r.Broken != "" {
 				fmt.Printf("    %s: %d states, %d steps: %s\n", tt.n, r.States, len(r.Trace), r.Broken)
 			}

@@ -9,8 +9,10 @@ func (w *run) hear(i int, m mark, knows set) {
 	if w.r.has(NeverBack) {
 		me.latest = max(me.latest, m.t)
 	}
-	if w.r.has(CountHeld) && me.held.signIn != 0 && !me.held.counts(me.known) {
-		me.held, me.confirmed = w.drop(me.held), false
+	if w.r.has(CountHeld) && me.held.signIn != 0 {
+		if me.held = w.lift(me.held, me.known); !me.held.counts(me.known) {
+			me.held, me.confirmed = w.drop(me.held), false
+		}
 	}
 	if w.r.has(CountWaiting) && me.waits.signIn != 0 {
 		if me.waits = w.lift(me.waits, me.known); !me.waits.counts(me.known) {
@@ -56,6 +58,7 @@ func (w *run) write(i int, t token) {
 	me := &w.s.instances[i]
 	t.aged = false
 	stored, ok := w.store(i, t)
+	w.reached(i)
 	mine := me.held.signIn == t.signIn && me.held.use == t.use
 	switch {
 	case ok && mine:
@@ -90,15 +93,7 @@ func (w *run) takeIn(i int) {
 	found := me.look
 	me.look = reply{}
 	me.latest = max(me.latest, w.s.now)
-	if me.held.aged && w.r.has(AgedNotRestored) {
-		me.held, me.confirmed = token{}, false
-	}
-	if me.waits.aged && w.r.has(AgedNotPushed) {
-		me.waits = token{}
-	}
-	if me.msal.aged && w.r.has(AgedNotServed) {
-		me.msal = token{}
-	}
+	w.reached(i)
 	m := found.mark
 	if !w.r.has(LookLearnsT) {
 		m = mark{}
@@ -121,6 +116,20 @@ func (w *run) takeIn(i int) {
 	}
 }
 
+// reached is called when Redis has answered: what is aged serves no longer.
+func (w *run) reached(i int) {
+	me := &w.s.instances[i]
+	if me.held.aged && w.r.has(AgedNotRestored) {
+		me.held, me.confirmed = token{}, false
+	}
+	if me.waits.aged && w.r.has(AgedNotPushed) {
+		me.waits = token{}
+	}
+	if me.msal.aged && w.r.has(AgedNotServed) {
+		me.msal = token{}
+	}
+}
+
 // lookNow is a whole look.
 func (w *run) lookNow(i int) {
 	w.ask(i)
@@ -131,6 +140,11 @@ func (w *run) lookNow(i int) {
 func (w *run) estimates(i int) (all []micros) {
 	for e := -w.b.ClockError; e <= w.b.ClockError; e++ {
 		all = append(all, max(w.s.now+e, 1))
+		if e < 0 {
+			e = -1 // the ends and the middle will do
+		} else if e == 0 && w.b.ClockError > 0 {
+			e = w.b.ClockError - 1
+		}
 	}
 	return all
 }

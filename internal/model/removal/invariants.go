@@ -37,6 +37,21 @@ func check(r Rules, b Bounds, s State) string {
 	return settle(r, b, s)
 }
 
+// underWay tells whether a request of the instance is.
+func (me *instance) underWay() bool {
+	return me.phase != idle || me.signing.signIn != 0 || me.look.underway || me.asking.number != 0
+}
+
+// holds tells whether the instance has a token of a sign-in, or waits for one.
+func (me *instance) holds(n int8) bool {
+	for _, t := range []token{me.held, me.waits, me.msal, me.signing, me.flow} {
+		if t.signIn == n {
+			return true
+		}
+	}
+	return false
+}
+
 // serves tells whether an instance would serve one of a set. What waits is held too; a token that waits beside a newer one is
 // written, and what is wrong with it shows there.
 func (me *instance) serves(of set) bool {
@@ -52,7 +67,7 @@ func settle(r Rules, b Bounds, s State) string {
 	known := s.knows
 	for i := range int(b.Instances) {
 		me := &s.instances[i]
-		if me.phase != idle || me.out.state == trying || me.look.underway || me.asking.number != 0 {
+		if me.underWay() || me.out.state == trying {
 			return ""
 		}
 		known |= me.knows

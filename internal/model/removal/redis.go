@@ -91,11 +91,32 @@ func (w *run) signOut(out signOut, first bool) {
 			m.t = max(m.t, s.tombstone.t+1)
 		}
 		m.t = max(m.t, out.least)
+		if w.r.has(TCoversAsking) {
+			m.t = max(m.t, out.t)
+		}
+	}
+	if first && s.now <= out.at+inTime {
+		// What is in the record is removed, if it was asked for before, by whatever clock.
+		if n := s.record.signIn; n != 0 && s.asked[n] < out.at {
+			out.removes |= only(n)
+			s.dead |= only(n)
+			s.either &^= only(n)
+		}
 	} else {
-		s.lastEstimated = max(s.lastEstimated, out.at)
+		out.removes = w.unsure(out)
 	}
 	w.merge(m, out.removes)
 	s.removed |= out.removes
+}
+
+// unsure takes note that T of a sign-out is an estimate, and gives what it removes for certain.
+func (w *run) unsure(out signOut) set {
+	s := &w.s
+	s.lastEstimated = max(s.lastEstimated, out.at)
+	unsure := out.near &^ s.removed
+	s.dead &^= unsure
+	s.either |= unsure
+	return out.removes &^ unsure
 }
 
 // tell sends the others a message.

@@ -52,7 +52,6 @@ type phase int8
 
 const (
 	idle       phase = iota
-	signingIn        // the sign-in is sent
 	refreshing       // the look is done, the lease is taken
 	refreshed        // Entra ID has answered
 )
@@ -65,6 +64,7 @@ type signOut struct {
 	asked   micros // the estimate at asking, which the window is counted from
 	at      micros // when that was by Redis's clock
 	removes set
+	near    set // of these, what is removed for certain only if Redis gives T: it was asked for too near for an estimate
 }
 
 const (
@@ -91,8 +91,9 @@ type instance struct {
 	confirmed bool  // Redis had it
 	msal      token // in MSAL's memory alone
 	waits     token // to be written
-	phase     phase
-	flow      token // what the phase is about
+	signing   token // of a sign-in that is sent
+	phase     phase // of a refresh
+	flow      token // its token
 	answer    answer
 	asking    answer // an answer that was asked for
 	out       signOut
@@ -124,6 +125,7 @@ type State struct {
 	sessions         [maxSignIns + 1]micros
 	asked            [firstAnswer + 3]micros
 	answered         set
+	drawn            set    // by Redis's clock, not an estimate
 	dead             set    // asked for before a sign-out
 	either           set    // asked for while one was under way, or too near to one for the clocks: both are right
 	removed          set    // dead by a sign-out that has reached Redis
@@ -139,10 +141,13 @@ type State struct {
 // start is a user who has signed in, and every instance holds the token.
 func start(b Bounds) State {
 	t := token{signIn: 1, session: 2, stamp: 2}
-	s := State{now: 3, record: t, signIns: 1, answered: only(1)}
+	s := State{now: 3, record: t, signIns: 1, answered: only(1), drawn: only(1)}
 	s.sessions[1] = 2
+	if b.Nobody {
+		t, s = token{}, State{now: 3}
+	}
 	for i := range int(b.Instances) {
-		s.instances[i] = instance{held: t, confirmed: true, latest: 2}
+		s.instances[i] = instance{held: t, confirmed: !b.Nobody, latest: 2}
 	}
 	return s
 }

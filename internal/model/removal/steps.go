@@ -88,7 +88,7 @@ func (w *run) forgetsRemovals() {
 // quiet tells whether nothing is under way that would not last for hours.
 func (s *State) quiet(b Bounds) bool {
 	for i := range int(b.Instances) {
-		if me := &s.instances[i]; me.phase != idle || me.out.state == trying || me.look.underway || me.asking.number != 0 {
+		if me := &s.instances[i]; me.underWay() || me.out.state == trying {
 			return false
 		}
 	}
@@ -170,16 +170,12 @@ func (x *stepper) signOuts(i int) {
 			}
 		}
 		if b.Late || me.cutOff {
-			x.step(func(w *run) {
-				w.s.instances[i].out.state = waiting
-				w.s.lastEstimated = max(s.lastEstimated, me.out.at)
-			}, "%d: Redis refuses the sign-out, which waits", i+1)
+			x.step(func(w *run) { w.failed(i) }, "%d: Redis refuses the sign-out, which waits", i+1)
 		}
-		if b.Late && s.late.state == none && s.now >= me.out.at+timeout {
+		if b.Late && s.late.state == none && s.now >= me.out.at+b.timeout() {
 			x.step(func(w *run) {
-				w.s.instances[i].out.state = waiting
-				w.s.late = me.out
-				w.s.lastEstimated = max(s.lastEstimated, me.out.at)
+				w.failed(i)
+				w.s.late = w.s.instances[i].out
 			}, "%d: the sign-out has no answer in time, and waits; its try is on its way still", i+1)
 		}
 	}
@@ -189,6 +185,13 @@ func (x *stepper) signOuts(i int) {
 }
 
 func (x *stepper) run() *run { return &run{r: x.r, b: x.b, s: x.s} }
+
+// failed keeps a sign-out to be tried again.
+func (w *run) failed(i int) {
+	me := &w.s.instances[i]
+	me.out.removes = w.unsure(me.out)
+	me.out.near, me.out.state = 0, waiting
+}
 
 // askSignOut asks an instance for a sign-out: it forgets at once.
 func (w *run) askSignOut(i int, estimate micros) {
@@ -205,16 +208,22 @@ func (w *run) askSignOut(i int, estimate micros) {
 		}
 		out.t = max(out.t, out.least)
 	}
+	if w.r.has(TAboveTombstone) {
+		out.t = max(out.t, me.known.t+1)
+	}
 	covers := func(n int8, mine bool) {
 		if !mine && w.b.distance() > 0 && s.now-s.asked[n] <= w.b.distance() {
-			s.either |= only(n)
-			return
+			if !s.drawn.has(n) {
+				s.either |= only(n)
+				return
+			}
+			out.near |= only(n)
 		}
 		s.dead |= only(n)
 		s.either &^= only(n)
 	}
 	for n := int8(1); n <= s.signIns; n++ {
-		covers(n, me.held.signIn == n || me.waits.signIn == n || me.msal.signIn == n || me.flow.signIn == n)
+		covers(n, me.holds(n))
 	}
 	for n := int8(firstAnswer); n < firstAnswer+s.answers; n++ {
 		covers(n, me.answer.number == n || me.asking.number == n)
@@ -224,7 +233,7 @@ func (w *run) askSignOut(i int, estimate micros) {
 	s.signOuts++
 	s.lastSignOut = s.now
 	s.now++
-	w.hear(i, mark{out.t, out.t}, out.removes)
+	w.hear(i, mark{out.t, out.t}, out.removes&^out.near)
 }
 
 // signsOut is a try that Redis takes.
@@ -233,7 +242,7 @@ func (w *run) signsOut(i int, first, answerLost bool) {
 	w.signOut(me.out, first)
 	w.s.now++
 	if answerLost {
-		me.out.state = waiting
+		me.out.near, me.out.state = 0, waiting
 		return
 	}
 	me.out = signOut{}
@@ -257,7 +266,14 @@ func (w *run) begins(i int, n int8, estimated bool) {
 	s := &w.s
 	s.asked[n] = s.now
 	near := func(t micros) bool { return t != 0 && w.b.distance() > 0 && s.now-t <= w.b.distance() }
-	unknown := s.dead&^s.instances[i].knows != 0 || s.instances[i].known.t < s.tombstone.t
+	latest := max(s.tombstone.t, s.late.t)
+	for j := range int(w.b.Instances) {
+		latest = max(latest, s.instances[j].known.t)
+	}
+	unknown := s.instances[i].known.t < latest || s.dead&^s.instances[i].knows != 0
+	if !estimated {
+		s.drawn |= only(n)
+	}
 	if s.underWay(w.b) || unknown && (near(s.lastEstimated) || estimated && near(s.lastSignOut)) {
 		s.either |= only(n)
 	}
@@ -276,6 +292,11 @@ func (w *run) draw(i int, estimate micros) (t, drawn micros) {
 	return t, drawn
 }
 
+// estimated tells whether a time is none of Redis's: a drawn one that was raised by what Redis does not know yet is none either.
+func (w *run) estimated(t, drawn micros) bool {
+	return drawn == 0 || t > max(drawn, w.s.tombstone.t)
+}
+
 // clocks are the estimates that make a difference to a draw.
 func (x *stepper) clocks(i int) []micros {
 	if x.r.has(SessionFromRedis) && !x.s.instances[i].cutOff {
@@ -287,7 +308,7 @@ func (x *stepper) clocks(i int) []micros {
 // signIns are their asking and their answers.
 func (x *stepper) signIns(i int) {
 	s, b, me := &x.s, x.b, &x.s.instances[i]
-	if s.signIns < b.SignIns && me.phase == idle {
+	if s.signIns < b.SignIns && me.signing.signIn == 0 {
 		for _, estimate := range x.clocks(i) {
 			x.step(func(w *run) {
 				you := &w.s.instances[i]
@@ -295,33 +316,29 @@ func (x *stepper) signIns(i int) {
 				n := w.s.signIns
 				session, drawn := w.draw(i, estimate)
 				w.s.sessions[n] = session
-				you.phase = signingIn
-				you.flow = token{signIn: n, session: session, stamp: session, drawn: drawn}
-				w.begins(i, n, drawn == 0)
+				you.signing = token{signIn: n, session: session, stamp: session, drawn: drawn}
+				w.begins(i, n, w.estimated(session, drawn))
 			}, "%d: sign-in %d is sent, at %d", i+1, s.signIns+1, estimate)
 		}
 	}
-	if me.phase != signingIn {
+	if me.signing.signIn == 0 {
 		return
 	}
-	answered := func(w *run) {
-		you := &w.s.instances[i]
-		you.phase, you.flow = idle, token{}
-	}
+	answered := func(w *run) { w.s.instances[i].signing = token{} }
 	x.step(func(w *run) {
 		answered(w)
-		w.s.answered |= only(me.flow.signIn)
-		w.arrive(i, me.flow)
-	}, "%d: sign-in %d is answered, and kept (session %d)", i+1, me.flow.signIn, me.flow.session)
+		w.s.answered |= only(me.signing.signIn)
+		w.arrive(i, me.signing)
+	}, "%d: sign-in %d is answered, and kept (session %d)", i+1, me.signing.signIn, me.signing.session)
 	if b.Declined {
 		x.step(func(w *run) {
 			answered(w)
-			t := w.lift(me.flow, me.known)
+			t := w.lift(me.signing, me.known)
 			t.drawn = 0
 			if !w.r.has(EmptyArrivals) || t.counts(me.known) {
 				w.s.instances[i].msal = t
 			}
-		}, "%d: sign-in %d is answered, and stays in MSAL's memory (session %d)", i+1, me.flow.signIn, me.flow.session)
+		}, "%d: sign-in %d is answered, and stays in MSAL's memory (session %d)", i+1, me.signing.signIn, me.signing.session)
 	}
 }
 
@@ -405,7 +422,7 @@ func (x *stepper) answers(i int) {
 				asked, drawn := w.draw(i, estimate)
 				you.asking = answer{firstAnswer + s.answers, asked}
 				w.s.answers++
-				w.begins(i, you.asking.number, drawn == 0)
+				w.begins(i, you.asking.number, w.estimated(asked, drawn))
 			}, "%d: an answer is asked for, at %d", i+1, estimate)
 		}
 	}
@@ -425,6 +442,7 @@ func (x *stepper) answers(i int) {
 			if !w.r.has(AnswerLooksAtOwner) {
 				m = mark{}
 			}
+			w.reached(i)
 			w.hear(i, m, s.knows)
 			w.use(i, s.answer)
 		}, "%d: finds the answer in Redis", i+1)
