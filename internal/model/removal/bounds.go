@@ -17,13 +17,13 @@ type Bounds struct {
 	SlowLooks  bool   // a look's answer is on its way while other things happen
 	ClockBack  micros // Redis's clock goes back by this, once
 	ClockError micros // of an estimate, either way
-	Strict     bool   // what Redis knew is promised of it after it has lost it: no rule keeps that
+	Strict     bool   // what no rule keeps is promised too (TestWhatNoRuleRepairs)
 }
 
 // Two times that were given by clocks of which one was estimated need this distance to be told apart; each sign-out may put the
 // next time off by one more.
 func (b Bounds) distance() micros {
-	if b.ClockError == 0 {
+	if b.ClockError == 0 || b.Strict {
 		return 0
 	}
 	return 2*b.ClockError + b.SignOuts

@@ -9,20 +9,43 @@ func (w *run) hear(i int, m mark, knows set) {
 	if w.r.has(NeverBack) {
 		me.latest = max(me.latest, m.t)
 	}
+	w.purge(i, rises)
+}
+
+// counts tells whether a token counts here, and gives it as it does: its session is not before that of the instance's own sign-out
+// under way, and not before what is known of the tombstone.
+func (w *run) counts(i int, t token) (token, bool) {
+	me := &w.s.instances[i]
+	if t.session < me.out.t {
+		return t, false
+	}
+	t = w.lift(t, me.known)
+	return t, t.counts(me.known)
+}
+
+// answerCounts is counts of an answer.
+func (me *instance) answerCounts(a answer) bool {
+	return a.asked >= me.out.t && a.counts(me.known)
+}
+
+// purge leaves out what does not count any more.
+func (w *run) purge(i int, rises bool) {
+	me := &w.s.instances[i]
+	ok := false
 	if w.r.has(CountHeld) && me.held.signIn != 0 {
-		if me.held = w.lift(me.held, me.known); !me.held.counts(me.known) {
+		if me.held, ok = w.counts(i, me.held); !ok {
 			me.held, me.confirmed = w.drop(me.held), false
 		}
 	}
 	if w.r.has(CountWaiting) && me.waits.signIn != 0 {
-		if me.waits = w.lift(me.waits, me.known); !me.waits.counts(me.known) {
+		if me.waits, ok = w.counts(i, me.waits); !ok {
 			me.waits = w.drop(me.waits)
 		}
 	}
 	if rises && w.r.has(EmptyByForce) {
 		me.msal = token{}
 	}
-	if w.r.has(CountAnswers) && !me.answer.counts(me.known) {
+	if w.r.has(CountAnswers) && !me.answerCounts(me.answer) {
 		me.answer = answer{}
 	}
 	if !w.r.has(KeepT) && me.held.signIn == 0 && me.waits.signIn == 0 && me.msal.signIn == 0 && me.answer.number == 0 {
@@ -33,10 +56,13 @@ func (w *run) hear(i int, m mark, knows set) {
 // arrive takes in a token that a request has brought: it is held, and written or kept to be written.
 func (w *run) arrive(i int, t token) {
 	me := &w.s.instances[i]
-	t = w.lift(t, me.known)
-	if w.r.has(CountArriving) && !t.counts(me.known) {
-		w.drop(t)
-		return
+	counted, ok := w.counts(i, t)
+	if w.r.has(CountArriving) {
+		if !ok {
+			w.drop(t)
+			return
+		}
+		t = counted
 	}
 	if t.aged && !me.cutOff && w.r.has(AgedNotStored) {
 		return
@@ -103,8 +129,10 @@ func (w *run) takeIn(i int) {
 	if me.confirmed && w.newer(me.held, found.record) {
 		lost = me.held
 	}
-	if t := found.record; w.r.has(LookKnowsT) && t.signIn != 0 && !t.counts(me.known) {
-		found.record = w.drop(t)
+	if t := found.record; w.r.has(LookKnowsT) && t.signIn != 0 {
+		if _, ok := w.counts(i, t); !ok {
+			found.record = w.drop(t)
+		}
 	}
 	me.held, me.confirmed = found.record, found.record.signIn != 0
 	if lost.signIn != 0 {
@@ -149,10 +177,10 @@ func (w *run) estimates(i int) (all []micros) {
 	return all
 }
 
-// given is a time that an instance gives: it does not go back.
+// given is a session that an instance gives, later than any before, or an estimate for a sign-out.
 func (w *run) given(i int, t micros) micros {
 	if me := &w.s.instances[i]; w.r.has(NeverBack) {
-		return max(t, me.latest, me.issued)
+		return max(t, me.latest, me.issued+1)
 	}
 	return t
 }

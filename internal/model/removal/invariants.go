@@ -30,12 +30,15 @@ func check(r Rules, b Bounds, s State) string {
 		return NotStored
 	}
 	for i := range int(b.Instances) {
-		if me := &s.instances[i]; me.serves(me.knows) {
+		if me := &s.instances[i]; me.serves(me.knowsRemoved()) {
 			return NotServed
 		}
 	}
 	return settle(r, b, s)
 }
+
+// knowsRemoved is what the instance knows to be removed, by whatever way.
+func (me *instance) knowsRemoved() set { return me.knows | me.out.removes&^me.out.near }
 
 // underWay tells whether a request of the instance is.
 func (me *instance) underWay() bool {
@@ -65,12 +68,15 @@ func settle(r Rules, b Bounds, s State) string {
 		return ""
 	}
 	known := s.knows
+	if b.Strict {
+		known |= s.dead
+	}
 	for i := range int(b.Instances) {
 		me := &s.instances[i]
 		if me.underWay() || me.out.state == trying {
 			return ""
 		}
-		known |= me.knows
+		known |= me.knowsRemoved()
 		me.cutOff, me.message, me.told = false, mark{}, 0
 	}
 	w := run{r: r, b: b, s: s}
@@ -119,8 +125,8 @@ func kept(b Bounds, s *State) string {
 			return ""
 		}
 		switch there := s.record.signIn; {
-		case there != n && s.live(there) && s.sessions[there] >= s.sessions[n]:
-			return "" // of two that are alive the other counts as the later one, by clocks that are not exact: it serves as well
+		case there != n && there != 0 && !s.dead.has(there) && s.sessions[there] >= s.sessions[n]:
+			return "" // of two that may be alive the other counts as the later one, by clocks that are not exact: it serves as well
 		case there != n:
 			return KeptInTheEnd
 		case b.Rotate && s.record.use != s.uses[n]:
@@ -133,6 +139,9 @@ func kept(b Bounds, s *State) string {
 
 // excuse excuses the loss of sign-ins of which no copy is left that can come to Redis. What they took the place of goes with them.
 func (w *run) excuse() {
+	if w.b.Strict {
+		return
+	}
 	s := &w.s
 	for n := int8(1); n <= s.signIns; n++ {
 		if !s.answered.has(n) || w.copied(n) {

@@ -91,9 +91,6 @@ func (w *run) signOut(out signOut, first bool) {
 			m.t = max(m.t, s.tombstone.t+1)
 		}
 		m.t = max(m.t, out.least)
-		if w.r.has(TCoversAsking) {
-			m.t = max(m.t, out.t)
-		}
 	}
 	if first && s.now <= out.at+inTime {
 		// What is in the record is removed, if it was asked for before, by whatever clock.

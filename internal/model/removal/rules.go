@@ -28,8 +28,6 @@ const (
 
 	// TFromRedis (4): T of a first try is Redis's time in the script; else the estimate at asking.
 	TFromRedis
-	// TCoversAsking (4): and not before the estimate at asking, as of which the caller has forgotten already.
-	TCoversAsking
 	// TAboveRecord (4): and later than every session in the record.
 	TAboveRecord
 	// TAboveCaller (4): and later than every session that who signs out holds or has given.
@@ -94,7 +92,7 @@ const All = end - 1
 
 var names = [...]string{
 	"KeepT", "CountHeld", "CountWaiting", "CountArriving", "CountAnswers", "AnswerLooksAtOwner", "SessionFromRedis",
-	"SessionOfSent", "TFromRedis", "TCoversAsking", "TAboveRecord", "TAboveCaller", "LateAsOfAsking", "WindowWithinTimeout", "RetryAsOfAsking",
+	"SessionOfSent", "TFromRedis", "TAboveRecord", "TAboveCaller", "LateAsOfAsking", "WindowWithinTimeout", "RetryAsOfAsking",
 	"SessionFirst", "StoreRefuses", "RefuseOnlyThose", "LookLearnsT", "LookKnowsT", "EmptyByForce", "EmptyArrivals", "SecretKnown",
 	"TBack", "AgedNotServed", "AgedNotRestored", "AgedNotPushed", "AgedNotStored", "AgePassesOn", "OutlivesAnswers", "NeverBack", "LiftSession",
 	"TAboveTombstone",

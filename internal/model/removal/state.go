@@ -18,18 +18,13 @@ const (
 	firstAnswer = maxSignIns + 1
 )
 
-// mark is a tombstone: what began before t is gone. written is when Redis was told, or t where that is not known.
+// mark is a tombstone: what began before t is gone. written is when Redis took the last sign-out that is merged into it, or t
+// where that is an estimate.
 type mark struct{ t, written micros }
 
 // merge is of two marks of one partition.
 func merge(a, b mark) mark {
-	switch {
-	case a.t > b.t:
-		return a
-	case a.t < b.t:
-		return b
-	}
-	return mark{a.t, min(a.written, b.written)}
+	return mark{max(a.t, b.t), max(a.written, b.written)}
 }
 
 // token is a user's refresh token: the one field of the record. signIn 0: none.
@@ -84,7 +79,7 @@ type reply struct {
 // instance is a process.
 type instance struct {
 	cutOff    bool
-	known     mark   // the greatest T that it knows
+	known     mark   // what it knows of the tombstone; of its own sign-out under way, out knows
 	latest    micros // the latest time of Redis that it knows
 	issued    micros // the latest session that it has given
 	held      token

@@ -208,9 +208,6 @@ func (w *run) askSignOut(i int, estimate micros) {
 		}
 		out.t = max(out.t, out.least)
 	}
-	if w.r.has(TAboveTombstone) {
-		out.t = max(out.t, me.known.t+1)
-	}
 	covers := func(n int8, mine bool) {
 		if !mine && w.b.distance() > 0 && s.now-s.asked[n] <= w.b.distance() {
 			if !s.drawn.has(n) {
@@ -233,7 +230,10 @@ func (w *run) askSignOut(i int, estimate micros) {
 	s.signOuts++
 	s.lastSignOut = s.now
 	s.now++
-	w.hear(i, mark{out.t, out.t}, out.removes&^out.near)
+	if w.r.has(NeverBack) {
+		me.latest = max(me.latest, out.t)
+	}
+	w.purge(i, true)
 }
 
 // signsOut is a try that Redis takes.
@@ -242,7 +242,7 @@ func (w *run) signsOut(i int, first, answerLost bool) {
 	w.signOut(me.out, first)
 	w.s.now++
 	if answerLost {
-		me.out.near, me.out.state = 0, waiting
+		me.out.state = waiting
 		return
 	}
 	me.out = signOut{}
@@ -268,9 +268,10 @@ func (w *run) begins(i int, n int8, estimated bool) {
 	near := func(t micros) bool { return t != 0 && w.b.distance() > 0 && s.now-t <= w.b.distance() }
 	latest := max(s.tombstone.t, s.late.t)
 	for j := range int(w.b.Instances) {
-		latest = max(latest, s.instances[j].known.t)
+		latest = max(latest, s.instances[j].known.t, s.instances[j].out.t)
 	}
-	unknown := s.instances[i].known.t < latest || s.dead&^s.instances[i].knows != 0
+	me := &s.instances[i]
+	unknown := max(me.known.t, me.out.t) < latest || s.dead&^me.knowsRemoved() != 0
 	if !estimated {
 		s.drawn |= only(n)
 	}
@@ -316,7 +317,7 @@ func (x *stepper) signIns(i int) {
 				n := w.s.signIns
 				session, drawn := w.draw(i, estimate)
 				w.s.sessions[n] = session
-				you.signing = token{signIn: n, session: session, stamp: session, drawn: drawn}
+				you.signing = token{signIn: n, session: session, stamp: estimate, drawn: drawn}
 				w.begins(i, n, w.estimated(session, drawn))
 			}, "%d: sign-in %d is sent, at %d", i+1, s.signIns+1, estimate)
 		}
@@ -333,9 +334,9 @@ func (x *stepper) signIns(i int) {
 	if b.Declined {
 		x.step(func(w *run) {
 			answered(w)
-			t := w.lift(me.signing, me.known)
+			t, ok := w.counts(i, me.signing)
 			t.drawn = 0
-			if !w.r.has(EmptyArrivals) || t.counts(me.known) {
+			if !w.r.has(EmptyArrivals) || ok {
 				w.s.instances[i].msal = t
 			}
 		}, "%d: sign-in %d is answered, and stays in MSAL's memory (session %d)", i+1, me.signing.signIn, me.signing.session)
@@ -452,7 +453,7 @@ func (x *stepper) answers(i int) {
 // use takes an answer into an instance's memory, from where it serves.
 func (w *run) use(i int, a answer) {
 	me := &w.s.instances[i]
-	if (!w.r.has(CountAnswers) || a.counts(me.known)) && a.asked >= me.answer.asked {
+	if (!w.r.has(CountAnswers) || me.answerCounts(a)) && a.asked >= me.answer.asked {
 		me.answer = a
 	}
 }
