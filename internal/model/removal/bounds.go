@@ -5,6 +5,7 @@ type Bounds struct {
 	Instances, SignIns, SignOuts, Refreshes, Answers, Ticks int8
 
 	Nobody     bool   // nobody has signed in at the start
+	Ahead      micros // the session at the start is so far ahead of Redis's clock: an estimate was off
 	Rotate     bool   // a refresh token dies when it is redeemed
 	Late       bool   // a sign-out is refused, loses its answer, or is carried out after it was given up
 	Cuts       int8   // how often an instance loses Redis
@@ -23,10 +24,10 @@ type Bounds struct {
 // Two times that were given by clocks of which one was estimated need this distance to be told apart; each sign-out may put the
 // next time off by one more.
 func (b Bounds) distance() micros {
-	if b.ClockError == 0 || b.Strict {
+	if b.ClockError+b.Ahead == 0 || b.Strict {
 		return 0
 	}
-	return 2*b.ClockError + b.SignOuts
+	return 2*b.ClockError + b.Ahead + b.SignOuts
 }
 
 // inTime is how long a sign-out may be on its way and is for certain not late.

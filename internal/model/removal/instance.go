@@ -65,6 +65,7 @@ func (w *run) arrive(i int, t token) {
 		t = counted
 	}
 	if t.aged && !me.cutOff && w.r.has(AgedNotStored) {
+		w.reached(i)
 		return
 	}
 	if w.newer(t, me.held) {
@@ -155,6 +156,9 @@ func (w *run) reached(i int) {
 	}
 	if me.msal.aged && w.r.has(AgedNotServed) {
 		me.msal = token{}
+	}
+	if me.flow.aged && w.r.has(AgedNotStored) {
+		w.endRefresh(i) // what comes of it goes to its caller, and is not kept
 	}
 }
 

@@ -68,7 +68,7 @@ const (
 	AgedNotRestored
 	// AgedNotPushed (9): nor is what waits pushed.
 	AgedNotPushed
-	// AgedNotStored (9): nor is what was refreshed from it while Redis was away stored, where Redis is back when it comes.
+	// AgedNotStored (9): nor is what is refreshed from it kept, where Redis has answered since.
 	AgedNotStored
 	// AgePassesOn (9): what is refreshed from it is as old.
 	AgePassesOn

@@ -22,13 +22,16 @@ var spaces = map[string]Bounds{
 	"answers, crash":        {Instances: 2, SignIns: 1, SignOuts: 1, Answers: 1, Crash: true, Loss: true},
 	"clocks":                {Instances: 2, SignIns: 2, SignOuts: 1, Cuts: 1, ClockError: 1},
 	"clocks, two sign-outs": {Instances: 2, SignIns: 2, SignOuts: 2, ClockError: 1},
+	"clocks two off":        {Instances: 2, SignIns: 2, SignOuts: 1, ClockError: 2},
 	"clocks, late":          {Instances: 2, SignIns: 2, SignOuts: 1, Late: true, Ticks: 1, ClockError: 1},
-	"clocks far off":        {Instances: 2, SignIns: 2, SignOuts: 1, Cuts: 1, ClockError: 3},
-	"clocks farther off":    {Instances: 2, SignIns: 1, SignOuts: 2, ClockError: 5, Nobody: true},
+	"a session ahead":       {Instances: 2, SignIns: 3, SignOuts: 1, Ahead: 4},
+	"sessions ahead":        {Instances: 2, SignIns: 2, SignOuts: 2, Ahead: 6},
 }
 
 // deep are explored with -model.deep.
 var deep = map[string]Bounds{
+	"clocks far off":                {Instances: 2, SignIns: 2, SignOuts: 1, Cuts: 1, ClockError: 3, Nobody: true},
+	"clocks farther off":            {Instances: 2, SignIns: 2, SignOuts: 2, Cuts: 1, ClockError: 5, Nobody: true},
 	"two sign-outs, refreshes":      {Instances: 2, SignIns: 3, SignOuts: 2, Refreshes: 1},
 	"rotation, cut off":             {Instances: 2, SignIns: 2, SignOuts: 1, Refreshes: 2, Rotate: true, Cuts: 1},
 	"three instances, cut off":      {Instances: 3, SignIns: 2, SignOuts: 1, Cuts: 1},
@@ -37,7 +40,6 @@ var deep = map[string]Bounds{
 	"away twice":                    {Instances: 2, SignIns: 2, SignOuts: 1, Refreshes: 1, Cuts: 2, Aging: true},
 	"total loss, refreshes":         {Instances: 2, SignIns: 2, SignOuts: 1, Refreshes: 1, Cuts: 1, Loss: true},
 	"two answers":                   {Instances: 2, SignIns: 1, SignOuts: 2, Answers: 2, Cuts: 1},
-	"clocks farther off, cut off":   {Instances: 2, SignIns: 2, SignOuts: 2, Cuts: 1, ClockError: 5, Nobody: true},
 	"rotation, crash, lease ends":   {Instances: 2, SignIns: 2, SignOuts: 1, Refreshes: 2, Rotate: true, Crash: true, LeaseEnds: true},
 	"declined, crash, loss":         {Instances: 2, SignIns: 2, SignOuts: 1, Declined: true, Crash: true, Loss: true},
 	"late, loss":                    {Instances: 2, SignIns: 2, SignOuts: 1, Late: true, Loss: true},

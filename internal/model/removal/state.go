@@ -135,14 +135,14 @@ type State struct {
 
 // start is a user who has signed in, and every instance holds the token.
 func start(b Bounds) State {
-	t := token{signIn: 1, session: 2, stamp: 2}
+	t := token{signIn: 1, session: 2 + b.Ahead, stamp: 2}
 	s := State{now: 3, record: t, signIns: 1, answered: only(1), drawn: only(1)}
-	s.sessions[1] = 2
+	s.sessions[1] = t.session
 	if b.Nobody {
 		t, s = token{}, State{now: 3}
 	}
 	for i := range int(b.Instances) {
-		s.instances[i] = instance{held: t, confirmed: !b.Nobody, latest: 2}
+		s.instances[i] = instance{held: t, confirmed: !b.Nobody, latest: max(t.session, 2)}
 	}
 	return s
 }

@@ -211,11 +211,14 @@ func (w *run) askSignOut(i int, estimate micros) {
 	covers := func(n int8, mine bool) {
 		if !mine && w.b.distance() > 0 && s.now-s.asked[n] <= w.b.distance() {
 			if !s.drawn.has(n) {
-				s.either |= only(n)
+				if !s.dead.has(n) {
+					s.either |= only(n)
+				}
 				return
 			}
 			out.near |= only(n)
 		}
+		out.removes |= only(n)
 		s.dead |= only(n)
 		s.either &^= only(n)
 	}
@@ -225,7 +228,6 @@ func (w *run) askSignOut(i int, estimate micros) {
 	for n := int8(firstAnswer); n < firstAnswer+s.answers; n++ {
 		covers(n, me.answer.number == n || me.asking.number == n)
 	}
-	out.removes = s.dead
 	me.out = out
 	s.signOuts++
 	s.lastSignOut = s.now
@@ -293,9 +295,9 @@ func (w *run) draw(i int, estimate micros) (t, drawn micros) {
 	return t, drawn
 }
 
-// estimated tells whether a time is none of Redis's: a drawn one that was raised by what Redis does not know yet is none either.
-func (w *run) estimated(t, drawn micros) bool {
-	return drawn == 0 || t > max(drawn, w.s.tombstone.t)
+// estimated tells whether a time need not be exact: Redis cannot be asked, or a drawn time was raised by what Redis does not know.
+func (w *run) estimated(i int, t micros) bool {
+	return w.s.instances[i].cutOff || t > max(w.s.now, w.s.tombstone.t)
 }
 
 // clocks are the estimates that make a difference to a draw.
@@ -318,7 +320,7 @@ func (x *stepper) signIns(i int) {
 				session, drawn := w.draw(i, estimate)
 				w.s.sessions[n] = session
 				you.signing = token{signIn: n, session: session, stamp: estimate, drawn: drawn}
-				w.begins(i, n, w.estimated(session, drawn))
+				w.begins(i, n, w.estimated(i, session))
 			}, "%d: sign-in %d is sent, at %d", i+1, s.signIns+1, estimate)
 		}
 	}
@@ -420,10 +422,10 @@ func (x *stepper) answers(i int) {
 		for _, estimate := range x.clocks(i) {
 			x.step(func(w *run) {
 				you := &w.s.instances[i]
-				asked, drawn := w.draw(i, estimate)
+				asked, _ := w.draw(i, estimate)
 				you.asking = answer{firstAnswer + s.answers, asked}
 				w.s.answers++
-				w.begins(i, you.asking.number, w.estimated(asked, drawn))
+				w.begins(i, you.asking.number, w.estimated(i, asked))
 			}, "%d: an answer is asked for, at %d", i+1, estimate)
 		}
 	}
