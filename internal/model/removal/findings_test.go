@@ -11,13 +11,13 @@ func finds(t *testing.T, space, step string, has bool, rules map[Rules]string) {
 	t.Helper()
 	for rule, broken := range rules {
 		t.Run(rule.String(), func(t *testing.T) {
-			r := lacks(t, rule, spaces[space], broken)
+			r := lacks(t, rule, space, broken)
 			if slices.ContainsFunc(r.Trace, func(s string) bool { return strings.Contains(s, step) }) != has {
 				t.Errorf("has %q in its trace: %v, want %v", step, !has, has)
 			}
 		})
 	}
-	if r := Explore(All, spaces[space], 1_000_000); r.Broken != "" || r.Cut {
+	if r := explore(All, space); r.Broken != "" || r.Cut {
 		t.Errorf("with all rules: %q", r.Broken)
 	}
 }
