@@ -113,7 +113,7 @@ func (w *run) unsure(out signOut) set {
 	unsure := out.near &^ s.removed
 	s.dead &^= unsure
 	s.either |= unsure
-	return out.removes &^ unsure
+	return out.removes &^ out.near
 }
 
 // tell sends the others a message.
