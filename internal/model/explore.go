@@ -10,29 +10,31 @@ type Result struct {
 	Trace  []string // a shortest way there
 }
 
-// Emit takes one step: what it leads to, the invariant that the step itself breaks ("": none), and its name, which is asked for
-// only where a trace is made.
+// Emit takes one step: what it leads to, the invariant that the step itself breaks ("": none), and its name, which
+// is asked for only where a trace is made.
 type Emit[S comparable] func(to S, broken string, name func() string)
 
-// System is what is explored. Steps gives all steps that can be taken from a state, always in the same order; Check tells which
-// invariant a state breaks, "" for none.
+// System is what is explored. Steps gives all steps that can be taken from a state, always in the same order;
+// Check tells which invariant a state breaks, "" for none.
 type System[S comparable] struct {
 	Start S
 	Steps func(S, Emit[S])
 	Check func(S) string
 }
 
-// parent is how a state was first reached: from which one, counted in the order of discovery, and by which of its steps.
+// parent is how a state was first reached: from which one, counted in the order of discovery, and by which of its
+// steps.
 type parent struct {
 	from int32
 	step int32
 }
 
-// Explore visits every state that can be reached, breadth first, atMost of them, and ends at the first invariant that is broken:
-// what it gives is a shortest trace, and the same one each time.
+// Explore visits every state that can be reached, breadth first, atMost of them, and ends at the first invariant
+// that is broken: what it gives is a shortest trace, and the same one each time.
 //
-// Of a visited state only a 64-bit hash is kept, and how it was reached; a state in full is kept while its level is visited. That
-// two of a million states have one hash, so that one of them is passed over, has a chance of one in 37 million.
+// Of a visited state only a 64-bit hash is kept, and how it was reached; a state in full is kept while its level
+// is visited. That two of a million states have one hash, so that one of them is passed over, has a chance of one
+// in 37 million.
 func Explore[S comparable](sys System[S], atMost int) Result {
 	seed := maphash.MakeSeed()
 	seen := map[uint64]struct{}{maphash.Comparable(seed, sys.Start): {}}

@@ -21,8 +21,8 @@ type Bounds struct {
 	Strict     bool   // what no rule keeps is promised too (TestWhatNoRuleRepairs)
 }
 
-// Two times that were given by clocks of which one was estimated need this distance to be told apart; each sign-out may put the
-// next time off by one more.
+// Two times that were given by clocks of which one was estimated need this distance to be told apart; each
+// sign-out may put the next time off by one more.
 func (b Bounds) distance() micros {
 	if b.ClockError+b.Ahead == 0 || b.Strict {
 		return 0

@@ -12,8 +12,8 @@ func (w *run) hear(i int, m mark, knows set) {
 	w.purge(i, rises)
 }
 
-// counts tells whether a token counts here, and gives it as it does: its session is not before that of the instance's own sign-out
-// under way, and not before what is known of the tombstone.
+// counts tells whether a token counts here, and gives it as it does: its session is not before that of the
+// instance's own sign-out under way, and not before what is known of the tombstone.
 func (w *run) counts(i int, t token) (token, bool) {
 	me := &w.s.instances[i]
 	if t.session < me.out.t {

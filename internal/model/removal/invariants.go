@@ -2,12 +2,14 @@ package removal
 
 // The invariants.
 const (
-	// NotServed: an instance serves nothing that it knows to be removed, by a sign-out of its own, a message, or a look.
+	// NotServed: an instance serves nothing that it knows to be removed, by a sign-out of its own, a message, or a
+	// look.
 	NotServed = "an instance serves what it knows to be removed"
-	// NotStored: Redis holds nothing that a sign-out has removed from it, as long as it has not lost that sign-out: nothing
-	// comes back by a restore, a retry, a refresh or a late write.
+	// NotStored: Redis holds nothing that a sign-out has removed from it, as long as it has not lost that sign-out:
+	// nothing comes back by a restore, a retry, a refresh or a late write.
 	NotStored = "what was removed from Redis comes back"
-	// LaterSurvives: a sign-out removes no sign-in that was asked for after it, whether it is late, tried again, or merged.
+	// LaterSurvives: a sign-out removes no sign-in that was asked for after it, whether it is late, tried again, or
+	// merged.
 	LaterSurvives = "a sign-out removes a later sign-in"
 	// Agree: when all that waits is done and everybody has looked, Redis and every instance hold the same.
 	Agree = "Redis and the instances do not agree in the end"
@@ -55,8 +57,8 @@ func (me *instance) holds(n int8) bool {
 	return false
 }
 
-// serves tells whether an instance would serve one of a set. What waits is held too; a token that waits beside a newer one is
-// written, and what is wrong with it shows there.
+// serves tells whether an instance would serve one of a set. What waits is held too; a token that waits beside a
+// newer one is written, and what is wrong with it shows there.
 func (me *instance) serves(of set) bool {
 	return me.held.signIn != 0 && of.has(me.held.signIn) || me.msal.signIn != 0 && of.has(me.msal.signIn) ||
 		me.answer.number != 0 && of.has(me.answer.number)
@@ -137,7 +139,8 @@ func kept(b Bounds, s *State) string {
 	return ""
 }
 
-// excuse excuses the loss of sign-ins of which no copy is left that can come to Redis. What they took the place of goes with them.
+// excuse excuses the loss of sign-ins of which no copy is left that can come to Redis. What they took the place of
+// goes with them.
 func (w *run) excuse() {
 	if w.b.Strict {
 		return

@@ -34,12 +34,14 @@ const (
 	TAboveCaller
 	// LateAsOfAsking (4): a first try that is carried out after the window has T of its asking.
 	LateAsOfAsking
-	// WindowWithinTimeout (4): the window ends before the caller gives up, the error of its clock taken off; else it ends later.
+	// WindowWithinTimeout (4): the window ends before the caller gives up, the error of its clock taken off; else it
+	// ends later.
 	WindowWithinTimeout
 	// RetryAsOfAsking (4): a retry has T of its asking.
 	RetryAsOfAsking
 
-	// SessionFirst (5): of one field the later session stays, and of one session the later stamp; else the later stamp alone.
+	// SessionFirst (5): of one field the later session stays, and of one session the later stamp; else the later
+	// stamp alone.
 	SessionFirst
 
 	// StoreRefuses (6): the script that stores refuses what does not count.
@@ -55,8 +57,8 @@ const (
 	EmptyByForce
 	// EmptyArrivals (7): and at each hand-over after, of what came in by requests that were under way when T rose.
 	EmptyArrivals
-	// SecretKnown (7): the session of a token that no Export told is known by its secret; else the request that uses it counts
-	// as a new session.
+	// SecretKnown (7): the session of a token that no Export told is known by its secret; else the request that uses
+	// it counts as a new session.
 	SecretKnown
 
 	// TBack (8): looks and stores bring the known T to Redis, which merges it.
@@ -78,8 +80,8 @@ const (
 	// NeverBack (10): times that a process gives never go back; times and Ts that it learns raise them.
 	NeverBack
 
-	// LiftSession (11): the tombstone says when it was written. A session from Redis's clock that is not before that counts as
-	// later than T, and is stored as of T.
+	// LiftSession (11): the tombstone says when it was written. A session from Redis's clock that is not before that
+	// counts as later than T, and is stored as of T.
 	LiftSession
 	// TAboveTombstone (12): T of a first try is later than the tombstone.
 	TAboveTombstone

@@ -98,7 +98,8 @@ func TestEachRuleIsNeeded(t *testing.T) {
 	}
 }
 
-// explored keeps what was found, because several tests ask for the same. Tests of this package do not run side by side.
+// explored keeps what was found, because several tests ask for the same. Tests of this package do not run side by
+// side.
 var explored = map[string]model.Result{}
 
 func explore(r Rules, space string) model.Result {

@@ -1,7 +1,7 @@
 package removal
 
-// spaces are what is explored: one user, and in each space another few of the disturbances, so that all orders of them can be
-// visited. Their union is what is claimed.
+// spaces are what is explored: one user, and in each space another few of the disturbances, so that all orders of
+// them can be visited. Their union is what is claimed.
 var spaces = map[string]Bounds{
 	"plain":                 {Instances: 2, SignIns: 2, SignOuts: 1, Refreshes: 1},
 	"three instances":       {Instances: 3, SignIns: 2, SignOuts: 1},

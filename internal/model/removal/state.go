@@ -12,14 +12,15 @@ func (s set) has(number int8) bool { return s&only(number) != 0 }
 const (
 	// maxInstances there may be.
 	maxInstances = 3
-	// maxSignIns there may be, with the one that is there at the start. They are numbered from 1 in the order of asking.
+	// maxSignIns there may be, with the one that is there at the start. They are numbered from 1 in the order of
+	// asking.
 	maxSignIns = 3
 	// answers are numbered from here.
 	firstAnswer = maxSignIns + 1
 )
 
-// mark is a tombstone: what began before t is gone. written is when Redis took the last sign-out that is merged into it, or t
-// where that is an estimate.
+// mark is a tombstone: what began before t is gone. written is when Redis took the last sign-out that is merged
+// into it, or t where that is an estimate.
 type mark struct{ t, written micros }
 
 // merge is of two marks of one partition.
@@ -129,8 +130,8 @@ type State struct {
 	lastEstimated    micros // and the last whose T is an estimate
 
 	// How much of each disturbance there was.
-	ticks, signOuts, refreshes, cuts               int8
-	lost, evicted, aged, crashed, ended, overtaken bool
+	ticks, signOuts, refreshes, cuts              int8
+	lost, evicted, aged, crashed, ended, wentBack bool
 }
 
 // start is a user who has signed in, and every instance holds the token.
