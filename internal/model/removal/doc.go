@@ -13,7 +13,7 @@
 // instance; clocks that are wrong, and sessions ahead of Redis's clock. A space has a few of these, so that all
 // orders can be visited: what is claimed is their union, not every mixture.
 //
-// Not modelled: several fields and clients of a record, accessor without gate, renewed and replicated Redis, a
+// Not modelled: several fields and clients of a record, accessor without gate, failover to a replica, a
 // store that is carried out after it was given up, older versions, what a caller gets whose request was under way.
 //
 // Two times that Redis gives are different if one is asked for after the other was given.

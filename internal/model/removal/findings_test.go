@@ -37,7 +37,8 @@ func TestAnInstanceThatWasAwayForLongerThanATombstone(t *testing.T) {
 
 // A sign-in for which scopes were declined stands in MSAL's memory, and Export never told of it.
 func TestADeclinedSignInStaysInMSALsMemory(t *testing.T) {
-	finds(t, "declined", "stays in MSAL's memory", true, map[Rules]string{EmptyByForce: NotServed, EmptyArrivals: NotServed})
+	finds(t, "declined", "stays in MSAL's memory", true,
+		map[Rules]string{EmptyByForce: NotServed, EmptyArrivals: NotServed})
 	finds(t, "declined, nobody else", "stays in MSAL's memory", true, map[Rules]string{SecretKnown: NotServed})
 }
 

@@ -128,7 +128,8 @@ func kept(b Bounds, s *State) string {
 		}
 		switch there := s.record.signIn; {
 		case there != n && there != 0 && !s.dead.has(there) && s.sessions[there] >= s.sessions[n]:
-			return "" // of two that may be alive the other counts as the later one, by clocks that are not exact: it serves as well
+			// By clocks that are not exact the other one is later. It serves as well.
+			return ""
 		case there != n:
 			return KeptInTheEnd
 		case b.Rotate && s.record.use != s.uses[n]:

@@ -94,9 +94,12 @@ const All = end - 1
 
 var names = [...]string{
 	"KeepT", "CountHeld", "CountWaiting", "CountArriving", "CountAnswers", "AnswerLooksAtOwner", "SessionFromRedis",
-	"SessionOfSent", "TFromRedis", "TAboveRecord", "TAboveCaller", "LateAsOfAsking", "WindowWithinTimeout", "RetryAsOfAsking",
-	"SessionFirst", "StoreRefuses", "RefuseOnlyThose", "LookLearnsT", "LookKnowsT", "EmptyByForce", "EmptyArrivals", "SecretKnown",
-	"TBack", "AgedNotServed", "AgedNotRestored", "AgedNotPushed", "AgedNotStored", "AgePassesOn", "OutlivesAnswers", "NeverBack", "LiftSession",
+	"SessionOfSent", "TFromRedis", "TAboveRecord", "TAboveCaller", "LateAsOfAsking",
+	"WindowWithinTimeout", "RetryAsOfAsking",
+	"SessionFirst", "StoreRefuses", "RefuseOnlyThose", "LookLearnsT", "LookKnowsT", "EmptyByForce",
+	"EmptyArrivals", "SecretKnown",
+	"TBack", "AgedNotServed",
+	"AgedNotRestored", "AgedNotPushed", "AgedNotStored", "AgePassesOn", "OutlivesAnswers", "NeverBack", "LiftSession",
 	"TAboveTombstone",
 }
 

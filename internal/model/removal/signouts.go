@@ -5,7 +5,8 @@ func (x *stepper) signOuts(i int) {
 	s, b, me := &x.s, x.b, &x.s.instances[i]
 	if s.signOuts < b.SignOuts && me.out.state != trying {
 		for _, estimate := range x.run().estimates(i) {
-			x.step(func(w *run) { w.askSignOut(i, estimate) }, "%d: is asked for a sign-out, as of %d by its clock", i+1, estimate)
+			x.step(func(w *run) { w.askSignOut(i, estimate) }, "%d: is asked for a sign-out, as of %d by its clock",
+				i+1, estimate)
 		}
 	}
 	if me.out.state == trying {

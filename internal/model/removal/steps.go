@@ -45,7 +45,8 @@ func (x *stepper) world() {
 		x.step(func(w *run) { w.s.ticks++; w.s.now++ }, "time passes: %d", s.now+1)
 	}
 	if b.ClockBack > 0 && !s.wentBack {
-		x.step(func(w *run) { w.s.wentBack, w.s.now = true, s.now-b.ClockBack }, "Redis's clock goes back to %d", s.now-b.ClockBack)
+		x.step(func(w *run) { w.s.wentBack, w.s.now = true, s.now-b.ClockBack }, "Redis's clock goes back to %d",
+			s.now-b.ClockBack)
 	}
 	if b.Loss && !s.lost {
 		x.step(func(w *run) {
