@@ -43,11 +43,17 @@ var deep = map[string]Bounds{
 	"away twice":                 {Instances: 2, SignIns: 2, SignOuts: 1, Refreshes: 1, Cuts: 2, Aging: true},
 	"total loss, refreshes":      {Instances: 2, SignIns: 2, SignOuts: 1, Refreshes: 1, Cuts: 1, Loss: true},
 	"two answers":                {Instances: 2, SignIns: 1, SignOuts: 2, Answers: 2, Cuts: 1},
-	"rotation, crash":            {Instances: 2, SignIns: 2, SignOuts: 1, Refreshes: 2, Rotate: true, Crash: true, LeaseEnds: true},
-	"declined, crash, loss":      {Instances: 2, SignIns: 2, SignOuts: 1, Declined: true, Crash: true, Loss: true},
-	"late, loss":                 {Instances: 2, SignIns: 2, SignOuts: 1, Late: true, Loss: true},
-	"three, late, crash":         {Instances: 3, SignIns: 2, SignOuts: 1, Late: true, Crash: true},
-	"two sign-outs, late":        {Instances: 2, SignIns: 2, SignOuts: 2, Late: true, Cuts: 1},
-	"evictions, rotation":        {Instances: 2, SignIns: 2, SignOuts: 1, Refreshes: 2, Rotate: true, Evict: true, Cuts: 1},
-	"slow looks, crash":          {Instances: 2, SignIns: 2, SignOuts: 1, SlowLooks: true, Crash: true, Evict: true, Cuts: 1},
+	"rotation, crash": {
+		Instances: 2, SignIns: 2, SignOuts: 1, Refreshes: 2, Rotate: true, Crash: true, LeaseEnds: true,
+	},
+	"declined, crash, loss": {Instances: 2, SignIns: 2, SignOuts: 1, Declined: true, Crash: true, Loss: true},
+	"late, loss":            {Instances: 2, SignIns: 2, SignOuts: 1, Late: true, Loss: true},
+	"three, late, crash":    {Instances: 3, SignIns: 2, SignOuts: 1, Late: true, Crash: true},
+	"two sign-outs, late":   {Instances: 2, SignIns: 2, SignOuts: 2, Late: true, Cuts: 1},
+	"evictions, rotation": {
+		Instances: 2, SignIns: 2, SignOuts: 1, Refreshes: 2, Rotate: true, Evict: true, Cuts: 1,
+	},
+	"slow looks, crash": {
+		Instances: 2, SignIns: 2, SignOuts: 1, SlowLooks: true, Crash: true, Evict: true, Cuts: 1,
+	},
 }
