@@ -1,42 +1,14 @@
-// Package model explores a small model of the refresh gate and the sign-out, every order of their steps, and looks for one that
-// breaks a promise. It is for who wants to know why each step is there: leave one out, and the test shows what happens.
+// Package model explores models of the library exhaustively: every order of a model's steps, breadth first, so
+// that the trace which it gives for a broken invariant is a shortest one.
 //
-// A few instances share one Redis and refresh one user's token; a sign-out and a sign-in may come at any moment; a lease may run
-// out at any moment, and an instance may die at any step. [Explore] visits each state that can be reached, breadth first, so that the
-// trace it gives for a broken promise is a shortest one.
+//   - [gate]: the lease, the second look and the fence: one token costs one token request.
+//   - [removal]: sign-out as one ordered fact: what may remain, come back, or be lost, under every disturbance
+//     that is modelled.
 //
-// # The model and the code
+// They are two because their questions are: the gate's needs three instances and each step of a lease, the
+// removal's needs clocks, messages and memories; together they would have more states than can be visited. A model
+// shows the rules, not the code.
 //
-// Of an instance:
-//
-//	look        source.look, before the lease (msalredis/leader.go; owned.look, load.lua)
-//	lease       leader.lease, lock.Locker.TryAcquire, lock/fence.lua
-//	look again  leader.lead, inside the lease
-//	post        leader.ask, leader.post
-//	store       owned.keep, Cache.write, store.lua
-//	release     lock.Lease.Release, lock/release.lua
-//
-// Of others:
-//
-//	sign out    Cache.RemoveAccount, signout.lua: the record goes, the generation grows. Redis may refuse it: it is tried again, and then
-//	            ends the sessions that began before it was asked for
-//	sign in     gate.signIn, which marks the tokens as fresh; Cache.Export, store.lua
-//	lease ends  the TTL of the lease, an eviction, a failover that loses it
-//	crash       a process that is killed
-//	way breaks  one instance cannot reach Entra ID: no answer, or a page that is a proxy's
-//
-// Of what is stored: a token is the sign-in that it comes of and how often it was refreshed since; its stamp is the fence of
-// the lease under which it was asked for (leader.ask), or one more than the stamp of the token that was used, if that is newer
-// (owned.keep); and the generation goes with it that was known then.
-//
-// # What is promised
-//
-//   - As long as no lease ends early and nobody dies, the token of a sign-in is asked for once.
-//   - An older token never replaces a newer one.
-//   - After a sign-out nothing comes back that was asked for before it.
-//   - A sign-in after a sign-out is kept.
-//   - An instance that cannot reach Entra ID harms nobody else.
-//
-// What the model leaves out: the network between an instance and Redis, clocks, more than one token per user, Redis losing its
-// data. Of the lease the histories of real runs look at those (TestHistoriesOfLeases).
+// [gate]: https://pkg.go.dev/github.com/msal-redis/msal-redis-go/internal/model/gate
+// [removal]: https://pkg.go.dev/github.com/msal-redis/msal-redis-go/internal/model/removal
 package model

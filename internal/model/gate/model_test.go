@@ -1,6 +1,10 @@
-package model
+package gate
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/msal-redis/msal-redis-go/internal/model"
+)
 
 // Under all the rules no order of steps breaks a promise.
 func TestNoOrderOfStepsBreaksAPromise(t *testing.T) {
@@ -8,7 +12,7 @@ func TestNoOrderOfStepsBreaksAPromise(t *testing.T) {
 	t.Logf("%d states", r.States)
 	if r.Broken != "" {
 		t.Errorf("broken: %s", r.Broken)
-		r.log(t)
+		log(t, r)
 	}
 	if r.States < 1000 {
 		t.Errorf("%d states: the model has lost its point", r.States)
@@ -39,12 +43,12 @@ func TestEachRuleIsNeeded(t *testing.T) {
 				t.Errorf("without %s: broken %q, want %q", tt.without, r.Broken, tt.broken)
 			}
 			t.Logf("after %d states: %s", r.States, r.Broken)
-			r.log(t)
+			log(t, r)
 		})
 	}
 }
 
-func (r Result) log(t *testing.T) {
+func log(t *testing.T, r model.Result) {
 	t.Helper()
 	for i, step := range r.Trace {
 		t.Logf("%2d  %s", i+1, step)
