@@ -14,6 +14,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/public"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
@@ -290,6 +291,43 @@ func TestSignOutReachesOthersAtOnce(t *testing.T) {
 		_, err := silent(ctx, appB, u.HomeAccountID())
 		return err != nil
 	})
+}
+
+// A process hears of leases that end and of removals on one connection: one with the gate at work and waiting, one at rest.
+func TestOneSubscriptionConnectionPerProcess(t *testing.T) {
+	w := breakable(t)
+	ctx := context.Background()
+	connections := func() (all []string) {
+		var mu sync.Mutex
+		w.redis.each(func(s *redistest.Server) {
+			text, _ := s.Do("CLIENT", "LIST", "TYPE", "PUBSUB").(string)
+			for line := range strings.Lines(text) {
+				if !strings.Contains(line, "name=sentinel") {
+					mu.Lock()
+					all = append(all, line)
+					mu.Unlock()
+				}
+			}
+		})
+		return all
+	}
+	asks, waits := w.instance(), w.instance()
+	for _, i := range []*instance{asks, waits} {
+		must(t)(i.app().AcquireTokenByCredential(ctx, []string{graph}))
+	}
+	w.listening(t, 2)
+	door := w.door()
+	apps := []confidential.Client{asks.app(), waits.app()}
+	calls := start(2, func(i int) (confidential.AuthResult, error) {
+		return apps[i].AcquireTokenByCredential(ctx, []string{dynamics})
+	})
+	door.wait(t)
+	w.leaseWaiters(t, 1)
+	if all := connections(); len(all) != 2 {
+		t.Errorf("2 processes have %d subscription connections:\n%s", len(all), strings.Join(all, ""))
+	}
+	door.open()
+	oneToken(t, collect(t, 2, calls))
 }
 
 // MSAL's RemoveAccount of an account that the client has not loaded removes nothing in MSAL; the error names what does.

@@ -23,13 +23,16 @@ var arrows = []struct {
 	{"internal/redistime", nil},
 	{"internal/workers", nil},
 	{"internal/redislogin", nil},
-	{"lock", nil},
+	{"internal/bus", []string{"internal/workers"}},
+	{"lock", []string{"internal/bus"}},
 	{"serializer", nil},
 	{"internal/msaldoc", nil},
 	{"internal/layout", []string{"internal/msaldoc", "serializer"}},
 	{"internal/tokenreq", []string{"internal/layout", "internal/msaldoc"}},
 	{"internal/tokenresp", []string{"internal/layout", "internal/msaldoc"}},
-	{"internal/redisop", []string{"internal/layout", "internal/redistime", "internal/telemetry", "internal/workers", "lock"}},
+	{"internal/redisop", []string{
+		"internal/bus", "internal/layout", "internal/redistime", "internal/telemetry", "internal/workers", "lock",
+	}},
 }
 
 // imports are the project's packages that the files of a folder import, tests aside.

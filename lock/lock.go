@@ -8,6 +8,8 @@ import (
 
 	"github.com/bsm/redislock"
 	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/internal/bus"
 )
 
 // Options change what [New] makes. The zero value of a field means its default.
@@ -29,6 +31,10 @@ type Options struct {
 	// operation waits for its place for as long as its context allows, a renewal or a release for as long as the lease
 	// lives: waiting for it is not Redis being slow. Once the Locker is closed, a release needs no place. Default: no bound.
 	InFlight chan struct{}
+
+	// Bus is for this module's own use: the subscription connection that a Locker shares with others in its process, and does not
+	// close. Default: the Locker makes one, when somebody waits, and closes it.
+	Bus *bus.Bus
 }
 
 func (o *Options) withDefaults() Options {
@@ -55,7 +61,7 @@ type Locker struct {
 	opts   Options
 	client redis.UniversalClient // each command bounded by OpTimeout where the client can
 	locks  *redislock.Client
-	waker  *waker
+	bus    *bus.Bus // that of the options, or our own
 	reaper reaper
 
 	// ctx ends with Close. It never bounds a Redis operation: those have OpTimeout, and an outcome is worth knowing.
@@ -82,16 +88,13 @@ type Locker struct {
 func New(client redis.UniversalClient, opts *Options) *Locker {
 	l := &Locker{opts: opts.withDefaults(), client: client, leases: map[*Lease]struct{}{}}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
-	subscriber := client
-	if c, ok := client.(*redis.Client); ok {
-		if !c.Options().ContextTimeoutEnabled {
-			l.client = c.WithTimeout(l.opts.OpTimeout)
-		}
-		// Nobody waits for the subscriber's handshake, but Close does; and hooks do not see subscriptions anyway.
-		subscriber = c.WithTimeout(max(l.opts.OpTimeout, time.Second))
+	if c, ok := client.(*redis.Client); ok && !c.Options().ContextTimeoutEnabled {
+		l.client = c.WithTimeout(l.opts.OpTimeout)
 	}
 	l.locks = redislock.New(l.client)
-	l.waker = newWaker(l, subscriber)
+	if l.bus = l.opts.Bus; l.bus == nil {
+		l.bus = bus.New(client, max(l.opts.OpTimeout, time.Second)) // nobody waits for its handshake, but Close does
+	}
 	return l
 }
 
@@ -115,7 +118,9 @@ func (l *Locker) Close() error {
 	for s := range held {
 		s.lose("the Locker was closed")
 	}
-	l.waker.close()
+	if l.opts.Bus == nil {
+		l.bus.Close()
+	}
 	l.wg.Wait()
 	return nil
 }

@@ -112,7 +112,7 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	c.assertions = newAssertions(o.LocalBytes, c.removals)
 	c.realms = newRealms()
 	c.discovery = newDiscovery(o.LocalBytes)
-	c.changes = newNews(c, client)
+	c.changes = newNews(c)
 	c.http = sync.OnceValue(func() *http.Client { return &http.Client{Transport: c.Transport(nil)} })
 	if err := c.metrics.Collect(c.levels()); err != nil {
 		return nil, errors.Join(fmt.Errorf("msalredis: Options.MeterProvider: %w", err), c.Close())
@@ -154,7 +154,6 @@ func (c *Cache) Close() error {
 		cancel()
 		c.closed.Store(true)
 		c.end()
-		c.changes.close()
 		err = c.redis.Close()
 		c.workers.Close()
 		if !c.calls.CloseWithin(closeAtMost) {

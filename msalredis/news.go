@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -15,20 +14,19 @@ import (
 // news tells the other instances at once that a partition was removed, and by which generation of it. It only saves
 // time: one that misses the message finds out within LocalTTL, or when it can ask Redis again.
 type news struct {
-	c      *Cache
-	client redis.UniversalClient
-	self   string
-
-	once   sync.Once
-	pubsub atomic.Pointer[redis.PubSub]
+	c    *Cache
+	self string
+	once sync.Once
 }
 
-func newNews(c *Cache, client redis.UniversalClient) *news {
-	return &news{c: c, client: client, self: rand.Text()}
-}
+func newNews(c *Cache) *news { return &news{c: c, self: rand.Text()} }
 
-// listenAfter lets the first use of a Cache, in a new process, come to its end before a second connection is made.
-const listenAfter = 5 * time.Millisecond
+const (
+	// listenAfter lets the first use of a Cache, in a new process, come to its end before a second connection is made.
+	listenAfter = 5 * time.Millisecond
+	// newsKept is how many messages wait to be heard at most.
+	newsKept = 1024
+)
 
 // listen starts to hear the others, soon after the first use of the Cache: making one asks Redis nothing.
 func (n *news) listen() {
@@ -38,28 +36,23 @@ func (n *news) listen() {
 // hearAll hears the others until the Cache ends.
 func (n *news) hearAll() {
 	n.c.background(func(ctx context.Context) {
-		ps := n.client.Subscribe(ctx) // connects with the first channel
-		n.pubsub.Store(ps)
-		defer ps.Close()
-		if ctx.Err() != nil {
-			return
+		changes, err := n.c.redis.Bus.Subscribe(n.c.keys.Changes(), newsKept)
+		if err != nil {
+			return // closed
 		}
-		_ = ps.Subscribe(ctx, n.c.keys.Changes()) // an error is seen, and tried again, by its Channel
-		messages := ps.ChannelWithSubscriptions(redis.WithChannelSize(1024))
+		defer changes.Close()
 		for {
 			select {
 			case <-ctx.Done():
 				return
-			case m, ok := <-messages:
-				if !ok {
-					return
-				}
-				switch m := m.(type) {
-				case *redis.Message:
-					n.hear(m.Payload)
-				case *redis.Subscription: // the first, or after a connection that was lost
-					n.c.assertions.removeAll()
-				}
+			case <-changes.C():
+			}
+			heard, missed := changes.Take()
+			if missed { // at first, after a connection that was lost, or because more came than is kept
+				n.c.assertions.removeAll()
+			}
+			for _, payload := range heard {
+				n.hear(payload)
 			}
 		}
 	})
@@ -130,10 +123,3 @@ func (n *news) tell(ctx context.Context, pid id, generation int64) {
 
 // ask asks the others to mend a record that this process finds damaged and does not know.
 func (n *news) ask(ctx context.Context, pid id) { n.tell(ctx, pid, 0) }
-
-// close ends a subscription that may be waiting for Redis.
-func (n *news) close() {
-	if ps := n.pubsub.Load(); ps != nil {
-		_ = ps.Close() // its goroutine closes it too: one of them finds it closed
-	}
-}

@@ -1,8 +1,9 @@
 // Package redisop is how Redis is asked: within a time, within our share of the application's pool, and not at all while Redis is
 // known to be away.
 //
-// It owns the bounded client, the slots, the breaker with its probe, and the taking of leases, which use the same slots. What is
-// asked is its callers' ([Redis.Run] a script, [Redis.Do] anything else).
+// It owns the bounded client, the slots, the breaker with its probe, the taking of leases, which use the same slots, and the bus, on
+// which the ends of leases are heard as well as what its callers subscribe to. What is asked is its callers' ([Redis.Run] a script,
+// [Redis.Do] anything else).
 //
 // # Invariants
 //

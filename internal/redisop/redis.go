@@ -9,6 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/internal/bus"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
@@ -46,6 +47,8 @@ type Redis struct {
 	// It is not a library's, because theirs probe with the requests of callers: here a caller never waits for a Redis that is
 	// known to be away, so the probe is a goroutine of our own.
 	Breaker *Breaker
+	// Bus is what Redis publishes, on one connection: the ends of leases, and what its users subscribe to.
+	Bus *bus.Bus
 
 	client  redis.UniversalClient // bounded by timeout where go-redis can do that on the application's own pool
 	bounded bool                  // an operation of client ends within timeout by itself
@@ -85,7 +88,8 @@ func New(client redis.UniversalClient, o Options) *Redis {
 	}
 	// Half the pool stays the application's, however long our operations hang.
 	r.slots = make(chan struct{}, max(1, size/2))
-	r.locker = lock.New(client, &lock.Options{TTL: o.LeaseTTL, OpTimeout: o.Timeout, InFlight: r.slots})
+	r.Bus = bus.New(client, max(o.Timeout, time.Second)) // nobody waits for its handshake, but Close does
+	r.locker = lock.New(client, &lock.Options{TTL: o.LeaseTTL, OpTimeout: o.Timeout, InFlight: r.slots, Bus: r.Bus})
 	return r
 }
 
@@ -95,8 +99,11 @@ func callsOut(o *redis.Options) bool {
 	return o.OnConnect != nil || o.CredentialsProvider != nil || o.CredentialsProviderContext != nil || o.StreamingCredentialsProvider != nil
 }
 
-// Close ends the leases. What else is under way ends with Options.Life and Options.Workers.
-func (r *Redis) Close() error { return r.locker.Close() }
+// Close ends the leases and the Bus. What else is under way ends with Options.Life and Options.Workers.
+func (r *Redis) Close() error {
+	defer r.Bus.Close()
+	return r.locker.Close()
+}
 
 // Do runs one operation. It returns when the operation has ended, when ctx ends, or a time-out after it was sent, whichever
 // is first; the operation itself goes on to its own time-out, so that a caller who leaves does not undo a write.
