@@ -119,13 +119,15 @@ func (w *worker) credential(o Order) (azcore.TokenCredential, error) {
 	var cred azcore.TokenCredential
 	var err error
 	if o.Op == "azsecret" {
-		cred, err = azidentity.NewClientSecretCredential(o.Tenant, ClientID, ClientSecret, &azidentity.ClientSecretCredentialOptions{ClientOptions: options})
+		cred, err = azidentity.NewClientSecretCredential(o.Tenant, ClientID, ClientSecret,
+			&azidentity.ClientSecretCredentialOptions{ClientOptions: options})
 	} else {
 		certs, key, perr := azidentity.ParseCertificates([]byte(o.CertPEM), nil)
 		if perr != nil {
 			return nil, perr
 		}
-		cred, err = azidentity.NewClientCertificateCredential(o.Tenant, ClientID, certs, key, &azidentity.ClientCertificateCredentialOptions{ClientOptions: options})
+		cred, err = azidentity.NewClientCertificateCredential(o.Tenant, ClientID, certs, key,
+			&azidentity.ClientCertificateCredentialOptions{ClientOptions: options})
 	}
 	if err == nil {
 		w.creds[o.Op] = cred

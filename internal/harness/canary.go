@@ -26,8 +26,8 @@ type Canaries struct {
 	text  bytes.Buffer
 	known map[string]string // what may not be in the text -> what it is
 	said  map[string]bool   // what is in the text already
-	// quoting are the errors with which MSAL quotes an answer, Entra ID's or one of the gate's: they may show what Entra ID says, and not
-	// what it was sent.
+	// quoting are the errors with which MSAL quotes an answer, Entra ID's or one of the gate's: they may show what Entra
+	// ID says, and not what it was sent.
 	quoting *Canaries
 
 	reader  *sdkmetric.ManualReader
@@ -109,7 +109,8 @@ var Canary = NewCanaries()
 func NewCanaries() *Canaries {
 	c := &Canaries{known: map[string]string{}, said: map[string]bool{}, reader: sdkmetric.NewManualReader()}
 	c.meters = sdkmetric.NewMeterProvider(sdkmetric.WithReader(c.reader))
-	c.tracers = sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()), sdktrace.WithSpanProcessor(spans{c}))
+	c.tracers = sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.AlwaysSample()),
+		sdktrace.WithSpanProcessor(spans{c}))
 	c.quoting = &Canaries{known: map[string]string{}, said: map[string]bool{}}
 	c.Forbid("client secret", ClientSecret)
 	c.quoting.Forbid("client secret", ClientSecret)

@@ -18,7 +18,10 @@ func (i *Instance) App(opts ...confidential.Option) confidential.Client {
 	return NewApp(i.World.T, i.World.Entra.Authority(Tenant), i.Tokens, i.HTTP, opts...)
 }
 
-func NewApp(t testing.TB, authority string, tokens cache.ExportReplace, client *http.Client, opts ...confidential.Option) confidential.Client {
+// NewApp is a confidential client whose Cache, if there is one, and HTTP client are given.
+func NewApp(
+	t testing.TB, authority string, tokens cache.ExportReplace, client *http.Client, opts ...confidential.Option,
+) confidential.Client {
 	t.Helper()
 	app, err := MakeApp(authority, tokens, client, opts...)
 	if err != nil {
@@ -27,7 +30,10 @@ func NewApp(t testing.TB, authority string, tokens cache.ExportReplace, client *
 	return app
 }
 
-func MakeApp(authority string, tokens cache.ExportReplace, client *http.Client, opts ...confidential.Option) (confidential.Client, error) {
+// MakeApp is NewApp where no test is at hand.
+func MakeApp(
+	authority string, tokens cache.ExportReplace, client *http.Client, opts ...confidential.Option,
+) (confidential.Client, error) {
 	cred, err := confidential.NewCredFromSecret(ClientSecret)
 	if err != nil {
 		return confidential.Client{}, err
@@ -42,7 +48,8 @@ func MakeApp(authority string, tokens cache.ExportReplace, client *http.Client, 
 // Public is a public client of the instance.
 func (i *Instance) Public() public.Client {
 	i.World.T.Helper()
-	c, err := public.New(PublicID, public.WithAuthority(i.World.Entra.Authority(Tenant)), public.WithCache(i.Tokens), public.WithHTTPClient(i.HTTP))
+	c, err := public.New(PublicID, public.WithAuthority(i.World.Entra.Authority(Tenant)),
+		public.WithCache(i.Tokens), public.WithHTTPClient(i.HTTP))
 	if err != nil {
 		i.World.T.Fatal(err)
 	}
@@ -72,7 +79,9 @@ func (i *Instance) SignIn(app confidential.Client, u entratest.User, scopes ...s
 }
 
 // Silent acquires a user's token as a web app does: Account, then AcquireTokenSilent.
-func Silent(ctx context.Context, app confidential.Client, homeAccountID string, scopes ...string) (r confidential.AuthResult, err error) {
+func Silent(
+	ctx context.Context, app confidential.Client, homeAccountID string, scopes ...string,
+) (r confidential.AuthResult, err error) {
 	defer func() { Canary.SawError(err) }()
 	if len(scopes) == 0 {
 		scopes = []string{UserScope}

@@ -30,7 +30,7 @@ type Deployment struct {
 func (d *Deployment) data() []*redistest.Server {
 	d.t.Helper()
 	if d.shared {
-		d.t.Fatal("this breaks a Redis that other tests use: start with breakable")
+		d.t.Fatal("this breaks a Redis that other tests use: start with harness.Breakable")
 	}
 	return d.servers()
 }

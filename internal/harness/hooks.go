@@ -8,7 +8,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Hooked is a client whose hooks the library passes: of a *redis.Client it makes a copy, without hooks, that has a time-out.
+// Hooked is a client whose hooks the library passes: of a *redis.Client it makes a copy, without hooks, that has a
+// time-out.
 type Hooked struct{ redis.UniversalClient }
 
 // Refusing answers chosen commands with an error while it is on.

@@ -14,10 +14,6 @@ import (
 	"github.com/msal-redis/msal-redis-go/entratest"
 )
 
-// The tests of this package are the library's promises, end to end: real MSAL clients, a real Redis and an Entra ID
-// emulator. An instance is one Cache with its own Redis client, as a process has it; where a test says
-// processes, instances live in processes of their own (worker_test.go).
-
 const (
 	ClientID     = "11111111-aaaa-4bbb-8ccc-000000000001"
 	ClientSecret = "the-client's-secret-that-is-nowhere-else"

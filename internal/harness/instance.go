@@ -62,3 +62,6 @@ func (w *World) InstanceOn(rdb redis.UniversalClient, s serializer.Serializer, o
 	})
 	return i
 }
+
+// ShortOpTimeout is the OpTimeout that users have: these tests are about a Redis that does not answer.
+func ShortOpTimeout(o *msalredis.Options) { o.OpTimeout = 250 * time.Millisecond }

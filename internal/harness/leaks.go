@@ -26,7 +26,8 @@ const least = 12
 func (c *Canaries) Leaked() (leaks []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	// By their ends: what is looked for shares beginnings ("eyJ0eXAiOiJKV1Qi"), and a whole run knows tens of thousands.
+	// By their ends: what is looked for shares beginnings ("eyJ0eXAiOiJKV1Qi"), and a whole run knows tens of
+	// thousands.
 	ends := map[[least]byte][]string{}
 	for s := range c.known {
 		end := [least]byte([]byte(s[len(s)-least:]))
@@ -41,7 +42,8 @@ func (c *Canaries) Leaked() (leaks []string) {
 			}
 			found[s] = true
 			start := text[bytes.LastIndexByte(text[:i-len(s)], '\n')+1 : i-len(s)]
-			leaks = append(leaks, fmt.Sprintf("%s, %d bytes, sha256 %s, after %q", c.known[s], len(s), HashOf(s), words.ReplaceAll(start, []byte("..."))))
+			leaks = append(leaks, fmt.Sprintf("%s, %d bytes, sha256 %s, after %q",
+				c.known[s], len(s), HashOf(s), words.ReplaceAll(start, []byte("..."))))
 		}
 	}
 	if c.quoting != nil {
@@ -71,7 +73,10 @@ func (c *Canaries) Forbid(what string, secrets ...string) {
 		quoted := strconv.Quote(s)
 		twice := strconv.Quote(quoted[1 : len(quoted)-1]) // an error that quotes it, in a log that quotes the error
 		marshalled, _ := json.Marshal(s)
-		for _, form := range []string{s, url.QueryEscape(s), quoted[1 : len(quoted)-1], string(marshalled[1 : len(marshalled)-1]), twice[1 : len(twice)-1]} {
+		for _, form := range []string{
+			s, url.QueryEscape(s), quoted[1 : len(quoted)-1], string(marshalled[1 : len(marshalled)-1]),
+			twice[1 : len(twice)-1],
+		} {
 			c.known[form] = what
 		}
 	}
@@ -88,10 +93,13 @@ func (c *Canaries) Issued(secrets []string) {
 	}
 }
 
-// Named forbids what a token request says of whom it is for: the raw names of partitions are made of it. Of what it sends no answer may
-// show anything.
+// Named forbids what a token request says of whom it is for: the raw names of partitions are made of it. Of what it sends
+// no answer may show anything.
 func (c *Canaries) Named(r entratest.Request) {
-	for _, field := range []string{"client_secret", "client_assertion", "assertion", "refresh_token", "code", "code_verifier", "user_federated_identity_credential"} {
+	for _, field := range []string{
+		"client_secret", "client_assertion", "assertion", "refresh_token", "code", "code_verifier",
+		"user_federated_identity_credential",
+	} {
 		c.quoting.Forbid(field+" that was sent", r.Form[field]...)
 	}
 	if strings.Count(r.Tenant, "-") == 4 { // else "common" and the like
@@ -121,7 +129,8 @@ func (c *Canaries) Records(rdb redis.UniversalClient, keys []string) {
 		for _, v := range values {
 			if len(v) > HeaderSize+least { // of a tombstone there is less, and nothing sealed
 				sealed := v[len(HeadOf(v)):]
-				c.Forbid("record", sealed, base64.StdEncoding.EncodeToString([]byte(sealed)), base64.RawURLEncoding.EncodeToString([]byte(sealed)))
+				c.Forbid("record", sealed, base64.StdEncoding.EncodeToString([]byte(sealed)),
+					base64.RawURLEncoding.EncodeToString([]byte(sealed)))
 			}
 		}
 	}

@@ -21,8 +21,8 @@ var (
 	plainThrottling        = false
 )
 
-// Main is a package's TestMain: it runs the tests, or is a worker where another process of the tests has started it as one.
-// The run fails if the canary finds a secret in what the library wrote, or if a goroutine is left.
+// Main is a package's TestMain: it runs the tests, or is a worker where another process of the tests has started it as
+// one. The run fails if the canary finds a secret in what the library wrote, or if a goroutine is left.
 func Main(m *testing.M) {
 	if os.Getenv(workerEnv) != "" {
 		os.Exit(workerMain())

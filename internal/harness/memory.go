@@ -19,5 +19,6 @@ func Allocated(f func()) int64 {
 	return int64(after.TotalAlloc - before.TotalAlloc)
 }
 
-// AllocationLimit is what one call may allocate, whatever it is answered. Without bounds those answers take a hundred times that.
+// AllocationLimit is what one call may allocate, whatever it is answered. Without bounds those answers take a hundred
+// times that.
 const AllocationLimit = 48 << 20

@@ -89,7 +89,9 @@ func (w *World) Processes(n int, change ...func(*WorkerConfig)) []*Process {
 	w.T.Helper()
 	var all []*Process
 	for range n {
-		cfg := WorkerConfig{Redis: w.Redis.Address, Prefix: w.Prefix, Keys: w.Keys, Entra: w.Entra.Host(), CA: string(w.Entra.CAPEM())}
+		cfg := WorkerConfig{
+			Redis: w.Redis.Address, Prefix: w.Prefix, Keys: w.Keys, Entra: w.Entra.Host(), CA: string(w.Entra.CAPEM()),
+		}
 		for _, f := range change {
 			f(&cfg)
 		}

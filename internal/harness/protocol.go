@@ -24,7 +24,7 @@ type Order struct {
 	CertPEM   string        // azcert: certificate and key
 	Timeout   time.Duration // of each caller's context
 	Split     bool          // each scope in a goroutine of its own rather than all in one request
-	Accounts  int           // silent: of as many users of manyAccounts, by chance
+	Accounts  int           // silent: of as many users of ManyAccounts, by chance
 	Calls     int           // of each goroutine; 0: one
 }
 

@@ -32,7 +32,7 @@ func HeadOf(value string) string {
 	return value[:HeaderSize+len(sessionForm.FindString(value[HeaderSize:]))]
 }
 
-// AssociatedData is the associated data of a value (record.go).
+// AssociatedData is the associated data of a value.
 func AssociatedData(key, field, header string) []byte {
 	return []byte(key + "\x00" + field + "\x00" + header)
 }

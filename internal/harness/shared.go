@@ -14,7 +14,7 @@ func begin(t *testing.T, breakable bool, opts ...redistest.Option) *Deployment {
 	t.Helper()
 	start := Topologies[Topology]
 	if start == nil {
-		t.Fatalf("-topology %q: there is none of this name; see go test . -args -help", Topology)
+		t.Fatalf("-topology %q: there is none of this name; go test . -args -help lists them", Topology)
 	}
 	if breakable || !slices.Contains([]string{"cluster", "acl-cluster", "sentinel"}, Topology) {
 		return start(t, opts...)
