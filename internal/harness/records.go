@@ -18,7 +18,7 @@ import (
 
 // Record is one entry of a partition as it stands in Redis.
 type Record struct {
-	Key, Field, Value string // as Redis has them
+	RedisKey, Field, Value string // as Redis has them
 	stamp, Expiry     int64
 	serializer.Entry
 }
@@ -61,12 +61,12 @@ func (w *World) Records() []Record {
 			all = append(all, r)
 		}
 	}
-	slices.SortFunc(all, func(a, b Record) int { return cmp.Compare(a.Key+a.Field, b.Key+b.Field) })
+	slices.SortFunc(all, func(a, b Record) int { return cmp.Compare(a.RedisKey+a.Field, b.RedisKey+b.Field) })
 	return all
 }
 
 func OpenRecord(s serializer.Serializer, key, field, value string) (Record, error) {
-	r := Record{Key: key, Field: field, Value: value}
+	r := Record{RedisKey: key, Field: field, Value: value}
 	if len(value) < HeaderSize {
 		return r, fmt.Errorf("%d bytes", len(value))
 	}

@@ -232,7 +232,7 @@ func (s *stage) turmoil(t *testing.T, c *chronicle) {
 		}
 	}
 	for _, r := range s.Records() {
-		if r.Key == key && r.Section == "RefreshToken" {
+		if r.RedisKey == key && r.Section == "RefreshToken" {
 			rt = r.Field
 		}
 	}

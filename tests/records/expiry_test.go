@@ -95,7 +95,7 @@ func TestEveryKeyHasATTL(t *testing.T) {
 		}
 	}
 	for _, r := range w.Records() {
-		ttl := rdb.PTTL(ctx, r.Key).Val()
+		ttl := rdb.PTTL(ctx, r.RedisKey).Val()
 		if r.HomeAccountID != "" {
 			if ttl < userTTL-time.Minute {
 				t.Errorf("a user's record lives for %v, want %v", ttl, userTTL)
@@ -120,8 +120,8 @@ func TestUserRecordSlides(t *testing.T) {
 	i.SignIn(app, users[0])
 	i.SignIn(app, users[1])
 	records, rdb := w.Records(), w.Redis.Admin
-	used := harness.OneRecord(t, records, harness.InSection(serializer.SectionAccount), harness.OfUser(users[0])).Key
-	unused := harness.OneRecord(t, records, harness.InSection(serializer.SectionAccount), harness.OfUser(users[1])).Key
+	used := harness.OneRecord(t, records, harness.InSection(serializer.SectionAccount), harness.OfUser(users[0])).RedisKey
+	unused := harness.OneRecord(t, records, harness.InSection(serializer.SectionAccount), harness.OfUser(users[1])).RedisKey
 
 	reader := w.Instance(short)
 	// A client of its own: the documents of the first hold both users.
@@ -153,7 +153,7 @@ func TestRecordThatExpiredUnusedIsNotWrittenBack(t *testing.T) {
 				harness.Succeeds(t, i.Tokens.RemoveAccount(ctx, u.HomeAccountID()))
 				i.SignIn(app, u)
 			}
-			record := harness.OneRecord(t, w.Records(), harness.InSection(serializer.SectionAccount), harness.OfUser(u)).Key
+			record := harness.OneRecord(t, w.Records(), harness.InSection(serializer.SectionAccount), harness.OfUser(u)).RedisKey
 			harness.Eventually(t, "the record expires", func() bool { return w.Redis.Admin.Exists(ctx, record).Val() == 0 })
 			w.Entra.ResetRequests()
 			c := &harness.Census{All: map[string]harness.Point{}}

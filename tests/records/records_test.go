@@ -53,7 +53,7 @@ func observed(w *harness.World, change ...func(*msalredis.Options)) (*harness.In
 func records2(w *harness.World, but harness.Record) []harness.Record {
 	w.T.Helper()
 	s := w.Sealer(w.Keys)
-	fields, err := w.Redis.Admin.HGetAll(context.Background(), but.Key).Result()
+	fields, err := w.Redis.Admin.HGetAll(context.Background(), but.RedisKey).Result()
 	if err != nil {
 		w.T.Fatal(err)
 	}
@@ -62,7 +62,7 @@ func records2(w *harness.World, but harness.Record) []harness.Record {
 		if field == "v" || field == but.Field {
 			continue
 		}
-		r, err := harness.OpenRecord(s, but.Key, field, value)
+		r, err := harness.OpenRecord(s, but.RedisKey, field, value)
 		if err != nil {
 			w.T.Fatal(err)
 		}
@@ -104,14 +104,14 @@ func checkOwners(t *testing.T, records []harness.Record) (owners map[string]stri
 	owners = map[string]string{}
 	keys := map[string]string{}
 	for _, r := range records {
-		if have, ok := owners[r.Key]; ok && have != owner(r) {
+		if have, ok := owners[r.RedisKey]; ok && have != owner(r) {
 			t.Errorf("a record has entries of two partitions: %s of one", r.Section)
 		}
-		owners[r.Key] = owner(r)
-		if have, ok := keys[owner(r)]; ok && have != r.Key {
+		owners[r.RedisKey] = owner(r)
+		if have, ok := keys[owner(r)]; ok && have != r.RedisKey {
 			t.Errorf("a partition is in two records: %s", r.Section)
 		}
-		keys[owner(r)] = r.Key
+		keys[owner(r)] = r.RedisKey
 		if r.Section == serializer.SectionAccessToken && r.HomeAccountID == "" && r.Realm == "" {
 			t.Error("an access token of nobody")
 		}
@@ -178,7 +178,7 @@ func TestNoRecordHasAnotherPartitionsEntries(t *testing.T) {
 	access := map[string]int{}
 	for _, r := range records {
 		if r.Section == serializer.SectionAccessToken {
-			access[r.Key]++
+			access[r.RedisKey]++
 		}
 	}
 	for key, who := range owners {
@@ -264,7 +264,7 @@ func TestUnknownMembersOfEntriesSurvive(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.Put(r.Key, r.Field, sealedAs(t, s, r.Key, r.Field, harness.HeadOf(r.Value), serializer.AppendEntry(nil, e)))
+		w.Put(r.RedisKey, r.Field, sealedAs(t, s, r.RedisKey, r.Field, harness.HeadOf(r.Value), serializer.AppendEntry(nil, e)))
 		changed[r.Field] = true
 	}
 	if len(changed) < 2 {
@@ -364,12 +364,12 @@ func checkScopes(t *testing.T, records []harness.Record, n int, scopes ...string
 		if r.Section != serializer.SectionAccessToken {
 			continue
 		}
-		if have[r.Key] == nil {
-			have[r.Key] = map[string]int{}
+		if have[r.RedisKey] == nil {
+			have[r.RedisKey] = map[string]int{}
 		}
 		for _, scope := range scopes {
 			if target(scope)(r) {
-				have[r.Key][scope]++
+				have[r.RedisKey][scope]++
 			}
 		}
 	}

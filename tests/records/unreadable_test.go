@@ -45,10 +45,10 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 			return harness.HeadOf(r.Value) + `{"secret":"planted"}`
 		}},
 		{"plain text", "malformed", func(t *testing.T, _ *harness.World, r, _, _ harness.Record) string {
-			return sealedAs(t, serializer.Plaintext(), r.Key, r.Field, harness.HeadOf(r.Value), serializer.AppendEntry(nil, r.Entry))
+			return sealedAs(t, serializer.Plaintext(), r.RedisKey, r.Field, harness.HeadOf(r.Value), serializer.AppendEntry(nil, r.Entry))
 		}},
 		{"another entry under this name", "malformed", func(t *testing.T, w *harness.World, r, sibling, _ harness.Record) string {
-			return sealedAs(t, w.Sealer(w.Keys), r.Key, r.Field, harness.HeadOf(r.Value), serializer.AppendEntry(nil, sibling.Entry))
+			return sealedAs(t, w.Sealer(w.Keys), r.RedisKey, r.Field, harness.HeadOf(r.Value), serializer.AppendEntry(nil, sibling.Entry))
 		}},
 		{"moved from another field", "moved", func(_ *testing.T, _ *harness.World, _, sibling, _ harness.Record) string { return sibling.Value }},
 		{"moved from another partition", "moved", func(_ *testing.T, _ *harness.World, _, _, stranger harness.Record) string { return stranger.Value }},
@@ -56,7 +56,7 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 			return r.Value[:16] + strconv.FormatInt(r.Expiry+3600, 10) + r.Value[harness.HeaderSize:]
 		}},
 		{"unknown key", "unknown_key", func(t *testing.T, _ *harness.World, r, _, _ harness.Record) string {
-			return sealedAs(t, harness.NewSealer(t, harness.GeneratedKey(t, "k9")), r.Key, r.Field, harness.HeadOf(r.Value), serializer.AppendEntry(nil, r.Entry))
+			return sealedAs(t, harness.NewSealer(t, harness.GeneratedKey(t, "k9")), r.RedisKey, r.Field, harness.HeadOf(r.Value), serializer.AppendEntry(nil, r.Entry))
 		}},
 		{"newer seal", "newer_version", func(_ *testing.T, _ *harness.World, r, _, _ harness.Record) string {
 			sealed := []byte(r.Value[len(harness.HeadOf(r.Value)):])
@@ -67,7 +67,7 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 		{"newer entry", "newer_version", func(t *testing.T, w *harness.World, r, _, _ harness.Record) string {
 			b := serializer.AppendEntry(nil, r.Entry)
 			b[0] = reseal
-			return sealedAs(t, w.Sealer(w.Keys), r.Key, r.Field, harness.HeadOf(r.Value), b)
+			return sealedAs(t, w.Sealer(w.Keys), r.RedisKey, r.Field, harness.HeadOf(r.Value), b)
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -87,7 +87,7 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 			sibling := harness.OneRecord(t, records, access, harness.OfUser(users[0]), target(harness.UserScope))
 			stranger := harness.OneRecord(t, records, access, harness.OfUser(users[1]))
 			first.Close() // or it would put right what it knows
-			w.Put(r.Key, r.Field, test.damage(t, w, r, sibling, stranger))
+			w.Put(r.RedisKey, r.Field, test.damage(t, w, r, sibling, stranger))
 			w.Entra.ResetRequests()
 
 			second, metrics, log := observed(w)
@@ -147,7 +147,7 @@ func TestUnreadableRefreshOrIDTokenCostsOnlyItself(t *testing.T) {
 			first := w.Instance()
 			old := first.SignIn(first.App(), u)
 			r := harness.OneRecord(t, w.Records(), harness.InSection(kind))
-			w.Put(r.Key, r.Field, r.Value[:len(r.Value)-1]+"!")
+			w.Put(r.RedisKey, r.Field, r.Value[:len(r.Value)-1]+"!")
 			w.Entra.ResetRequests()
 
 			second, metrics, _ := observed(w)

@@ -122,8 +122,8 @@ func TestOlderValueOfItsPlaceOpens(t *testing.T) {
 	}
 	put := func(version, entry, answered string) {
 		t.Helper()
-		w.Put(r.Key, "v", version)
-		w.Put(r.Key, r.Field, entry)
+		w.Put(r.RedisKey, "v", version)
+		w.Put(r.RedisKey, r.Field, entry)
 		if err := w.Redis.Admin.Set(ctx, answer, answered, time.Hour).Err(); err != nil {
 			t.Fatal(err)
 		}
