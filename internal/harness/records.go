@@ -19,7 +19,7 @@ import (
 // Record is one entry of a partition as it stands in Redis.
 type Record struct {
 	RedisKey, Field, Value string // as Redis has them
-	stamp, Expiry     int64
+	stamp, Expiry          int64
 	serializer.Entry
 }
 
