@@ -4,6 +4,8 @@ STATICCHECK ?= go tool staticcheck
 TESTFLAGS   ?= -race -timeout 18m
 FUZZTIME    ?= 30s
 SOAKTIME    ?= 10m
+# The end-to-end tests: the packages whose tests take -topology (internal/harness).
+END_TO_END  := . ./internal/harness ./tests/...
 TOPOLOGIES  ?= standalone resp2 tls client-certificates acl rotating-password restricted sentinel cluster acl-cluster
 
 .DEFAULT_GOAL := help
@@ -63,7 +65,7 @@ matrix: deps ## run the end-to-end tests against Redis 8 and Valkey 8 of a newer
 
 .PHONY: topologies
 topologies: deps ## run the end-to-end tests on every shape of Redis: cluster, Sentinel, TLS, ... (an hour)
-	@set -e; for t in $(TOPOLOGIES); do echo "topologies: $$t"; go test -race -count=1 -timeout 60m . -topology $$t; done
+	@set -e; for t in $(TOPOLOGIES); do echo "topologies: $$t"; go test -race -count=1 -timeout 60m $(END_TO_END) -topology $$t; done
 
 .PHONY: compose-check
 compose-check: ## run docker-compose.yml in a Docker of its own, kill workers and Redis; needs root and docker.io

@@ -16,6 +16,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -47,31 +48,22 @@ func readme(rdb redis.UniversalClient, authority, clientID string, cred confiden
 	return err
 }
 
-func readFile(t testing.TB, name string) string {
-	t.Helper()
-	text, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
 // The README's example is code that compiles and runs.
 func TestReadmeExampleCompilesAndRuns(t *testing.T) {
-	w := newWorld(t)
-	t.Setenv("TOKEN_CACHE_KEYS", w.keys)
-	cred, err := confidential.NewCredFromSecret(clientSecret)
+	w := harness.NewWorld(t)
+	t.Setenv("TOKEN_CACHE_KEYS", w.Keys)
+	cred, err := confidential.NewCredFromSecret(harness.ClientSecret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := readme(w.client(), w.entra.Authority(tenant), clientID, cred); err != nil {
+	if err := readme(w.Client(), w.Entra.Authority(harness.Tenant), harness.ClientID, cred); err != nil {
 		t.Error(err)
 	}
-	source := readFile(t, "readme_test.go")
+	source := harness.ReadFile(t, "readme_test.go")
 	_, code, _ := strings.Cut(source, "// README\n")
 	code, _, _ = strings.Cut(code, "\t// END")
 	code = regexp.MustCompile(`(?m)^\t`).ReplaceAllString(code, "")
-	if !strings.Contains(readFile(t, "README.md"), "```go\n"+code+"```") {
+	if !strings.Contains(harness.ReadFile(t, "README.md"), "```go\n"+code+"```") {
 		t.Error("the README's example is not the one that compiles")
 	}
 }
@@ -82,7 +74,7 @@ func TestReadmeTableHoldsEveryOption(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, table, _ := strings.Cut(readFile(t, "README.md"), "## Options")
+	_, table, _ := strings.Cut(harness.ReadFile(t, "README.md"), "## Options")
 	table, _, _ = strings.Cut(table, "\n## ")
 	fields := 0
 	ast.Inspect(file, func(n ast.Node) bool {
@@ -112,7 +104,7 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 		case d.IsDir() && (d.Name() == ".git" || d.Name() == "node_modules"):
 			return filepath.SkipDir
 		case strings.HasSuffix(path, "_test.go"):
-			all.WriteString(readFile(t, path))
+			all.WriteString(harness.ReadFile(t, path))
 		case strings.HasSuffix(path, ".md"):
 			documents = append(documents, path)
 		}
@@ -122,7 +114,7 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, document := range documents {
-		names := regexp.MustCompile(`\bTest[A-Z][A-Za-z0-9]+`).FindAllString(readFile(t, document), -1)
+		names := regexp.MustCompile(`\bTest[A-Z][A-Za-z0-9]+`).FindAllString(harness.ReadFile(t, document), -1)
 		if len(names) == 0 && slices.Contains([]string{"README.md", "docs/guarantees.md", "docs/redis.md"}, document) {
 			t.Errorf("%s names no test", document)
 		}

@@ -13,7 +13,7 @@ import (
 const workerMark = "MSALREDIS_FAULTRUN_WORKER"
 
 // clockMark is the environment variable by which a worker that was built for it runs with another clock, in seconds. It is the
-// tests' own, so that the go command finds what their worker with another clock was built of (clock_test.go).
+// tests' own, so that the go command finds what their worker with another clock was built of (tests/clocks).
 const clockMark = "MSALREDIS_TEST_CLOCK"
 
 // markField names, in a token request to the emulator, the worker that sent it.

@@ -5,7 +5,7 @@
 #
 #   MATRIX_SERVERS  which. Default "redis valkey".
 #   MATRIX_SUITES   Debian suites to take servers from, the first that works. Default "trixie forky sid".
-#   MATRIX_RUN      go test -run. Default: all of the module's root package.
+#   MATRIX_RUN      go test -run. Default: all end-to-end tests.
 #   MATRIX_DIR      where servers are kept between runs. Default: a folder in the user's cache.
 set -eu
 
@@ -40,7 +40,7 @@ for what in ${MATRIX_SERVERS:-redis valkey}; do
 	version=$("$at/bin/redis-server" --version) || { skip "$what" "it does not run here"; continue; }
 	echo "matrix: $version"
 	ran="$ran $what"
-	PATH=$at/bin:$PATH go test -race -count=1 -timeout 30m -run "${MATRIX_RUN:-.}" . || failed="$failed $what"
+	PATH=$at/bin:$PATH go test -race -count=1 -timeout 30m -run "${MATRIX_RUN:-.}" . ./internal/harness ./tests/... || failed="$failed $what"
 done
 [ -z "$failed" ] || { echo "matrix: FAILED on$failed"; exit 1; }
 [ -n "$ran" ] || { echo "matrix: NOT RUN: no server could be had"; exit 2; }

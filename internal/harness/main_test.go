@@ -1,0 +1,7 @@
+package harness
+
+import (
+	"testing"
+)
+
+func TestMain(m *testing.M) { Main(m) }

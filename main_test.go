@@ -1,0 +1,9 @@
+package msalredis_test
+
+import (
+	"testing"
+
+	"github.com/msal-redis/msal-redis-go/internal/harness"
+)
+
+func TestMain(m *testing.M) { harness.Main(m) }

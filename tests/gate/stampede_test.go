@@ -1,0 +1,67 @@
+package gate_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/harness"
+)
+
+// 8 processes x 32 goroutines whose token has expired: exactly one more request.
+func TestStampedeExpiredAppTokensOneRequest(t *testing.T) {
+	w := harness.NewWorld(t)
+	w.Lasting(3 * time.Second)
+	ps := w.Processes(8)
+	o := harness.Order{Op: "app", Scopes: []string{harness.GraphScope}}
+	for _, out := range harness.DoAll(ps, o) {
+		for _, e := range out.Errors {
+			t.Fatal(e)
+		}
+	}
+	w.Expire(3 * time.Second)
+	o.N = 32
+	harness.SameToken(t, harness.DoAll(ps, o))
+	w.Count(t, 1, "stampede on an expired token")
+}
+
+// The same for users' tokens, with refresh tokens that serve once.
+func TestStampedeExpiredUserTokensOneRedemption(t *testing.T) {
+	w := harness.NewWorld(t)
+	w.Rotating()
+	u := w.AddUsers(1)[0]
+	w.Lasting(3 * time.Second)
+	i := w.Instance()
+	i.SignIn(i.App(), u)
+	ps := w.Processes(8)
+	o := harness.Order{Op: "silent", Account: u.HomeAccountID(), Scopes: []string{harness.UserScope}}
+	for _, out := range harness.DoAll(ps, o) {
+		for _, e := range out.Errors {
+			t.Fatal(e)
+		}
+	}
+	w.Expire(3 * time.Second)
+	o.N = 32
+	harness.SameToken(t, harness.DoAll(ps, o))
+	w.Count(t, 1, "stampede on an expired token")
+	w.NoRefusals(t)
+}
+
+// The same for on-behalf-of with one assertion, where MSAL goes on with the refresh token of the expired one.
+func TestStampedeExpiredOnBehalfOfOneRequest(t *testing.T) {
+	w := harness.NewWorld(t)
+	w.Rotating()
+	assertion := w.Assertion(t, w.AddUsers(1)[0])
+	w.Lasting(3 * time.Second)
+	ps := w.Processes(8)
+	o := harness.Order{Op: "obo", Assertion: assertion, Scopes: []string{harness.UserScope}}
+	for _, out := range harness.DoAll(ps, o) {
+		for _, e := range out.Errors {
+			t.Fatal(e)
+		}
+	}
+	w.Expire(3 * time.Second)
+	o.N = 32
+	harness.SameToken(t, harness.DoAll(ps, o))
+	w.Count(t, 1, "stampede on an expired token")
+	w.NoRefusals(t)
+}
