@@ -18,6 +18,13 @@ help: ## list the targets
 .PHONY: test
 test: deps lint ## install what the tests need, then gofmt, vet, staticcheck and go test -race ./...
 	go test $(TESTFLAGS) ./...
+	@echo "make test-long runs also: $$(grep -rhoE '^func TestLong[A-Za-z0-9]+' --include=*_test.go . | cut -d' ' -f2 | sort | tr '\n' ' ')"
+
+# Only the packages that have one are built, and of them only these tests run.
+.PHONY: test-long
+test-long: deps ## the tests that take long (internal/long), which make test leaves out
+	MSALREDIS_LONG=1 go test $(TESTFLAGS) -v -run '^TestLong' \
+		$$(grep -rlE '^func TestLong' --include=*_test.go . | xargs -n1 dirname | sort -u)
 
 FAULTTIME   ?= 60s
 
@@ -57,7 +64,7 @@ observe: ## evaluate the alerts and the dashboard with a real Prometheus (Debian
 
 .PHONY: soak
 soak: deps ## 10,000 users for SOAKTIME (10m): memory, goroutines, connections and files must stay flat; into docs
-	go test -v -count 1 -timeout 0 -run '^TestSoak$$' ./internal/soak -duration $(SOAKTIME) -users 10000 -out ../../docs
+	MSALREDIS_LONG=1 go test -v -count 1 -timeout 0 -run '^TestLongSoak$$' ./internal/soak -duration $(SOAKTIME) -users 10000 -out ../../docs
 
 .PHONY: matrix
 matrix: deps ## run the end-to-end tests against Redis 8 and Valkey 8 of a newer Debian (20 minutes)

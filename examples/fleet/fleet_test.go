@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
 
@@ -126,22 +127,32 @@ func (p *program) report() *report {
 	return &r
 }
 
-// TestAllPhases plays everything, and holds what was counted against the promises once more.
-func TestAllPhases(t *testing.T) {
+// TestPhases plays the phases that wait for no token's end, and holds what was counted against the promises once more.
+func TestPhases(t *testing.T) {
 	t.Parallel()
+	plays(t, phaseNamed("cold"), phaseNamed("kill"))
+}
+
+func TestLongAllPhases(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	plays(t, allPhases...)
+}
+
+func plays(t *testing.T, phases ...*phase) {
 	svg := filepath.Join(t.TempDir(), "fleet.svg")
-	p := start(t, append(small, "--json", "--plot", svg)...)
+	p := start(t, append(small, "--json", "--plot", svg, "--phases", strings.Join(names(phases), ","))...)
 	p.mustExit(exitKept)
 	r := p.report()
 	const workers, goroutines, tokens = 2, 4, 2
-	if len(r.Results) != len(allPhases)*len(allSystems) || len(r.LeftOut) > 0 {
+	if len(r.Results) != len(phases)*len(allSystems) || len(r.LeftOut) > 0 {
 		t.Fatalf("%d results, left out: %v", len(r.Results), r.LeftOut)
 	}
 	if !r.Kept || r.EntraID != "emulator" || !strings.Contains(r.Redis, "miniredis") || r.Config.Workers != workers {
 		t.Errorf("the report: %+v", r)
 	}
 	promised := 0
-	for _, ph := range allPhases {
+	for _, ph := range phases {
 		promised += len(ph.promises)
 	}
 	if len(r.Promises) != promised {
@@ -161,7 +172,7 @@ func TestAllPhases(t *testing.T) {
 	if o := plain("cold"); o.Requests < workers*tokens {
 		t.Errorf("cold, plain MSAL: %d token requests by %d processes for %d tokens", o.Requests, workers, tokens)
 	}
-	for _, ph := range allPhases {
+	for _, ph := range phases {
 		o, without := ours(ph.name), plain(ph.name)
 		if o.Requests < 1 || o.Requests >= without.Requests {
 			t.Errorf("%s: %d token requests, without the library %d", ph.name, o.Requests, without.Requests)
@@ -187,19 +198,26 @@ func TestAllPhases(t *testing.T) {
 	if o := ours("kill"); o.Tokens != 1 || o.Calls != goroutines || o.Max < 500 {
 		t.Errorf("leader killed, this library: %+v", o) // those of the one worker that is left, who wait for the lease's end
 	}
-	if o := r.outcome("redis", naiveRedis); o.Errors == 0 {
+	if o := r.outcome("redis", naiveRedis); o != nil && o.Errors == 0 {
 		t.Errorf("Redis was away and the naive accessor has not noticed: %+v", o)
 	}
 
-	checkPicture(t, svg, append(phaseTitles(), "plain MSAL", "this library")...)
+	checkPicture(t, svg, append(titles(phases), "plain MSAL", "this library")...)
 	if text := p.stderr.String(); strings.ContainsAny(text, "\r\x1b") || strings.Count(text, "\n") != len(r.Results)+1 {
 		t.Errorf("without a terminal it should be a line for each step, and one for the picture:\n%q", text)
 	}
 }
 
-func phaseTitles() (out []string) {
-	for _, ph := range allPhases {
+func titles(phases []*phase) (out []string) {
+	for _, ph := range phases {
 		out = append(out, ph.title)
+	}
+	return out
+}
+
+func names(phases []*phase) (out []string) {
+	for _, ph := range phases {
+		out = append(out, ph.name)
 	}
 	return out
 }
@@ -243,10 +261,20 @@ func checkPicture(t *testing.T, file string, texts ...string) {
 // TestARealRedis: by flag and by environment. The keys of others stay, its own do not.
 func TestARealRedis(t *testing.T) {
 	t.Parallel()
+	onARealRedis(t, "--phases=cold,kill")
+}
+
+func TestLongARealRedis(t *testing.T) {
+	long.Test(t)
+	t.Parallel()
+	onARealRedis(t)
+}
+
+func onARealRedis(t *testing.T, args ...string) {
 	s := redistest.Start(t, redistest.Password("a-password"))
 	s.Do("SET", "somebody's", "value")
 	for _, p := range []*program{
-		start(t, append(small, "--json", "--systems=library", "--redis", s.URL())...),
+		start(t, append(append(small[:len(small):len(small)], "--json", "--systems=library", "--redis", s.URL()), args...)...),
 		startWith(t, s.URL(), append(small, "--json", "--systems=library", "--phases=cold")...),
 	} {
 		p.mustExit(exitKept)

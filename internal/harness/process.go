@@ -110,7 +110,7 @@ func StartProcess(t *testing.T, binary string, cfg WorkerConfig, env ...string) 
 		t.Fatal(err)
 	}
 	p := &Process{t: t, cmd: exec.Command(binary)}
-	p.cmd.Env = append(append(os.Environ(), workerEnv+"=1"), env...)
+	p.cmd.Env = append(append(os.Environ(), workerEnv+"=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE")), env...)
 	p.cmd.Stderr = Canary // what a worker logs, the canary reads
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)

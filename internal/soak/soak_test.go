@@ -1,6 +1,6 @@
 // Package soak is the library under load for long: what one process takes of memory, goroutines, connections and file
 // descriptors must not grow with time. `make soak` runs it for ten minutes with 10,000 users and draws the picture in
-// docs/reliability.md; go test runs a short form with the same checks.
+// docs/reliability.md; make test-long runs a short form with the same checks.
 package soak
 
 import (
@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -38,11 +39,12 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// TestSoak: a process with more users than its memory may hold, and more on-behalf-of assertions than MSAL may keep, takes
+// TestLongSoak: a process with more users than its memory may hold, and more on-behalf-of assertions than MSAL may keep, takes
 // no more in the last third of the load than in the middle one; no call fails; and nothing is left after Close.
 //
 // The emulator, which remembers much, and Redis are in other processes than the load that is measured.
-func TestSoak(t *testing.T) {
+func TestLongSoak(t *testing.T) {
+	long.Test(t)
 	redis := redistest.Start(t)
 	entra, err := entratest.NewServer(nil)
 	if err != nil {
@@ -71,7 +73,7 @@ func TestSoak(t *testing.T) {
 	entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = life })
 
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), workerEnv+"=1")
+	cmd.Env = append(os.Environ(), workerEnv+"=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

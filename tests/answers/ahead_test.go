@@ -25,6 +25,7 @@ func (h withHeader) RoundTrip(req *http.Request) (*http.Response, error) {
 // A refresh ahead that fails is nobody's error where MSAL alone, which is run beside it, has a token: a public client gets the error of
 // a refresh that the token's refresh_in asks for, so that is added only where the gate can answer with the old token.
 func TestFailedRefreshAheadIsNoErrorWherePlainMSALHasAToken(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	const plain, both = "plain MSAL", "accessor and gate"
 	type way struct {

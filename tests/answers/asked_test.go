@@ -43,6 +43,7 @@ func said(t *testing.T, token string) jwt.MapClaims {
 
 // A user's token of one tenant is never that of another, whose refresh token MSAL sends to both.
 func TestTokensOfAGuestAreOfTheTenantAskedFor(t *testing.T) {
+	t.Parallel()
 	type acquire func(tenantID string) (string, error)
 	ctx := context.Background()
 	obo := func(app confidential.Client, assertion string) acquire {

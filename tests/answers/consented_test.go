@@ -14,6 +14,7 @@ import (
 // Entra ID's answers are for all that a user consented to. So two tokens serve one request, and the one that runs out first
 // must not make anybody ask again: MSAL takes any that matches, also an expired one (storage.go, readAccessToken).
 func TestTokenOfMoreScopesServesFewer(t *testing.T) {
+	t.Parallel()
 	for name, first := range map[string]string{"one scope": harness.UserScope, "default": harness.GraphScope} {
 		t.Run(name, func(t *testing.T) {
 			w := harness.NewWorld(t)

@@ -10,6 +10,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/msalredis/clientpool"
 )
@@ -37,10 +38,17 @@ func TestNewClientCostsNoRequest(t *testing.T) {
 	}
 }
 
-// 200 tenants, skewed, 32 goroutines: by one client, and by a pool that holds fewer clients than there are tenants.
+// Many tenants, skewed, 32 goroutines: by one client, and by a pool that holds fewer clients than there are tenants.
 // No error, and no token request but the first of each.
-func TestManyTenantsNoNeedlessRequest(t *testing.T) {
-	const tenants, goroutines, calls = 200, 32, 75
+func TestManyTenantsNoNeedlessRequest(t *testing.T) { manyTenants(t, 60, 15) }
+
+func TestLongManyTenantsNoNeedlessRequest(t *testing.T) {
+	long.Test(t)
+	manyTenants(t, 200, 75)
+}
+
+func manyTenants(t *testing.T, tenants, calls int) {
+	const goroutines = 32
 	w := harness.NewWorld(t)
 	ctx := context.Background()
 	tokens := make([]string, tenants)
@@ -59,7 +67,7 @@ func TestManyTenantsNoNeedlessRequest(t *testing.T) {
 		t.Fatal(errs[0])
 	}
 	w.Count(t, tenants, "cold")
-	cold := w.Instance(func(o *msalredis.Options) { o.LocalBytes = 256 << 10 }) // less than they need
+	cold := w.Instance(func(o *msalredis.Options) { o.LocalBytes = int64(tenants) * 1300 }) // less than they need
 	one := cold.App()
 	pool := clientpool.New(tenants/4, func(tenant string) (confidential.Client, error) {
 		return harness.MakeApp(w.Entra.Authority(tenant), cold.Tokens, cold.HTTP)
@@ -79,7 +87,7 @@ func TestManyTenantsNoNeedlessRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			if errs := harness.Parallel(goroutines, func(g int) error {
 				random := rand.New(rand.NewPCG(1, uint64(g)))
-				zipf := rand.NewZipf(random, 1.3, 4, tenants-1)
+				zipf := rand.NewZipf(random, 1.3, 4, uint64(tenants-1))
 				for range calls {
 					n := int(zipf.Uint64())
 					r, err := acquire(harness.TenantName(n))

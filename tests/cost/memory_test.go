@@ -19,6 +19,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
@@ -281,9 +282,16 @@ func TestLocalMemoryIsBoundedByLocalBytes(t *testing.T) {
 
 // What a process keeps of a user is the user's entries, and not the document of MSAL's that they came in, which has
 // the other users in it. It is not run beside others: it reads the heap.
-func TestMemoryForUsersOnOneClientIsTheirOwnEntries(t *testing.T) {
+func TestMemoryForUsersOnOneClientIsTheirOwnEntries(t *testing.T) { memoryForUsers(t, 100) }
+
+func TestLongMemoryForUsersOnOneClientIsTheirOwnEntries(t *testing.T) {
+	long.Test(t)
+	memoryForUsers(t, 200)
+}
+
+func memoryForUsers(t *testing.T, n int) {
 	w := harness.NewWorld(t)
-	users := w.AddUsers(200)
+	users := w.AddUsers(n)
 	i := w.Instance()
 	app := i.App()
 	i.SignIn(app, users[0])

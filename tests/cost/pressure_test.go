@@ -11,12 +11,20 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/internal/long"
 )
 
 // One client serves hundreds of users on one processor that the garbage collector wants too, with a short OpTimeout: a goroutine
 // waits long for its turn, which is neither Redis being away nor a token that is gone.
-func TestManyUsersOnAProcessorUnderPressure(t *testing.T) {
-	const users, goroutines, calls = 600, 32, 25
+func TestManyUsersOnAProcessorUnderPressure(t *testing.T) { manyUsersUnderPressure(t, 150, 5) }
+
+func TestLongManyUsersOnAProcessorUnderPressure(t *testing.T) {
+	long.Test(t)
+	manyUsersUnderPressure(t, 600, 25)
+}
+
+func manyUsersUnderPressure(t *testing.T, users, calls int) {
+	const goroutines = 32
 	w := harness.NewWorld(t)
 	w.Fill(t, harness.ClientID, "login.microsoftonline.com", users)
 	cfg := harness.WorkerConfig{
@@ -51,8 +59,15 @@ func (r reading) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.R
 }
 
 // What a caller was handed is there when it comes to read, however many others have been served meanwhile and however long that took.
-func TestTokenStaysUntilItsCallerHasRead(t *testing.T) {
-	const users = 600
+func TestTokenStaysUntilItsCallerHasRead(t *testing.T) { tokenStays(t, 60) }
+
+// With each user the document of the one client grows, and so does what handing it over costs.
+func TestLongTokenStaysUntilItsCallerHasRead(t *testing.T) {
+	long.Test(t)
+	tokenStays(t, 600)
+}
+
+func tokenStays(t *testing.T, users int) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
 	w.Fill(t, harness.ClientID, "login.microsoftonline.com", users)

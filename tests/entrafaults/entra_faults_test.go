@@ -18,6 +18,7 @@ import (
 // While Entra ID is down a token is served to the end of its life, also in its last five minutes, which MSAL alone
 // refuses; on every instance, to apps and to users; and no longer.
 func TestEntraDownOldTokensServeToTheirEnd(t *testing.T) {
+	t.Parallel()
 	for name, fault := range map[string]entratest.Fault{
 		"503":       {Status: http.StatusServiceUnavailable},
 		"throttled": {Status: http.StatusTooManyRequests, RetryAfter: "30"},
@@ -60,6 +61,7 @@ func TestEntraDownOldTokensServeToTheirEnd(t *testing.T) {
 						}
 					}
 				}
+				harness.WaitUntil(time.Now().Add(10 * time.Millisecond))
 			}
 			// The pauses between attempts are the fleet's, and grow: 1, 2, 4 s; each attempt is retried once.
 			if n := w.Entra.Count(); n > 2*2*4 {
@@ -98,6 +100,7 @@ func TestEntraHangsOldTokenServes(t *testing.T) {
 
 // On-behalf-of tokens serve until five minutes before their end, and not longer: MSAL refuses them.
 func TestEntraDownOnBehalfOfEndsFiveMinutesEarly(t *testing.T) {
+	t.Parallel()
 	w := harness.NewWorld(t)
 	ctx := context.Background()
 	assertion := w.Assertion(t, w.AddUsers(1)[0])
@@ -152,6 +155,7 @@ func TestThrottlingIsOfOneIdentity(t *testing.T) {
 
 // Failures without a pause asked for: the fleet's pause grows, and an answer ends it.
 func TestPauseAfterFailuresGrowsAndEnds(t *testing.T) {
+	t.Parallel()
 	w := harness.NewWorld(t)
 	ctx := context.Background()
 	apps := []confidential.Client{w.Instance().App(), w.Instance().App(), w.Instance().App()}
@@ -188,6 +192,7 @@ func TestPauseAfterFailuresGrowsAndEnds(t *testing.T) {
 
 // A refusal is everybody's for a few seconds, by one request, and then is asked for anew; a sign-in ends it at once.
 func TestRefusalIsSharedForAFewSeconds(t *testing.T) {
+	t.Parallel()
 	w := harness.NewWorld(t)
 	ctx := context.Background()
 	u := w.AddUsers(1)[0]
@@ -213,6 +218,7 @@ func TestRefusalIsSharedForAFewSeconds(t *testing.T) {
 // A due token whose refresh fails is served without an error, and the fleet does not ask again before the pause has
 // passed.
 func TestFailedRefreshAheadIsNobodysError(t *testing.T) {
+	t.Parallel()
 	w := harness.NewWorld(t)
 	ctx := context.Background()
 	w.Entra.SetBehavior(func(b *entratest.Behavior) { b.RefreshIn = time.Second })

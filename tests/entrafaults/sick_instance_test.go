@@ -73,6 +73,7 @@ var sick = map[string]answering{
 // An instance whose way to Entra ID is broken harms no other: the others get a token by one request of theirs, with an old token there
 // or without; and the sick one has it then, too.
 func TestSickInstanceHarmsNobodyElse(t *testing.T) {
+	t.Parallel()
 	for name, egress := range sick {
 		for state, life := range map[string]time.Duration{"nobody has a token": time.Hour, "there is an old token": 4 * time.Minute} {
 			t.Run(name+", "+state, func(t *testing.T) {
@@ -131,6 +132,7 @@ func TestSickInstanceHarmsNobodyElse(t *testing.T) {
 
 // What the token endpoint itself says is everybody's at once: a 429 also as the text that Entra ID sends, and errors in OAuth's shape.
 func TestEndpointsErrorsAreSharedAtOnce(t *testing.T) {
+	t.Parallel()
 	const oauth = "application/json; charset=utf-8"
 	for name, says := range map[string]answering{
 		"429 in text":          page(429, "Too Many Requests", "Content-Type", "text/plain", "Retry-After", "60"),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
@@ -144,6 +145,30 @@ func accessorApp(i *harness.Instance) confidential.Client {
 	return harness.NewApp(i.World.T, i.World.Entra.Authority(harness.Tenant), i.Tokens, i.World.Entra.HTTPClient())
 }
 
+// impatient is an application's transport that ends what hangs, as one with a ResponseHeaderTimeout does.
+type impatient struct {
+	base http.RoundTripper
+	over <-chan struct{}
+}
+
+func (i impatient) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, end := context.WithCancelCause(r.Context())
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() {
+		select {
+		case <-i.over:
+			end(os.ErrDeadlineExceeded)
+		case <-stop:
+		}
+	}()
+	resp, err := i.base.RoundTrip(r.WithContext(ctx))
+	if err != nil && context.Cause(ctx) == os.ErrDeadlineExceeded {
+		err = os.ErrDeadlineExceeded
+	}
+	return resp, err
+}
+
 // So does one that waits for an Entra ID that never answers. Who stays gets the token of the next try, and who wants
 // another token does not wait at all.
 func TestCallerLeavesWhileEntraHangs(t *testing.T) {
@@ -151,8 +176,8 @@ func TestCallerLeavesWhileEntraHangs(t *testing.T) {
 	i, elsewhere := w.Instance(), w.Instance()
 	base := w.Entra.Transport()
 	defer base.CloseIdleConnections()
-	base.ResponseHeaderTimeout = 8 * time.Second // the application's: it ends the request that hangs
-	i.HTTP = &http.Client{Transport: i.Tokens.Transport(base)}
+	patience := make(chan struct{})
+	i.HTTP = &http.Client{Transport: i.Tokens.Transport(impatient{base, patience})}
 	app := i.App()
 	w.Entra.AddFault(entratest.Fault{Match: entratest.ByScope(harness.GraphScope), Hang: true, Times: 1})
 	ctx, leave := context.WithCancel(context.Background())
@@ -174,6 +199,7 @@ func TestCallerLeavesWhileEntraHangs(t *testing.T) {
 	if w.Entra.Count(entratest.ByScope(harness.GraphScope)) != 1 || len(stayed) > 0 {
 		t.Error("they returned when the request that hung was over, or never had to wait for it")
 	}
+	close(patience)
 	harness.OneToken(t, append(harness.CollectCalls(t, 1, stayed), harness.CollectCalls(t, 1, stayedThere)...))
 	w.Count(t, 2, "the one that hung, and the next try", entratest.ByScope(harness.GraphScope))
 }

@@ -34,6 +34,7 @@ func asserting(i *harness.Instance, t *testing.T, assertion *atomic.Value) confi
 // A credential that was refused says nothing of another, on another instance or in this one: a pod's token may be stale, and
 // be read anew.
 func TestRefusedCredentialRefusesNoOther(t *testing.T) {
+	t.Parallel()
 	cert, key := harness.SelfSigned(t)
 	for name, refused := range map[string]entratest.Fault{
 		"of a time":      {Status: http.StatusUnauthorized, Body: entratest.ErrorBody("invalid_client", 700024, "Client assertion is not within its valid time range.")},

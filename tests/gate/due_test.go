@@ -15,6 +15,7 @@ import (
 // A token that is due is served at once, without a wait and without an error, while one instance refreshes it; then
 // the new one is served.
 func TestDueAppTokenIsServedWhileOneInstanceRefreshes(t *testing.T) {
+	t.Parallel()
 	w := harness.NewWorld(t)
 	ctx := context.Background()
 	w.Entra.SetBehavior(func(b *entratest.Behavior) { b.RefreshIn = time.Second })
@@ -53,6 +54,7 @@ func TestDueAppTokenIsServedWhileOneInstanceRefreshes(t *testing.T) {
 
 // The same for a user's token.
 func TestDueUserTokenIsServedWhileOneInstanceRefreshes(t *testing.T) {
+	t.Parallel()
 	w := harness.NewWorld(t)
 	ctx := context.Background()
 	u := w.AddUsers(1)[0]
@@ -85,6 +87,7 @@ func TestDueUserTokenIsServedWhileOneInstanceRefreshes(t *testing.T) {
 // Where the server sends no refresh_in the gate makes a token due at RefreshAt of its usable life, so that nobody
 // waits for a refresh of a token that is in use; answers to sign-ins included.
 func TestTokensWithoutRefreshInAreRefreshedAhead(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"app", "user"} {
 		t.Run(kind, func(t *testing.T) {
 			w := harness.NewWorld(t)

@@ -16,6 +16,7 @@ import (
 
 // The leader is killed in mid-request: the others go on within LockTTL, with one more request and without an error.
 func TestLeaderKilledOthersGoOn(t *testing.T) {
+	t.Parallel()
 	const lockTTL = 2 * time.Second
 	w := harness.NewWorld(t)
 	d := w.Door(first())
@@ -43,6 +44,7 @@ func TestLeaderKilledOthersGoOn(t *testing.T) {
 
 // The same for a user's refresh that the leader had only begun.
 func TestLeaderOfUserRefreshKilledOthersGoOn(t *testing.T) {
+	t.Parallel()
 	const lockTTL = 2 * time.Second
 	w := harness.NewWorld(t)
 	w.Rotating()

@@ -42,6 +42,7 @@ func TestUserFICIsShared(t *testing.T) {
 // After their expiry on-behalf-of tokens go on with the refresh token, in every instance: one that has slept through
 // a refresh does not fail either, though its refresh token has been redeemed.
 func TestOnBehalfOfGoesOnAfterExpiryOnEveryInstance(t *testing.T) {
+	t.Parallel()
 	w := harness.NewWorld(t)
 	w.Rotating()
 	assertion := w.Assertion(t, w.AddUsers(1)[0])
@@ -75,6 +76,7 @@ func TestOnBehalfOfGoesOnAfterExpiryOnEveryInstance(t *testing.T) {
 // A refresh token of on-behalf-of that is refused is not the end: MSAL goes on with the assertion, and the refusal of
 // the one is no answer to the other.
 func TestOnBehalfOfGoesOnWhenItsRefreshTokenIsRefused(t *testing.T) {
+	t.Parallel()
 	w := harness.NewWorld(t)
 	ctx := context.Background()
 	assertion := w.Assertion(t, w.AddUsers(1)[0])

@@ -168,6 +168,7 @@ func TestOddAnswersPassAsMSALWouldSeeThem(t *testing.T) {
 // where it is too large to read; it is not kept for others, and what there was before is still there: the app's old token,
 // which was being refreshed, the user's, and the refresh token.
 func TestOddAnswersAreNotKeptAndLoseNothing(t *testing.T) {
+	t.Parallel()
 	life := func(to string) func([]byte) []byte {
 		return func(b []byte) []byte { return bytes.Replace(b, []byte(`"expires_in":3600`), []byte(to), 1) }
 	}

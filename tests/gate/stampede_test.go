@@ -9,6 +9,7 @@ import (
 
 // 8 processes x 32 goroutines whose token has expired: exactly one more request.
 func TestStampedeExpiredAppTokensOneRequest(t *testing.T) {
+	t.Parallel()
 	w := harness.NewWorld(t)
 	w.Lasting(3 * time.Second)
 	ps := w.Processes(8)
@@ -26,6 +27,7 @@ func TestStampedeExpiredAppTokensOneRequest(t *testing.T) {
 
 // The same for users' tokens, with refresh tokens that serve once.
 func TestStampedeExpiredUserTokensOneRedemption(t *testing.T) {
+	t.Parallel()
 	w := harness.NewWorld(t)
 	w.Rotating()
 	u := w.AddUsers(1)[0]
@@ -48,6 +50,7 @@ func TestStampedeExpiredUserTokensOneRedemption(t *testing.T) {
 
 // The same for on-behalf-of with one assertion, where MSAL goes on with the refresh token of the expired one.
 func TestStampedeExpiredOnBehalfOfOneRequest(t *testing.T) {
+	t.Parallel()
 	w := harness.NewWorld(t)
 	w.Rotating()
 	assertion := w.Assertion(t, w.AddUsers(1)[0])

@@ -110,6 +110,7 @@ func TestEveryKeyHasATTL(t *testing.T) {
 
 // A user's record lives for UserTTL after its last use: reading prolongs it, on any instance. And one that nobody uses goes.
 func TestUserRecordSlides(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	w := harness.NewWorld(t)
 	users := w.AddUsers(2)
@@ -141,6 +142,7 @@ func TestUserRecordSlides(t *testing.T) {
 // A record that nobody used for UserTTL has expired, and is not lost: an instance that knows it still neither serves it nor
 // writes it back, also where a tombstone is left of a sign-out before.
 func TestRecordThatExpiredUnusedIsNotWrittenBack(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	for _, signedOut := range []bool{false, true} {
 		t.Run(fmt.Sprintf("signed out before: %v", signedOut), func(t *testing.T) {
@@ -171,6 +173,7 @@ func TestRecordThatExpiredUnusedIsNotWrittenBack(t *testing.T) {
 // An account of a public client stays on the list of accounts for UserTTL after its last refresh, however long ago its sign-in
 // was. One that nobody uses leaves it, and a user who never was on it does not come onto it.
 func TestListedAccountSlides(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	w := harness.NewWorld(t)
 	users := w.AddUsers(4)
@@ -209,6 +212,7 @@ func TestListedAccountSlides(t *testing.T) {
 
 // Expired access tokens leave a record with its next write; what is live stays.
 func TestExpiredAccessTokensDisappear(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	w := harness.NewWorld(t)
 	u := w.AddUsers(1)[0]

@@ -42,6 +42,7 @@ func TestForgetAppTokensOfATenantInCapitals(t *testing.T) {
 
 // Clients that name one tenant by its domains and by its id share its tokens, and each of the names forgets them for all.
 func TestForgetAppTokensByAnyNameOfTheTenant(t *testing.T) {
+	t.Parallel()
 	names := []string{"contoso.example", "fabrikam.example", harness.Tenant}
 	for _, gateAlone := range []bool{false, true} {
 		for first := range names {
@@ -102,6 +103,7 @@ func TestForgetAppTokensByAnyNameOfTheTenant(t *testing.T) {
 // A Redis that reads and takes no writes still has the token that was forgotten here: it serves nobody here, and goes from
 // there once it can.
 func TestForgottenTokenIsNotServedHereWhileRedisTakesNoWrites(t *testing.T) {
+	t.Parallel()
 	for _, scopes := range [][]string{nil, {harness.GraphScope}} {
 		for _, gateAlone := range []bool{false, true} {
 			t.Run(fmt.Sprintf("scopes %v, gate alone: %v", scopes, gateAlone), func(t *testing.T) {
