@@ -13,6 +13,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/internal/long"
 )
 
 const clockEnv = "MSALREDIS_TEST_CLOCK"
@@ -68,7 +69,8 @@ func shiftedWorker(t *testing.T) string {
 // Tokens live 14 minutes and fall due after 4.5. Read untranslated, one stored by the other would be spent for a
 // clock that is ten minutes ahead, due at the least, and "cached in the future" for one that is behind, at
 // every single call.
-func TestClocksTenMinutesApartNoNeedlessRequest(t *testing.T) {
+func TestLongClocksTenMinutesApartNoNeedlessRequest(t *testing.T) {
+	long.Test(t)
 	binary := shiftedWorker(t)
 	for _, minutes := range []int{10, -10} {
 		t.Run(fmt.Sprintf("%+d minutes", minutes), func(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -15,6 +16,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/internal/long"
 )
 
 // answering is a base transport in a function.
@@ -55,9 +57,13 @@ var sick = map[string]answering{
 		return nil, &net.DNSError{Err: "no such host", Name: "login.example.com", IsNotFound: true}
 	},
 	"TLS": func(*http.Request) (*http.Response, error) { return nil, errors.New("tls: handshake failure") },
-	"hanging": func(req *http.Request) (*http.Response, error) {
-		<-req.Context().Done()
-		return nil, req.Context().Err()
+	"hanging for a second": func(req *http.Request) (*http.Response, error) {
+		select {
+		case <-req.Context().Done():
+			return nil, req.Context().Err()
+		case <-time.After(time.Second): // the application's timeout
+			return nil, os.ErrDeadlineExceeded
+		}
 	},
 	"panicking":        func(*http.Request) (*http.Response, error) { panic("in the base transport") },
 	"nothing":          func(*http.Request) (*http.Response, error) { return nil, nil },
@@ -74,6 +80,19 @@ var sick = map[string]answering{
 // or without; and the sick one has it then, too.
 func TestSickInstanceHarmsNobodyElse(t *testing.T) {
 	t.Parallel()
+	harmsNobodyElse(t, sick)
+}
+
+// Where the application's transport ends nothing, half a minute passes until the gate does.
+func TestLongSickInstanceThatHangsHarmsNobodyElse(t *testing.T) {
+	long.Test(t)
+	harmsNobodyElse(t, map[string]answering{"hanging": func(req *http.Request) (*http.Response, error) {
+		<-req.Context().Done()
+		return nil, req.Context().Err()
+	}})
+}
+
+func harmsNobodyElse(t *testing.T, sick map[string]answering) {
 	for name, egress := range sick {
 		for state, life := range map[string]time.Duration{"nobody has a token": time.Hour, "there is an old token": 4 * time.Minute} {
 			t.Run(name+", "+state, func(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/internal/long"
 )
 
 // The histories of this file are recorded from instances that sign one user in and out and refresh their tokens, all at once, and
@@ -359,7 +360,8 @@ func TestHistoriesOfSignOuts(t *testing.T) {
 }
 
 // Without what keeps the promise the same turmoil brings about histories that it does not allow, and the checker says so.
-func TestHistoriesOfBrokenSignOuts(t *testing.T) {
+func TestLongHistoriesOfBrokenSignOuts(t *testing.T) {
+	long.Test(t)
 	for name, tamper := range map[string]tampering{
 		"a store without the comparison of generations": func(args []any) { args[5] = "9999999999999999" },
 		"a sign-in that counts as a refresh":            func(args []any) { args[5], args[6] = "0", "0" },
