@@ -1,7 +1,9 @@
 # make help lists what there is. Nothing here is needed to use the library.
 
 STATICCHECK ?= go tool staticcheck
-TESTFLAGS   ?= -race -timeout 18m
+TESTFLAGS   ?= -race -timeout 10m
+# How many packages are tested at once, and how many tests of one: most of those that run side by side wait for a clock.
+SIDEBYSIDE  ?= -p 3 -parallel 8
 FUZZTIME    ?= 30s
 SOAKTIME    ?= 10m
 # The end-to-end tests: the packages whose tests take -topology (internal/harness).
@@ -17,13 +19,14 @@ help: ## list the targets
 
 .PHONY: test
 test: deps lint ## install what the tests need, then gofmt, vet, staticcheck and go test -race ./...
-	go test $(TESTFLAGS) ./...
+	go test $(TESTFLAGS) $(SIDEBYSIDE) ./...
 	@echo "make test-long runs also: $$(grep -rhoE '^func TestLong[A-Za-z0-9]+' --include=*_test.go . | cut -d' ' -f2 | sort | tr '\n' ' ')"
 
-# Only the packages that have one are built, and of them only these tests run.
+# Only the packages that have one are built, and of them only these tests run; one package after the other, for some
+# load both processors.
 .PHONY: test-long
 test-long: deps ## the tests that take long (internal/long), which make test leaves out
-	MSALREDIS_LONG=1 go test $(TESTFLAGS) -v -run '^TestLong' \
+	MSALREDIS_LONG=1 go test $(TESTFLAGS) -p 1 -v -run '^TestLong' \
 		$$(grep -rlE '^func TestLong' --include=*_test.go . | xargs -n1 dirname | sort -u)
 
 FAULTTIME   ?= 60s

@@ -21,6 +21,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
@@ -290,10 +291,16 @@ func TestUnknownMembersOfEntriesSurvive(t *testing.T) {
 	}
 }
 
-// Two processes that store different scopes of one partition at the same moment, 200 times, lose nothing: for apps, whose
-// requests the emulator lets go on only together; and for users, whose refreshes take turns.
-func TestConcurrentStoresOfOnePartitionLoseNothing(t *testing.T) {
-	const rounds = 200
+// Two processes that store different scopes of one partition at the same moment, again and again, lose nothing: for apps,
+// whose requests the emulator lets go on only together; and for users, whose refreshes take turns.
+func TestConcurrentStoresOfOnePartitionLoseNothing(t *testing.T) { concurrentStores(t, 30) }
+
+func TestLongConcurrentStoresOfOnePartitionLoseNothing(t *testing.T) {
+	long.Test(t)
+	concurrentStores(t, 200)
+}
+
+func concurrentStores(t *testing.T, rounds int) {
 	const other = "https://org.crm4.dynamics.com/.default"
 	t.Run("app", func(t *testing.T) {
 		w := harness.NewWorld(t)
