@@ -133,6 +133,7 @@ func TestSpoiltListOfAccounts(t *testing.T) {
 // What stands in a list and names nothing does no harm either: on a cluster its keys would lie in several slots, and the sign-out
 // never be done, or the accounts after it not be found.
 func TestListedNamesOfNothingAreSkipped(t *testing.T) {
+	t.Parallel()
 	harness.OnlyStandalone(t)
 	ctx := context.Background()
 	w := harness.WorldOn(t, harness.Topologies["cluster"](t))
@@ -268,7 +269,7 @@ func TestRedisThatSpeaksNonsense(t *testing.T) {
 				t.Fatal(err)
 			}
 			goesOn, closed := harness.Options(w.Prefix), harness.Options(w.Prefix)
-			goesOn.OpTimeout, closed.OpTimeout, closed.FailClosed = time.Second, time.Second, true
+			goesOn.OpTimeout, closed.OpTimeout, closed.FailClosed = 300*time.Millisecond, 300*time.Millisecond, true
 			i := w.InstanceOn(rdb, w.Sealer(w.Keys), goesOn)
 			f := w.InstanceOn(rdb, w.Sealer(w.Keys), closed)
 			t.Cleanup(func() {

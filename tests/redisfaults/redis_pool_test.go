@@ -181,9 +181,16 @@ func bursts(t *testing.T, all map[string]burst) {
 
 // A load balancer has dropped pooled connections without a word, as Azure's do with idle ones. However many are dead, the
 // library is back soon; and once it is, none of them is left to make it or the application wait.
-func TestConnectionsDroppedWithoutAWord(t *testing.T) {
+func TestConnectionsDroppedWithoutAWord(t *testing.T) { dropped(t, 1, 50) }
+
+func TestLongConnectionsDroppedWithoutAWord(t *testing.T) {
+	long.Test(t)
+	dropped(t, 10, 20)
+}
+
+func dropped(t *testing.T, numbers ...int) {
 	const pool = 60
-	for _, dead := range []int{1, 10, 20, 50} {
+	for _, dead := range numbers {
 		t.Run(fmt.Sprint(dead), func(t *testing.T) {
 			w := harness.NewWorld(t)
 			roads, drop := over(w, t, 0)
