@@ -68,7 +68,7 @@ func TestEveryAccountOfEveryEnvironment(t *testing.T) {
 }
 
 // A pause that the caller's time does not allow is not begun: the caller hears at once what Dataverse says.
-func TestLongPauseIsTheCallersToDecide(t *testing.T) {
+func TestAPauseTooLongIsTheCallersToDecide(t *testing.T) {
 	t.Parallel()
 	w := open(t, time.Hour)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

@@ -191,7 +191,7 @@ func scopesOfOneUser(n int) []Entry {
 func TestSupersededOfManyIsQuick(t *testing.T) {
 	for name, of := range map[string]func(int) []Entry{"an app": scopesOfOneApp, "a user": scopesOfOneUser} {
 		quickest := time.Hour
-		for range 5 {
+		for n := 0; n < 5 && quickest > 5*time.Second; n++ {
 			start := time.Now()
 			if gone := Superseded(of(30_000)); len(gone) != 0 {
 				t.Fatal(len(gone))

@@ -130,25 +130,20 @@ func over(w *harness.World, t *testing.T, delay time.Duration) (change func(*red
 
 // Many identities at once on a Redis that is well: they queue for the library's half of the pool, which is not Redis being
 // away. Each token is asked for once, and FailClosed finds nothing to fail.
-func TestBurstOfIdentitiesIsNoOutage(t *testing.T) {
-	bursts(t, map[string]burst{"200 identities, FailClosed": {200, 4, true, 250 * time.Millisecond}})
-}
-
-// Its road to Redis shares this process's processors with 3,000 callers: 250 ms are not always enough under the race
-// detector. That queueing is not counted shows the other.
+//
+// It is a long test also because it needs the processors to itself: make test-long runs one package after the other.
 func TestLongBurstOfIdentitiesIsNoOutage(t *testing.T) {
 	long.Test(t)
-	bursts(t, map[string]burst{"1,000 identities": {1000, 20, false, time.Second}})
-}
-
-type burst struct {
-	identities, pool int
-	closed           bool
-	timeout          time.Duration
-}
-
-func bursts(t *testing.T, all map[string]burst) {
-	for name, c := range all {
+	for name, c := range map[string]struct {
+		identities, pool int
+		closed           bool
+		timeout          time.Duration
+	}{
+		// Its road to Redis shares this process's processors with 3,000 callers: 250 ms are not always enough under the race
+		// detector. That queueing is not counted shows the other.
+		"1,000 identities":           {1000, 20, false, time.Second},
+		"200 identities, FailClosed": {200, 4, true, 250 * time.Millisecond},
+	} {
 		t.Run(name, func(t *testing.T) {
 			w := harness.NewWorld(t)
 			if w.Redis.Cluster {
