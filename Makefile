@@ -2,8 +2,8 @@
 
 STATICCHECK ?= go tool staticcheck
 TESTFLAGS   ?= -race -timeout 10m
-# How many packages are tested at once, and how many tests of one: most of those that run side by side wait for a clock.
-SIDEBYSIDE  ?= -p 3 -parallel 8
+# How many tests of one package run side by side, of those that may: most of them wait for a clock.
+SIDEBYSIDE  ?= -parallel 4
 FUZZTIME    ?= 30s
 SOAKTIME    ?= 10m
 # The end-to-end tests: the packages whose tests take -topology (internal/harness).
