@@ -1,6 +1,7 @@
 package subprocess
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -23,7 +24,7 @@ type Parent[Order, Outcome any] struct {
 	Context context.Context
 	Orders  <-chan Order // closed then
 	telling sync.Mutex
-	out     *json.Encoder
+	to      io.Writer
 }
 
 // Serve is the main of a child, and returns its exit status. begin sets it up; work, which begin returns, carries out
@@ -31,11 +32,11 @@ type Parent[Order, Outcome any] struct {
 func Serve[Setup, Order, Outcome any](begin func(*Parent[Order, Outcome], Setup) (work func(), err error)) int {
 	signal.Ignore(os.Interrupt)
 	os.Unsetenv(roleVariable) // what a child starts is not a child of this kind
-	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
+	in, out := json.NewDecoder(os.Stdin), os.Stdout
 	os.Stdout = os.Stderr
 	var setup Setup
 	if err := in.Decode(&setup); err != nil {
-		_ = out.Encode(hello{Error: "the setup: " + err.Error()})
+		_ = json.NewEncoder(out).Encode(hello{Error: "the setup: " + err.Error()})
 		return 2
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -60,23 +61,27 @@ func Serve[Setup, Order, Outcome any](begin func(*Parent[Order, Outcome], Setup)
 			}
 		}
 	}()
-	p := &Parent[Order, Outcome]{Context: ctx, Orders: orders, out: out}
+	var early bytes.Buffer
+	p := &Parent[Order, Outcome]{Context: ctx, Orders: orders, to: &early}
 	work, err := begin(p, setup)
 	if err != nil {
-		_ = out.Encode(hello{Error: err.Error()})
+		_ = json.NewEncoder(out).Encode(hello{Error: err.Error()})
 		return 2
 	}
-	if out.Encode(hello{Ready: true}) == nil {
-		work()
-	}
+	p.telling.Lock()
+	_ = json.NewEncoder(out).Encode(hello{Ready: true}) // to a parent that died: then there are no orders
+	_, _ = early.WriteTo(out)
+	p.to = out
+	p.telling.Unlock()
+	work()
 	return 0
 }
 
-// Tell sends an outcome. It may be called concurrently.
+// Tell sends an outcome: when the child is ready, if begin calls it. It may be called concurrently.
 func (p *Parent[Order, Outcome]) Tell(o Outcome) error {
 	p.telling.Lock()
 	defer p.telling.Unlock()
-	return p.out.Encode(o)
+	return json.NewEncoder(p.to).Encode(o)
 }
 
 // Answer carries out one order after the other, and tells the outcome of each, until there are no more.

@@ -17,6 +17,7 @@ import (
 
 type setup struct {
 	Fail  string
+	Early bool
 	Grace time.Duration
 }
 
@@ -48,6 +49,11 @@ func TestMain(m *testing.M) {
 func begin(p *Parent[order, outcome], s setup) (func(), error) {
 	if s.Fail != "" {
 		return nil, errors.New(s.Fail)
+	}
+	if s.Early {
+		if err := p.Tell(outcome{Text: "early"}); err != nil {
+			return nil, err
+		}
 	}
 	if s.Grace > 0 {
 		grace = s.Grace
@@ -160,7 +166,10 @@ func mustSay(t *testing.T, err error, words ...string) {
 }
 
 func TestOrders(t *testing.T) {
-	c := ready(t, setup{})
+	c := ready(t, setup{Early: true})
+	if out, err := c.Receive(within(t, long)); err != nil || out.Text != "early" {
+		t.Errorf("told before it was ready: %+v, %v", out, err)
+	}
 	for range 3 {
 		if out := mustDo(t, c, order{}); out.PID == os.Getpid() || out.PID == 0 {
 			t.Errorf("%+v", out)
