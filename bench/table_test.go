@@ -15,17 +15,15 @@ import (
 	"text/tabwriter"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 )
 
 var resultsDir = flag.String("results", "", "write the table and the pictures to this `directory`")
 
 func TestMain(m *testing.M) {
-	if config := os.Getenv(workerEnv); config != "" {
-		if err := work(config); err != nil {
-			fmt.Fprintln(os.Stderr, "worker:", err)
-			os.Exit(1)
-		}
-		os.Exit(0)
+	if subprocess.Role() == contenderRole {
+		os.Exit(work())
 	}
 	code := m.Run()
 	results.print(os.Stdout)

@@ -1,13 +1,8 @@
 package bench
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"sync"
 	"testing"
 	"time"
@@ -15,12 +10,12 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 )
 
-// A worker is one process of a contender: this test binary once more, or a program of another language. It is told the
-// place in its environment, and takes orders: one JSON line in, one out.
+// A worker is one process of a contender: this test binary once more, or a program of another language.
 
-const workerEnv = "BENCH_WORKER"
+const contenderRole = "contender"
 
 // place is where a process finds what it needs.
 type place struct {
@@ -49,45 +44,36 @@ type outcome struct {
 // sample is a call: when it was due, counted from the load's begin, and how long it took.
 type sample struct{ Due, Took time.Duration }
 
-type worker struct {
-	in  io.WriteCloser
-	out *bufio.Reader
-}
+type worker = subprocess.Child[order, outcome]
+
+// patience is how long a worker may take for an order, which lasts for minutes at most.
+const patience = 10 * time.Minute
 
 // spawn starts n processes of a contender and waits until each is ready and knows the tenant's endpoints.
 func (w *world) spawn(b *testing.B, n int, contender, tenant string, program ...string) []*worker {
-	if len(program) == 0 {
-		program = []string{os.Args[0]}
-	}
-	config, err := json.Marshal(place{contender, w.redis.Addr(), w.keys, w.entra.Host(), string(w.entra.CAPEM()), clientID, secret})
-	if err != nil {
-		b.Fatal(err)
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	workers := make([]*worker, n)
 	for i := range workers {
-		cmd := exec.Command(program[0], program[1:]...)
-		cmd.Env = append(os.Environ(), workerEnv+"="+string(config))
-		cmd.Stderr = os.Stderr
-		in, err := cmd.StdinPipe()
+		p, err := subprocess.Start[order, outcome](subprocess.Spec{
+			Role: contenderRole, Name: contender, Command: program,
+			Setup: place{contender, w.redis.Addr(), w.keys, w.entra.Host(), string(w.entra.CAPEM()), clientID, secret},
+		})
 		if err != nil {
-			b.Fatal(err)
-		}
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			b.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
 			b.Fatal(err)
 		}
 		b.Cleanup(func() {
-			in.Close()
-			_ = cmd.Wait()
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			if err := p.End(ctx); err != nil {
+				b.Error(err)
+			}
 		})
-		workers[i] = &worker{in, bufio.NewReader(out)}
+		workers[i] = p
 	}
 	for _, p := range workers {
-		if line, err := p.out.ReadString('\n'); err != nil || line != "ready\n" {
-			b.Fatalf("a process of %s did not start: %q, %v", contender, line, err)
+		if err := p.Ready(ctx); err != nil {
+			b.Fatal(err)
 		}
 	}
 	if tenant != "" {
@@ -101,23 +87,14 @@ func tell(b *testing.B, workers []*worker, o order) []outcome {
 	if o.Scope == "" {
 		o.Scope = graph
 	}
-	line, err := json.Marshal(o)
-	if err != nil {
-		b.Fatal(err)
-	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
 	outcomes := make([]outcome, len(workers))
 	var wg sync.WaitGroup
 	for i, p := range workers {
 		wg.Go(func() {
-			if _, err := fmt.Fprintf(p.in, "%s\n", line); err != nil {
-				b.Error(err)
-				return
-			}
-			answer, err := p.out.ReadBytes('\n')
-			if err == nil {
-				err = json.Unmarshal(answer, &outcomes[i])
-			}
-			if err != nil || outcomes[i].Error != "" {
+			var err error
+			if outcomes[i], err = p.Do(ctx, o); err != nil || outcomes[i].Error != "" {
 				b.Errorf("%s: %v %s", o.Op, err, outcomes[i].Error)
 			}
 		})
@@ -130,51 +107,37 @@ func tell(b *testing.B, workers []*worker, o order) []outcome {
 }
 
 // work is a worker's main.
-func work(config string) error {
-	var at place
-	if err := json.Unmarshal([]byte(config), &at); err != nil {
-		return err
-	}
+func work() int { return subprocess.Serve(startContender) }
+
+func startContender(parent *subprocess.Parent[order, outcome], at place) (work func(), err error) {
 	base, err := entratest.Transport(at.Entra, []byte(at.CA))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var p process
 	for _, c := range []contender{memory, naively, locked, alone, library} {
 		if c.name == at.Contender {
 			if p, err = c.start(at, base); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
 	if p.http == nil {
-		return fmt.Errorf("there is no contender %q", at.Contender)
-	}
-	if p.close != nil {
-		defer p.close()
+		return nil, fmt.Errorf("there is no contender %q", at.Contender)
 	}
 	h := &hand{process: p, apps: map[string]confidential.Client{}}
-	fmt.Println("ready")
-	in := bufio.NewReader(os.Stdin)
-	for {
-		line, err := in.ReadBytes('\n')
-		if err == io.EOF {
-			return nil
+	return func() {
+		if p.close != nil {
+			defer p.close()
 		}
-		var o order
-		if err != nil || json.Unmarshal(line, &o) != nil {
-			return fmt.Errorf("no order: %q, %w", line, err)
-		}
-		out, err := h.do(o)
-		if err != nil {
-			out.Error = err.Error()
-		}
-		answer, err := json.Marshal(out)
-		if err != nil {
-			return err
-		}
-		fmt.Printf("%s\n", answer)
-	}
+		parent.Answer(func(o order) outcome {
+			out, err := h.do(o)
+			if err != nil {
+				out.Error = err.Error()
+			}
+			return out
+		})
+	}, nil
 }
 
 // hand does what a worker is told.

@@ -1,21 +1,16 @@
 package lock
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"math"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +18,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 )
 
 // The histories of this file are recorded from lockers on a real Redis, while leases are evicted and holders freeze for longer than
@@ -378,48 +374,25 @@ func (c *chronicle) picture(t *testing.T) string {
 // remote is a process that takes the lease, writes, and releases when it is told, so that what it does can be dated here: from
 // before it is told until after it has answered.
 type remote struct {
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	out  *bufio.Reader
+	*subprocess.Child[remoteOrder, int64]
 	lost int
 }
 
-const competitorEnv = "MSALREDIS_LOCK_COMPETITOR"
+type remoteOrder struct{ Do, Key string }
+
+const competitorRole = "competitor"
 
 func startCompetitor(t *testing.T, s *redistest.Server) *remote {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r := &remote{cmd: exec.Command(exe)}
-	r.cmd.Env = append(os.Environ(), competitorEnv+"="+s.URL())
-	if r.in, err = r.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := r.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.out = bufio.NewReader(out)
-	if err := r.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = r.cmd.Process.Kill()
-		_ = r.cmd.Wait()
-	})
-	return r
+	return &remote{Child: startProcess[remoteOrder, int64](t, competitorRole, s.URL())}
 }
 
-// ask gives an order and reads the answer: a number, negative for "no".
-func (r *remote) ask(t *testing.T, order, argument string) int64 {
-	if _, err := fmt.Fprintln(r.in, order, argument); err != nil {
-		t.Errorf("the process: %v", err)
-		return -1
-	}
-	var n int64
-	if _, err := fmt.Fscanln(r.out, &n); err != nil {
-		t.Errorf("the process: %v", err)
+// ask gives an order and returns the answer: a number, negative for "no".
+func (r *remote) ask(t *testing.T, order, key string) int64 {
+	ctx, cancel := context.WithTimeout(t.Context(), long)
+	defer cancel()
+	n, err := r.Do(ctx, remoteOrder{order, key})
+	if err != nil {
+		t.Error(err)
 		return -1
 	}
 	return n
@@ -437,9 +410,9 @@ func (r *remote) turn(t *testing.T, c *chronicle, client int, key string) {
 	}
 	c.add(client, began, happening{what: "acquire", holder: holder}, came{fence: fence})
 	taken := c.now()
-	_ = r.cmd.Process.Signal(syscall.SIGSTOP)
+	r.Freeze()
 	time.Sleep(life + life/4)
-	_ = r.cmd.Process.Signal(syscall.SIGCONT)
+	r.Thaw()
 	call := c.now()
 	ok := r.ask(t, "write", key) == 1
 	c.add(client, call, happening{what: "write", fence: fence}, came{ok: ok})
@@ -452,34 +425,36 @@ func (r *remote) turn(t *testing.T, c *chronicle, client int, key string) {
 }
 
 // competitorMain is the process's side.
-func competitorMain(url string) int {
-	opts, err := redis.ParseURL(url)
-	if err != nil {
-		panic(err)
-	}
-	opts.ContextTimeoutEnabled = true
-	rdb := redis.NewClient(opts)
-	l := New(rdb, &Options{TTL: life})
-	ctx := context.Background()
-	var s *Lease
-	for orders := bufio.NewScanner(os.Stdin); orders.Scan(); {
-		order, key, _ := strings.Cut(orders.Text(), " ")
-		answer := int64(-1)
-		switch order {
-		case "acquire":
-			if s, err = l.Acquire(ctx, key); err == nil {
-				answer = s.Fence()
-			}
-		case "write":
-			if answer, err = guarded.Run(ctx, rdb, []string{guardedBy(key)}, s.Fence()).Int64(); err != nil {
-				answer = -1
-			}
-		case "release":
-			if s.Release(ctx) == nil {
-				answer = 1
-			}
+func competitorMain() int {
+	return subprocess.Serve(func(p *subprocess.Parent[remoteOrder, int64], url string) (func(), error) {
+		opts, err := redis.ParseURL(url)
+		if err != nil {
+			return nil, err
 		}
-		fmt.Println(answer)
-	}
-	return 0
+		opts.ContextTimeoutEnabled = true
+		rdb := redis.NewClient(opts)
+		l := New(rdb, &Options{TTL: life})
+		var s *Lease
+		return func() {
+			p.Answer(func(o remoteOrder) int64 {
+				var err error
+				answer := int64(-1)
+				switch o.Do {
+				case "acquire":
+					if s, err = l.Acquire(p.Context, o.Key); err == nil {
+						answer = s.Fence()
+					}
+				case "write":
+					if answer, err = guarded.Run(p.Context, rdb, []string{guardedBy(o.Key)}, s.Fence()).Int64(); err != nil {
+						answer = -1
+					}
+				case "release":
+					if s.Release(p.Context) == nil {
+						answer = 1
+					}
+				}
+				return answer
+			})
+		}, nil
+	})
 }

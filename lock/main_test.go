@@ -12,14 +12,15 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 )
 
 func TestMain(m *testing.M) {
-	if arg := os.Getenv(holderEnv); arg != "" {
-		os.Exit(holderMain(arg))
-	}
-	if url := os.Getenv(competitorEnv); url != "" {
-		os.Exit(competitorMain(url))
+	switch subprocess.Role() {
+	case holderRole:
+		os.Exit(holderMain())
+	case competitorRole:
+		os.Exit(competitorMain())
 	}
 	goleak.VerifyTestMain(m)
 }

@@ -1,45 +1,52 @@
 package lock
 
 import (
-	"bufio"
 	"context"
-	"fmt"
-	"io"
-	"os"
-	"os/exec"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 )
 
-// holderEnv makes the test binary a process that takes a lease and holds it until it is killed, or its parent has ended.
-const holderEnv = "MSALREDIS_LOCK_HOLDER"
+// A holder is a process that takes a lease, tells its fence, and holds it until it is killed, or its parent has ended.
+const holderRole = "holder of a lease"
 
-// holderMain prints the fence of the lease when it has it. Its argument is the URL of Redis, the key, and the life of the lease.
-func holderMain(arg string) int {
-	fields := strings.Fields(arg)
-	ttl, err := time.ParseDuration(fields[2])
+type holding struct {
+	URL, Key string
+	TTL      time.Duration
+}
+
+func holderMain() int {
+	return subprocess.Serve(func(p *subprocess.Parent[struct{}, int64], h holding) (func(), error) {
+		opts, err := redis.ParseURL(h.URL)
+		if err != nil {
+			return nil, err
+		}
+		s, err := New(redis.NewClient(opts), &Options{TTL: h.TTL}).TryAcquire(p.Context, h.Key)
+		return func() {
+			_ = p.Tell(s.Fence())
+			<-p.Context.Done()
+		}, err
+	})
+}
+
+// startProcess starts a process and kills it at the end of the test.
+func startProcess[Order, Outcome any](t *testing.T, role string, setup any) *subprocess.Child[Order, Outcome] {
+	t.Helper()
+	p, err := subprocess.Start[Order, Outcome](subprocess.Spec{Role: role, Setup: setup})
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
-	opts, err := redis.ParseURL(fields[0])
-	if err != nil {
-		panic(err)
+	t.Cleanup(p.Kill)
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
+	if err := p.Ready(ctx); err != nil {
+		t.Fatal(err)
 	}
-	l := New(redis.NewClient(opts), &Options{TTL: ttl})
-	s, err := l.TryAcquire(context.Background(), fields[1])
-	if err != nil {
-		fmt.Println("error", err)
-		return 1
-	}
-	fmt.Println("fence", s.Fence())
-	_, _ = io.Copy(io.Discard, os.Stdin)
-	return 0
+	return p
 }
 
 // TestAKilledHolderCostsTheOthersTTL: a process holds the lease, renews it for longer than it lives, and is killed, so that nothing of it
@@ -48,35 +55,10 @@ func TestAKilledHolderCostsTheOthersTTL(t *testing.T) {
 	const ttl = time.Second
 	s := redistest.Start(t)
 	key := lockKey(t)
-	exe, err := os.Executable()
+	holder := startProcess[struct{}, int64](t, holderRole, holding{s.URL(), key, ttl})
+	fence, err := holder.Receive(t.Context())
 	if err != nil {
 		t.Fatal(err)
-	}
-	holder := exec.Command(exe)
-	holder.Env = append(os.Environ(), fmt.Sprintf("%s=%s %s %v", holderEnv, s.URL(), key, ttl))
-	stdin, err := holder.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer stdin.Close()
-	stdout, err := holder.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := holder.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		_ = holder.Process.Kill()
-		_ = holder.Wait()
-	}()
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatalf("the holder's first line: %v", err)
-	}
-	fence, err := strconv.ParseInt(strings.TrimSpace(strings.TrimPrefix(line, "fence ")), 10, 64)
-	if err != nil {
-		t.Fatalf("the holder says %q", line)
 	}
 
 	l := open(t, s.Client(), &Options{TTL: ttl, PollInterval: time.Hour})
@@ -88,9 +70,7 @@ func TestAKilledHolderCostsTheOthersTTL(t *testing.T) {
 		t.Fatalf("Acquire returned (%v) while another process held the lease", a.err)
 	case <-time.After(2 * ttl):
 	}
-	if err := holder.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
+	holder.Kill()
 	killed := time.Now()
 	left := time.Duration(s.Do("PTTL", key).(int64)) * time.Millisecond
 	if left > ttl || left <= 0 {

@@ -2,16 +2,13 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"slices"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 )
 
 // fleet is the parent's side of its workers. A slot is a place in the fleet: who is killed there gets a successor.
@@ -37,10 +34,9 @@ type identityOf struct{ user, flow string }
 type process struct {
 	slot     int
 	life     *life
-	command  *exec.Cmd
-	stdin    io.WriteCloser
+	child    *subprocess.Child[order, record]
 	patience time.Duration
-	replies  chan record   // ready and done; closed when the process has ended
+	replies  chan record   // done; closed when the process has ended
 	ended    chan struct{} // the process is gone, and its log read to the end
 }
 
@@ -56,36 +52,30 @@ func (f *fleet) start(ctx context.Context, slot int, mine []int) (*process, erro
 	f.lives = append(f.lives, p.life)
 	f.mu.Unlock()
 
-	p.command = exec.Command(path)
-	p.command.Env = append(os.Environ(), workerMark+"=1", fmt.Sprintf("%s=%d", clockMark, clock))
-	p.command.Stderr = os.Stderr
-	p.command.WaitDelay = 5 * time.Second
-	stdout, err := p.command.StdoutPipe()
-	if err != nil {
+	var err error
+	if p.child, err = subprocess.Start[order, record](subprocess.Spec{
+		Role: workerRole, Name: fmt.Sprint("worker ", s.Worker), Command: []string{path},
+		Env: []string{fmt.Sprintf("%s=%d", clockMark, clock)}, Setup: s,
+	}); err != nil {
 		return nil, err
 	}
-	if p.stdin, err = p.command.StdinPipe(); err != nil {
+	ready, cancel := context.WithTimeout(ctx, p.patience)
+	defer cancel()
+	if err := p.child.Ready(ready); err != nil {
 		return nil, err
 	}
-	if err := p.command.Start(); err != nil {
-		return nil, err
-	}
-	go f.read(p, stdout)
-	if err := json.NewEncoder(p.stdin).Encode(s); err != nil {
-		return nil, err
-	}
-	return p, p.wait(ctx, "start")
+	go f.read(p)
+	return p, nil
 }
 
 // read takes in a worker's log until it ends.
-func (f *fleet) read(p *process, stdout io.Reader) {
+func (f *fleet) read(p *process) {
 	defer close(p.ended)
 	defer close(p.replies)
-	lines := json.NewDecoder(stdout)
 	for {
-		var r record
-		if lines.Decode(&r) != nil {
-			_ = p.command.Wait()
+		r, err := p.child.Receive(context.Background())
+		if err != nil {
+			p.child.Kill()
 			f.mu.Lock()
 			p.life.End = time.Since(f.began)
 			for _, c := range f.open[p.life.Worker] { // it never returned
@@ -129,7 +119,7 @@ func (f *fleet) read(p *process, stdout io.Reader) {
 				}
 			}
 			f.mu.Unlock()
-		case "ready", "done":
+		case "done":
 			p.replies <- r
 		}
 	}
@@ -165,12 +155,10 @@ func (p *process) wait(ctx context.Context, do string) error {
 	defer late.Stop()
 	select {
 	case r, ok := <-p.replies:
-		switch {
-		case !ok:
+		if !ok {
 			return fmt.Errorf("worker %d has died: %w", p.life.Worker, errGone)
-		case r.Kind == "ready" && r.Error != "":
-			return fmt.Errorf("worker %d: %s", p.life.Worker, r.Error)
-		case r.Error != "":
+		}
+		if r.Error != "" {
 			p.life.Leaked = r.Error
 		}
 		return nil
@@ -195,7 +183,9 @@ var errGone = errors.New("the worker is gone")
 func (p *process) do(ctx context.Context, do string) error { return p.doAs(ctx, order{Do: do}) }
 
 func (p *process) doAs(ctx context.Context, o order) error {
-	_ = json.NewEncoder(p.stdin).Encode(o)
+	sending, cancel := context.WithTimeout(ctx, p.patience)
+	_ = p.child.Send(sending, o) // who cannot be written to gives no answer either
+	cancel()
 	err := p.wait(ctx, o.Do)
 	if errors.Is(err, errGone) {
 		return nil
@@ -222,21 +212,18 @@ func (f *fleet) allAs(ctx context.Context, o order) error {
 
 // end lets a worker go and waits until it has.
 func (p *process) end(ctx context.Context) error {
-	_ = p.stdin.Close()
-	select {
-	case <-p.ended:
-		return nil
-	case <-time.After(10 * time.Second):
-		p.hung("end")
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	ending, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	if err := p.child.End(ending); errors.Is(err, context.DeadlineExceeded) {
+		p.life.Hung = "end"
 	}
+	<-p.ended
+	return ctx.Err()
 }
 
 // kill ends a worker by SIGKILL: nothing of it can clean up.
 func (p *process) kill() {
-	_ = p.command.Process.Kill()
+	p.child.Kill()
 	<-p.ended
 }
 
@@ -252,8 +239,6 @@ func (f *fleet) replace(slot int, p *process) {
 	defer f.mu.Unlock()
 	f.slots[slot] = p
 }
-
-func (p *process) signal(s syscall.Signal) { _ = p.command.Process.Signal(s) }
 
 func (f *fleet) stop() {
 	for _, p := range f.slots {

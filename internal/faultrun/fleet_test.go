@@ -11,7 +11,7 @@ import (
 // A worker that hangs, and one that dies, cost the run that worker: the others are told the next order, and the checker names both.
 func TestFleetGoesOnWithoutWhoHangs(t *testing.T) {
 	dir := t.TempDir()
-	const ready, done = "read setup\necho '{\"Kind\":\"ready\"}'\n", "read order && echo '{\"Kind\":\"done\"}'\n"
+	const ready, done = "read setup\necho '{\"Ready\":true}'\n", "read order && echo '{\"Kind\":\"done\"}'\n"
 	scripts := []string{ready + done + done + done, ready + done + "exec sleep 1000\n", ready + "exit 1\n"}
 	for i, text := range scripts {
 		scripts[i] = filepath.Join(dir, string(rune('a'+i)))

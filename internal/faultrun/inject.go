@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -44,8 +43,8 @@ func killWorker(ctx context.Context, s *stage, rng *rand.Rand, f *injected) (fun
 func freezeWorker(_ context.Context, s *stage, rng *rand.Rand, f *injected) (func(context.Context) error, error) {
 	p := s.fleet.at(rng.IntN(s.Terms.Workers))
 	f.Worker = p.life.Worker
-	p.signal(syscall.SIGSTOP)
-	return func(context.Context) error { p.signal(syscall.SIGCONT); return nil }, nil
+	p.child.Freeze()
+	return func(context.Context) error { p.child.Thaw(); return nil }, nil
 }
 
 func restartRedis(empty bool) inject {

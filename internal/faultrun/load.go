@@ -137,7 +137,7 @@ func (w *worker) do(c call, p person) bool {
 	c.Worker = w.Worker
 	c.Start = w.now()
 	if c.Flow == flowSignIn || c.removes() {
-		w.log.write(record{Kind: "begin", Call: c})
+		w.tell(record{Kind: "begin", Call: c})
 	}
 	result, err := w.acquire(ctx, c, p)
 	c.End = w.now()
@@ -146,7 +146,7 @@ func (w *worker) do(c call, p person) bool {
 	} else if !c.removes() {
 		c.Token = w.read(result.AccessToken)
 	}
-	w.log.write(record{Kind: "call", Call: c})
+	w.tell(record{Kind: "call", Call: c})
 	return err == nil
 }
 

@@ -17,6 +17,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/spf13/pflag"
+
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 )
 
 // What the process exits with.
@@ -29,8 +31,8 @@ const (
 
 func main() {
 	redis.SetLogger(quiet{}) // that Redis is away is part of the play
-	if os.Getenv(workerMark) != "" {
-		os.Exit(work(os.Stdin, os.Stdout))
+	if subprocess.Role() == workerRole {
+		os.Exit(work())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once

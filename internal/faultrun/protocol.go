@@ -5,12 +5,9 @@ import (
 	"time"
 )
 
-// The parent and a worker talk in lines of JSON: through the worker's stdin one setup, then orders; through its
-// stdout records. The end of stdin is the end of the worker, so that none outlives the parent. Secrets come this way
-// because arguments and environments can be read by other processes.
+// The parent gives a worker one setup, then orders, and gets records (internal/subprocess).
 
-// workerMark is the environment variable that makes the executable a worker.
-const workerMark = "MSALREDIS_FAULTRUN_WORKER"
+const workerRole = "faultrun worker"
 
 // clockMark is the environment variable by which a worker that was built for it runs with another clock, in seconds. It is the
 // tests' own, so that the go command finds what their worker with another clock was built of (tests/clocks).
@@ -84,12 +81,12 @@ type order struct {
 
 // record is a line of a worker's log.
 type record struct {
-	// ready: the worker is set up; done: an order is carried out; begin and call: of a call; late: the processor came
+	// done: an order is carried out; begin and call: of a call; late: the processor came
 	// late, from Call.Start to Call.End; away and back: the library says that of Redis, at Call.Start;
 	// log: a line of its log.
 	Kind  string
 	Call  call   `json:",omitzero"`
-	Error string `json:",omitempty"` // ready: why not; done after close: the leaked goroutines; log: the line
+	Error string `json:",omitempty"` // done after close: the leaked goroutines; log: the line
 }
 
 // The flows of a call.

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"os/signal"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +20,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -35,89 +34,64 @@ type worker struct {
 	http   *http.Client
 	rdb    redis.UniversalClient
 	tokens *msalredis.Cache
-	log    *recorder
+	parent *parent
+	before goleak.Option // the goroutines that are not the library's
+	rest   func()        // ends the load
 
 	mu   sync.Mutex
 	apps map[client]confidential.Client
 }
 
-// recorder writes the log. A line is out before a call goes on: what a killed worker did is known.
-type recorder struct {
-	mu  sync.Mutex
-	out *json.Encoder
+type parent = subprocess.Parent[order, record]
+
+// tell writes the log. A line is out before a call goes on: what a killed worker did is known.
+func (w *worker) tell(line record) {
+	_ = w.parent.Tell(line) // without a parent there is nobody to write to, and the orders have ended too
 }
 
-func (r *recorder) write(line record) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	_ = r.out.Encode(line) // without a parent there is nobody to write to, and stdin has ended too
+// work is the main of a worker process.
+func work() int {
+	return subprocess.Serve(func(p *parent, s setup) (func(), error) {
+		w, err := newWorker(s, p)
+		return func() { p.Answer(w.carryOut) }, err
+	})
 }
 
-// work is the life of a worker process.
-func work(in io.Reader, out io.Writer) int {
-	// A terminal sends Ctrl-C to everyone; who ends when is the parent's affair.
-	signal.Ignore(os.Interrupt)
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	lines, log := json.NewDecoder(in), &recorder{out: json.NewEncoder(out)}
-	var s setup
-	if lines.Decode(&s) != nil {
-		return exitTrouble
-	}
-	ignore := goleak.IgnoreCurrent()
-	w, err := newWorker(s, log)
-	if err != nil {
-		log.write(record{Kind: "ready", Error: err.Error()})
-		return exitTrouble
-	}
-	log.write(record{Kind: "ready"})
-
-	orders := make(chan order)
-	go func() {
-		defer close(orders)
-		for {
-			var o order
-			if lines.Decode(&o) != nil {
-				return
-			}
-			orders <- o
+func (w *worker) carryOut(o order) record {
+	ctx := w.parent.Context
+	answer := record{Kind: "done"}
+	switch o.Do {
+	case "load":
+		loading, stop := context.WithCancel(ctx)
+		var wg sync.WaitGroup
+		w.load(loading, &wg)
+		w.rest = func() { stop(); wg.Wait() }
+	case "rest":
+		w.rest()
+	case "signin":
+		w.everyone(ctx, w.Mine, flowSignIn, scopeRead)
+	case "rollcall":
+		w.everyone(ctx, w.all(), flowSilent, scopeRoll)
+	case "verify":
+		w.everyone(ctx, w.all(), flowVerify, scopeVerify)
+	case "egress":
+		w.egress.set(o.How)
+	case "burst":
+		w.burst(o.How)
+	case "deaden":
+		w.redis.deaden(ctx, w.rdb)
+	case "close":
+		if err := w.close(); err != nil {
+			answer.Error = err.Error()
 		}
-	}()
-	rest := func() {}
-	for o := range orders {
-		answer := record{Kind: "done"}
-		switch o.Do {
-		case "load":
-			loading, stop := context.WithCancel(ctx)
-			var wg sync.WaitGroup
-			w.load(loading, &wg)
-			rest = func() { stop(); wg.Wait() }
-		case "rest":
-			rest()
-		case "signin":
-			w.everyone(ctx, w.Mine, flowSignIn, scopeRead)
-		case "rollcall":
-			w.everyone(ctx, w.all(), flowSilent, scopeRoll)
-		case "verify":
-			w.everyone(ctx, w.all(), flowVerify, scopeVerify)
-		case "egress":
-			w.egress.set(o.How)
-		case "burst":
-			w.burst(o.How)
-		case "deaden":
-			w.redis.deaden(ctx, w.rdb)
-		case "close":
-			if err := w.close(ignore); err != nil {
-				answer.Error = err.Error()
-			}
-		}
-		log.write(answer)
 	}
-	return exitKept
+	return answer
 }
 
-func newWorker(s setup, log *recorder) (*worker, error) {
-	w := &worker{setup: s, log: log, apps: map[client]confidential.Client{}}
+func newWorker(s setup, p *parent) (*worker, error) {
+	w := &worker{
+		setup: s, parent: p, before: goleak.IgnoreCurrent(), rest: func() {}, apps: map[client]confidential.Client{},
+	}
 	keys, err := serializer.ParseKeys(s.Keys)
 	if err != nil {
 		return nil, err
@@ -158,9 +132,9 @@ type breaker struct {
 func (b *breaker) Handle(ctx context.Context, r slog.Record) error {
 	switch {
 	case strings.HasPrefix(r.Message, "Redis is away"):
-		b.w.log.write(record{Kind: "away", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
+		b.w.tell(record{Kind: "away", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
 	case strings.HasPrefix(r.Message, "Redis is back"):
-		b.w.log.write(record{Kind: "back", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
+		b.w.tell(record{Kind: "back", Call: call{Worker: b.w.Worker, Start: b.w.now()}})
 	}
 	return b.Handler.Handle(ctx, r)
 }
@@ -169,7 +143,7 @@ func (b *breaker) Handle(ctx context.Context, r slog.Record) error {
 type lines struct{ w *worker }
 
 func (l *lines) Write(line []byte) (int, error) {
-	l.w.log.write(record{Kind: "log", Error: string(line)})
+	l.w.tell(record{Kind: "log", Error: string(line)})
 	if l.w.Verbose {
 		fmt.Fprintf(os.Stderr, "worker %d: %s", l.w.Worker, line)
 	}
@@ -180,7 +154,7 @@ func (l *lines) Write(line []byte) (int, error) {
 func (w *worker) heartbeat() {
 	beat(func(late time.Duration) {
 		now := w.now()
-		w.log.write(record{Kind: "late", Call: call{Worker: w.Worker, Start: now - late, End: now}})
+		w.tell(record{Kind: "late", Call: call{Worker: w.Worker, Start: now - late, End: now}})
 	})
 }
 
@@ -222,16 +196,15 @@ func (e endpoint) client(keep func(net.Conn) net.Conn) redis.UniversalClient {
 }
 
 // close ends the library and reports what it left running.
-func (w *worker) close(ignore goleak.Option) error {
+func (w *worker) close() error {
 	if err := w.tokens.Close(); err != nil {
 		return fmt.Errorf("closing the cache: %w", err)
 	}
 	w.base.CloseIdleConnections()
 	_ = w.rdb.Close()
-	return goleak.Find(ignore,
-		// This process's own: the reader of orders, and the heartbeat.
-		goleak.IgnoreAnyFunction("github.com/msal-redis/msal-redis-go/internal/faultrun.beat"), goleak.IgnoreAnyFunction("main.beat"),
-		goleak.IgnoreAnyFunction("github.com/msal-redis/msal-redis-go/internal/faultrun.work.func1"), goleak.IgnoreAnyFunction("main.work.func1"))
+	return goleak.Find(w.before,
+		// This process's own: the heartbeat.
+		goleak.IgnoreAnyFunction("github.com/msal-redis/msal-redis-go/internal/faultrun.beat"), goleak.IgnoreAnyFunction("main.beat"))
 }
 
 // now is the time of the run, by the machine's clock.

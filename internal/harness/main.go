@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"go.uber.org/goleak"
+
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 )
 
 var (
@@ -24,7 +26,7 @@ var (
 // Main is a package's TestMain: it runs the tests, or is a worker where another process of the tests has started it as
 // one. The run fails if the canary finds a secret in what the library wrote, or if a goroutine is left.
 func Main(m *testing.M) {
-	if os.Getenv(workerEnv) != "" {
+	if subprocess.Role() == workerRole {
 		os.Exit(workerMain())
 	}
 	defineFlags()

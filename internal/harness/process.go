@@ -1,59 +1,58 @@
 package harness
 
 import (
-	"bufio"
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
-	"io"
+	"context"
 	"os"
-	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 )
 
 // Process is a worker in a process of its own.
 type Process struct {
-	t   *testing.T
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Reader
+	t     *testing.T
+	child *subprocess.Child[Order, Outcome]
+}
+
+// patience is how long a worker may take for an order: many times what one takes on a busy machine.
+const patience = 5 * time.Minute
+
+// within hands f a context that ends with patience.
+func within[T any](f func(context.Context) T) T {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return f(ctx)
 }
 
 func (p *Process) Hello() {
 	p.t.Helper()
-	if line, err := p.out.ReadString('\n'); err != nil || line != "ready\n" {
-		p.t.Fatalf("a worker did not start: %q %v", line, err)
+	if err := within(p.child.Ready); err != nil {
+		p.t.Fatal(err)
 	}
 }
 
 // Send gives a worker its order without waiting for the answer.
 func (p *Process) Send(o Order) {
 	p.t.Helper()
-	text, err := json.Marshal(o)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	if _, err := fmt.Fprintf(p.in, "%s\n", text); err != nil {
-		p.t.Errorf("worker: %v", err)
+	if err := within(func(ctx context.Context) error { return p.child.Send(ctx, o) }); err != nil {
+		p.t.Error(err)
 	}
 }
 
 // Receive waits for the answer to an order.
 func (p *Process) Receive() Outcome {
 	p.t.Helper()
-	line, err := p.out.ReadString('\n')
-	var o Outcome
-	if err == nil {
-		err = json.Unmarshal([]byte(line), &o)
-	}
-	if err != nil {
-		return Outcome{Errors: []string{"worker: " + err.Error()}}
-	}
-	for _, e := range o.Errors {
-		Canary.sawErrorText(e)
-	}
-	return o
+	return within(func(ctx context.Context) Outcome {
+		o, err := p.child.Receive(ctx)
+		if err != nil {
+			return Outcome{Errors: []string{err.Error()}}
+		}
+		for _, e := range o.Errors {
+			Canary.sawErrorText(e)
+		}
+		return o
+	})
 }
 
 func (p *Process) Do(o Order) Outcome {
@@ -62,25 +61,13 @@ func (p *Process) Do(o Order) Outcome {
 	return p.Receive()
 }
 
-func (p *Process) Kill() {
-	_ = p.cmd.Process.Kill()
-	_ = p.cmd.Wait()
-}
+func (p *Process) Kill() { p.child.Kill() }
 
 func (p *Process) End() {
-	p.in.Close()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		_, _ = io.Copy(io.Discard, p.out)
-		_ = p.cmd.Wait()
-	}()
-	select {
-	case <-done:
-	case <-time.After(20 * time.Second):
-		p.t.Error("a worker did not end: Close hangs?")
-		_ = p.cmd.Process.Kill()
-		<-done
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second) // else Close hangs
+	defer cancel()
+	if err := p.child.End(ctx); err != nil {
+		p.t.Error(err)
 	}
 }
 
@@ -105,28 +92,15 @@ func (w *World) Processes(n int, change ...func(*WorkerConfig)) []*Process {
 
 func StartProcess(t *testing.T, binary string, cfg WorkerConfig, env ...string) *Process {
 	t.Helper()
-	text, err := json.Marshal(cfg)
+	child, err := subprocess.Start[Order, Outcome](subprocess.Spec{
+		Role: workerRole, Name: "worker", Command: []string{binary}, Env: env, Setup: cfg,
+		Log: Canary, // what a worker logs, the canary reads
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Process{t: t, cmd: exec.Command(binary)}
-	p.cmd.Env = append(append(os.Environ(), workerEnv+"=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE")), env...)
-	p.cmd.Stderr = Canary // what a worker logs, the canary reads
-	if p.in, err = p.cmd.StdinPipe(); err != nil {
-		t.Fatal(err)
-	}
-	out, err := p.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.out = bufio.NewReaderSize(out, 1<<20)
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	p := &Process{t, child}
 	t.Cleanup(p.End)
-	if _, err := fmt.Fprintf(p.in, "%s\n", base64.StdEncoding.EncodeToString(text)); err != nil {
-		t.Fatal(err)
-	}
 	return p
 }
 

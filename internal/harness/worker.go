@@ -1,12 +1,7 @@
 package harness
 
 import (
-	"bufio"
 	"cmp"
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
 	"os"
@@ -19,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -98,42 +94,15 @@ func newWorker(cfg WorkerConfig) (*worker, error) {
 	return w, nil
 }
 
+// workerRole makes this test binary a worker: one Cache, one confidential client per tenant.
+const workerRole = "worker"
+
 func workerMain() int {
-	in := bufio.NewReaderSize(os.Stdin, 1<<20)
-	line, err := in.ReadString('\n')
-	if err != nil {
-		return 2
-	}
-	text, err := base64.StdEncoding.DecodeString(line)
-	if err != nil {
-		return 2
-	}
-	var cfg WorkerConfig
-	if err := json.Unmarshal(text, &cfg); err != nil {
-		return 2
-	}
-	w, err := newWorker(cfg)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "worker:", err)
-		return 2
-	}
-	defer w.close()
-	fmt.Println("ready")
-	for {
-		line, err := in.ReadBytes('\n')
-		if err == io.EOF {
-			return 0
-		}
-		var o Order
-		if err != nil || json.Unmarshal(line, &o) != nil {
-			return 2
-		}
-		answer, _ := json.Marshal(w.do(o))
-		fmt.Printf("%s\n", answer)
-	}
+	return subprocess.Serve(func(p *subprocess.Parent[Order, Outcome], cfg WorkerConfig) (func(), error) {
+		w, err := newWorker(cfg)
+		return func() {
+			defer w.close()
+			p.Answer(w.do)
+		}, err
+	})
 }
-
-// A worker is this test binary in another process: one Cache, one confidential client per tenant, orders on its
-// standard input, outcomes on its standard output, its log on standard error.
-
-const workerEnv = "MSALREDIS_TEST_WORKER"

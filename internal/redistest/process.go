@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 )
 
 const (
@@ -57,7 +59,7 @@ func (p *process) logFile() string { return filepath.Join(p.dir, "redis.log") }
 func (p *process) start() error {
 	cmd := exec.Command(p.binary, p.args...)
 	cmd.Dir = p.dir
-	cmd.SysProcAttr = sysProcAttr()
+	subprocess.DieWithParent(cmd)
 	var out bytes.Buffer // complaints about the configuration go to standard output, not to the log file
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if err := cmd.Start(); err != nil {

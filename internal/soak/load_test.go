@@ -1,9 +1,7 @@
 package soak
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,13 +17,14 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/msalredis/clientpool"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 const (
-	workerEnv    = "MSALREDIS_SOAK_WORKER"
+	workerRole   = "soak worker"
 	clientID     = "11111111-aaaa-4bbb-8ccc-000000000001"
 	clientSecret = "the-client's-secret"
 	redirectURI  = "http://localhost:5000/signin"
@@ -57,38 +56,37 @@ type outcome struct {
 	Left                      string // goroutines that Close left behind
 }
 
-// worker is the process that is measured: one Cache, one MSAL client for each of the users that the pool has room for,
-// one for 50 tenants' app tokens, one that acts on behalf of users. It reads its load, then assertions, on its standard
-// input, and writes samples.
-func worker() int {
-	in := bufio.NewReaderSize(os.Stdin, 1<<16)
-	line, err := in.ReadBytes('\n')
-	var l load
-	if err == nil {
-		err = json.Unmarshal(line, &l)
-	}
-	var o outcome
-	if err == nil {
-		o, err = l.run(in)
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "soak worker:", err)
-		return 1
-	}
-	if left := goleak.Find(goleak.IgnoreAnyFunction("bufio.(*Reader).ReadString")); left != nil { // of standard input
-		o.Left = left.Error()
-	}
-	return say("End", o)
+// said is what the worker tells: that all have signed in, then samples, then the end.
+type said struct {
+	Begun  bool
+	Sample *sample
+	End    *outcome
 }
 
-func say(what string, v any) int {
-	if err := json.NewEncoder(os.Stdout).Encode(map[string]any{what: v}); err != nil {
-		return 1
-	}
-	return 0
+type parent = subprocess.Parent[string, said]
+
+// work is the main of the process that is measured: one Cache, one MSAL client for each of the users that the pool has
+// room for, one for 50 tenants' app tokens, one that acts on behalf of users. Its orders are the assertions.
+func work() int {
+	return subprocess.Serve(func(p *parent, l load) (func(), error) {
+		before := goleak.IgnoreCurrent()
+		return func() {
+			o, err := l.run(p)
+			if left := goleak.Find(before); err == nil && left != nil {
+				o.Left = left.Error()
+			}
+			if err == nil {
+				err = p.Tell(said{End: &o})
+			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "soak worker:", err)
+				os.Exit(1)
+			}
+		}, nil
+	})
 }
 
-func (l load) run(assertions *bufio.Reader) (o outcome, err error) {
+func (l load) run(p *parent) (o outcome, err error) {
 	keys, err := serializer.ParseKeys(l.Keys)
 	if err != nil {
 		return o, err
@@ -163,7 +161,9 @@ func (l load) run(assertions *bufio.Reader) (o outcome, err error) {
 	}
 
 	begin := time.Now()
-	say("Begun", true)
+	if err := p.Tell(said{Begun: true}); err != nil {
+		return o, err
+	}
 	life, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for range callers {
@@ -182,12 +182,12 @@ func (l load) run(assertions *bufio.Reader) (o outcome, err error) {
 	}
 	wg.Go(func() {
 		for life.Err() == nil {
-			assertion, err := assertions.ReadString('\n')
-			if err != nil {
-				count(fmt.Errorf("no assertions are left: %w", err))
+			assertion, more := <-p.Orders
+			if !more {
+				count(errors.New("no assertions are left"))
 				return
 			}
-			_, err = behalf.AcquireTokenOnBehalfOf(ctx, assertion[:len(assertion)-1], scopes[0])
+			_, err := behalf.AcquireTokenOnBehalfOf(ctx, assertion, scopes[0])
 			count(err)
 			asserted.Add(1)
 			pause(life, l.AssertionPause)
@@ -202,8 +202,8 @@ func (l load) run(assertions *bufio.Reader) (o outcome, err error) {
 			return o, err
 		}
 		s.At, s.Calls, s.Assertions = time.Since(begin), calls.Load(), asserted.Load()
-		if say("Sample", s) != 0 {
-			return o, errors.New("nobody reads the samples")
+		if err := p.Tell(said{Sample: &s}); err != nil {
+			return o, err
 		}
 	}
 	cancel()

@@ -4,13 +4,11 @@
 package soak
 
 import (
-	"bufio"
-	"encoding/json"
+	"context"
+	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -20,6 +18,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -33,8 +32,8 @@ var (
 const perAssertion = 8 << 10
 
 func TestMain(m *testing.M) {
-	if os.Getenv(workerEnv) != "" {
-		os.Exit(worker())
+	if subprocess.Role() == workerRole {
+		os.Exit(work())
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -72,65 +71,43 @@ func TestLongSoak(t *testing.T) {
 	l.Assertions = 3 * l.LocalBytes / perAssertion
 	entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = life })
 
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), workerEnv+"=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
+	worker, err := subprocess.Start[string, said](subprocess.Spec{Role: workerRole, Setup: l})
 	if err != nil {
 		t.Fatal(err)
 	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	begun, ended := make(chan struct{}), make(chan struct{})
-	fed := make(chan struct{})
+	begun, fed := make(chan struct{}), make(chan struct{})
+	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
+		cancel()
+		worker.Kill()
 		<-fed
 	})
+	if err := worker.Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
 	go func() { // what an API receives, as fast as the worker takes it
 		defer close(fed)
-		defer in.Close()
-		if json.NewEncoder(in).Encode(l) != nil {
-			return
-		}
 		select {
 		case <-begun:
-		case <-ended:
-			return
+		case <-ctx.Done():
 		}
-		for n := 0; ; n++ {
+		for n := 0; ctx.Err() == nil; n++ {
 			token, err := entra.UserToken(clientID, username(n%*users), "")
-			if err != nil {
+			if err != nil || worker.Send(ctx, token) != nil {
 				return
-			}
-			if _, err := io.WriteString(in, token+"\n"); err != nil {
-				return
-			}
-			select {
-			case <-ended:
-				return
-			default:
 			}
 		}
 	}()
 
 	var samples []sample
 	var result outcome
-	lines := bufio.NewScanner(stdout)
-	for lines.Scan() {
-		var line struct {
-			Begun  bool
-			Sample *sample
-			End    *outcome
+	for {
+		line, err := receive(ctx, worker)
+		if errors.Is(err, subprocess.ErrEnded) {
+			break
 		}
-		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
-			t.Errorf("the worker says %q", lines.Text())
-			continue
+		if err != nil {
+			t.Fatal(err)
 		}
 		entra.ResetRequests()
 		if line.Begun {
@@ -146,9 +123,8 @@ func TestLongSoak(t *testing.T) {
 			}
 		}
 	}
-	close(ended)
-	if err := cmd.Wait(); err != nil {
-		t.Fatalf("the worker: %v", err)
+	if err := worker.End(ctx); err != nil {
+		t.Fatal(err)
 	}
 	t.Logf("%d users, %d calls, %d assertions, %d samples; at the end %s", *users, result.Calls, result.Assertions, len(samples), samples[len(samples)-1])
 	if result.Failed > 0 {
@@ -171,4 +147,11 @@ func TestLongSoak(t *testing.T) {
 		}
 		t.Logf("wrote soak.csv and soak.svg into %s", filepath.Clean(*out))
 	}
+}
+
+// receive is bounded by many times what the sign-ins take.
+func receive(ctx context.Context, worker *subprocess.Child[string, said]) (said, error) {
+	ctx, cancel := context.WithTimeout(ctx, 15*time.Minute)
+	defer cancel()
+	return worker.Receive(ctx)
 }

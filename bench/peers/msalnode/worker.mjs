@@ -1,11 +1,13 @@
 // One process of @azure/msal-node with its DistributedCachePlugin on Redis, as its documentation sets it up. It takes
-// the orders that the benchmark's own processes take (worker_test.go): one JSON line in, one out.
+// the orders that the benchmark's own processes take (worker_test.go), in the lines of internal/subprocess.
 import https from "node:https";
 import readline from "node:readline";
 import { ConfidentialClientApplication, DistributedCachePlugin } from "@azure/msal-node";
 import { createClient } from "redis";
 
-const place = JSON.parse(process.env.BENCH_WORKER);
+process.on("SIGINT", () => {}); // who ends when is the parent's affair
+const lines = readline.createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+const place = JSON.parse((await lines.next()).value);
 const [host, port] = place.Entra.split(":");
 const agent = new https.Agent({ keepAlive: true, ca: place.CA });
 
@@ -89,8 +91,8 @@ const does = {
   },
 };
 
-console.log("ready");
-for await (const line of readline.createInterface({ input: process.stdin })) {
+console.log(JSON.stringify({ Ready: true }));
+for await (const line of lines) {
   const order = JSON.parse(line);
   let answer;
   try {
