@@ -27,11 +27,19 @@ var arrows = []struct {
 	{"lock", []string{"internal/bus"}},
 	{"serializer", nil},
 	{"internal/msaldoc", nil},
-	{"internal/layout", []string{"internal/msaldoc", "serializer"}},
+	{"internal/layout", []string{"internal/msaldoc", "internal/redistime", "serializer"}},
 	{"internal/tokenreq", []string{"internal/layout", "internal/msaldoc"}},
 	{"internal/tokenresp", []string{"internal/layout", "internal/msaldoc"}},
 	{"internal/redisop", []string{
 		"internal/bus", "internal/layout", "internal/redistime", "internal/telemetry", "internal/workers", "lock",
+	}},
+	{"internal/record", []string{"internal/layout", "internal/msaldoc", "internal/redistime", "serializer"}},
+	{"internal/tokenstore", []string{
+		"internal/layout", "internal/msaldoc", "internal/record", "internal/redisop", "internal/redistime", "internal/telemetry",
+		"internal/workers", "serializer",
+	}},
+	{"internal/removal", []string{
+		"internal/layout", "internal/msaldoc", "internal/redisop", "internal/tokenstore", "internal/workers",
 	}},
 }
 

@@ -7,14 +7,18 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/record"
 	"github.com/msal-redis/msal-redis-go/internal/redislogin"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 var _ cache.ExportReplace = (*Cache)(nil)
@@ -31,14 +35,14 @@ func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.Re
 	if err := c.usable(ctx); err != nil {
 		return err
 	}
-	m, now := c.managers.of(u), c.clock.Elapsed()
-	p, ok := m.current(hints.PartitionKey, now, int64(c.o.LocalTTL))
+	m, now := c.managers.of(u), c.elapsed()
+	p, ok := m.current(hints.PartitionKey, now, c.o.LocalTTL)
 	if !ok {
 		return c.replace(ctx, m, u, hints.PartitionKey)
 	}
 	c.metrics.Lookups.Memory.Add(1)
-	if now-p.checked.Load() >= int64(c.o.LocalTTL/2) {
-		c.revalidate(p)
+	if now-p.Known().Checked >= c.o.LocalTTL/2 {
+		c.store.Revalidate(p)
 	}
 	return nil
 }
@@ -83,12 +87,12 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	now := c.clock.Elapsed()
+	now := c.elapsed()
 	if x != nil {
 		m.using(x, now) // it may have been dropped while this call waited for its turn
 		x.spelling = spelling
 	}
-	if _, ok := m.current(spelling, now, int64(c.o.LocalTTL)); !ok { // else another call has done it
+	if _, ok := m.current(spelling, now, c.o.LocalTTL); !ok { // else another call has done it
 		c.handOver(u, m, key)
 	}
 	return nil
@@ -96,14 +100,14 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 
 // loadInto brings the knowledge of a partition up to date and marks it as in use on m.
 func (c *Cache) loadInto(ctx context.Context, m *manager, key string) (*use, error) {
-	p := c.partitions.of(key)
+	p := c.record(key)
 	var err error
-	if !p.fresh(c.clock.Elapsed(), c.o.LocalTTL) {
-		_, err = c.partitions.load(ctx, p)
-		switch s := p.snap.Load(); {
+	if !p.Fresh(c.elapsed(), c.o.LocalTTL) {
+		err = c.store.Load(ctx, p)
+		switch {
 		case err != nil:
 			c.metrics.Lookups.Unknown.Add(1)
-		case s != nil && len(s.entries) > 0:
+		case !p.Known().Empty():
 			c.metrics.Lookups.Redis.Add(1)
 		default:
 			c.metrics.Lookups.Nowhere.Add(1)
@@ -115,8 +119,8 @@ func (c *Cache) loadInto(ctx context.Context, m *manager, key string) (*use, err
 }
 
 // use marks a partition as in use on m.
-func (c *Cache) use(m *manager, key string, p *partition) *use {
-	now := c.clock.Elapsed()
+func (c *Cache) use(m *manager, key string, p *tokenstore.Record) *use {
+	now := c.elapsed()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	x := m.inUse[key]
@@ -125,19 +129,6 @@ func (c *Cache) use(m *manager, key string, p *partition) *use {
 	}
 	m.using(x, now)
 	return x
-}
-
-// revalidate asks Redis about a partition in the background, so that one in use never gets older than LocalTTL
-// and nobody waits for that.
-func (c *Cache) revalidate(p *partition) {
-	if c.redis.Breaker.IsOpen() || !p.asking.TryLock() {
-		return
-	}
-	defer p.asking.Unlock()
-	if p.asked == nil || p.asked.Over() {
-		p.asked = c.partitions.question(c.life, p, nil)
-		c.redis.Start(p.asked)
-	}
 }
 
 // isOBO tells whether m is the manager of on-behalf-of tokens. That one is left alone but for emptying it (see assertions). The gate
@@ -236,7 +227,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	changed = append(changed, m.unshared.accountsOf(changed, layout.FoldKey(hints.PartitionKey))...)
 	r := c.route(m, changed, hints.PartitionKey)
 	m.document, m.marshalled = entries, data
-	m.app = m.app || slices.ContainsFunc(r.batches, func(b batch) bool { return !b.p.user })
+	m.app = m.app || slices.ContainsFunc(r.batches, func(b batch) bool { return !b.User })
 	m.unshared.lose(removed)
 	m.unshared.lose(changed)
 	m.unshared.keep(c, r.unshared, hints.PartitionKey)
@@ -257,21 +248,21 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	signOut := c.removeAccounts(ctx, gone)
 	var errs []error
 	for _, b := range r.batches {
-		b.entries = c.news(b)
-		if len(b.entries) == 0 {
+		b.Entries = changesOf(b.Batch)
+		if len(b.Entries) == 0 {
 			continue
 		}
-		refused, err := c.write(ctx, b)
-		if refused {
+		ended, err := c.store.Write(ctx, b.Batch)
+		if ended {
 			m.mu.Lock()
 			m.view.Store(nil)
 			m.mu.Unlock()
 		}
 		errs = append(errs, err)
-		if hints.PartitionKey == "" && b.p.user {
-			errs = append(errs, c.enlistAccount(ctx, b.p))
+		if hints.PartitionKey == "" && b.User {
+			errs = append(errs, c.enlistAccount(ctx, b.Record))
 		}
-		errs = append(errs, c.enlistExtended(ctx, b))
+		errs = append(errs, c.listExtended(ctx, b.ID, b.Entries))
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -283,6 +274,15 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		return failClosed("storing tokens", err)
 	}
 	return nil
+}
+
+// batch is what an Export writes to one record.
+type batch struct {
+	tokenstore.Batch
+	session redistime.Time // the latest that its tokens are known to belong to; 0: none
+	began   time.Duration  // when that was issued, since the Cache's start; 0: not by this process
+	signIn  bool           // of a sign-in that did not pass the gate
+	ended   bool           // some of its tokens are left out: their account has signed out since they were asked for
 }
 
 // routed are the changed entries of an Export, sorted by where they belong.
@@ -307,53 +307,11 @@ func (c *Cache) route(m *manager, changed []msaldoc.Entry, hint string) (r route
 		if !ok {
 			i = len(r.batches)
 			at[key] = i
-			p := c.partitions.of(key)
-			b := batch{p: p}
-			if s := p.snap.Load(); s != nil {
-				b.known = s.generation
-			}
-			r.batches = append(r.batches, b)
+			r.batches = append(r.batches, batch{Batch: tokenstore.Batch{Record: c.record(key)}})
 		}
-		b := &r.batches[i]
-		stamp := c.clock.Now().Micros()
-		session := int64(0)
-		if o, ok := c.origins.of(e.Secret); ok {
-			if c.ended(o) {
-				r.refused, b.ended = true, true
-				return
-			}
-			stamp = o.stamp
-			b.known, session = o.known, o.session
-			if o.fresh && (!o.timed || c.removals.before(b.p.pid, o.began)) {
-				session = b.p.since(session) // later than the removals that were known, whatever the precision of our clock
-			}
-			switch {
-			case o.fresh && o.timed && session <= stamp+ahead.Microseconds():
-				// A sign-out since then, here or elsewhere, concerns it.
-				b.known = max(session, c.removals.knownAt(b.p.pid, o.began), c.askedAt(o))
-				b.signIn = o.began
-			case o.fresh:
-				b.fresh = true
-			}
-		} else if e.Section == msaldoc.SectionRefreshToken && m.signsIn(e, hint) {
-			b.fresh = true
-		}
-		b.began = max(b.began, session)
-		if shift := c.clock.Shift(); shift != 0 {
-			e = e.WithTimes(shift)
-		}
-		if e.Section == msaldoc.SectionAccessToken {
-			e.Capabilities, e.Asked = c.askedFor(m, e)
-		}
-		x := newStored(e, stamp)
-		x.session = session
-		b.entries = append(b.entries, x)
+		r.refused = !r.batches[i].add(c, m, e, hint) || r.refused
 	}
 	var metadata []msaldoc.Entry
-	defer func() {
-		// Of a sign-in that has ended, the account alone would be left.
-		r.batches = slices.DeleteFunc(r.batches, func(b batch) bool { return b.ended && !slices.ContainsFunc(b.entries, isToken) })
-	}()
 	for _, e := range changed {
 		e = e.Clone() // as MSAL gave it, it keeps the whole document alive
 		switch {
@@ -382,39 +340,80 @@ func (c *Cache) route(m *manager, changed []msaldoc.Entry, hint string) (r route
 			continue
 		}
 		for i := range r.batches {
-			if r.batches[i].p.user {
-				r.batches[i].entries = append(r.batches[i].entries, newStored(e, c.clock.Now().Micros()))
+			if r.batches[i].User {
+				r.batches[i].Entries = append(r.batches[i].Entries, record.New(e, c.clock.Now(), 0))
 			}
 		}
 	}
 	for i := range r.batches {
-		r.batches[i].complete(c)
+		r.batches[i].complete(c, m)
 	}
+	// Of a sign-in that has ended, the account alone would be left.
+	r.batches = slices.DeleteFunc(r.batches, func(b batch) bool { return b.ended && !slices.ContainsFunc(b.Entries, isToken) })
 	return r
 }
 
-// complete gives the entries of a user's batch that did not pass the gate a session: that of the others, of the sign-in that they
-// are, or of the refresh token that was there. The account is none of one sign-in alone, and goes with the latest.
-func (b *batch) complete(c *Cache) {
-	if !b.p.user {
-		return
+// add adds an entry to the batch; false: what it is of has been removed since it was asked for.
+func (b *batch) add(c *Cache, m *manager, e msaldoc.Entry, hint string) bool {
+	stamp, session, began := c.clock.Now(), redistime.Time(0), time.Duration(0)
+	if o, ok := c.origins.of(e.Secret); ok {
+		if c.ended(o) {
+			b.ended = true
+			return false
+		}
+		stamp, session, began = o.stamp, c.sessionOf(o), o.began
+	} else if e.Section == msaldoc.SectionRefreshToken && m.signsIn(e, hint) {
+		b.signIn = true
 	}
-	session := b.began
-	if session == 0 && b.fresh {
-		session = b.p.since(c.clock.Now().Micros())
+	if session > b.session {
+		b.session, b.began = session, began
 	}
-	if s := b.p.snap.Load(); session == 0 && s != nil {
-		for _, e := range s.entries {
-			if e.Section == msaldoc.SectionRefreshToken {
-				session = max(session, e.session)
+	if shift := c.clock.Shift(); shift != 0 {
+		e = e.WithTimes(shift)
+	}
+	if e.Section == msaldoc.SectionAccessToken {
+		e.Capabilities, e.Asked = c.askedFor(m, e)
+	}
+	x := record.New(e, stamp, session)
+	x.Began = began
+	b.Entries = append(b.Entries, x)
+	return true
+}
+
+// complete gives the entries that did not pass the gate a session: that of the others, that of the refresh token which MSAL was given
+// last, or, of a sign-in and where nothing is known, a new one. So without the gate no sign-in is lost, and a refresh that races a
+// sign-out may come back. The account is none of one sign-in alone, and goes with the latest.
+func (b *batch) complete(c *Cache, m *manager) {
+	if b.session == 0 && b.User && !b.signIn {
+		for _, s := range []*record.Snapshot{m.given(b.Record), b.Known().Snapshot} {
+			if s == nil || b.session > 0 {
+				continue
+			}
+			for _, e := range s.Entries {
+				if e.Section == msaldoc.SectionRefreshToken {
+					b.session = max(b.session, e.Session)
+				}
 			}
 		}
 	}
-	for i := range b.entries {
-		if b.entries[i].session == 0 {
-			b.entries[i].session = session
+	if b.session == 0 {
+		b.session, b.began = c.store.Asked(c.clock.Now()), c.elapsed()
+	}
+	for i := range b.Entries {
+		if b.Entries[i].Session == 0 {
+			b.Entries[i].Session, b.Entries[i].Began = b.session, b.began
 		}
 	}
+}
+
+// given is what MSAL was last given of a record; nil: nothing. The caller holds m.mu.
+func (m *manager) given(r *tokenstore.Record) *record.Snapshot {
+	for _, x := range m.inUse {
+		if x.p.ID == r.ID {
+			return x.read.snap
+		}
+	}
+	return nil
 }
 
 // signsIn tells whether a refresh token that did not pass the gate came of a sign-in: under "" MSAL stores nothing else, and with no
@@ -439,16 +438,16 @@ func (c *Cache) unknownKey() {
 	})
 }
 
-// news are the entries of a batch that the record does not have. A token whose secret is the stored one is the
+// changesOf are the entries of a batch that the record does not have. A token whose secret is the stored one is the
 // same token: the gate gives a due one with a later refresh_in, which concerns this process alone.
-func (c *Cache) news(b batch) []stored {
-	s := b.p.snap.Load()
+func changesOf(b tokenstore.Batch) []record.Entry {
+	s := b.Known().Snapshot
 	if s == nil {
-		return b.entries
+		return b.Entries
 	}
-	var out, same []stored
-	for _, e := range b.entries {
-		held, ok := s.entries[e.field]
+	var out, same []record.Entry
+	for _, e := range b.Entries {
+		held, ok := s.Entries[e.Field]
 		switch {
 		case !ok:
 			out = append(out, e)
@@ -458,10 +457,10 @@ func (c *Cache) news(b batch) []stored {
 			out = append(out, e)
 		}
 	}
-	b.p.adopt(same)
+	b.Put(same)
 	return out
 }
 
-func isToken(e stored) bool {
+func isToken(e record.Entry) bool {
 	return e.Section == msaldoc.SectionAccessToken || e.Section == msaldoc.SectionRefreshToken
 }

@@ -14,7 +14,9 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/record"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 // MSAL asks for key "" where it means "all accounts": Accounts, RemoveAccount, and everything that a public client
@@ -27,12 +29,12 @@ const accountsAtMost = 1024
 
 // enlistAccount puts a partition on the list of accounts. Where Redis does not take it, it is made later: without it nobody else
 // would list the account.
-func (c *Cache) enlistAccount(ctx context.Context, p *partition) error {
+func (c *Cache) enlistAccount(ctx context.Context, p *tokenstore.Record) error {
 	c.lists.Store(true)
 	err := c.listAccount(ctx, p, "")
 	if err != nil {
-		c.pending.keep("account "+string(p.pid), &waiting{size: enlistmentSize, push: func(ctx context.Context) error {
-			if s := p.snap.Load(); s == nil || len(s.entries) == 0 {
+		c.store.Keep("account "+string(p.ID), &tokenstore.Waiting{Size: enlistmentSize, Push: func(ctx context.Context) error {
+			if p.Known().Empty() {
 				return nil // signed out meanwhile
 			}
 			return c.listAccount(ctx, p, "")
@@ -47,16 +49,16 @@ const enlistmentSize = 256
 // prolongAccount keeps an account on the list whose refresh token was just stored. Its refreshes come under its own key,
 // which does not tell whether it is listed; it is not where this process has never asked for the list, as none with confidential
 // clients does. Nobody waits for it: the next refresh does it again.
-func (c *Cache) prolongAccount(b batch) {
-	if c.lists.Load() && b.p.user && slices.ContainsFunc(b.entries, func(e stored) bool { return e.Section == msaldoc.SectionRefreshToken }) {
-		c.background(func(ctx context.Context) { _ = c.listAccount(ctx, b.p, "XX") })
+func (c *Cache) prolongAccount(b tokenstore.Batch) {
+	if c.lists.Load() && b.User && slices.ContainsFunc(b.Entries, func(e record.Entry) bool { return e.Section == msaldoc.SectionRefreshToken }) {
+		c.background(func(ctx context.Context) { _ = c.listAccount(ctx, b.Record, "XX") })
 	}
 }
 
-func (c *Cache) listAccount(ctx context.Context, p *partition, how string) error {
+func (c *Cache) listAccount(ctx context.Context, p *tokenstore.Record, how string) error {
 	key := c.keys.Accounts()
 	return c.redis.Run(ctx, layout.EnlistScript, []string{key, key}, func(redisop.Reply) error { return nil },
-		string(p.pid), formatInt(c.o.UserTTL.Milliseconds()), formatInt(accountsAtMost), "0", how)
+		string(p.ID), formatInt(c.o.UserTTL.Milliseconds()), formatInt(accountsAtMost), "0", how)
 }
 
 // loadAccounts marks every listed account as in use on m. MSAL does not say which client it asks for: where m's is
@@ -72,7 +74,7 @@ func (c *Cache) loadAccounts(ctx context.Context, m *manager) (whole bool, err e
 	client := m.client
 	var loads []func() error
 	for key, x := range m.inUse { // one may have signed out since, and so be on no list
-		if !slices.Contains(*listed, x.p.pid) {
+		if !slices.Contains(*listed, x.p.ID) {
 			loads = append(loads, func() error { _, err := c.loadInto(ctx, m, key); return err })
 		}
 	}
@@ -97,7 +99,7 @@ func (c *Cache) listedAccounts(ctx context.Context) (*[]id, error) {
 	var answered atomic.Pointer[[]id]
 	err := c.redis.Do(ctx, c.keys.Accounts(), func(ctx context.Context, client redis.UniversalClient) error {
 		list, err := client.ZRange(ctx, c.keys.Accounts(), 0, accountsAtMost-1).Result()
-		if err = unlessOfAnotherType(err); err != nil {
+		if err = redisop.UnlessOfAnotherType(err); err != nil {
 			return err
 		}
 		listed := []id{}
@@ -160,12 +162,12 @@ const listedFor = time.Minute
 
 // loadAccount marks a listed account as in use on m. known: Redis has told of it, now or before.
 func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client string) (known bool, err error) {
-	p := c.partitions.named(pid, true)
-	if !p.fresh(c.clock.Elapsed(), max(c.o.LocalTTL, min(listedFor, c.o.UserTTL/2))) {
-		_, err = c.partitions.load(ctx, p) // after an error what was known before is listed
+	p := c.store.Of(pid, true)
+	if !p.Fresh(c.elapsed(), max(c.o.LocalTTL, min(listedFor, c.o.UserTTL/2))) {
+		err = c.store.Load(ctx, p) // after an error what was known before is listed
 	}
 	account, ours := "", client == ""
-	for _, e := range p.snap.Load().live(c.clock.Now().Micros()) {
+	for _, e := range p.Known().Live(c.clock.Now()) {
 		if e.Section == msaldoc.SectionAccount {
 			account = e.HomeAccountID
 		}
@@ -176,13 +178,5 @@ func (c *Cache) loadAccount(ctx context.Context, m *manager, pid id, client stri
 	if account != "" && ours && layout.PartitionID(account) == pid {
 		c.use(m, layout.FoldKey(account), p)
 	}
-	return err == nil || account != "" || p.checked.Load() != 0, err
-}
-
-// unlessOfAnotherType is the error of a command, unless its key is another program's: then nothing of ours is there.
-func unlessOfAnotherType(err error) error {
-	if err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE ") {
-		return nil
-	}
-	return err
+	return err == nil || account != "" || p.Known().Checked != 0, err
 }

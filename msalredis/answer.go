@@ -16,9 +16,10 @@ var errTooLarge error = &gateError{text: "the token endpoint's answer is larger 
 // answer is what a token endpoint said, or why there is no answer. nil is none, of which may be asked whether it is usable, alive or
 // over.
 type answer struct {
-	*tokenresp.Answer       // never nil
-	err               error // there was no answer, but this
-	by                *gate // whose base transport brought it; nil: it was read from Redis
+	*tokenresp.Answer               // never nil
+	err               error         // there was no answer, but this
+	by                *gate         // whose base transport brought it; nil: it was read from Redis
+	began             time.Duration // when it was asked for, since the Cache's start; 0: not by this process
 }
 
 const second = int64(time.Second / time.Microsecond)

@@ -10,7 +10,9 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 // answers are the last answers that this process has seen, for when Redis is away.
@@ -36,7 +38,7 @@ func (k *known) withOwn(r *tokenRequest, own *answer, us int64) {
 func newAnswers(bytes int64) *answers {
 	return &answers{otter.Must(&otter.Options[id, known]{
 		MaximumWeight: uint64(bytes),
-		Executor:      atOnce,
+		Executor:      tokenstore.AtOnce,
 		Weigher: func(_ id, k known) uint32 {
 			size := 512
 			for _, a := range []*answer{k.answer, k.pause, k.own} {
@@ -133,7 +135,7 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 				a, err = decodeAnswer(content, stamp)
 			}
 			if err != nil {
-				c.metrics.Unreadable(whyUnreadable(err))
+				c.metrics.Unreadable(tokenstore.WhyUnreadable(err))
 				c.log.Warn("a stored answer cannot be read and counts as missing", "record", string(rid), "error", err)
 				continue
 			}
@@ -150,10 +152,8 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 		return k, us, err
 	}
 	k = *found.Load()
-	for _, pid := range pidsOf(r, k.answer) {
-		if p := c.partitions.peek(pid); p != nil && k.answer != nil && p.forgot(r.Scopes, k.answer.Started) {
-			k.answer = nil
-		}
+	if k.answer != nil && c.answerEnded(pidsOf(r, k.answer), r.Scopes, k.answer) {
+		k.answer = nil
 	}
 	c.overlay(rid, &k)
 	k.withOwn(r, c.answers.of(rid).own, time.Load())
@@ -190,13 +190,13 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 	if life <= 0 {
 		return
 	}
-	if !a.Good || !slices.ContainsFunc(pids, func(pid id) bool { return c.removals.since(pid, a.Started) }) {
+	if !a.Good || !c.answerEnded(pids, r.Scopes, a) {
 		c.answers.put(rid, pids, a)
 	}
 	if a.CredentialRefused() {
 		c.answers.put(refusalOf(rid, r.Credential), pids, a)
 	}
-	value, err := c.sealed(key, "", a.Stamp, 0, a.encode(r), false)
+	value, err := c.store.Seal(key, redistime.Time(a.Stamp), a.encode(r))
 	if err != nil {
 		return
 	}
@@ -222,7 +222,7 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		}, formatInt(a.Started), value, formatInt(left))
 	}
 	if err := push(ctx); err != nil {
-		c.pending.keep(unsavedName(rid, a.Good), &waiting{size: int64(2*len(value)) + 512, push: push})
+		c.store.Keep(unsavedName(rid, a.Good), &tokenstore.Waiting{Size: int64(2*len(value)) + 512, Push: push})
 	}
 }
 
@@ -248,10 +248,10 @@ func unsavedName(rid id, good bool) string {
 // goes on saying so after each request.
 func (c *Cache) overlay(rid id, k *known) {
 	local := c.answers.of(rid)
-	if a := local.answer; a != nil && (k.answer == nil || k.answer.Stamp < a.Stamp) && c.pending.waits(unsavedName(rid, true)) {
+	if a := local.answer; a != nil && (k.answer == nil || k.answer.Stamp < a.Stamp) && c.store.Waits(unsavedName(rid, true)) {
 		k.answer = a
 	}
-	if p := local.pause; p != nil && (k.pause == nil || k.pause.Stamp < p.Stamp) && c.pending.waits(unsavedName(rid, false)) {
+	if p := local.pause; p != nil && (k.pause == nil || k.pause.Stamp < p.Stamp) && c.store.Waits(unsavedName(rid, false)) {
 		k.pause = p
 	}
 }

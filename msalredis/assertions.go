@@ -4,6 +4,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // assertions is what this process knows of the on-behalf-of tokens in MSAL's memory. MSAL keeps them by assertion, and its
@@ -16,7 +19,7 @@ type assertions struct {
 	atMost int
 	epoch  atomic.Int64 // how often all managers had to be emptied
 
-	removals *removals
+	removed func(id) layout.Tombstone
 
 	mu     sync.RWMutex
 	known  map[string]*handedOver // by MSAL's partition key
@@ -30,9 +33,9 @@ type handedOver struct {
 	late   bool  // asked for before the user signed out: MSAL must not keep it
 }
 
-func newAssertions(localBytes int64, r *removals) *assertions {
+func newAssertions(localBytes int64, removed func(id) layout.Tombstone) *assertions {
 	// About 8 KB each in MSAL's memory.
-	return &assertions{atMost: int(max(64, localBytes/(8<<10))), removals: r, known: map[string]*handedOver{}}
+	return &assertions{atMost: int(max(64, localBytes/(8<<10))), removed: removed, known: map[string]*handedOver{}}
 }
 
 // of is what is known of an assertion, which is known from now on. The caller holds mu.
@@ -83,7 +86,7 @@ func (as *assertions) gave(key string, owners []id, asked int64) {
 	if len(owners) == 0 {
 		owners = h.owners
 	}
-	late := slices.ContainsFunc(owners, func(pid id) bool { return as.removals.since(pid, asked) })
+	late := slices.ContainsFunc(owners, func(pid id) bool { return redistime.Time(asked) < as.removed(pid).Whole })
 	*h = handedOver{owners: owners, asked: asked, late: late}
 }
 
@@ -105,15 +108,15 @@ func (as *assertions) stored(key string) {
 	}
 }
 
-// remove empties MSAL's memory of a user's tokens that were asked for before a generation, which removals knows by now. here: the
-// user has signed out in this process, where tokens may have got past the gate.
-func (as *assertions) remove(pid id, generation int64, here bool) {
+// remove empties MSAL's memory of a user's tokens that a removal has ended. here: the user has signed out in this process, where
+// tokens may have got past the gate.
+func (as *assertions) remove(pid id, removed layout.Tombstone, here bool) {
 	as.mu.Lock()
 	defer as.mu.Unlock()
 	found := here
 	for _, known := range []map[string]*handedOver{as.known, as.before} {
 		for _, h := range known {
-			if h.of(pid) && h.asked < generation {
+			if h.of(pid) && redistime.Time(h.asked) < removed.Whole {
 				h.late, found = true, true
 			}
 		}

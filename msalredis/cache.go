@@ -14,9 +14,12 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
+	"github.com/msal-redis/msal-redis-go/internal/removal"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 	"github.com/msal-redis/msal-redis-go/internal/workers"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -35,15 +38,14 @@ type Cache struct {
 	metrics    *telemetry.Recorder
 	clock      *redistime.Clock
 	redis      *redisop.Redis
-	partitions *partitions
+	store      *tokenstore.Store
+	remover    *removal.Remover
 	managers   *managers
-	pending    *pending
 	lineages   *lineages
 	origins    *origins
 	answers    *answers
 	flights    *flights
 	assertions *assertions
-	removals   *removals
 	realms     *realms
 	discovery  *discovery
 	turns      turns
@@ -57,10 +59,9 @@ type Cache struct {
 	closed  atomic.Bool
 	changes *news
 
-	signOuts atomic.Int64         // numbers them
-	lists    atomic.Bool          // the list of accounts is used
-	listed   atomic.Pointer[[]id] // what was on it when Redis last answered
-	gated    atomic.Bool          // the gate is in use
+	lists  atomic.Bool          // the list of accounts is used
+	listed atomic.Pointer[[]id] // what was on it when Redis last answered
+	gated  atomic.Bool          // the gate is in use
 
 	unknownKeys sync.Once // the log knows of them
 
@@ -95,21 +96,27 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache{o: o, keys: layout.Names{Prefix: o.Prefix}, serializer: guarded{s}, log: telemetry.NewLogger(o.Logger), clock: redistime.New(time.Now(), layout.TombstoneLife)}
+	c := &Cache{o: o, keys: layout.Names{Prefix: o.Prefix}, serializer: guarded{s}, log: telemetry.NewLogger(o.Logger), clock: redistime.New(time.Now(), clocksDiffer)}
 	if c.metrics, err = telemetry.New(o.MeterProvider, o.TracerProvider, outcomesAhead...); err != nil {
 		return nil, fmt.Errorf("msalredis: Options.MeterProvider: %w", err)
 	}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.redis = redisop.New(client, c.asking(c.life))
 	c.managers = newManagers()
-	c.pending = newPending(c)
-	c.partitions = newPartitions(c)
+	c.store = tokenstore.New(tokenstore.Options{
+		Names: c.keys, Serializer: c.serializer, Redis: c.redis, Clock: c.clock, Metrics: c.metrics, Log: c.log,
+		UserTTL: o.UserTTL, OpTimeout: o.OpTimeout, LocalBytes: o.LocalBytes, Life: c.life, Workers: &c.workers,
+		AskMend: func(ctx context.Context, pid id) { c.changes.ask(ctx, pid) }, OnStored: c.prolongAccount,
+	})
+	c.remover = removal.New(removal.Options{
+		Names: c.keys, Redis: c.redis, Store: c.store, Life: c.life, Workers: &c.workers,
+		Forget: c.forgetHere, Tell: func(ctx context.Context, pid id, removed layout.Tombstone) { c.changes.tell(ctx, pid, removed) },
+	})
 	c.lineages = newLineages()
 	c.origins = newOrigins()
-	c.removals = newRemovals()
 	c.answers = newAnswers(o.LocalBytes)
 	c.flights = newFlights()
-	c.assertions = newAssertions(o.LocalBytes, c.removals)
+	c.assertions = newAssertions(o.LocalBytes, c.store.Removed)
 	c.realms = newRealms()
 	c.discovery = newDiscovery(o.LocalBytes)
 	c.changes = newNews(c)
@@ -124,7 +131,7 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 func (c *Cache) asking(life context.Context) redisop.Options {
 	return redisop.Options{
 		Timeout: c.o.OpTimeout, LeaseTTL: c.o.LockTTL, Clock: c.clock, Metrics: c.metrics, Log: c.log,
-		OnBack: func() { c.pending.nudge() }, Life: life, Workers: &c.workers,
+		OnBack: func() { c.store.Nudge() }, Life: life, Workers: &c.workers,
 	}
 }
 
@@ -132,10 +139,10 @@ func (c *Cache) asking(life context.Context) redisop.Options {
 func (c *Cache) levels() telemetry.Levels {
 	return telemetry.Levels{
 		RedisAway:   c.redis.Breaker.IsOpen,
-		Partitions:  func() int64 { return int64(c.partitions.known.WeightedSize()) },
+		Partitions:  c.store.Size,
 		Answers:     func() int64 { return int64(c.answers.known.WeightedSize()) },
 		Discovery:   func() int64 { return int64(c.discovery.known.WeightedSize()) },
-		Waiting:     c.pending.waitingNow,
+		Waiting:     c.store.Waiting,
 		ClockOffset: c.clock.Offset,
 	}
 }
@@ -150,7 +157,7 @@ func (c *Cache) Close() error {
 		// One more try, whatever is known: Redis may be back and the probe between two looks.
 		c.redis.Breaker.Close()
 		flush, cancel := context.WithTimeout(context.Background(), c.o.OpTimeout)
-		c.pending.push(flush)
+		c.store.Push(flush)
 		cancel()
 		c.closed.Store(true)
 		c.end()
@@ -159,7 +166,7 @@ func (c *Cache) Close() error {
 		if !c.calls.CloseWithin(closeAtMost) {
 			c.log.Warn("a base transport goes on although its context has ended; Close does not wait for it")
 		}
-		c.partitions.close()
+		c.store.Close()
 		c.discovery.known.StopAllGoroutines()
 		err = errors.Join(err, c.metrics.Close())
 	})
@@ -189,5 +196,19 @@ func (c *Cache) usable(ctx context.Context) error {
 func (c *Cache) background(f func(context.Context)) bool {
 	return c.workers.Run(func() { f(c.life) })
 }
+
+// record is the record of the partition that MSAL calls key.
+func (c *Cache) record(key string) *tokenstore.Record {
+	return c.store.Of(layout.PartitionID(key), !msaldoc.IsAppKey(key))
+}
+
+// elapsed is the time since the Cache's start.
+func (c *Cache) elapsed() time.Duration { return time.Duration(c.clock.Elapsed()) }
+
+// clocksDiffer is for how long a server of Redis whose clock was ahead of the others' counts: longer than a token request takes.
+const clocksDiffer = 15 * time.Minute
+
+// id is the hashed name of a partition (pid) or of a request identity (rid).
+type id = layout.ID
 
 func formatInt(n int64) string { return strconv.FormatInt(n, 10) }

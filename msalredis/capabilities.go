@@ -4,6 +4,7 @@ import (
 	"cmp"
 
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/record"
 )
 
 // A resource may refuse a token of a client that has declared capabilities with a challenge, at any moment of its long life; who
@@ -22,22 +23,22 @@ type declared struct {
 // While its client's capabilities are not known it is not given what passed the gate: MSAL then asks the gate, whose answer
 // costs no request and makes them known. Where MSAL could not ask, or would get no shared answer (claims of the client's own look
 // like a challenge), or no gate is in use, it is given what was asked for without capabilities.
-func (c *Cache) mayHave(m *manager, s *snapshot) func(stored) bool {
+func (c *Cache) mayHave(m *manager, s *record.Snapshot) func(record.Entry) bool {
 	d := m.declared.text
-	return func(e stored) bool {
+	return func(e record.Entry) bool {
 		switch {
 		case d != "":
 			return e.Serves(d) || !m.declared.sure && e.Capabilities == ""
 		case e.Capabilities == msaldoc.NoCapabilities:
-			return !c.gated.Load() || e.ExtCacheKey != "" || e.HomeAccountID != "" && !s.refreshes(e)
+			return !c.gated.Load() || e.ExtCacheKey != "" || e.HomeAccountID != "" && !refreshes(s, e)
 		}
 		return e.Capabilities == ""
 	}
 }
 
 // refreshes tells whether a snapshot has a refresh token with which MSAL would ask for an access token like e.
-func (s *snapshot) refreshes(e stored) bool {
-	for _, rt := range s.entries {
+func refreshes(s *record.Snapshot, e record.Entry) bool {
+	for _, rt := range s.Entries {
 		if rt.HomeAccountID == e.HomeAccountID && rt.Secret != "" && rt.RefreshesFor(e.ClientID) {
 			return true
 		}

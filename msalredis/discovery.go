@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/maypok86/otter/v2"
+
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 // Every new MSAL client asks for two documents before its first token: which hosts are one cloud, and where a tenant's
@@ -37,7 +39,7 @@ func newDiscovery(bytes int64) *discovery {
 		MaximumWeight:    uint64(max(bytes/8, discoveryAtMost)),
 		Weigher:          func(url string, d document) uint32 { return uint32(len(url) + len(d.body) + 256) },
 		ExpiryCalculator: otter.ExpiryWriting[string, document](discoveryLife),
-		Executor:         atOnce,
+		Executor:         tokenstore.AtOnce,
 	})}
 }
 

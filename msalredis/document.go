@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/record"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 // What was handed to a manager stays in its document while it fits a bound, whatever its age: MSAL releases its lock between
@@ -22,16 +25,16 @@ const (
 // holds m.mu.
 func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key string) {
 	m.view.Store(nil)
-	now, elapsed := c.clock.Wall(), c.clock.Elapsed()
+	now, elapsed := c.clock.Wall(), c.elapsed()
 	if x := m.inUse[key]; x != nil {
-		x.last.Store(elapsed) // it may have waited for its turn
+		x.last.Store(int64(elapsed)) // it may have waited for its turn
 	}
 	v := &view{rest: map[string]handed{}}
 	var entries, withheld []msaldoc.Entry
 	for _, x := range c.fitting(m, now) {
 		h := handed{x, x.spelling, x.read.snap}
 		switch {
-		case h.snap == nil || len(h.snap.entries) == 0 && (h.p.user || !m.unshared.of(x.key)):
+		case h.snap == nil || h.snap.Empty() && (h.p.User || !m.unshared.of(x.key)):
 			// Nothing: the next call asks whether that is still so.
 		case v.first.use == nil:
 			v.first = h
@@ -47,7 +50,7 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 		entries = msaldoc.WithoutSuperseded(append(entries, own...))
 	}
 	entries = msaldoc.WithAppMetadata(entries, withheld)
-	v.spentAt = elapsed + int64(msaldoc.UntilSpent(entries, now))
+	v.spentAt = elapsed + msaldoc.UntilSpent(entries, now)
 	for _, e := range entries {
 		if e.Section == msaldoc.SectionRefreshToken {
 			c.lineages.learn(e)
@@ -65,7 +68,7 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 	}
 	if err := u.Unmarshal(document); err != nil {
 		// A failed Unmarshal leaves the old contents, which may be another partition's.
-		c.metrics.Unreadable(whyUnreadable(err))
+		c.metrics.Unreadable(tokenstore.WhyUnreadable(err))
 		c.log.Warn("MSAL refused a cache document; its tokens count as missing", "error", "document refused")
 		m.document, m.marshalled = nil, nil
 		_ = u.Unmarshal([]byte("{}"))
@@ -105,7 +108,7 @@ func (c *Cache) fitting(m *manager, now time.Time) []*use {
 
 // bringUp makes what MSAL may read of a partition anew where the snapshot, or what is left of a token's life, has changed.
 func (x *use) bringUp(c *Cache, m *manager, now time.Time, shift int64) {
-	s := x.p.snap.Load()
+	s := x.p.Known().Snapshot
 	gated := c.gated.Load()
 	if r := &x.read; r.snap == s && r.shift == shift && r.declared == m.declared && r.gated == gated && !now.Before(r.at) && now.Before(r.until) {
 		return
@@ -126,18 +129,19 @@ func (x *use) bringUp(c *Cache, m *manager, now time.Time, shift int64) {
 func (c *Cache) holdsRemoved(m *manager, key string) bool {
 	pid := id("")
 	if x := m.inUse[key]; x != nil {
-		pid = x.p.pid
+		pid = x.p.ID
 	}
-	return c.removals.unemptied(pid, m.filled)
+	learnt := c.store.LearntOfRemoval(pid)
+	return learnt != 0 && m.filled < learnt+leadAtMost // else requests that were under way then are over
 }
 
 // readable are the entries of a partition that MSAL may read now, with their times in our clock. withheld are those that the manager
 // may not have.
-func readable(s *snapshot, now time.Time, shift int64, mayHave func(stored) bool) (out, withheld []msaldoc.Entry) {
+func readable(s *record.Snapshot, now time.Time, shift int64, mayHave func(record.Entry) bool) (out, withheld []msaldoc.Entry) {
 	if s == nil {
 		return nil, nil
 	}
-	for _, e := range s.live(now.UnixMicro() + shift*int64(time.Second/time.Microsecond)) {
+	for _, e := range s.Live(redistime.Time(now.UnixMicro() + shift*second)) {
 		x := e.Entry
 		if shift != 0 {
 			x = x.WithTimes(-shift)

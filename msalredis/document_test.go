@@ -11,7 +11,9 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/record"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 // counting is a manager like MSAL's that counts what it is handed.
@@ -39,16 +41,12 @@ func accessToken(t *testing.T, key, environment, target string, expires time.Dur
 
 // knowing makes a Cache know a partition, as if Redis had just told.
 func knowing(c *Cache, key string, entries ...msaldoc.Entry) {
-	p := c.partitions.of(key)
-	s := &snapshot{version: 1, entries: map[string]stored{}}
+	looked := record.Looked{Version: 1, Entries: map[string]record.Entry{}, At: c.clock.Now(), Now: c.elapsed()}
 	for _, e := range entries {
-		x := newStored(e, c.clock.Now().Micros())
-		s.entries[x.field] = x
+		x := record.New(e, c.clock.Now(), c.clock.Now())
+		looked.Entries[x.Field] = x
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.snap.Store(s)
-	p.seen(c)
+	c.record(key).Apply(looked)
 }
 
 func userKey(n int) string { return fmt.Sprintf("user%d.tenant", n) }
@@ -103,7 +101,7 @@ func TestDocumentIsBounded(t *testing.T) {
 	large := strings.Repeat("x", 16<<10)
 	for n := range inFlightAtMost {
 		knowing(c, userKey(n), accessToken(t, userKey(n), "login.microsoftonline.com", large, time.Hour))
-		c.use(c.managers.of(u), userKey(n), c.partitions.of(userKey(n)))
+		c.use(c.managers.of(u), userKey(n), c.record(userKey(n)))
 	}
 	last := inFlightAtMost
 	for ; last < inFlightAtMost+8; last++ {
@@ -119,7 +117,7 @@ func TestDocumentIsBounded(t *testing.T) {
 		t.Error("not those that were used last")
 	}
 	for n := range inFlightAtMost + 8 {
-		c.use(c.managers.of(u), fmt.Sprintf("nobody%d.tenant", n), &partition{user: true})
+		c.use(c.managers.of(u), fmt.Sprintf("nobody%d.tenant", n), &tokenstore.Record{User: true})
 	}
 	c.managers.of(u).view.Store(nil)
 	if err := c.Replace(ctx, u, cache.ReplaceHints{PartitionKey: userKey(0)}); err != nil {

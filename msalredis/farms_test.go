@@ -9,6 +9,8 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/record"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 )
 
@@ -16,7 +18,7 @@ import (
 // the other.
 func TestTokensOfAnotherFarmAreNotSent(t *testing.T) {
 	const one, two = "fs.one.example", "fs.two.example"
-	s := &snapshot{entries: map[string]stored{}}
+	s := &record.Snapshot{Entries: map[string]record.Entry{}}
 	for i, host := range []string{one, two} {
 		for _, e := range []struct{ section, raw string }{
 			{msaldoc.SectionRefreshToken, `"secret":"refresh token of ` + host + `"`},
@@ -26,13 +28,13 @@ func TestTokensOfAnotherFarmAreNotSent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			x := newStored(entry, int64(i+1))
-			s.entries[x.field] = x
+			x := record.New(entry, redistime.Time(i+1), 1)
+			s.Entries[x.Field] = x
 		}
 	}
 	for _, host := range []string{one, two} {
 		r := &tokenRequest{Request: tokenreq.Request{Client: "c", Lineage: tokenreq.Lineage{Account: "u", Partition: layout.PartitionID("u"), Environment: host}}}
-		if rt, ok := s.refreshToken(r); !ok || rt.Environment != host {
+		if rt, ok := refreshToken(s, r); !ok || rt.Environment != host {
 			t.Errorf("to %s goes the refresh token of %q", host, rt.Environment)
 		}
 		at, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, "a", []byte(`{"home_account_id":"u","client_id":"c","environment":"`+host+
@@ -40,7 +42,7 @@ func TestTokensOfAnotherFarmAreNotSent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a := s.answerFrom(newStored(at, 1), 1); a.Member("id_token") != "id token of "+host {
+		if a := answerFrom(s, record.New(at, 1, 1), 1); a.Member("id_token") != "id token of "+host {
 			t.Errorf("with a token of %s comes %q", host, a.Member("id_token"))
 		}
 	}

@@ -99,7 +99,7 @@ func FuzzStoredValue(f *testing.F) {
 		if h := layout.Header(stamp, expiry); len(h) != layout.HeaderSize {
 			t.Fatalf("the header has %d bytes", len(h))
 		}
-		value, err := c.sealed(key, field, stamp, expiry, content, false)
+		value, err := layout.Seal(c.serializer, key, field, stamp, expiry, content)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -241,7 +241,7 @@ func FuzzKeys(f *testing.F) {
 			layout.FieldName(section, key+"x") == layout.FieldName(section+"x", key) || string(pid) == layout.FieldName(section, key) {
 			t.Fatal("two keys have one name")
 		}
-		_ = c.partitions.of(partition)
+		_ = c.record(partition)
 		if layout.CheckPrefix(prefix) != nil {
 			return
 		}
@@ -284,13 +284,11 @@ func FuzzRedisReply(f *testing.F) {
 		says = reply
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
-		p := c.partitions.of("user.tenant")
-		p.snap.Store(nil)
+		r := c.record("user.tenant")
 		var err error
 		switch what % 5 {
 		case 0:
-			var s *snapshot
-			if s, err = c.partitions.reload(ctx, p); s != nil && len(s.entries) > 0 {
+			if err = c.store.Reload(ctx, r); !r.Known().Empty() {
 				t.Fatal("an entry that nobody sealed")
 			}
 		case 1:
@@ -302,7 +300,7 @@ func FuzzRedisReply(f *testing.F) {
 		case 2:
 			_, err = c.loadAccounts(ctx, &manager{inUse: map[string]*use{}})
 		case 3:
-			_, err = c.enlist(ctx, "p", layout.Member{Kind: "m"}, 1, 1)
+			_, err = c.store.List(ctx, "p", layout.Member{Kind: "m"}, 1, 1)
 		case 4:
 			lease, leaseErr := c.redis.TryLease(ctx, "k")
 			if err = leaseErr; err == nil {

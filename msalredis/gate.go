@@ -14,6 +14,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redislogin"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
@@ -150,8 +151,8 @@ func peek(resp *http.Response, most int64) ([]byte, error) {
 // MSAL gives its caller the error of one that fails.
 func (g *gate) signIn(req *http.Request, asked tokenreq.Request) (*http.Response, error) {
 	c := g.c
-	began := c.clock.Elapsed()
-	session, timed := c.redisTime(req.Context())
+	began := c.elapsed()
+	session := c.store.Asked(c.redisTime(req.Context()))
 	started := c.clock.Now().Micros()
 	resp, err := g.send(req, tokenresp.AtMost, errTooLarge)
 	if err != nil || resp.StatusCode != http.StatusOK {
@@ -166,7 +167,7 @@ func (g *gate) signIn(req *http.Request, asked tokenreq.Request) (*http.Response
 	if !a.Good {
 		return resp, nil
 	}
-	c.origins.note(a, origin{fresh: true, session: session, timed: timed, Terms: asked.Terms, owners: a.Owners(), began: began})
+	c.origins.note(a, origin{session: session, began: began, Terms: asked.Terms, owners: a.Owners()})
 	if !asked.Special && a.Member("refresh_token") != "" {
 		a.AddRefreshIn(c.o.RefreshAt)
 		resp.Body = io.NopCloser(bytes.NewReader(a.Body))
@@ -176,15 +177,14 @@ func (g *gate) signIn(req *http.Request, asked tokenreq.Request) (*http.Response
 	return resp, nil
 }
 
-// redisTime asks Redis for its time, in microseconds, by which a session is ordered among sign-outs. false: it did not tell, and this
-// is what we believe it to be.
-func (c *Cache) redisTime(ctx context.Context) (int64, bool) {
+// redisTime asks Redis for its time, by which a session is ordered among sign-outs. Where it does not tell, this is what we believe.
+func (c *Cache) redisTime(ctx context.Context) redistime.Time {
 	var us atomic.Int64
 	keys := []string{c.keys.Response("time"), c.keys.Pause("time")}
 	if c.redis.Run(ctx, layout.LookScript, keys, func(r redisop.Reply) error { us.Store(r.Time.Micros()); return nil }) != nil || us.Load() == 0 {
-		return c.clock.Now().Micros(), false
+		return c.clock.Now()
 	}
-	return us.Load(), true
+	return redistime.Time(us.Load())
 }
 
 // acquire answers a repeatable token request.
@@ -280,25 +280,22 @@ var errOver error = &gateError{text: "the token's life was over before it could 
 // noteAnswer remembers where an answer's tokens come from, before its callers have it and MSAL stores them.
 func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 	if r.inRecord() {
-		return // the flight has, with the generation that it knew
+		return // the flight has, with the session of the token that it sent
 	}
-	// Generations are times of Redis: what was asked for before a removal is older than its tombstone. A request of our own that
-	// began when the removal was known here already came after it, whatever the precision of our clock.
-	known := a.Started
-	if a.Started >= r.begun {
-		known = max(known, r.known)
-	}
-	switch r.Kind {
+	switch asked := redistime.Time(a.Started); r.Kind {
 	case tokenreq.App:
-		c.origins.note(a, origin{known: known, Terms: r.Terms})
+		c.origins.note(a, origin{session: asked, began: a.began, Terms: r.Terms})
 	case tokenreq.UserFIC:
-		c.origins.note(a, origin{fresh: true, session: a.Started, Terms: r.Terms, owners: a.Owners(), began: r.since})
+		c.origins.note(a, origin{session: asked, began: a.began, Terms: r.Terms, owners: a.Owners()})
 	default:
 		if r.Grant == tokenreq.GrantRefreshToken {
 			// It may be of an account's refresh token, which MSAL has used before its Export has told of it: it had it when the
 			// request came.
-			sent, _ := c.origins.of(r.Form.Get("refresh_token"))
-			c.origins.note(a, origin{known: min(a.Started, r.begun), session: sent.session, Terms: r.Terms, owners: a.Owners(), began: r.since})
+			session := min(asked, r.begun)
+			if sent, ok := c.origins.of(r.Form.Get("refresh_token")); ok {
+				session = c.sessionOf(sent)
+			}
+			c.origins.note(a, origin{session: session, Terms: r.Terms, owners: a.Owners()})
 		}
 		owners := r.ownersOf(a)
 		c.lineages.follow(r, a.Member("refresh_token"), owners)
@@ -320,7 +317,7 @@ func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, backgroun
 	defer l.stop()
 	l.source = &shared{leader: l}
 	if r.inRecord() {
-		l.source = &owned{leader: l, p: c.partitions.named(r.Lineage.Partition, true)}
+		l.source = &owned{leader: l, p: c.store.Of(r.Lineage.Partition, true)}
 	}
 	a, soon, err = l.lead(ctx)
 	if err != nil && !background {
@@ -329,7 +326,7 @@ func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, backgroun
 	f.outcome = l.outcome
 	span.SetAttributes(telemetry.Outcome(l.outcome))
 	if a != nil && a.Good {
-		c.enlistNames(ctx, r, a)
+		c.listNames(ctx, r, a)
 		c.noteAnswer(r, a)
 	}
 	if background {

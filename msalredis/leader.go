@@ -395,7 +395,7 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 		span.End()
 	}()
 	body := form.Encode()
-	started := c.clock.Now().Micros()
+	elapsed, started := c.elapsed(), c.store.Asked(c.clock.Now()).Micros()
 	fail := func(err error) *answer {
 		return noAnswer(err, r.by, started, c.clock.Now().Micros())
 	}
@@ -409,7 +409,7 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	if a, err = c.exchange(r.via, req); err != nil {
 		return fail(err)
 	}
-	a.by, a.Started, a.Received, a.Stamp = r.by, started, c.clock.Now().Micros(), started
+	a.by, a.began, a.Started, a.Received, a.Stamp = r.by, elapsed, started, c.clock.Now().Micros(), started
 	return a
 }
 

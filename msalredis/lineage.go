@@ -4,13 +4,17 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/maypok86/otter/v2"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/record"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 // A refresh token has a lineage rather than an identity: each use brings a new one. What is remembered of a
@@ -25,7 +29,7 @@ type lineages struct {
 }
 
 func newLineages() *lineages {
-	return &lineages{otter.Must(&otter.Options[tokenreq.Hash, tokenreq.Lineage]{MaximumSize: secretsAtMost, Executor: atOnce})}
+	return &lineages{otter.Must(&otter.Options[tokenreq.Hash, tokenreq.Lineage]{MaximumSize: secretsAtMost, Executor: tokenstore.AtOnce})}
 }
 
 // of is the lineage of a secret; zero where it is not known.
@@ -81,16 +85,13 @@ func (r *tokenRequest) ownersOf(a *answer) []id {
 
 // origin is what the gate knows of a token that passed it and that MSAL is about to store.
 type origin struct {
-	stamp int64
-	known int64 // the generation of its partition when it was asked for
-	fresh bool  // of a sign-in
-	// session is when that sign-in was asked for, or the one that a refresh goes back to; 0: that is not known.
-	session int64
-	timed   bool // session is Redis's own time, and orders the sign-in among sign-outs
+	stamp redistime.Time
+	// session is when the sign-in that it comes of was asked for; of a token that comes of none, when it was itself.
+	session redistime.Time
+	began   time.Duration // when that was, since the Cache's start, where it was asked for here; else 0
 	tokenreq.Terms
 	// Of an answer that may be unknown to the record when its user signs out:
 	owners []id
-	began  int64 // when its request began, since the Cache's start
 }
 
 // origins remembers the origin of tokens between the gate and Export.
@@ -99,7 +100,7 @@ type origins struct {
 }
 
 func newOrigins() *origins {
-	return &origins{otter.Must(&otter.Options[tokenreq.Hash, origin]{MaximumSize: secretsAtMost, Executor: atOnce})}
+	return &origins{otter.Must(&otter.Options[tokenreq.Hash, origin]{MaximumSize: secretsAtMost, Executor: tokenstore.AtOnce})}
 }
 
 func (o *origins) of(secret string) (origin, bool) {
@@ -111,7 +112,7 @@ func (o *origins) of(secret string) (origin, bool) {
 
 // note remembers where an answer's tokens come from.
 func (o *origins) note(a *answer, from origin) {
-	from.stamp = a.Stamp
+	from.stamp = redistime.Time(a.Stamp)
 	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
 		if secret := a.Member(name); secret != "" {
 			o.known.Set(tokenreq.HashSecret(secret), from)
@@ -121,7 +122,7 @@ func (o *origins) note(a *answer, from origin) {
 
 // asks tells whether an access token is one of those that the request asks for, scopes aside. One that did not pass the gate
 // says of itself what it can.
-func (r *tokenRequest) asks(e stored) bool {
+func (r *tokenRequest) asks(e record.Entry) bool {
 	if e.Asked != "" {
 		return e.Asked == string(r.Asked)
 	}
@@ -130,18 +131,18 @@ func (r *tokenRequest) asks(e stored) bool {
 }
 
 // match is the newest access token of a snapshot that answers a request, if there is one.
-func (s *snapshot) match(r *tokenRequest, us int64) (stored, bool) {
-	var best stored
+func match(s *record.Snapshot, r *tokenRequest, us int64) (record.Entry, bool) {
+	var best record.Entry
 	found := false
 	if r.Special {
 		return best, false
 	}
-	for _, e := range s.live(us) {
+	for _, e := range s.Live(redistime.Time(us)) {
 		if e.Section != msaldoc.SectionAccessToken || e.HomeAccountID != r.Lineage.Account || e.KeyID != "" || e.ExtCacheKey != "" ||
 			!r.asks(e) || !msaldoc.ScopesOf(e.Target).ContainsAll(r.Scopes) {
 			continue
 		}
-		if !found || e.stamp > best.stamp {
+		if !found || e.Stamp > best.Stamp {
 			best, found = e, true
 		}
 	}
@@ -150,20 +151,20 @@ func (s *snapshot) match(r *tokenRequest, us int64) (stored, bool) {
 
 // refreshToken is the newest refresh token of a snapshot that the request's client may redeem: its own or its
 // family's.
-func (s *snapshot) refreshToken(r *tokenRequest) (stored, bool) {
-	var best stored
+func refreshToken(s *record.Snapshot, r *tokenRequest) (record.Entry, bool) {
+	var best record.Entry
 	found := false
 	if s == nil {
 		return best, false
 	}
-	for _, e := range s.entries {
+	for _, e := range s.Entries {
 		if e.Section != msaldoc.SectionRefreshToken || e.HomeAccountID != r.Lineage.Account || e.Secret == "" || !tokenreq.SameCloud(e.Environment, r.Lineage.Environment) {
 			continue
 		}
 		if e.ClientID != r.Client && (e.FamilyID == "" || e.FamilyID != r.Lineage.Family) {
 			continue
 		}
-		if !found || e.stamp > best.stamp {
+		if !found || e.Stamp > best.Stamp {
 			best, found = e, true
 		}
 	}
@@ -172,7 +173,7 @@ func (s *snapshot) refreshToken(r *tokenRequest) (stored, bool) {
 
 // answerFrom makes the answer that brought a stored access token, less the refresh token, which others may have
 // redeemed since.
-func (s *snapshot) answerFrom(at stored, us int64) *answer {
+func answerFrom(s *record.Snapshot, at record.Entry, us int64) *answer {
 	body := `{"token_type":"Bearer","scope":` + quoted(at.Target) +
 		`,"expires_in":` + formatInt(max(0, at.ExpiresOn-us/second))
 	if at.ExtendedExpiresOn > 0 {
@@ -182,7 +183,7 @@ func (s *snapshot) answerFrom(at stored, us int64) *answer {
 		body += `,"refresh_in":` + formatInt(max(1, left))
 	}
 	body += `,"access_token":` + quoted(at.Secret)
-	for _, e := range s.live(us) {
+	for _, e := range s.Live(redistime.Time(us)) {
 		if e.Section == msaldoc.SectionIDToken && e.HomeAccountID == at.HomeAccountID && e.ClientID == at.ClientID && e.Realm == at.Realm && tokenreq.SameCloud(e.Environment, at.Environment) {
 			body += `,"id_token":` + quoted(e.Secret)
 			break
@@ -193,15 +194,15 @@ func (s *snapshot) answerFrom(at stored, us int64) *answer {
 	}
 	body += "}"
 	a := &answer{Answer: &tokenresp.Answer{Status: 200, Header: map[string]string{"Content-Type": "application/json; charset=utf-8"},
-		Body: []byte(body), Started: us, Received: us, Stamp: at.stamp}}
+		Body: []byte(body), Started: us, Received: us, Stamp: at.Stamp.Micros()}}
 	a.Judge()
-	a.Due = at.due * second
+	a.Due = at.Due * second
 	return a
 }
 
 // entriesOf makes the entries that MSAL will make of a refresh's answer, so that the tokens are in Redis before the
 // lease is released, also when every caller has left. before is the record as it was.
-func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session int64) []stored {
+func entriesOf(r *tokenRequest, a *answer, before *record.Snapshot, session redistime.Time) []record.Entry {
 	issued := msaldoc.Issued{
 		HomeAccountID: r.Lineage.Account, Environment: r.Lineage.Environment, Realm: r.realms[0], ClientID: r.Client,
 		TokenType: a.Member("token_type"), Target: a.Member("scope"), RefreshToken: a.Member("refresh_token"),
@@ -209,7 +210,7 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session 
 		CachedAt: a.Received / second, ExpiresOn: a.Expires / second, ExtendedExpiresOn: a.Expires / second, RefreshOn: a.Due / second,
 	}
 	if issued.FamilyID == "" {
-		rt, _ := before.refreshToken(r)
+		rt, _ := refreshToken(before, r)
 		issued.FamilyID = rt.FamilyID
 	}
 	if issued.Target == "" {
@@ -222,14 +223,12 @@ func (c *Cache) entriesOf(r *tokenRequest, a *answer, before *snapshot, session 
 	if tt := issued.TokenType; (r.Challenge == "" || r.Newer) && !r.Special && (tt == "" || strings.EqualFold(tt, "Bearer")) {
 		issued.AccessToken = a.Member("access_token")
 	}
-	var out []stored
+	var out []record.Entry
 	for _, e := range issued.Entries() {
 		if e.Section == msaldoc.SectionAccessToken {
 			e.Capabilities, e.Asked = r.Capabilities, string(r.Asked)
 		}
-		x := newStored(e, a.Stamp)
-		x.session = session
-		out = append(out, x)
+		out = append(out, record.New(e, redistime.Time(a.Stamp), session))
 	}
 	return out
 }

@@ -10,6 +10,8 @@ import (
 	"weak"
 
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/record"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 // manager is what this package knows of one of MSAL's in-memory caches (storage.Manager): what was handed to it,
@@ -29,7 +31,7 @@ type manager struct {
 	emptied  int64           // of those: by which epoch of assertions
 	inUse    map[string]*use // by MSAL's partition key
 	document []msaldoc.Entry
-	filled   int64 // when MSAL was last made to hold document and nothing else, since the Cache's start
+	filled   time.Duration // when MSAL was last made to hold document and nothing else, since the Cache's start
 	// marshalled is what MSAL last exported, as it came, while the document is still that.
 	marshalled []byte
 	client     string
@@ -41,8 +43,8 @@ type manager struct {
 
 // view is what a manager's document holds, for readers without a lock. It is never changed.
 type view struct {
-	spentAt int64  // since the Cache's start: when the first token in the document enters its last five minutes
-	first   handed // the partition whose caller brought the view about
+	spentAt time.Duration // since the Cache's start: when the first token in the document enters its last five minutes
+	first   handed        // the partition whose caller brought the view about
 	rest    map[string]handed
 }
 
@@ -50,7 +52,7 @@ type view struct {
 type handed struct {
 	*use
 	spelling string
-	snap     *snapshot
+	snap     *record.Snapshot
 }
 
 // use is a partition in use on a manager.
@@ -58,14 +60,14 @@ type use struct {
 	key string // folded
 	// spelling is how MSAL asked for it last: folding it at every hit would cost an allocation. The manager's mutex guards it.
 	spelling string
-	p        *partition
+	p        *tokenstore.Record
 	last     atomic.Int64 // when it was last asked for, since the Cache's start; accurate to lastEvery
 	read     reading      // the manager's mutex guards it
 }
 
 // reading is what MSAL may read of a snapshot from a moment on until the first of its tokens is spent.
 type reading struct {
-	snap      *snapshot
+	snap      *record.Snapshot
 	shift     int64
 	declared  declared
 	gated     bool
@@ -76,13 +78,13 @@ type reading struct {
 }
 
 // using marks a partition as in use. The caller holds mu.
-func (m *manager) using(x *use, now int64) {
+func (m *manager) using(x *use, now time.Duration) {
 	m.inUse[x.key] = x
-	x.last.Store(now)
+	x.last.Store(int64(now))
 }
 
 // lastEvery is how much later a use must be to be noted: a note is a write to memory that all processors read.
-const lastEvery = int64(100 * time.Millisecond)
+const lastEvery = 100 * time.Millisecond
 
 // managers finds the knowledge that belongs to a manager by its address. Entries go when MSAL's client does.
 type managers struct {
@@ -151,7 +153,7 @@ func (ms *managers) gone(address uintptr) {
 // The use is noted before the view is looked at again, and a hand-over withdraws the view before it reads the notes:
 // so either it sees that the partition is in use and keeps it in the document, or this sees that the view is
 // withdrawn.
-func (m *manager) current(key string, now, age int64) (*partition, bool) {
+func (m *manager) current(key string, now, age time.Duration) (*tokenstore.Record, bool) {
 	v := m.view.Load()
 	if v == nil || now >= v.spentAt {
 		return nil, false
@@ -163,12 +165,12 @@ func (m *manager) current(key string, now, age int64) (*partition, bool) {
 			return nil, false
 		}
 	}
-	at := h.p.checked.Load()
-	if h.p.snap.Load() != h.snap || at == 0 || now-at >= age || h.p.evicted.Load() {
+	known := h.p.Known()
+	if known.Snapshot != h.snap || known.Checked == 0 || now-known.Checked >= age || h.p.Evicted() {
 		return nil, false
 	}
-	if now-h.last.Load() >= lastEvery {
-		h.last.Store(now)
+	if now-time.Duration(h.last.Load()) >= lastEvery {
+		h.last.Store(int64(now))
 		if m.view.Load() != v {
 			return nil, false
 		}

@@ -11,7 +11,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
-// news tells the other instances at once that a partition was removed, and by which generation of it. It only saves
+// news tells the other instances at once that a partition was removed, and as of when. It only saves
 // time: one that misses the message finds out within LocalTTL, or when it can ask Redis again.
 type news struct {
 	c    *Cache
@@ -60,66 +60,27 @@ func (n *news) hearAll() {
 
 // hear forgets what was removed by another instance, and looks after what another found damaged.
 func (n *news) hear(payload string) {
-	change, ok := layout.ParseChange(payload)
+	change, ok := layout.ParseChange(payload, n.c.clock.Now())
 	if !ok || change.From == n.self {
 		return
 	}
-	p := n.c.partitions.peek(change.ID)
-	if change.Generation == 0 {
-		if p != nil {
-			p.whole.Store(true)
-			n.c.background(func(ctx context.Context) { _, _ = n.c.partitions.load(ctx, p) })
-		}
+	if change.Removed.Latest() == 0 {
+		n.c.store.Mend(change.ID)
 		return
 	}
-	timely := change.Generation <= n.c.clock.Now().Add(ahead).Micros() // nobody gives one of a time to come
-	if timely {
-		n.c.removals.note(change.ID, change.Generation, n.c.clock.Elapsed(), false)
-	}
+	n.c.store.Hear(change.ID, change.Removed)
 	n.c.answers.forget(change.ID)
 	n.c.flights.forget(change.ID)
-	if !timely {
-		return
-	}
-	n.c.assertions.remove(change.ID, change.Generation, false)
-	if p != nil {
-		p.removed(change.Generation)
-	}
-}
-
-// ahead is what a generation may be ahead of this process's idea of Redis's clock.
-const ahead = 5 * time.Second
-
-// removed forgets what was known before a generation, which another instance has given the partition: Redis may be away at
-// the next call, and what is held would go on serving, or lose its data, tombstone and all, and it would be written back.
-func (p *partition) removed(generation int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if held := p.snap.Load(); held != nil && held.generation >= generation {
-		return // it is known, and what is held is of after it
-	}
-	s := &snapshot{generation: generation, entries: map[string]stored{}}
-	if held := p.snap.Load(); held != nil {
-		for field, e := range held.entries { // a sign-out that was tried again ends no later session
-			if e.session >= generation {
-				s.entries[field] = e
-			}
-		}
-	}
-	p.overlay(s)
-	p.snap.Store(s)
-	p.asOf = max(p.asOf, generation) // also of what nobody has looked at yet: the answer to the first look may be of before
-	p.confirmed = 0
-	p.checked.Store(0)
+	n.c.assertions.remove(change.ID, change.Removed, false)
 }
 
 // tell tells the others of a removal. Nobody waits for it to succeed.
-func (n *news) tell(ctx context.Context, pid id, generation int64) {
+func (n *news) tell(ctx context.Context, pid id, removed layout.Tombstone) {
 	channel := n.c.keys.Changes()
 	_ = n.c.redis.Do(ctx, channel, func(ctx context.Context, client redis.UniversalClient) error {
-		return client.Publish(ctx, channel, layout.Change{From: n.self, ID: pid, Generation: generation}.String()).Err()
+		return client.Publish(ctx, channel, layout.Change{From: n.self, ID: pid, Removed: removed}.String()).Err()
 	})
 }
 
 // ask asks the others to mend a record that this process finds damaged and does not know.
-func (n *news) ask(ctx context.Context, pid id) { n.tell(ctx, pid, 0) }
+func (n *news) ask(ctx context.Context, pid id) { n.tell(ctx, pid, layout.Tombstone{}) }

@@ -1,11 +1,15 @@
 package msalredis
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/internal/record"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 // owned is the source of answers to refresh_token requests of an account: its partition. One lease serves all
@@ -13,30 +17,31 @@ import (
 // family share theirs.
 type owned struct {
 	*leader
-	p    *partition
-	snap *snapshot
+	p    *tokenstore.Record
+	snap *record.Snapshot
 	sent string
-	used int64 // the stamp of the refresh token that was sent
+	used redistime.Time // the stamp of the refresh token that was sent
 	// session is that of the token that was sent, not of what the record has when its successor is stored.
-	session int64
+	session redistime.Time
 }
 
-func (o *owned) lease() id { return o.p.pid }
+func (o *owned) lease() id { return o.p.ID }
 
 func (o *owned) look(ctx context.Context) (f finding, err error) {
 	c := o.c
-	s, err := c.partitions.reload(ctx, o.p)
+	err = c.store.Reload(ctx, o.p)
+	s := o.p.Known().Snapshot
 	us := c.clock.Now().Micros()
 	if o.arrived == 0 {
 		o.arrived = us - time.Since(o.begun).Microseconds()
 	}
 	o.snap = s
 	if s != nil && o.r.Challenge == "" {
-		if at, ok := s.match(o.r, us); ok {
-			a := s.answerFrom(at, us)
+		if at, ok := match(s, o.r, us); ok {
+			a := answerFrom(s, at, us)
 			// MSAL stores what it is given, also the old token once more: after a sign-out it is one of before.
-			if from, known := c.origins.of(at.Secret); !known || from.fresh {
-				c.origins.note(a, origin{known: s.generation, session: at.session, Terms: o.r.Terms})
+			if _, known := c.origins.of(at.Secret); !known {
+				c.origins.note(a, origin{session: at.Session, Terms: o.r.Terms})
 			}
 			switch {
 			case a.Usable(us):
@@ -56,7 +61,7 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 	}
 	if a := k.answer; a != nil && a.Good {
 		if _, known := c.origins.of(a.Member("refresh_token")); !known {
-			c.origins.note(a, origin{known: a.Started, session: o.session, Terms: o.r.Terms})
+			c.origins.note(a, origin{session: cmp.Or(o.session, redistime.Time(a.Started)), Terms: o.r.Terms})
 		}
 	}
 	switch a := k.answer; {
@@ -70,7 +75,7 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 		f.old = a
 	}
 	// A refusal is of one refresh token: after another sign-in there is another one.
-	rt, _ := s.refreshToken(o.r)
+	rt, _ := refreshToken(s, o.r)
 	f.heed(o.r, k.pause, us, func(p *answer) bool {
 		return p.Received >= o.arrived || p.Of == tokenreq.HashSecret(rt.Secret).String()
 	})
@@ -85,27 +90,27 @@ func (o *owned) form() (url.Values, *answer) {
 		form[k] = v
 	}
 	o.used, o.session = 0, 0
-	if rt, ok := o.snap.refreshToken(o.r); ok {
-		o.used, o.session = rt.stamp, rt.session
+	if rt, ok := refreshToken(o.snap, o.r); ok {
+		o.used, o.session = rt.Stamp, rt.Session
 		form.Set("refresh_token", rt.Secret)
-	} else if o.snap != nil && o.snap.generation > 0 {
-		return nil, signedOut(o.c.clock.Now().Micros())
+	} else {
+		from, _ := o.c.origins.of(form.Get("refresh_token"))
+		o.session = o.c.sessionOf(from)
+		if o.c.store.Ended(o.p.ID, from.session, from.began) {
+			return nil, signedOut(o.c.clock.Now().Micros())
+		}
 	}
 	o.sent = form.Get("refresh_token")
-	if o.session == 0 {
-		from, _ := o.c.origins.of(o.sent)
-		o.session = from.session
-	}
 	return form, nil
 }
 
 func (o *owned) moved(ctx context.Context, sent url.Values) bool {
-	s, err := o.c.partitions.reload(ctx, o.p)
-	if err != nil {
+	if o.c.store.Reload(ctx, o.p) != nil {
 		return false
 	}
+	s := o.p.Known().Snapshot
 	o.snap = s
-	rt, ok := s.refreshToken(o.r)
+	rt, ok := refreshToken(s, o.r)
 	return ok && rt.Secret != sent.Get("refresh_token")
 }
 
@@ -119,21 +124,20 @@ func (o *owned) keep(ctx context.Context, a *answer) {
 		c.keepAnswer(ctx, o.r, o.r.ID, a)
 		return
 	}
-	known := int64(0)
-	if o.snap != nil {
-		known = o.snap.generation
-	}
 	// Newer than the token it was brought with: one of a sign-in since the lease was taken has a later stamp than the fence, and
 	// its successor would be thrown away.
-	a.Stamp = max(a.Stamp, o.used+1)
-	c.origins.note(a, origin{known: known, session: o.session, Terms: o.r.Terms})
+	a.Stamp = max(a.Stamp, o.used.Micros()+1)
+	if o.session == 0 { // of a refresh token that nothing is known of
+		o.session = redistime.Time(a.Started)
+	}
+	c.origins.note(a, origin{session: o.session, Terms: o.r.Terms})
 	a.NameUser(o.r.Lineage.Account)
-	entries := c.entriesOf(o.r, a, o.snap, o.session)
+	entries := entriesOf(o.r, a, o.snap, o.session)
 	for _, e := range entries {
 		c.lineages.learn(e.Entry)
 	}
 	// An error leaves them to be pushed later.
-	_, _ = c.write(ctx, batch{p: o.p, entries: entries, known: known})
+	_, _ = c.store.Write(ctx, tokenstore.Batch{Record: o.p, Entries: entries})
 	if o.r.Challenge != "" || o.r.Special {
 		c.keepAnswer(ctx, o.r, o.r.ID, a)
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 )
 
@@ -14,10 +15,8 @@ type tokenRequest struct {
 	realms []string // the names of its endpoint's tenant
 	flight string
 
-	pids  []id  // what a removal must find this by: an app's partition under each name of its tenant; none: known from the answer
-	begun int64 // when MSAL sent it, in microseconds of Redis time
-	since int64 // likewise, since the Cache's start
-	known int64 // the latest generation of pids then, as far as this process knew
+	pids  []id           // what a removal must find this by: an app's partition under each name of its tenant; none: known from the answer
+	begun redistime.Time // when MSAL sent it
 
 	// Copies: a flight may go on when RoundTrip has returned, and its caller has the request back.
 	address string
@@ -33,24 +32,15 @@ func (c *Cache) newTokenRequest(req *http.Request, asked tokenreq.Request, via h
 		Request: asked, flight: string(asked.ID) + " " + asked.Grant,
 		address: req.URL.String(), host: req.Host, header: req.Header.Clone(), via: via,
 	}
-	r.since = c.clock.Elapsed()
+	r.begun = c.clock.Now()
 	r.realms = c.realms.of(r.Endpoint, req.URL.Path)
 	switch r.Kind {
 	case tokenreq.App:
-		r.begun = c.clock.Now().Micros()
 		for _, realm := range r.realms {
-			pid := layout.PartitionID(msaldoc.AppKey(r.Client, realm, ""))
-			r.pids = append(r.pids, pid)
-			if p := c.partitions.peek(pid); p != nil {
-				if s := p.snap.Load(); s != nil {
-					r.known = max(r.known, s.generation)
-				}
-			}
+			r.pids = append(r.pids, layout.PartitionID(msaldoc.AppKey(r.Client, realm, "")))
 		}
 	case tokenreq.UserRefresh:
 		r.pids = []id{r.Lineage.Partition}
-	case tokenreq.UnknownRefresh:
-		r.begun = c.clock.Now().Micros()
 	}
 	return r
 }

@@ -65,6 +65,6 @@ func (s *shared) keep(ctx context.Context, a *answer) {
 		// That too, perhaps. But they do not get this token either: it may be one of WithClaimsFromClient, whose bytes are those of
 		// a challenge, and which MSAL keeps apart.
 		s.c.answers.known.Invalidate(s.r.Base)
-		_ = s.c.forgetAnswer(ctx, s.r.Base)
+		_ = s.c.store.ForgetAnswer(ctx, s.r.Base)
 	}
 }

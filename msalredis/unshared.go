@@ -7,6 +7,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // unshared are the entries of a manager that no other process may have and no other manager of this one: bound to a key that the
@@ -20,11 +21,11 @@ type unshared struct {
 
 type unsharedEntry struct {
 	msaldoc.Entry
-	partition string // the partition key under which MSAL looks for it
-	account   id     // the partition of its account; "": it has none
-	known     int64  // that partition's generation when the entry came
-	held      bool   // that partition held something then
-	app       bool   // an app's, of before the manager was met
+	partition string         // the partition key under which MSAL looks for it
+	account   id             // the partition of its account; "": it has none
+	asked     redistime.Time // when it was asked for, at the earliest
+	held      bool           // that partition held something when it came
+	app       bool           // an app's, of before the manager was met
 }
 
 // unsharedBytesMost bounds them: a refusal to keep the oldest costs a token request.
@@ -33,12 +34,13 @@ const unsharedBytesMost = 4 << 20
 // keep takes entries in that MSAL has brought. One in the place of another, or that serves all its requests, takes its place.
 func (us *unshared) keep(c *Cache, entries []msaldoc.Entry, hint string) {
 	for _, e := range entries {
-		kept := unsharedEntry{Entry: e, partition: e.HomeAccountID}
+		kept := unsharedEntry{Entry: e, partition: e.HomeAccountID, asked: c.store.Asked(c.clock.Now())}
+		if o, ok := c.origins.of(e.Secret); ok {
+			kept.asked = c.sessionOf(o)
+		}
 		if e.HomeAccountID != "" {
 			kept.account = layout.PartitionID(e.HomeAccountID)
-			if s := c.partitions.of(e.HomeAccountID).snap.Load(); s != nil {
-				kept.known, kept.held = s.generation, len(s.entries) > 0
-			}
+			kept.held = !c.record(e.HomeAccountID).Known().Empty()
 		} else if e.KeyBound() {
 			kept.partition = strings.Clone(hint)
 		}
@@ -52,7 +54,7 @@ func (us *unshared) keep(c *Cache, entries []msaldoc.Entry, hint string) {
 // of the application's that uses the Cache only since, because Redis was away at its start or it has been switched on.
 //
 // It is not stored for others: nobody can tell how old it is, and so whether it is of before a sign-out, or a refresh, that the fleet
-// knows of. Any sign-out of its account that is known ends it (known is 0), and so does a removal of the app's tokens; what the fleet
+// knows of. Any sign-out of its account that is known ends it (asked is 0), and so does a removal of the app's tokens; what the fleet
 // has takes its place. A refresh token among it brings tokens that are shared as all are.
 func (us *unshared) adopt(entries []msaldoc.Entry) {
 	// A user's access token that names nobody looks like an app's. Other tokens come with it.
@@ -162,14 +164,17 @@ func (e unsharedEntry) nobodys() bool {
 // nobodys tells whether there are any that name nobody.
 func (us *unshared) nobodys() bool { return slices.ContainsFunc(us.entries, unsharedEntry.nobodys) }
 
-// signedOutSince tells whether an entry's account has signed out since the entry came, or is gone from Redis.
+// signedOutSince tells whether an entry's account has signed out since the entry was asked for, or is gone from Redis.
 func (c *Cache) signedOutSince(e unsharedEntry) bool {
-	p := c.partitions.peek(e.account)
-	if p == nil {
+	if c.store.Removed(e.account).Ends(e.asked, func() string { return layout.HashScopes(msaldoc.ScopesOf(e.Target)) }) {
+		return true
+	}
+	r := c.store.Peek(e.account)
+	if r == nil {
 		return false // MSAL asks for the account before it reads: then it is known
 	}
-	s := p.snap.Load()
-	return s != nil && (s.generation > e.known || e.held && len(s.entries) == 0 && p.checked.Load() != 0)
+	known := r.Known()
+	return e.held && known.Empty() && known.Checked != 0
 }
 
 // of tells whether there are any that MSAL looks for under a partition key.

@@ -238,7 +238,7 @@ func needed(h, s, z, channel string) [][]any {
 	return [][]any{
 		{"set", s, "v", "px", ms}, {"mset", s, "v"}, {"msetnx", s, "v"}, {"pexpire", s, ms}, {"expireat", s, "4102444800"}, {"pttl", s},
 		{"get", s}, {"mget", s}, {"getrange", s, "0", "1"}, {"type", s}, {"del", s},
-		{"hset", h, "f", "v"}, {"pexpire", h, ms}, {"hget", h, "f"}, {"hlen", h}, {"hgetall", h}, {"hdel", h, "f"},
+		{"hset", h, "f", "v"}, {"pexpire", h, ms}, {"hget", h, "f"}, {"hgetall", h}, {"hdel", h, "f"},
 		{"zadd", z, "1", "m"}, {"pexpire", z, ms}, {"zrange", z, "0", "-1"}, {"zrem", z, "x"}, {"zremrangebyscore", z, "-inf", "0"},
 		{"zremrangebyrank", z, "1", "0"}, {"del", z},
 		{"eval", "return redis.call('get', KEYS[1])", "1", s}, {"evalsha", strings.Repeat("0", 40), "1", s},
@@ -357,13 +357,13 @@ func (d *doctor) scripts(ctx context.Context) {
 		keys []string
 		args []any
 	}{
-		{"store", layout.StoreScript, []string{n.Tokens(i), n.Tombstone(i)}, []any{"0", "0", "0", "f", value}},
+		{"store", layout.StoreScript, []string{n.Tokens(i), n.Tombstone(i)}, []any{"0", "0", "f", value}},
 		{"load", layout.LoadScript, []string{n.Tokens(i), n.Tombstone(i)}, []any{"", life}},
 		{"respond", layout.RespondScript, []string{n.Response(i), n.Tombstone(i), n.Pause(i)}, []any{strconv.FormatInt(now, 10), value, life}},
 		{"look", layout.LookScript, []string{n.Response(i), n.Pause(i)}, nil},
 		{"enlist", layout.EnlistScript, []string{n.RIDs(i), n.Tombstone(i)}, []any{"m", life, "10", strconv.FormatInt(now, 10)}},
 		{"forget", layout.ForgetScript, []string{n.Response(i), n.Tombstone(i), n.Pause(i), n.Fence(i)}, []any{"1000"}},
-		{"signout", layout.SignoutScript, []string{n.Tokens(i), n.Tombstone(i), n.RIDs(i), n.Fence(i)}, []any{"1000", "doctor", "1"}},
+		{"signout", layout.SignoutScript, []string{n.Tokens(i), n.Tombstone(i), n.RIDs(i), n.Fence(i)}, []any{"1000", "0", "1", "0", "", "0"}},
 	} {
 		note(script.name, script.run.Run(ctx, d.client, script.keys, script.args...).Err())
 	}
@@ -483,7 +483,7 @@ func (d *doctor) persistence(ctx context.Context) {
 		if info["aof_enabled"] == "1" {
 			found = "append-only file on, " + snapshots
 		} else if snapshots == "no snapshots" {
-			advice = "fine for app tokens; a restart signs out users whom no instance has used within 15 minutes: appendonly yes keeps them"
+			advice = "fine for app tokens; a restart signs out users whom no instance has used within 28 hours: appendonly yes keeps them"
 		}
 		status := statusOK
 		for _, n := range d.nodes {

@@ -126,7 +126,7 @@ func (w *watcher) run(ctx context.Context, every time.Duration) error {
 				return errors.New("the subscription has ended")
 			}
 			if m.Channel == w.names.Changes() {
-				if change, ok := layout.ParseChange(m.Payload); ok && change.Generation > 0 && len(removed) < rememberAtMost {
+				if change, ok := layout.ParseChange(m.Payload, layout.MaxStamp); ok && change.Removed.Latest() > 0 && len(removed) < rememberAtMost {
 					removed = append(removed, change.ID)
 				}
 			} else if i, what, ok := w.names.Parse(m.Channel); ok && what == "wake" && len(woken) < rememberAtMost {

@@ -1,6 +1,7 @@
 package layout_test
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -38,7 +39,7 @@ func TestGolden(t *testing.T) {
 		{"digits of a record", value[:layout.HeaderSize], "17000000000000001700003600"},
 		{"digits of a record with a session", ofSession[:layout.HeaderSize+17], "17000000000000001700003600s1690000000000000"},
 		{"answer", string(layout.EncodeAnswer(head, []byte("{}"))), `{"status":200,"header":{"Content-Type":"application/json"},"started":1,"received":2,"until":3,"failures":4,"of":"client_credentials","grant":"g","client":"c","tenant":"t","scopes":"s"}` + "\n{}"},
-		{"removal", layout.Change{From: "f", ID: "i", Generation: 1}.String(), "f i 1"},
+		{"removal", layout.Change{From: "f", ID: "i", Removed: layout.Tombstone{Whole: 1}}.String(), "f i 1"},
 		{"damage", layout.Change{From: "f", ID: "i"}.String(), "f i damaged"},
 		{"member", layout.Member{Kind: "r", Scopes: "s", ID: "i"}.String(), "r s i"},
 	} {
@@ -69,7 +70,7 @@ func TestParse(t *testing.T) {
 		i := layout.ID(bad)
 		_, _, parsed := n.Parse(n.Tokens(i))
 		_, member := layout.ParseMember(layout.Member{Kind: layout.MemberAnswer, Scopes: "s", ID: i}.String())
-		_, change := layout.ParseChange(layout.Change{From: "f", ID: i}.String())
+		_, change := layout.ParseChange(layout.Change{From: "f", ID: i}.String(), layout.MaxStamp)
 		if i.Usable() || parsed || member || change {
 			t.Errorf("%q is taken for an id: %v %v %v", bad, parsed, member, change)
 		}
@@ -83,13 +84,13 @@ func TestParse(t *testing.T) {
 			t.Errorf("%q is taken for the member %v", text, m)
 		}
 	}
-	for _, c := range []layout.Change{{From: "f", ID: pid, Generation: 1_700_000_000_000_000}, {From: "f", ID: pid}} {
-		if got, ok := layout.ParseChange(c.String()); got != c || !ok {
+	for _, c := range []layout.Change{{From: "f", ID: pid, Removed: layout.Tombstone{Whole: 1_700_000_000_000_000, Some: []layout.Forgotten{{Scopes: "a+b", AsOf: 1_700_000_000_000_001}}}}, {From: "f", ID: pid}} {
+		if got, ok := layout.ParseChange(c.String(), layout.MaxStamp); !reflect.DeepEqual(got, c) || !ok {
 			t.Errorf("change %v %v, want %v", got, ok, c)
 		}
 	}
 	for _, text := range []string{"", "f", "f i", "f i 0", "f i -1", "f i x", "f i 1 2", " i 1", "f  1", "f i 99999999999999999999"} {
-		if c, ok := layout.ParseChange(text); ok {
+		if c, ok := layout.ParseChange(text, layout.MaxStamp); ok {
 			t.Errorf("%q is taken for the change %v", text, c)
 		}
 	}
@@ -130,7 +131,7 @@ func FuzzNames(f *testing.F) {
 		if m, ok := layout.ParseMember(text); ok && (!isID(string(m.ID)) || m.String() != text) {
 			t.Errorf("%q is taken for the member %v", text, m)
 		}
-		if c, ok := layout.ParseChange(text); ok && !isID(string(c.ID)) {
+		if c, ok := layout.ParseChange(text, layout.MaxStamp); ok && !isID(string(c.ID)) {
 			t.Errorf("%q is taken for the change %v", text, c)
 		}
 	})

@@ -5,11 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // version is part of every key: a format that cannot live beside this one gets another.
@@ -94,9 +94,10 @@ func (n Names) Tombstone(i ID) string { return n.of(i, "tombstone") }
 // Lock is the lease of who asks Entra ID; package lock derives the names of its fence and its wake-up channel from it.
 func (n Names) Lock(i ID) string { return n.of(i, "lock") }
 
-// TombstoneLife is how long a removal is remembered: longer than any token request, and than any instance relies on
-// what it knew before (restoring a lost record included).
-const TombstoneLife = 15 * time.Minute
+// TombstoneLife is how long a removal is remembered: longer than any token lives (28 hours, with continuous access evaluation) and
+// than any token request takes. What an instance has not seen confirmed for as long it does not rely on, write or restore.
+// https://learn.microsoft.com/en-us/entra/identity/conditional-access/concept-continuous-access-evaluation
+const TombstoneLife = 28 * time.Hour
 
 // Fence is the STRING with the last fencing number of that lease.
 func (n Names) Fence(i ID) string { return n.of(i, "fence") }
@@ -145,9 +146,8 @@ func ParseMember(text string) (m Member, ok bool) {
 type Change struct {
 	From string // who tells
 	ID   ID
-	// Generation is that of the removal, a time of Redis in microseconds; 0: something in the record is damaged, and who knows
-	// it is asked to mend it.
-	Generation int64
+	// Removed is what was removed of it; empty: something in the record is damaged, and who knows it is asked to mend it.
+	Removed Tombstone
 }
 
 const damaged = "damaged"
@@ -155,23 +155,22 @@ const damaged = "damaged"
 // String is the form in which a change is told.
 func (c Change) String() string {
 	what := damaged
-	if c.Generation > 0 {
-		what = strconv.FormatInt(c.Generation, 10)
+	if c.Removed.Latest() > 0 {
+		what = c.Removed.String()
 	}
 	return c.From + " " + string(c.ID) + " " + what
 }
 
-// ParseChange reads a change; ok is false for what is none.
-func ParseChange(text string) (c Change, ok bool) {
+// ParseChange reads a change at a time of Redis; ok is false for what is none, and for a removal of a time to come.
+func ParseChange(text string, now redistime.Time) (c Change, ok bool) {
 	from, rest, _ := strings.Cut(text, " ")
 	name, what, _ := strings.Cut(rest, " ")
 	c = Change{From: from, ID: ID(name)}
 	if what != damaged {
-		n, err := strconv.ParseInt(what, 10, 64)
-		if err != nil || n <= 0 {
+		c.Removed = ParseTombstone(what, now)
+		if c.Removed.Latest() == 0 {
 			return Change{}, false
 		}
-		c.Generation = n
 	}
 	return c, from != "" && c.ID.Usable()
 }

@@ -3,6 +3,7 @@ package redisop
 import (
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
@@ -57,4 +58,12 @@ func (r Reply) Number(i int) int64 {
 		return -1
 	}
 	return n
+}
+
+// UnlessOfAnotherType is the error of a command, unless its key is another program's: then nothing of ours is there.
+func UnlessOfAnotherType(err error) error {
+	if err != nil && strings.HasPrefix(err.Error(), "WRONGTYPE ") {
+		return nil
+	}
+	return err
 }

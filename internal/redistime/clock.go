@@ -91,6 +91,13 @@ func (c *Clock) Offset() (ahead time.Duration, known bool) {
 	return c.offset, c.known
 }
 
+// Error is how wrong Now may be, by the round trip that told it.
+func (c *Clock) Error() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.spread
+}
+
 // Shift is what to add to a time of ours, in whole seconds, to get Redis's; 0 while the clocks agree.
 func (c *Clock) Shift() int64 {
 	c.mu.Lock()

@@ -88,7 +88,7 @@ func TestCallerLeavesWhileRedisHangs(t *testing.T) {
 		waitsIn string
 		asked   bool // Redis hangs from when Entra ID has been asked
 	}{
-		"reading":             {full, "msalredis.(*partitions).load(", false},
+		"reading":             {full, "tokenstore.(*Store).Load(", false},
 		"looking":             {gateOnly, "msalredis.(*flight).wait(", false},
 		"keeping the answer":  {full, "msalredis.(*flight).wait(", true},
 		"storing the entries": {accessorApp, "msalredis.(*Cache).Export(", true},

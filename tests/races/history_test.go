@@ -19,6 +19,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/long"
 )
 
@@ -55,53 +56,52 @@ var accounts = porcupine.Model{
 
 // ran is a script that Redis ran on a user's partition, and what it answered.
 type ran struct {
-	what       string // store, sign out, look
-	known      int64  // of store: the generation known when the tokens were asked for
-	fresh      bool   // of store: a sign-in's
-	refused    bool   // of store
-	generation int64
-	name       string // of sign out: one that is run twice, or after a later one of its process, does nothing
-	stamp      int64  // of a refresh token that store brings; 0: of none, or of one that may have been too old
+	what    string // store, sign out, look
+	known   int64  // of store: the latest removal that the writer knew
+	refused bool   // of store
+	removed int64  // the latest removal, as Redis says
+	token   token  // the refresh token that store brings; zero: none, or one that may have been too old
+}
+
+// token is what orders a refresh token among others.
+type token struct{ session, stamp int64 }
+
+func (t token) newer(than token) bool {
+	return t.session > than.session || t.session == than.session && t.stamp > than.stamp
 }
 
 type partitionState struct {
-	generation, stamp int64
-	name              string // of the last sign-out
+	removed int64
+	token   token
 }
 
-// partitions is what the scripts do: a sign-out makes a new generation, a store of tokens that were asked for under an older one
-// is refused unless they are a sign-in's, and of two refresh tokens the newer stays.
+// partitions is what the scripts do: a sign-out never goes back before an earlier one, and ends the sessions of before it; a store whose
+// writer does not know of the last one is refused; and of two refresh tokens the newer stays.
 var partitions = porcupine.Model{
 	Init: func() any { return partitionState{} },
 	Step: func(state, input, _ any) (bool, any) {
 		s, in := state.(partitionState), input.(ran)
 		switch in.what {
 		case "sign out":
-			if done(in.name, s.name) {
-				return in.generation == s.generation, s
+			after := partitionState{in.removed, s.token}
+			if s.token.session < in.removed {
+				after.token = token{}
 			}
-			return in.generation > s.generation, partitionState{generation: in.generation, name: in.name}
+			return in.removed >= s.removed, after
 		case "look":
-			return in.generation == s.generation, s
+			return in.removed == s.removed, s
 		default:
-			if refuse := !in.fresh && s.generation > in.known; refuse || in.refused {
-				return refuse == in.refused, s
+			if refuse := s.removed > in.known; refuse || in.refused {
+				return refuse == in.refused && in.removed == s.removed, s
 			}
-			ok := in.generation == s.generation && (in.stamp == 0 || in.stamp > s.stamp)
-			s.stamp = max(s.stamp, in.stamp)
+			ok := in.removed == s.removed && (in.token == token{} || in.token.newer(s.token) && in.token.session >= s.removed)
+			if in.token.newer(s.token) {
+				s.token = in.token
+			}
 			return ok, s
 		}
 	},
 	DescribeOperation: func(input, _ any) string { return fmt.Sprintf("%+v", input) },
-}
-
-// done tells whether a sign-out is the last one, or an earlier one of the same process ("process.number").
-func done(name, last string) bool {
-	process, number, _ := strings.Cut(name, ".")
-	by, count, _ := strings.Cut(last, ".")
-	n, _ := strconv.Atoi(number)
-	c, _ := strconv.Atoi(count)
-	return name == last || process == by && n < c
 }
 
 // chronicle records both histories of a run.
@@ -164,15 +164,12 @@ func (c *chronicle) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			n, _ := strconv.ParseInt(text, 10, 64)
 			return n
 		}
-		r := ran{what: what, generation: number(reply[1])}
-		switch what {
-		case "sign out":
-			r.name = fmt.Sprint(args[8])
-		case "store":
-			r.known, r.fresh, r.refused = number(args[5]), args[6] == "1", number(reply[2]) == -1
-			for i := 8; i+1 < len(args) && number(reply[4]) == 1; i += 2 {
-				if args[i] == rt {
-					r.stamp = number(args[i+1].(string)[:16])
+		r := ran{what: what, removed: number(reply[1])}
+		if what == "store" {
+			r.known, r.refused = number(args[5]), number(reply[2]) == -1
+			for i := 7; i+1 < len(args) && number(reply[4]) == 1; i += 2 {
+				if value := args[i+1].(string); args[i] == rt {
+					r.token = token{session: layout.Session(value), stamp: number(value[:16])}
 				}
 			}
 		}
@@ -205,8 +202,8 @@ func picture(t *testing.T, model porcupine.Model, ops []porcupine.Operation) str
 	return path
 }
 
-// tampering changes the arguments of the script that stores, and so takes from it what it checks.
-type tampering func(args []any)
+// tampering changes what Redis is asked, and so takes from it what it checks.
+type tampering func(cmd redis.Cmder)
 
 func (f tampering) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (f tampering) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
@@ -214,8 +211,8 @@ func (f tampering) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 }
 func (f tampering) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if f != nil && harness.IsStore(cmd) {
-			f(cmd.Args())
+		if f != nil {
+			f(cmd)
 		}
 		return next(ctx, cmd)
 	}
@@ -363,8 +360,20 @@ func TestHistoriesOfSignOuts(t *testing.T) {
 func TestLongHistoriesOfBrokenSignOuts(t *testing.T) {
 	long.Test(t)
 	for name, tamper := range map[string]tampering{
-		"a store without the comparison of generations": func(args []any) { args[5] = "9999999999999999" },
-		"a sign-in that counts as a refresh":            func(args []any) { args[5], args[6] = "0", "0" },
+		"a store that is not refused, by who did not hear of the sign-out": func(cmd redis.Cmder) {
+			switch args := cmd.Args(); {
+			case harness.IsStore(cmd):
+				args[5] = "9999999999999999"
+			case cmd.Name() == "publish":
+				args[2] = ""
+			}
+		},
+		"a sign-out that is as of too early a time": func(cmd redis.Cmder) {
+			if harness.IsSignOut(cmd) {
+				args := cmd.Args()
+				args[8], args[9], args[10] = "1", "0", "0"
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -17,6 +17,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -466,7 +467,7 @@ func TestNewsOfNoNewSignOutForgetNothing(t *testing.T) {
 			}
 			rdb.Del(ctx, key, tombstone)
 			for _, g := range []int64{generation(known), 0} { // the latter makes it look
-				rdb.Publish(ctx, w.Prefix+":v1:changes", layout.Change{From: "another", ID: layout.ID(pidOf(key)), Generation: g}.String())
+				rdb.Publish(ctx, w.Prefix+":v1:changes", layout.Change{From: "another", ID: layout.ID(pidOf(key)), Removed: layout.Tombstone{Whole: redistime.Time(g)}}.String())
 			}
 			harness.Eventually(t, "another instance finds the sign-in", func() bool {
 				got, err := harness.Silent(ctx, w.Instance().App(), u.HomeAccountID())

@@ -24,6 +24,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
@@ -578,7 +579,7 @@ func tellOfSignOut(w *harness.World, t *testing.T, u entratest.User) {
 	generation, _, _ := strings.Cut(tombstone, " ")
 	us, err := strconv.ParseInt(generation, 10, 64)
 	harness.Succeeds(t, err)
-	harness.Succeeds(t, w.Redis.Admin.Publish(t.Context(), names.Changes(), layout.Change{From: "another", ID: pid, Generation: us}.String()).Err())
+	harness.Succeeds(t, w.Redis.Admin.Publish(t.Context(), names.Changes(), layout.Change{From: "another", ID: pid, Removed: layout.Tombstone{Whole: redistime.Time(us)}}.String()).Err())
 }
 
 // A sign-in that was asked for after a sign-out is kept, also where the clocks of Redis's servers differ: of a cluster's node that

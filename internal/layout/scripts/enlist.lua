@@ -5,10 +5,10 @@
 -- ARGV[1]  the member
 -- ARGV[2]  its life in milliseconds
 -- ARGV[3]  how many members the list holds at most
--- ARGV[4]  the generation that the writer knew
+-- ARGV[4]  when what is listed was asked for, in microseconds of Redis time: a later removal forbids it
 -- ARGV[5]  "XX": prolong a member that is listed, and list none
 --
--- Returns  { Redis time in microseconds, "1" listed, "-1" a sign-out came between }
+-- Returns  { Redis time in microseconds, "1" listed, "-1" a removal forbids it }
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local us = string.format('%.0f', now[1] * 1000000 + now[2])

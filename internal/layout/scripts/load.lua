@@ -1,7 +1,7 @@
 -- Reads a partition, unless the caller already holds its version.
 --
 -- KEYS[1]  <prefix>:v1:{pid}:tokens     HASH: "v" is the version, every other field an entry
--- KEYS[2]  <prefix>:v1:{pid}:tombstone  STRING: "generation operation" of the last sign-out, absent if there was none
+-- KEYS[2]  <prefix>:v1:{pid}:tombstone  STRING: what was removed, as of when (tombstone.go); absent if nothing was
 -- ARGV[1]  the version the caller holds, "" for none
 -- ARGV[2]  sliding life in milliseconds; "0" leaves the record's life alone
 --
@@ -13,7 +13,7 @@
 -- to it: a new process waits for this, and Lua is the larger part of that.
 local now = redis.call('TIME')
 local tombstone = redis.pcall('GET', KEYS[2])
-if type(tombstone) ~= 'string' or #tombstone > 256 then tombstone = '' end -- none, or none of ours
+if type(tombstone) ~= 'string' or #tombstone > 8192 then tombstone = '' end -- none, or none of ours
 local fields
 if ARGV[1] ~= '' and redis.pcall('HGET', KEYS[1], 'v') == ARGV[1] then
   fields = { 'v', ARGV[1] }

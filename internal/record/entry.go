@@ -1,0 +1,117 @@
+package record
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
+)
+
+// Entry is an entry of MSAL's document as it is kept in Redis: its times are Redis's.
+type Entry struct {
+	msaldoc.Entry
+	Field string
+	// Stamp is when its token was asked for, or the fence of the lease under which it was.
+	Stamp redistime.Time
+	// Session is when the sign-in that it comes of was asked for; an app's is of none, and has when it was asked for itself. A refresh
+	// is of the session of the token that was sent. Removals go by it.
+	Session redistime.Time
+	// Began is when what it belongs to was asked for, since this process's start: where Redis's clock gets known better, Session does.
+	// 0: it was not asked for here.
+	Began  time.Duration
+	Expiry int64 // seconds; 0: none
+	Due    int64 // seconds: the record's refresh_on, whatever this process has put off; 0: none
+}
+
+// New makes the kept form of an entry whose times are Redis's.
+func New(e msaldoc.Entry, stamp, session redistime.Time) Entry {
+	x := Entry{Entry: e, Field: layout.EntryField(e), Stamp: stamp, Session: session, Due: e.RefreshOn}
+	if e.Section == msaldoc.SectionAccessToken {
+		x.Expiry = max(e.ExpiresOn, 1)
+	}
+	return x
+}
+
+// Expired tells whether its token has expired at a time of Redis.
+func (e Entry) Expired(at redistime.Time) bool {
+	return e.Expiry > 0 && e.Expiry <= at.Micros()/int64(time.Second/time.Microsecond)
+}
+
+// Newer tells whether it takes the place of another of its field.
+func (e Entry) Newer(than Entry) bool {
+	if e.Session != than.Session {
+		return e.Session > than.Session
+	}
+	return e.Stamp > than.Stamp
+}
+
+// Size is about what it takes of memory.
+func (e Entry) Size() int64 {
+	return int64(len(e.Key) + len(e.Capabilities) + len(e.Asked) + 2*len(e.Raw) + 256)
+}
+
+// EndedBy tells whether a removal has ended it.
+func (e Entry) EndedBy(t layout.Tombstone) bool {
+	return t.Ends(e.Session, func() string {
+		if e.Section != msaldoc.SectionAccessToken {
+			return ""
+		}
+		return layout.HashScopes(msaldoc.ScopesOf(e.Target))
+	})
+}
+
+// Snapshot is what is known of a record at a moment. It is never changed. nil is nothing.
+type Snapshot struct {
+	Version int64            // Redis's; 0: no record there, or not this one
+	Removed layout.Tombstone // what is known to be removed, here or elsewhere: the entries are of after it
+	Entries map[string]Entry // by field
+}
+
+// Live are the entries whose token has not expired, in order of their fields.
+func (s *Snapshot) Live(at redistime.Time) []Entry {
+	if s == nil {
+		return nil
+	}
+	var live []Entry
+	for _, field := range slices.Sorted(maps.Keys(s.Entries)) {
+		if e := s.Entries[field]; !e.Expired(at) {
+			live = append(live, e)
+		}
+	}
+	return live
+}
+
+// Empty tells whether it has no entries.
+func (s *Snapshot) Empty() bool { return s == nil || len(s.Entries) == 0 }
+
+// Size is about what it takes of memory.
+func (s *Snapshot) Size() int64 {
+	size := int64(0)
+	if s != nil {
+		for _, e := range s.Entries {
+			size += e.Size()
+		}
+	}
+	return size
+}
+
+// removed is what is known to be removed.
+func (s *Snapshot) removed() layout.Tombstone {
+	if s == nil {
+		return layout.Tombstone{}
+	}
+	return s.Removed
+}
+
+// later is e, or what is held of the same token where that is to be refreshed later.
+func (s *Snapshot) later(e Entry) Entry {
+	if s != nil {
+		if held, ok := s.Entries[e.Field]; ok && held.Secret == e.Secret && held.RefreshOn > e.RefreshOn && held.Stamp == e.Stamp {
+			return held
+		}
+	}
+	return e
+}

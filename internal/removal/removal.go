@@ -1,0 +1,129 @@
+package removal
+
+import (
+	"context"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
+	"github.com/msal-redis/msal-redis-go/internal/workers"
+)
+
+// Options are what a Remover is made with; all are needed.
+type Options struct {
+	Names layout.Names
+	Redis *redisop.Redis
+	Store *tokenstore.Store
+	// Forget forgets what is held in this process beside the Store.
+	Forget func(*tokenstore.Removal)
+	// Tell tells the other instances what was removed. Nobody waits for it to succeed.
+	Tell func(context.Context, layout.ID, layout.Tombstone)
+
+	Life    context.Context // ends with who asks
+	Workers *workers.Group
+}
+
+// Remover removes partitions.
+type Remover struct{ o Options }
+
+// New makes a Remover.
+func New(o Options) *Remover { return &Remover{o} }
+
+// visitedAtMost bounds the partitions that are removed with one: who writes to Redis can list any.
+const visitedAtMost = 4096
+
+// waitingSize is about what the wait of a removal takes of memory.
+const waitingSize = 256
+
+// Remove removes a partition, or with only those of its tokens that cover the scopes, and all that was derived from it, here and
+// in Redis. After an error it goes on, and is tried again until it is done or the Remover's life ends. The errors are Redis's, ctx's
+// and [redisop.ErrClosed].
+func (rs *Remover) Remove(ctx context.Context, r *tokenstore.Record, only msaldoc.Scopes) error {
+	m := rs.begin(r, only)
+	name := "removal " + string(r.ID) + " " + HashScopes(only)
+	waits := &tokenstore.Waiting{Size: waitingSize, Must: r, Push: func(ctx context.Context) error { return rs.carryOut(ctx, m, false) }}
+	rs.o.Store.Keep(name, waits)
+	done := make(chan error, 1)
+	if !rs.o.Workers.Run(func() { done <- rs.carryOut(rs.o.Life, m, true) }) {
+		return redisop.ErrClosed
+	}
+	select {
+	case err := <-done:
+		if err == nil {
+			rs.o.Store.Made(name, waits)
+		}
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (rs *Remover) begin(r *tokenstore.Record, only msaldoc.Scopes) *tokenstore.Removal {
+	m := rs.o.Store.BeginRemoval(r, only)
+	rs.o.Forget(m)
+	return m
+}
+
+// carryOut carries a removal out in Redis, also that of the partitions which are listed with its own.
+func (rs *Remover) carryOut(ctx context.Context, m *tokenstore.Removal, first bool) error {
+	return rs.visit(ctx, m, first, map[layout.ID]bool{m.ID: true})
+}
+
+// visit is carryOut of one partition, and of those listed with it. seen are those that have been visited: names of a tenant list each
+// other.
+func (rs *Remover) visit(ctx context.Context, m *tokenstore.Removal, first bool, seen map[layout.ID]bool) error {
+	done, err := rs.o.Store.Remove(ctx, m, first)
+	if err != nil {
+		return err
+	}
+	if m.User && len(m.Only) == 0 && done.Left == 0 {
+		if err := rs.unlist(ctx, rs.o.Names.Accounts(), string(m.ID)); err != nil {
+			return err
+		}
+	}
+	var gone []any
+	for _, text := range done.Listed {
+		member, ok := layout.ParseMember(text)
+		if len(m.Only) > 0 && member.Scopes != HashScopes(m.Only) {
+			continue
+		}
+		gone = append(gone, text)
+		if !ok {
+			continue
+		}
+		switch member.Kind {
+		case layout.MemberAnswer:
+			err = rs.o.Store.ForgetAnswer(ctx, member.ID)
+		case layout.MemberPartition:
+			if !seen[member.ID] && len(seen) < visitedAtMost {
+				seen[member.ID] = true
+				err = rs.visit(ctx, rs.begin(rs.o.Store.Of(member.ID, false), m.Only), true, seen)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(gone) > 0 {
+		if err := rs.unlist(ctx, rs.o.Names.RIDs(m.ID), gone...); err != nil {
+			return err
+		}
+	}
+	rs.o.Tell(ctx, m.ID, done.Removed)
+	return nil
+}
+
+// unlist takes members off a list.
+func (rs *Remover) unlist(ctx context.Context, list string, members ...any) error {
+	return rs.o.Redis.Do(ctx, list, func(ctx context.Context, client redis.UniversalClient) error {
+		return redisop.UnlessOfAnotherType(client.ZRem(ctx, list, members...).Err())
+	})
+}
+
+// HashScopes is how a partition's list tells the scopes of its members apart.
+func HashScopes(s msaldoc.Scopes) string {
+	return string(layout.HashID("scopes", s.Resource()...))[:12]
+}

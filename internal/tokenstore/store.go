@@ -1,0 +1,103 @@
+package tokenstore
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
+	"github.com/msal-redis/msal-redis-go/internal/workers"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// ID is the hashed name of a partition (pid) or of a request identity (rid).
+type ID = layout.ID
+
+// Options are what a Store is made with; all are needed.
+type Options struct {
+	Names      layout.Names
+	Serializer serializer.Serializer // a panic of it is an error
+	Redis      *redisop.Redis
+	Clock      *redistime.Clock
+	Metrics    *telemetry.Recorder
+	Log        telemetry.Logger
+	UserTTL    time.Duration
+	OpTimeout  time.Duration // after which the caller of an operation gives it up
+	LocalBytes int64         // of records, and of what waits: each of them
+	// AskMend asks the other instances to mend a record that this process finds damaged and does not know.
+	AskMend func(context.Context, ID)
+	// OnStored is told of what was stored of a user or an app.
+	OnStored func(Batch)
+
+	Life    context.Context // ends with who asks
+	Workers *workers.Group
+}
+
+// Store is this process's knowledge of partitions.
+type Store struct {
+	o        Options
+	records  *otter.Cache[ID, *Record]
+	mu       sync.Mutex // one holder per partition
+	pending  *pending
+	removals *removals
+	issued   atomic.Int64 // the latest session that was issued here
+}
+
+// New makes a Store. It asks Redis nothing.
+func New(o Options) *Store {
+	st := &Store{o: o, removals: newRemovals()}
+	st.pending = newPending(st)
+	st.records = otter.Must(&otter.Options[ID, *Record]{
+		MaximumWeight: uint64(o.LocalBytes),
+		Executor:      AtOnce,
+		Weigher: func(_ ID, r *Record) uint32 {
+			return uint32(min(512+r.Known().Snapshot.Size(), 1<<31))
+		},
+		OnAtomicDeletion: func(e otter.DeletionEvent[ID, *Record]) {
+			// A manager may still hold it: from now on it must come and ask for the new holder. Replacing a
+			// holder by itself, which weighs it anew, is no eviction.
+			if e.Cause != otter.CauseReplacement {
+				e.Value.evicted.Store(true)
+			}
+		},
+	})
+	return st
+}
+
+// Size is what the records take of memory.
+func (st *Store) Size() int64 { return int64(st.records.WeightedSize()) }
+
+// Close ends the Store's own goroutines. What waits is not pushed: see [Store.Push].
+func (st *Store) Close() {
+	st.records.InvalidateAll()
+	st.records.StopAllGoroutines()
+}
+
+// AtOnce has a bounded cache (otter) do its upkeep in the goroutine that wrote: a microsecond, where a goroutine of its own
+// would wake a thread at each write, which takes the processor that Redis was about to answer on.
+func AtOnce(upkeep func()) { upkeep() }
+
+func (st *Store) elapsed() time.Duration { return time.Duration(st.o.Clock.Elapsed()) }
+
+// background runs f with a context that ends with the Store's life; false: it has ended.
+func (st *Store) background(f func(context.Context)) bool {
+	return st.o.Workers.Run(func() { f(st.o.Life) })
+}
+
+func digits(n int64) string { return strconv.FormatInt(n, 10) }
+
+// number is text as a number; -1 where it is not one.
+func number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
+}
