@@ -31,7 +31,8 @@ type Options struct {
 	LocalTTL time.Duration
 
 	// LockTTL is the life of the lease under which one instance of the fleet asks Entra ID; a living holder
-	// renews it. It bounds how long the others wait for a holder that was killed. Default 5 s.
+	// renews it. It bounds how long the others wait for a holder that was killed, and how long a process may stand still
+	// that holds one before another asks as well. Default 2 s.
 	LockTTL time.Duration
 
 	// OpTimeout bounds every Redis operation, from when it is sent. Before that it waits for its turn (see [New]). The
@@ -86,7 +87,7 @@ func (o *Options) filled() (Options, error) {
 		min   time.Duration
 	}{
 		{"LocalTTL", &f.LocalTTL, 10 * time.Second, time.Millisecond},
-		{"LockTTL", &f.LockTTL, 5 * time.Second, 100 * time.Millisecond},
+		{"LockTTL", &f.LockTTL, 2 * time.Second, 100 * time.Millisecond},
 		{"OpTimeout", &f.OpTimeout, 250 * time.Millisecond, time.Millisecond},
 		{"UserTTL", &f.UserTTL, 90 * 24 * time.Hour, time.Second},
 	} {

@@ -68,7 +68,7 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 	f.IntVar(&cfg.Scopes, "scopes", 2, "scopes in each tenant")
 	f.DurationVar(&cfg.Latency, "latency", 300*time.Millisecond, "how long Entra ID takes to answer")
 	f.DurationVar(&cfg.Life, "life", 4*time.Second, "in the phase expiry: the life of a token for MSAL, in whole seconds")
-	f.DurationVar(&cfg.LockTTL, "lock-ttl", 5*time.Second, "the library's Options.LockTTL: the longest wait for a killed leader")
+	f.DurationVar(&cfg.LockTTL, "lock-ttl", 2*time.Second, "the library's Options.LockTTL: the longest wait for a killed leader")
 	f.StringSliceVar(&cfg.Phases, "phases", phaseNames(), "what to play")
 	f.StringSliceVar(&cfg.Systems, "systems", systemNames(), "what to compare")
 	f.StringVar(&cfg.Redis, "redis", env("REDIS_URL"), "a Redis to use instead of the embedded one, as in redis://:password@host:6379/0\n(default: $REDIS_URL); keys of this run only, removed at its end")

@@ -28,10 +28,16 @@ func (i *Instance) Close() {
 	}
 }
 
-// Options are what the tests use unless they say otherwise: the defaults, a log that the canary reads, and a generous
-// OpTimeout, because what they count must not depend on a machine that starves the process for 250 ms.
+// What tests count must not depend on a machine that starves a process: for 250 ms, which would count as a Redis that is away, or for
+// two seconds, which would cost it its leases.
+const (
+	opTimeout = 10 * time.Second
+	lockTTL   = 5 * time.Second
+)
+
+// Options are what the tests use unless they say otherwise: the defaults, a log that the canary reads, and time for a starved process.
 func Options(prefix string) *msalredis.Options {
-	return &msalredis.Options{Prefix: prefix, OpTimeout: 10 * time.Second, Logger: Canary.Logger()}
+	return &msalredis.Options{Prefix: prefix, LockTTL: lockTTL, OpTimeout: opTimeout, Logger: Canary.Logger()}
 }
 
 func (w *World) Instance(change ...func(*msalredis.Options)) *Instance {

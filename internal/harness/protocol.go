@@ -7,8 +7,7 @@ import (
 type WorkerConfig struct {
 	Redis                   Address
 	Prefix, Keys, Entra, CA string
-	// Zero: LocalTTL and LockTTL their defaults; OpTimeout generous, because what these tests count must not depend on
-	// a machine that starves a process for a quarter of a second, which counts as a Redis that is away.
+	// Zero: LocalTTL its default, the others as in [Options].
 	LocalTTL, LockTTL, OpTimeout time.Duration
 	Pressed                      int // goroutines that allocate all the time
 }
