@@ -7,13 +7,13 @@ type Rules struct {
 	SecondLook bool // look again inside the lease
 	Fence      bool // the newer stamp stays
 	Descent    bool // a token's stamp is newer than that of the one it was refreshed from
-	Generation bool // what was asked for before a sign-out is refused
-	Session    bool // a sign-out that is tried again ends the sessions that began before it was asked for, and no later one
+	Session    bool // a token is of the session of the sign-in that it comes of, and one of before a sign-out is refused
+	AsOf       bool // a sign-out that is tried again is as of when it was asked for, and ends no later session
 	OwnFailure bool // that an instance cannot reach Entra ID is not told to the others
 }
 
 // All are the rules of the code.
-var All = Rules{SecondLook: true, Fence: true, Descent: true, Generation: true, Session: true, OwnFailure: true}
+var All = Rules{SecondLook: true, Fence: true, Descent: true, Session: true, AsOf: true, OwnFailure: true}
 
 // Instances is how many of them there are: two that race, and a third that comes after.
 const Instances = 3
@@ -45,7 +45,6 @@ type instance struct {
 	at     at
 	fence  int8  // of that lease
 	saw    token // what its last look found
-	known  int8  // the generation that its last look found
 	got    token // what Entra ID has answered
 	failed bool  // it could not be reached
 }
@@ -53,12 +52,11 @@ type instance struct {
 // State is that of the fleet.
 type State struct {
 	// Redis:
-	record     token // the refresh token, as of the last store
-	due        bool  // the access token beside it is due: a refresh is wanted
-	generation int8  // how many sign-outs there were
-	holder     int8  // of the lease, from 1; 0: nobody
-	fence      int8  // the last drawn
-	pause      bool  // nobody should ask: somebody has failed
+	record token // the refresh token, as of the last store
+	due    bool  // the access token beside it is due: a refresh is wanted
+	holder int8  // of the lease, from 1; 0: nobody
+	fence  int8  // the last drawn
+	pause  bool  // nobody should ask: somebody has failed
 
 	// Entra ID:
 	posts int8 // requests made for the token of the present sign-in
@@ -114,7 +112,6 @@ func (s State) Steps(rules Rules) (steps []Step) {
 	if !s.signedOut {
 		to := s
 		to.record, to.due = token{}, false
-		to.generation++
 		to.signedOut, to.gone = true, 1
 		add("sign out", to, "")
 		to = s
@@ -124,9 +121,8 @@ func (s State) Steps(rules Rules) (steps []Step) {
 	if s.waits {
 		to := s
 		to.waits, to.gone = false, 1
-		to.generation++
 		broken := ""
-		if !rules.Session || s.record.signIn == 1 {
+		if !rules.AsOf || s.record.signIn == 1 {
 			to.record, to.due = token{}, false
 		}
 		if s.record.signIn > 1 && to.record.signIn == 0 {
@@ -158,7 +154,7 @@ func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
 	}
 	switch me.at {
 	case look:
-		me.saw, me.known = s.record, s.generation
+		me.saw = s.record
 		me.at = lease
 		if !s.due {
 			*me = instance{at: done} // what there is serves, or there is nothing
@@ -175,7 +171,7 @@ func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
 			me.at = post
 		}
 	case lookAgain:
-		me.saw, me.known = s.record, s.generation
+		me.saw = s.record
 		me.at = post
 		if !s.due {
 			me.at = release
@@ -198,15 +194,15 @@ func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
 		}
 	case store:
 		me.at = release
-		defer func() { me.saw, me.got, me.known, me.fence, me.failed = token{}, token{}, 0, 0, false }()
+		defer func() { me.saw, me.got, me.fence, me.failed = token{}, token{}, 0, false }()
 		if me.failed {
 			to.pause = !rules.OwnFailure
 			break
 		}
-		if later := me.got.signIn > s.gone; rules.Generation && s.generation > me.known && !(rules.Session && later) {
+		if rules.Session && me.got.signIn <= s.gone {
 			break // refused
 		}
-		if rules.Fence && s.record.stamp >= me.got.stamp {
+		if rules.Fence && (s.record.signIn > me.got.signIn || s.record.signIn == me.got.signIn && s.record.stamp >= me.got.stamp) {
 			break // a newer one is there
 		}
 		to.record, to.due = me.got, false
