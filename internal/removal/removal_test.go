@@ -1,0 +1,219 @@
+package removal
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/metric/noop"
+	tracenoop "go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/record"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
+	"github.com/msal-redis/msal-redis-go/internal/workers"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// hooked hides that a client is a *redis.Client, of which a copy without its hooks would be made.
+type hooked struct{ redis.UniversalClient }
+
+// stage is a Remover on a real Redis, and what it has told.
+type stage struct {
+	*Remover
+	rdb   *redis.Client
+	store *tokenstore.Store
+	names layout.Names
+	group workers.Group
+	end   context.CancelFunc
+
+	mu        sync.Mutex
+	forgotten []layout.ID
+	told      []layout.ID
+	refusing  atomic.Bool // Redis refuses removals
+}
+
+func (s *stage) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (s *stage) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (s *stage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if args := cmd.Args(); s.refusing.Load() && strings.HasPrefix(cmd.Name(), "eval") && len(args) > 5 && strings.HasSuffix(args[5].(string), ":rids") {
+			cmd.SetErr(errors.New("OOM refused"))
+			return cmd.Err()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func newStage(t *testing.T) *stage {
+	t.Helper()
+	s := &stage{rdb: redistest.Start(t).Client(), names: layout.Names{Prefix: redistest.Prefix(t)}}
+	s.rdb.AddHook(s)
+	metrics, err := telemetry.New(noop.NewMeterProvider(), tracenoop.NewTracerProvider())
+	if err != nil {
+		t.Fatal(err)
+	}
+	life, end := context.WithCancel(context.Background())
+	s.end = end
+	clock, log := redistime.New(time.Now(), time.Minute), telemetry.NewLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	asked := redisop.New(hooked{s.rdb}, redisop.Options{
+		Timeout: 5 * time.Second, LeaseTTL: time.Second, Clock: clock, Metrics: metrics, Log: log, OnBack: func() {}, Life: life, Workers: &s.group,
+	})
+	s.store = tokenstore.New(tokenstore.Options{
+		Names: s.names, Serializer: serializer.Plaintext(), Redis: asked, Clock: clock, Metrics: metrics, Log: log, UserTTL: time.Hour,
+		OpTimeout: 5 * time.Second, LocalBytes: 1 << 20, Life: life, Workers: &s.group,
+		AskMend: func(context.Context, layout.ID) {}, OnStored: func(tokenstore.Batch) {},
+	})
+	note := func(to *[]layout.ID, pid layout.ID) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		*to = append(*to, pid)
+	}
+	s.Remover = New(Options{
+		Names: s.names, Redis: asked, Store: s.store, Life: life, Workers: &s.group,
+		Forget: func(m *tokenstore.Removal) { note(&s.forgotten, m.ID) },
+		Tell: func(_ context.Context, pid layout.ID, removed layout.Tombstone) {
+			if s.rdb.Exists(life, s.names.Tombstone(pid)).Val() == 1 && removed.Latest() > 0 {
+				note(&s.told, pid)
+			}
+		},
+	})
+	t.Cleanup(func() {
+		end()
+		_ = asked.Close()
+		s.group.Close()
+		s.store.Close()
+		_ = s.rdb.Close()
+	})
+	return s
+}
+
+// stored is a partition with a token in Redis.
+func (s *stage) stored(t *testing.T, key string, user bool) *tokenstore.Record {
+	t.Helper()
+	r := s.store.Of(layout.PartitionID(key), user)
+	e, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, "k", []byte(`{"secret":"s","target":"scope","expires_on":"9000000000"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.store.Write(t.Context(), tokenstore.Batch{Record: r, Entries: []record.Entry{record.New(e, 1, 1)}}); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (s *stage) heard() (forgotten, told []layout.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.forgotten), slices.Clone(s.told)
+}
+
+// A removal goes on to the partitions that are listed with its own, once to each though they list one another, and to the answers;
+// of other scopes it leaves all. It is told when it is made.
+func TestRemovalGoesOnToWhatIsListed(t *testing.T) {
+	ctx := t.Context()
+	for _, only := range []msaldoc.Scopes{nil, msaldoc.NewScopes([]string{"scope"}), msaldoc.NewScopes([]string{"other"})} {
+		t.Run(only.String(), func(t *testing.T) {
+			s := newStage(t)
+			one, two := s.stored(t, "one", false), s.stored(t, "two", false)
+			rid := layout.HashID("request", "r")
+			s.rdb.Set(ctx, s.names.Response(rid), "answer", time.Hour)
+			scopes := HashScopes(msaldoc.NewScopes([]string{"scope"}))
+			for pid, member := range map[layout.ID]layout.Member{
+				one.ID: {Kind: layout.MemberPartition, Scopes: scopes, ID: two.ID}, two.ID: {Kind: layout.MemberPartition, Scopes: scopes, ID: one.ID},
+			} {
+				for _, m := range []layout.Member{member, {Kind: layout.MemberAnswer, Scopes: scopes, ID: rid}} {
+					if ok, err := s.store.List(ctx, pid, m, 60_000, layout.MaxStamp); !ok || err != nil {
+						t.Fatal(ok, err)
+					}
+				}
+			}
+			if err := s.Remove(ctx, one, only); err != nil {
+				t.Fatal(err)
+			}
+			reaches := only.String() != "other"
+			left := s.rdb.Exists(ctx, s.names.Tokens(one.ID), s.names.Tokens(two.ID), s.names.Response(rid)).Val()
+			forgotten, told := s.heard()
+			slices.Sort(forgotten)
+			slices.Sort(told)
+			want := []layout.ID{one.ID, two.ID}
+			slices.Sort(want)
+			if !reaches {
+				want = []layout.ID{one.ID}
+			}
+			if reaches != (left == 0) || !slices.Equal(forgotten, want) || !slices.Equal(told, want) {
+				t.Errorf("%d keys are left; %d were forgotten and %d told of, want %d", left, len(forgotten), len(told), len(want))
+			}
+			if n := s.rdb.ZCard(ctx, s.names.RIDs(one.ID)).Val(); reaches != (n == 0) {
+				t.Errorf("%d are listed still", n)
+			}
+		})
+	}
+}
+
+// A removal that Redis refuses is an error, ends what it is of here at once, and is made and told of when Redis takes it.
+func TestRefusedRemovalIsMadeLater(t *testing.T) {
+	ctx := t.Context()
+	s := newStage(t)
+	r := s.stored(t, "user", true)
+	s.rdb.ZAdd(ctx, s.names.Accounts(), redis.Z{Member: string(r.ID), Score: 9e15})
+	s.refusing.Store(true)
+	if err := s.Remove(ctx, r, nil); err == nil {
+		t.Fatal("it succeeded")
+	}
+	if !r.Known().Empty() || !s.store.Ended(r.ID, 1, 0) {
+		t.Error("it is known here still")
+	}
+	if _, told := s.heard(); len(told) > 0 {
+		t.Error("it was told before it was made")
+	}
+	s.refusing.Store(false)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if n, removals, _ := s.store.Waiting(); n == 0 && removals == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it waits still")
+		}
+	}
+	if _, told := s.heard(); !slices.Equal(told, []layout.ID{r.ID}) || s.rdb.Exists(ctx, s.names.Tokens(r.ID)).Val() == 1 ||
+		s.rdb.ZCard(ctx, s.names.Accounts()).Val() != 0 {
+		t.Errorf("told of %d; it is there still, or listed", len(told))
+	}
+}
+
+// Who leaves gets his context's error, and the removal is made all the same; after the end there is none.
+func TestRemovalWithoutItsCaller(t *testing.T) {
+	s := newStage(t)
+	r := s.stored(t, "user", true)
+	left, leave := context.WithCancel(t.Context())
+	leave()
+	if err := s.Remove(left, r, nil); err != nil && !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	for deadline := time.Now().Add(20 * time.Second); s.rdb.Exists(t.Context(), s.names.Tokens(r.ID)).Val() == 1; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("it is not made")
+		}
+	}
+	s.end()
+	s.group.Close()
+	if err := s.Remove(t.Context(), r, nil); !errors.Is(err, redisop.ErrClosed) {
+		t.Errorf("after the end: %v", err)
+	}
+}
