@@ -23,3 +23,26 @@ func TestDamagedTombstoneDoesNotStopWrites(t *testing.T) {
 		}
 	}
 }
+
+// Whoever still has a holder that was evicted signs out for its successor too.
+func TestRemovalByAnEvictedHolder(t *testing.T) {
+	ctx := t.Context()
+	rdb, prefix := realRedis(t)
+	st := newStore(t, rdb, prefix)
+	evicted := st.Of(pid, true)
+	if err := st.Load(ctx, evicted); err != nil {
+		t.Fatal(err)
+	}
+	st.records.Invalidate(pid)
+	next := st.Of(pid, true)
+	now := st.Asked(st.o.Clock.Now())
+	if _, err := st.Write(ctx, Batch{Record: next, Entries: []record.Entry{token(t, "rt", now, now)}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := st.Remove(ctx, st.BeginRemoval(evicted, nil), true); err != nil {
+		t.Fatal(err)
+	}
+	if !next.Known().Empty() || next.Known().Checked != 0 {
+		t.Error("its successor serves what was removed")
+	}
+}

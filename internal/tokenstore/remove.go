@@ -108,6 +108,7 @@ func (st *Store) remove(ctx context.Context, m *Removal, asked redistime.Time, f
 		removed := layout.ParseTombstone(reply.Fields[0], reply.Time)
 		done.Store(&Carried{Removed: removed, Left: max(reply.Number(1), 0), Listed: reply.Fields[2:]})
 		st.carryOut(m.Record, m.Apply(record.Carried{Asked: m.here, Removed: removed, At: reply.Time}))
+		st.Hear(m.ID, removed) // the holder may have been evicted, and have a successor
 		st.removals.change(m.ID, st.elapsed(), func(x *removal) {
 			if m.here.Covers(x.removing) {
 				x.removing = layout.Tombstone{}
