@@ -60,7 +60,7 @@ if of == '*' and removed['*'] then
 end
 T = math.min(T, ahead) -- a tombstone of a later time would count for none
 removed[of] = math.max(removed[of] or 0, T)
-if of == '*' then early = removed['*'] - written end
+if of == '*' then early = removed['*'] - written elseif not removed['*'] then early = 0 end
 local whole, some, latest = removed['*'] or 0, {}, 0
 for what, at in pairs(removed) do
   latest = math.max(latest, at)
