@@ -215,7 +215,7 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		}
 		if a.Good {
 			// Before the answer itself: a removal that comes between must find it.
-			if ok, err := c.belongs(ctx, pids, rid, r.Scopes, a.Started, left); err != nil || !ok {
+			if ok, err := c.belongs(ctx, pids, rid, r.Scopes, a.asked(), left); err != nil || !ok {
 				if err == nil {
 					c.answers.refused(rid, a)
 				}
