@@ -149,6 +149,7 @@ func TestWriteBesideAnUnheardRemoval(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := here.Asked(here.o.Clock.Now())
+	time.Sleep(20 * time.Millisecond) // more than a round trip: by so much Redis's time may be thought later
 	m := there.BeginRemoval(there.Of(pid, true), nil)
 	done, err := there.Remove(ctx, m, true)
 	if err != nil {
