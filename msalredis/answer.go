@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 )
 
@@ -16,10 +17,19 @@ var errTooLarge error = &gateError{text: "the token endpoint's answer is larger 
 // answer is what a token endpoint said, or why there is no answer. nil is none, of which may be asked whether it is usable, alive or
 // over.
 type answer struct {
-	*tokenresp.Answer               // never nil
-	err               error         // there was no answer, but this
-	by                *gate         // whose base transport brought it; nil: it was read from Redis
-	began             time.Duration // when it was asked for, since the Cache's start; 0: not by this process
+	*tokenresp.Answer                // never nil
+	err               error          // there was no answer, but this
+	by                *gate          // whose base transport brought it; nil: it was read from Redis
+	began             time.Duration  // when it was asked for, since the Cache's start; 0: not by this process
+	session           redistime.Time // of the refresh token that was sent; 0: it was read from Redis, or none was
+}
+
+// asked is when what it belongs to was asked for, by which removals end it: a refresh is of the session of the token that was sent.
+func (a *answer) asked() redistime.Time {
+	if a.session > 0 {
+		return min(a.session, redistime.Time(a.Started))
+	}
+	return redistime.Time(a.Started)
 }
 
 const second = int64(time.Second / time.Microsecond)

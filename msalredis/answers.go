@@ -147,18 +147,26 @@ func (c *Cache) look(ctx context.Context, r *tokenRequest, rid id) (k known, us 
 	})
 	if err != nil {
 		k, us = c.answers.of(rid), c.clock.Now().Micros()
+		c.dropEnded(r, &k)
 		k.withOwn(r, k.own, us)
 		c.withRefusal(&k, r, rid, us)
 		return k, us, err
 	}
 	k = *found.Load()
-	if k.answer != nil && c.answerEnded(pidsOf(r, k.answer), r.Scopes, k.answer) {
-		k.answer = nil
+	c.dropEnded(r, &k)
+	if c.overlay(rid, &k) {
+		c.dropEnded(r, &k)
 	}
-	c.overlay(rid, &k)
 	k.withOwn(r, c.answers.of(rid).own, time.Load())
 	c.withRefusal(&k, r, rid, time.Load())
 	return k, time.Load(), nil
+}
+
+// dropEnded leaves out an answer that a removal has ended, wherever it was found.
+func (c *Cache) dropEnded(r *tokenRequest, k *known) {
+	if k.answer != nil && c.answerEnded(pidsOf(r, k.answer), r.Scopes, k.answer) {
+		k.answer = nil
+	}
 }
 
 // keepAnswer stores an answer for the fleet: a good one for its token's life, a bad one as a pause. It takes part in
@@ -207,7 +215,7 @@ func (c *Cache) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answ
 		}
 		if a.Good {
 			// Before the answer itself: a removal that comes between must find it.
-			if ok, err := c.belongs(ctx, pids, rid, r.Scopes, a.Started, left); err != nil || !ok {
+			if ok, err := c.belongs(ctx, pids, rid, r.Scopes, a.asked(), left); err != nil || !ok {
 				if err == nil {
 					c.answers.refused(rid, a)
 				}
@@ -245,15 +253,16 @@ func unsavedName(rid id, good bool) string {
 }
 
 // overlay puts what Redis has not taken yet above what it has: one that is read-only says that there is nothing, and
-// goes on saying so after each request.
-func (c *Cache) overlay(rid id, k *known) {
+// goes on saying so after each request. another: that is another answer.
+func (c *Cache) overlay(rid id, k *known) (another bool) {
 	local := c.answers.of(rid)
 	if a := local.answer; a != nil && (k.answer == nil || k.answer.Stamp < a.Stamp) && c.store.Waits(unsavedName(rid, true)) {
-		k.answer = a
+		k.answer, another = a, true
 	}
 	if p := local.pause; p != nil && (k.pause == nil || k.pause.Stamp < p.Stamp) && c.store.Waits(unsavedName(rid, false)) {
 		k.pause = p
 	}
+	return another
 }
 
 // endPause forgets failures: Entra ID answers again.

@@ -146,9 +146,9 @@ func peek(resp *http.Response, most int64) ([]byte, error) {
 	return body, err
 }
 
-// signIn passes a sign-in and takes note of its tokens: they are newer than any sign-out. A refresh ahead of them is answered from the
-// user's record, with the old token if need be. Where it is not, for what was asked for is special, none is asked for: a public client of
-// MSAL gives its caller the error of one that fails.
+// signIn passes a sign-in and takes note of its tokens, and of when it was asked for: sign-outs of before that do not end them.
+// A refresh ahead of them is answered from the user's record, with the old token if need be. Where it is not, for what was asked for
+// is special, none is asked for: a public client of MSAL gives its caller the error of one that fails.
 func (g *gate) signIn(req *http.Request, asked tokenreq.Request) (*http.Response, error) {
 	c := g.c
 	began := c.elapsed()

@@ -130,6 +130,7 @@ func (o *owned) keep(ctx context.Context, a *answer) {
 	if o.session == 0 { // of a refresh token that nothing is known of
 		o.session = redistime.Time(a.Started)
 	}
+	a.session = o.session
 	c.origins.note(a, origin{session: o.session, Terms: o.r.Terms})
 	a.NameUser(o.r.Lineage.Account)
 	entries := entriesOf(o.r, a, o.snap, o.session)

@@ -111,7 +111,7 @@ func (c *Cache) sessionOf(o origin) redistime.Time {
 // answerEnded tells whether a removal has ended an answer to a request for scopes.
 func (c *Cache) answerEnded(pids []id, scopes msaldoc.Scopes, a *answer) bool {
 	for _, pid := range pids {
-		if c.store.Removed(pid).Ends(redistime.Time(a.Started), func() string { return layout.HashScopes(scopes) }) {
+		if c.store.Removed(pid).Ends(a.asked(), func() string { return layout.HashScopes(scopes) }) {
 			return true
 		}
 	}
@@ -120,10 +120,10 @@ func (c *Cache) answerEnded(pids []id, scopes msaldoc.Scopes, a *answer) bool {
 
 // belongs notes that an answer is of partitions, so that it goes when one of them is removed. false: one was removed after it was
 // asked for, and it must not be kept.
-func (c *Cache) belongs(ctx context.Context, pids []id, rid id, s msaldoc.Scopes, asked, life int64) (bool, error) {
+func (c *Cache) belongs(ctx context.Context, pids []id, rid id, s msaldoc.Scopes, asked redistime.Time, life int64) (bool, error) {
 	for _, pid := range pids {
 		member := layout.Member{Kind: layout.MemberAnswer, Scopes: removal.HashScopes(s), ID: rid}
-		if ok, err := c.store.List(ctx, pid, member, life, redistime.Time(asked)); err != nil || !ok {
+		if ok, err := c.store.List(ctx, pid, member, life, asked); err != nil || !ok {
 			return false, err
 		}
 	}

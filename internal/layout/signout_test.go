@@ -176,3 +176,20 @@ func TestStoreKeepsTheNewer(t *testing.T) {
 		})
 	}
 }
+
+// A caller that is wrong about the time signs out all the same: a tombstone of a time to come would count for none.
+func TestRemovalByACallerWhoIsWrongAboutTheTime(t *testing.T) {
+	rdb := redistest.Start(t).Client()
+	t.Cleanup(func() { _ = rdb.Close() })
+	for _, late := range []int64{5 * second, 0} {
+		p := newPartition(t, rdb)
+		session := p.now - 60*second
+		hours := p.now + 36000*second
+		if removed := p.remove(hours, late, hours, "", 0); !removed.Ends(redistime.Time(session), nil) {
+			t.Errorf("late by up to %d us: %+v", late, removed)
+		}
+		if p.store(0, "f", session, session) {
+			t.Errorf("late by up to %d us: what was removed is stored", late)
+		}
+	}
+}

@@ -57,7 +57,7 @@ func ParseTombstone(text string, now redistime.Time) Tombstone {
 		if scopes == "*" {
 			t.Whole = timeOf(at)
 		} else if scopes == "early" {
-			t.Early = time.Duration(timeOf(at)) * time.Microsecond
+			t.Early = time.Duration(min(timeOf(at), redistime.Time(Ahead.Microseconds()))) * time.Microsecond
 		} else if at := timeOf(at); at > 0 && scopes != "" {
 			t = t.Merge(Tombstone{Some: []Forgotten{{scopes, at}}})
 		}

@@ -1,6 +1,7 @@
 package layout_test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -110,6 +111,18 @@ func TestTombstoneOfATimeToComeIsNone(t *testing.T) {
 	} {
 		if got := layout.ParseTombstone(text, now).Latest(); got != want {
 			t.Errorf("%q: %d, want %d", text, got, want)
+		}
+	}
+}
+
+// A removal is never taken for one that was carried out long before it is of, whatever is written there: no sign-in of before it would
+// be ended. "early" of hours does not even fit a Duration's count.
+func TestTombstoneIsEarlyByNoMoreThanClocksDiffer(t *testing.T) {
+	const now = 1_800_000_000_000_000
+	for _, early := range []string{"6000000", "9999999999999999"} {
+		tombstone := layout.ParseTombstone(fmt.Sprint(now, " *=", now, " early=", early), now)
+		if tombstone.Early < 0 || tombstone.Early > layout.Ahead || tombstone.Session(1, now-10_000_000) != 1 {
+			t.Errorf("early by %s: %+v", early, tombstone)
 		}
 	}
 }

@@ -98,6 +98,14 @@ func (s *Snapshot) Size() int64 {
 	return size
 }
 
+// entry is the entry of a field, if there is one.
+func (s *Snapshot) entry(field string) (e Entry, ok bool) {
+	if s != nil {
+		e, ok = s.Entries[field]
+	}
+	return e, ok
+}
+
 // removed is what is known to be removed.
 func (s *Snapshot) removed() layout.Tombstone {
 	if s == nil {
@@ -108,10 +116,8 @@ func (s *Snapshot) removed() layout.Tombstone {
 
 // later is e, or what is held of the same token where that is to be refreshed later.
 func (s *Snapshot) later(e Entry) Entry {
-	if s != nil {
-		if held, ok := s.Entries[e.Field]; ok && held.Secret == e.Secret && held.RefreshOn > e.RefreshOn && held.Stamp == e.Stamp {
-			return held
-		}
+	if held, ok := s.entry(e.Field); ok && held.Secret == e.Secret && held.RefreshOn > e.RefreshOn && held.Stamp == e.Stamp {
+		return held
 	}
 	return e
 }

@@ -9,10 +9,9 @@ import (
 
 // Looked is Redis's answer to a look.
 type Looked struct {
-	Before  *Snapshot // what was known when it was asked
-	Whole   bool      // it was asked for the record whole, because somebody asks to have it mended
-	Same    bool      // the version is that of Before, and there are no Entries
-	Version int64     // 0: there is no record
+	Whole   bool  // it was asked for the record whole, because somebody asks to have it mended
+	Same    bool  // the version is that which was known when it was asked, and there are no Entries
+	Version int64 // 0: there is no record
 	Removed layout.Tombstone
 	Planted bool // there is a tombstone that is none of ours
 	Entries map[string]Entry
@@ -22,6 +21,7 @@ type Looked struct {
 }
 
 func (l Looked) apply(s *State, effects *Effects) {
+	s.dropAged(l.At, l.Now)
 	current := s.snapshot
 	overtaken := current != nil && s.asOf > l.At && (s.checked != 0 || l.Removed.Latest() < current.Removed.Latest())
 	s.learn(l.Removed, effects)

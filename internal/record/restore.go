@@ -92,3 +92,18 @@ func (s *State) aged(e Entry, at redistime.Time, now time.Duration) bool {
 	const life = layout.TombstoneLife
 	return at.Sub(e.Session) >= life && s.confirmed != 0 && (now-s.confirmed >= life || at.Sub(s.asOf) >= life)
 }
+
+// dropAged drops what waits and is aged, before an answer of Redis confirms the record: after that nothing would tell.
+func (s *State) dropAged(at redistime.Time, now time.Duration) {
+	for field, e := range s.unsaved {
+		if !s.aged(e, at, now) {
+			continue
+		}
+		delete(s.unsaved, field)
+		if held, ok := s.snapshot.entry(field); ok && !held.Newer(e) {
+			next := Snapshot{Removed: s.snapshot.Removed, Entries: cloneOf(s.snapshot.Entries)} // Redis may have an older one
+			delete(next.Entries, field)
+			s.snapshot, s.checked = &next, 0
+		}
+	}
+}

@@ -124,13 +124,14 @@ func (s *State) forget(removed layout.Tombstone) {
 // seen notes that Redis has just confirmed the snapshot.
 func (s *State) seen(now time.Duration) { s.confirmed, s.checked = now, now }
 
-// overlay puts what waits to be written above what is read.
-func (s *State) overlay(entries map[string]Entry) {
+// overlay puts what waits to be written above what is read, and tells whether that makes a difference.
+func (s *State) overlay(entries map[string]Entry) (changed bool) {
 	for field, e := range s.unsaved {
 		if held, ok := entries[field]; !ok || e.Newer(held) {
-			entries[field] = e
+			entries[field], changed = e, true
 		}
 	}
+	return changed
 }
 
 // withAccount adds the account itself to the write of a new refresh token. It never changes, and so would stay sealed with the key of

@@ -17,14 +17,15 @@ type Writing struct {
 
 func (w Writing) apply(s *State, effects *Effects) {
 	ended := s.Removed()
+	var left []Entry
 	for _, e := range w.Entries {
-		if !e.EndedBy(ended) && !s.aged(e, w.At, w.Now) {
+		if e.EndedBy(ended) || s.aged(e, w.At, w.Now) {
+			left = append(left, e)
+		} else {
 			effects.Write = append(effects.Write, e)
 		}
 	}
-	if len(effects.Write) < len(w.Entries) {
-		s.settle(w.Entries)
-	}
+	s.settle(left)
 	if len(effects.Write) == 0 {
 		return
 	}
@@ -55,6 +56,7 @@ type Stored struct {
 
 func (w Stored) apply(s *State, effects *Effects) {
 	s.settle(w.Entries)
+	s.dropAged(w.At, w.Now)
 	s.confirmed = w.Now
 	current := s.snapshot
 	news := s.learn(w.Removed, effects)
@@ -104,6 +106,15 @@ func (k Kept) apply(s *State, _ *Effects) {
 			s.unsaved[e.Field] = e
 		}
 	}
+	if s.snapshot == nil {
+		return
+	}
+	// A look may have come while Redis was asked to take them, and the next may find its version unchanged.
+	next := *s.snapshot
+	next.Entries = cloneOf(next.Entries)
+	if s.overlay(next.Entries) {
+		s.snapshot = &next
+	}
 }
 
 // Removing is that this process removes something: what that ends is forgotten here at once.
@@ -128,6 +139,8 @@ func (c Carried) apply(s *State, effects *Effects) {
 		s.removing = layout.Tombstone{}
 	}
 	s.learn(c.Removed, effects)
+	s.forget(s.snapshot.removed())
+	s.snapshot.Version = 0 // it may be as of an earlier time than it was taken for: what it has hidden must be read again
 	s.asOf = max(s.asOf, c.At)
 	s.checked = 0
 }

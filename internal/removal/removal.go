@@ -44,17 +44,30 @@ const waitingSize = 256
 func (rs *Remover) Remove(ctx context.Context, r *tokenstore.Record, only msaldoc.Scopes) error {
 	m := rs.begin(r, only)
 	name := "removal " + string(r.ID) + " " + HashScopes(only)
-	waits := &tokenstore.Waiting{Size: waitingSize, Must: r, Push: func(ctx context.Context) error { return rs.carryOut(ctx, m, false) }}
+	tried := make(chan struct{})
+	var err error // of the first try, once tried is closed
+	waits := &tokenstore.Waiting{Size: waitingSize, Must: r, Push: func(ctx context.Context) error {
+		select {
+		case <-tried:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err == nil {
+			return nil
+		}
+		return rs.carryOut(ctx, m, false)
+	}}
 	rs.o.Store.Keep(name, waits)
-	done := make(chan error, 1)
-	if !rs.o.Workers.Run(func() { done <- rs.carryOut(rs.o.Life, m, true) }) {
+	if !rs.o.Workers.Run(func() {
+		defer close(tried)
+		if err = rs.carryOut(rs.o.Life, m, true); err == nil {
+			rs.o.Store.Made(name, waits)
+		}
+	}) {
 		return redisop.ErrClosed
 	}
 	select {
-	case err := <-done:
-		if err == nil {
-			rs.o.Store.Made(name, waits)
-		}
+	case <-tried:
 		return err
 	case <-ctx.Done():
 		return ctx.Err()

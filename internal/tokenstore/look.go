@@ -93,7 +93,7 @@ func (st *Store) question(ctx context.Context, r *Record, see func(e record.Entr
 		if err != nil {
 			return err
 		}
-		looked.Before, looked.Whole = before, whole
+		looked.Whole = whole
 		looked.Same = version != "" && digits(looked.Version) == version
 		st.carryOut(r, r.Apply(looked))
 		return nil

@@ -73,8 +73,13 @@ func (st *Store) Removed(pid ID) layout.Tombstone {
 func (st *Store) Asked(told redistime.Time) redistime.Time {
 	for {
 		issued := redistime.Time(st.issued.Load())
-		asked := max(told, min(max(issued+1, redistime.Time(st.removals.latest.Load())), told.Add(layout.Ahead)))
-		if asked <= issued || st.issued.CompareAndSwap(issued.Micros(), asked.Micros()) {
+		next := issued + 1
+		wrong := issued > told.Add(2*layout.Ahead) // it was by our own clock, before Redis's was known, or by a Redis that is gone
+		if wrong {
+			next = 0
+		}
+		asked := max(told, min(max(next, redistime.Time(st.removals.latest.Load())), told.Add(layout.Ahead)))
+		if asked <= issued && !wrong || st.issued.CompareAndSwap(issued.Micros(), asked.Micros()) {
 			return asked
 		}
 	}

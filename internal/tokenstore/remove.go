@@ -20,7 +20,7 @@ type Removal struct {
 
 	asked redistime.Time   // by our own idea of Redis's clock; 0: nothing is known of that
 	wrong time.Duration    // how wrong that may be
-	least redistime.Time   // later than each session that was known here
+	least redistime.Time   // later than each session that was known here; 0: nothing is known of Redis's clock
 	began int64            // since the process's start
 	here  layout.Tombstone // what is forgotten in this process at once
 }
@@ -31,16 +31,20 @@ func (m *Removal) Removed() layout.Tombstone { return m.here }
 // BeginRemoval forgets in this process what a removal is of. End it with [Store.Remove].
 func (st *Store) BeginRemoval(r *Record, only msaldoc.Scopes) *Removal {
 	now := st.o.Clock.Now()
+	until := now.Add(layout.Ahead)
 	m := &Removal{Record: r, Only: only, began: st.o.Clock.Elapsed()}
-	m.least = max(r.Latest(now.Add(layout.Ahead)), redistime.Time(st.issued.Load())) + 1
-	if _, known := st.o.Clock.Offset(); known {
-		m.asked, m.wrong = now, st.o.Clock.Error()
+	least := max(r.Latest(until), min(redistime.Time(st.issued.Load()), until)) + 1
+	_, known := st.o.Clock.Offset()
+	if known { // else what was issued here is by our own clock, which may be hours ahead, and says nothing of Redis's
+		m.asked, m.wrong, m.least = now, st.o.Clock.Error(), least
 	}
-	m.here = m.as(max(now, m.least))
+	m.here = m.as(max(now, least))
 	r.Apply(record.Removing{Removed: m.here})
 	st.weigh(r)
 	st.removals.change(r.ID, st.elapsed(), func(x *removal) { x.removing = x.removing.Merge(m.here) })
-	raise(&st.removals.latest, m.here.Latest())
+	if known {
+		raise(&st.removals.latest, m.here.Latest())
+	}
 	return m
 }
 
@@ -87,7 +91,7 @@ func (st *Store) remove(ctx context.Context, m *Removal, asked redistime.Time, f
 	n := st.o.Names
 	late, scopes := int64(0), ""
 	if first {
-		late = st.o.OpTimeout.Microseconds()
+		late = max((st.o.OpTimeout - m.wrong).Microseconds(), 1) // before its caller can have given it up, by whatever clock
 	}
 	if len(m.Only) > 0 {
 		scopes = layout.HashScopes(m.Only)
@@ -104,6 +108,7 @@ func (st *Store) remove(ctx context.Context, m *Removal, asked redistime.Time, f
 		removed := layout.ParseTombstone(reply.Fields[0], reply.Time)
 		done.Store(&Carried{Removed: removed, Left: max(reply.Number(1), 0), Listed: reply.Fields[2:]})
 		st.carryOut(m.Record, m.Apply(record.Carried{Asked: m.here, Removed: removed, At: reply.Time}))
+		st.Hear(m.ID, removed) // the holder may have been evicted, and have a successor
 		st.removals.change(m.ID, st.elapsed(), func(x *removal) {
 			if m.here.Covers(x.removing) {
 				x.removing = layout.Tombstone{}

@@ -30,6 +30,7 @@ const overtakenAtMost = 3
 //
 // It goes on when ctx ends, and then returns ctx's error.
 func (st *Store) Write(ctx context.Context, b Batch) (ended bool, err error) {
+	read := int64(0) // of a tombstone that has refused the write, whatever it says: a damaged one tells of no removal
 	for range overtakenAtMost {
 		b.Entries = st.dated(b.Record, b.Entries)
 		effects, assumed, known := st.begin(b)
@@ -39,7 +40,7 @@ func (st *Store) Write(ctx context.Context, b Batch) (ended bool, err error) {
 		}
 		b.Entries = effects.Write
 		st.weigh(b.Record)
-		overtaken, err := st.send(ctx, b, assumed, known)
+		refusedBy, err := st.send(ctx, b, assumed, max(known, read))
 		st.carryOut(b.Record, b.Apply(record.Ended{}))
 		switch {
 		case err != nil:
@@ -48,11 +49,12 @@ func (st *Store) Write(ctx context.Context, b Batch) (ended bool, err error) {
 				st.o.Metrics.Wrote(telemetry.Kept)
 			}
 			return false, err
-		case !overtaken:
+		case refusedBy == 0:
 			st.o.Metrics.Wrote(telemetry.Stored)
 			st.o.OnStored(b)
 			return false, nil
 		}
+		read = refusedBy
 	}
 	st.pending.keep(b)
 	return false, errOvertaken
@@ -71,8 +73,9 @@ func (st *Store) begin(b Batch) (effects record.Effects, assumed *record.Snapsho
 	return effects, assumed, known
 }
 
-// send writes entries to Redis. overtaken: Redis has a removal that was not known, and the writer must leave out what that has ended.
-func (st *Store) send(ctx context.Context, b Batch, assumed *record.Snapshot, known int64) (overtaken bool, err error) {
+// send writes entries to Redis. refusedBy: Redis has a removal as of then that was not known, and the writer must leave out what that
+// has ended; 0: none.
+func (st *Store) send(ctx context.Context, b Batch, assumed *record.Snapshot, known int64) (refusedBy int64, err error) {
 	args := []any{digits(known), "0"}
 	if b.User {
 		args[1] = digits(st.o.UserTTL.Milliseconds())
@@ -81,20 +84,20 @@ func (st *Store) send(ctx context.Context, b Batch, assumed *record.Snapshot, kn
 	for _, e := range b.Entries {
 		value, err := st.sealEntry(key, e, b.again) // a key service may be away, and be back
 		if err != nil {
-			return false, err
+			return 0, err
 		}
 		args = append(args, e.Field, value)
 	}
 	// An operation whose caller left, or whose time ran out, may still be carried out: the outcome is taken in
 	// by whoever sees it, and the stamps make doing it twice harmless.
-	var refused atomic.Bool
+	var refused atomic.Int64
 	err = st.o.Redis.Run(ctx, layout.StoreScript, []string{key, st.o.Names.Tombstone(b.ID)}, func(reply redisop.Reply) error {
 		if len(reply.Fields) != 4 {
 			return redisop.ErrReply
 		}
 		removed := layout.ParseTombstone(reply.Fields[0], reply.Time)
 		if reply.Number(1) == -1 {
-			refused.Store(true)
+			refused.Store(max(reply.Number(2), 1))
 			st.carryOut(b.Record, b.Apply(record.Refused{Removed: removed, At: reply.Time}))
 			return nil
 		}

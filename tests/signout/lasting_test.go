@@ -24,7 +24,7 @@ import (
 
 // Tests of what the fault run found (internal/faultrun): sign-ins that were lost, and sessions that came back.
 
-// A refresh of a session whose sign-in waits behind a sign-out belongs to that session: the sign-out, when it is carried
+// A refresh of a session that began after a sign-out which Redis has not taken belongs to that session: the sign-out, when it is carried
 // out, does not take the new refresh token for one of before.
 func TestRefreshBehindAPendingSignOutIsKept(t *testing.T) {
 	w := harness.NewWorld(t)

@@ -25,7 +25,7 @@ local ahead = us + 5000000 -- a later time is none of ours, or of a Redis whose 
 local asked, of = tonumber(ARGV[2]), ARGV[5] == '' and '*' or ARGV[5]
 
 local text = redis.pcall('GET', KEYS[2])
-if type(text) ~= 'string' then text = '' end -- none, or of another type
+if type(text) ~= 'string' or #text > 8192 then text = '' end -- none, or none of ours
 local removed = {}
 local first, rest = string.match(text, '^(%d+) ?(.*)$')
 if first and not string.find(rest, '=', 1, true) then removed['*'] = tonumber(first) end
@@ -58,8 +58,9 @@ end
 if of == '*' and removed['*'] then
   written = math.max(written, removed['*'] - early)
 end
+T = math.min(T, ahead) -- a tombstone of a later time would count for none
 removed[of] = math.max(removed[of] or 0, T)
-if of == '*' then early = removed['*'] - written end
+if of == '*' then early = removed['*'] - written elseif not removed['*'] then early = 0 end
 local whole, some, latest = removed['*'] or 0, {}, 0
 for what, at in pairs(removed) do
   latest = math.max(latest, at)

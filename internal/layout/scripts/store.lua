@@ -7,11 +7,11 @@
 -- ARGV[2]  sliding life in milliseconds of a user's record; "0": it lives as long as its last token
 -- ARGV[3+] field, value, ... ; a value starts with 16 digits stamp, 10 digits expiry, "s" and 16 digits session (record.go)
 --
--- Returns  { Redis time in microseconds, tombstone or "", version or -1 if the writer does not know of a removal, version before,
---            1: all applied; 0: of one there is a newer one }
+-- Returns  { Redis time in microseconds, tombstone or "", version, version before, 1: all applied; 0: of one there is a newer one }
+--          or with -1, T, 0 in the end where there is a removal as of T that the writer does not know of
 --
--- A writer that does not know of a removal reads of it in the tombstone, leaves out what that has ended, and comes again. So what a
--- removal ends is decided in one place, by who can read the tokens.
+-- A writer that does not know of a removal reads of it in the tombstone, leaves out what that has ended, and comes again, by that time:
+-- whatever the tombstone says, it has been read. So what a removal ends is decided in one place, by who can read the tokens.
 -- A stamp from the future (a Redis whose clock was once ahead) does not block writes: it counts as old.
 -- Redis refuses a write on a full server unless the script has deleted first, so a field that is replaced is
 -- deleted first: replacing a token takes no memory, and the old one would be the worse to keep.
@@ -23,7 +23,7 @@ local tombstone = redis.pcall('GET', KEYS[2])
 if type(tombstone) ~= 'string' or #tombstone > 8192 then tombstone = '' end -- none, or none of ours
 local removed = tonumber(string.match(tombstone, '^%d+') or 0)
 if removed > tonumber(ARGV[1]) and removed <= ahead then
-  return { us, tombstone, -1, 0, 0 }
+  return { us, tombstone, -1, removed, 0 }
 end
 
 local all = redis.pcall('HGETALL', KEYS[1])

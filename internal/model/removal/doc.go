@@ -1,7 +1,7 @@
 // Package removal explores a sign-out that is one ordered fact: what belongs to a user and began before T is gone.
 // It visits every order of the steps of two or three instances, within the bounds of each space of spaces_test.go,
-// and looks for one that breaks an invariant. The mechanism in msalredis is to be built from these rules; it is
-// not built so yet.
+// and looks for one that breaks an invariant. internal/record, internal/tokenstore and internal/removal are
+// built from these rules.
 //
 // # What is modelled
 //
