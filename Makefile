@@ -23,11 +23,12 @@ test: deps lint ## install what the tests need, then gofmt, vet, staticcheck and
 	@echo "make test-long runs also: $$(grep -rhoE '^func TestLong[A-Za-z0-9]+' --include=*_test.go . | cut -d' ' -f2 | sort | tr '\n' ' ')"
 
 # Only the packages that have one are built, and of them only these tests run; one package after the other, for some
-# load both processors.
+# load both processors. LONG narrows it to some, by their names.
+LONG ?= TestLong
 .PHONY: test-long
-test-long: deps ## the tests that take long (internal/long), which make test leaves out
-	MSALREDIS_LONG=1 go test $(TESTFLAGS) -p 1 -v -run '^TestLong' \
-		$$(grep -rlE '^func TestLong' --include=*_test.go . | xargs -n1 dirname | sort -u)
+test-long: deps ## the tests that take long (internal/long), which make test leaves out; LONG=... some of them
+	MSALREDIS_LONG=1 go test $(TESTFLAGS) -p 1 -v -run '^($(LONG))' \
+		$$(grep -rlE '^func ($(LONG))' --include=*_test.go . | xargs -n1 dirname | sort -u)
 
 FAULTTIME   ?= 60s
 
