@@ -43,7 +43,8 @@ type stage struct {
 	mu        sync.Mutex
 	forgotten []layout.ID
 	told      []layout.ID
-	refusing  atomic.Bool // Redis refuses removals
+	refusing  atomic.Bool  // Redis refuses removals
+	slow      atomic.Int64 // how long each script takes, in nanoseconds
 }
 
 func (s *stage) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -52,6 +53,9 @@ func (s *stage) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 }
 func (s *stage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		if slow := s.slow.Load(); slow > 0 && strings.HasPrefix(cmd.Name(), "eval") {
+			time.Sleep(time.Duration(slow))
+		}
 		if args := cmd.Args(); s.refusing.Load() && strings.HasPrefix(cmd.Name(), "eval") && len(args) > 5 && strings.HasSuffix(args[5].(string), ":rids") {
 			cmd.SetErr(errors.New("OOM refused"))
 			return cmd.Err()
@@ -194,6 +198,32 @@ func TestRefusedRemovalIsMadeLater(t *testing.T) {
 	if _, told := s.heard(); !slices.Equal(told, []layout.ID{r.ID}) || s.rdb.Exists(ctx, s.names.Tokens(r.ID)).Val() == 1 ||
 		s.rdb.ZCard(ctx, s.names.Accounts()).Val() != 0 {
 		t.Errorf("told of %d; it is there still, or listed", len(told))
+	}
+}
+
+// A removal is carried out once, also where its caller has left, or Redis is slow.
+func TestRemovalIsCarriedOutOnce(t *testing.T) {
+	s := newStage(t)
+	s.slow.Store(int64(400 * time.Millisecond)) // the first pause of what waits for Redis is 150 ms at most
+	for i, patience := range []time.Duration{time.Minute, time.Millisecond} {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		err := s.Remove(ctx, s.store.Of(layout.PartitionID("uid.utid"), true), nil)
+		cancel()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			t.Fatal(err)
+		}
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if _, removals, _ := s.store.Waiting(); removals == 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("it waits still")
+			}
+		}
+		time.Sleep(time.Second) // a second try would be made, and told of, by then
+		if _, told := s.heard(); len(told) != i+1 {
+			t.Errorf("with a patience of %v it was carried out %d times", patience, len(told)-i)
+		}
 	}
 }
 
