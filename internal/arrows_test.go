@@ -23,6 +23,7 @@ var arrows = []struct {
 	{"internal/redistime", nil},
 	{"internal/workers", nil},
 	{"internal/redislogin", nil},
+	{"internal/failure", nil},
 	{"internal/bus", []string{"internal/workers"}},
 	{"lock", []string{"internal/bus"}},
 	{"serializer", nil},
@@ -39,7 +40,12 @@ var arrows = []struct {
 		"internal/workers", "serializer",
 	}},
 	{"internal/removal", []string{
-		"internal/layout", "internal/msaldoc", "internal/redisop", "internal/tokenstore", "internal/workers",
+		"internal/layout", "internal/msaldoc", "internal/redisop", "internal/redistime", "internal/tokenstore",
+		"internal/workers",
+	}},
+	{"internal/issued", []string{
+		"internal/layout", "internal/msaldoc", "internal/redistime", "internal/tokenreq", "internal/tokenresp",
+		"internal/tokenstore",
 	}},
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 
+	"github.com/msal-redis/msal-redis-go/internal/failure"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/record"
@@ -50,14 +51,14 @@ func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.Re
 // replace brings what is known of a partition up to date and hands it over.
 func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, key string) error {
 	if redislogin.Marked(ctx) {
-		return errRedisLogin
+		return failure.ErrRedisLogin
 	}
 	if c.isOBO(m, u, key) {
 		return nil
 	}
 	spelling := key
 	key = layout.FoldKey(key)
-	defer c.changes.listen() // afterwards: a new process wants its tokens before a second connection
+	defer c.remover.Listen() // afterwards: a new process wants its tokens before a second connection
 	ctx, span := c.metrics.Start(ctx, telemetry.SpanReplace)
 	defer span.End()
 	var x *use
@@ -75,7 +76,7 @@ func (c *Cache) replace(ctx context.Context, m *manager, u cache.Unmarshaler, ke
 		return ctx.Err()
 	}
 	if err != nil && c.o.FailClosed {
-		return failClosed("reading tokens", err)
+		return failure.Closed("reading tokens", err)
 	}
 	if !whole {
 		if err := unlessStoring(err); err != nil {
@@ -131,12 +132,12 @@ func (c *Cache) use(m *manager, key string, p *tokenstore.Record) *use {
 	return x
 }
 
-// isOBO tells whether m is the manager of on-behalf-of tokens. That one is left alone but for emptying it (see assertions). The gate
+// isOBO tells whether m is the manager of on-behalf-of tokens. That one is left alone but for emptying it (see issued.OnBehalfOf). The gate
 // shares its tokens.
 func (c *Cache) isOBO(m *manager, u cache.Unmarshaler, key string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	epoch := c.assertions.epoch.Load()
+	epoch := c.onBehalfOf.Emptyings()
 	if !m.tried {
 		m.obo = !m.meet(u)
 		m.tried, m.emptied = true, epoch
@@ -144,7 +145,7 @@ func (c *Cache) isOBO(m *manager, u cache.Unmarshaler, key string) bool {
 	if !m.obo {
 		return false
 	}
-	if epoch = c.assertions.used(key); m.emptied != epoch {
+	if epoch = c.onBehalfOf.Used(key); m.emptied != epoch {
 		if err := u.Unmarshal(nil); err != nil {
 			c.log.Warn("on-behalf-of tokens in MSAL's memory could not be emptied")
 		}
@@ -187,7 +188,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	if err := c.usable(ctx); err != nil {
 		return err
 	}
-	c.assertions.stored(hints.PartitionKey) // with the manager of the other tokens, MSAL exports an assertion's key
+	c.onBehalfOf.Stored(hints.PartitionKey) // with the manager of the other tokens, MSAL exports an assertion's key
 	m := c.managers.of(marshaler)
 	m.mu.Lock()
 	if m.obo {
@@ -237,7 +238,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 	}
 	for _, e := range changed {
 		if e.Section == msaldoc.SectionRefreshToken {
-			c.lineages.learn(e)
+			c.lineages.Learn(e)
 		}
 		if e.ClientID != "" && e.ClientID != m.client {
 			m.client = strings.Clone(e.ClientID)
@@ -271,7 +272,7 @@ func (c *Cache) Export(ctx context.Context, marshaler cache.Marshaler, hints cac
 		return signOut
 	}
 	if err := errors.Join(errs...); err != nil && c.o.FailClosed {
-		return failClosed("storing tokens", err)
+		return failure.Closed("storing tokens", err)
 	}
 	return nil
 }
@@ -327,7 +328,7 @@ func (c *Cache) route(m *manager, changed []msaldoc.Entry, hint string) (r route
 		case e.Section == msaldoc.SectionAccessToken && strings.EqualFold(hint, e.AppKey()):
 			add(hint, e)
 		case msaldoc.ReadByMSAL(e.Section):
-			if hint != "" && e.Section == msaldoc.SectionAccessToken && !c.assertions.has(hint) {
+			if hint != "" && e.Section == msaldoc.SectionAccessToken && !c.onBehalfOf.Has(hint) {
 				c.unknownKey()
 			}
 			r.unshared = append(r.unshared, e)
@@ -356,12 +357,12 @@ func (c *Cache) route(m *manager, changed []msaldoc.Entry, hint string) (r route
 // add adds an entry to the batch; false: what it is of has been removed since it was asked for.
 func (b *batch) add(c *Cache, m *manager, e msaldoc.Entry, hint string) bool {
 	stamp, session, began := c.clock.Now(), redistime.Time(0), time.Duration(0)
-	if o, ok := c.origins.of(e.Secret); ok {
-		if c.ended(o) {
+	if o, ok := c.tokens.Of(e.Secret); ok {
+		if c.tokens.Ended(o) {
 			b.ended = true
 			return false
 		}
-		stamp, session, began = o.stamp, c.sessionOf(o), o.began
+		stamp, session, began = o.Stamp, c.tokens.Session(o), o.Began
 	} else if e.Section == msaldoc.SectionRefreshToken && m.signsIn(e, hint) {
 		b.signIn = true
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/msal-redis/msal-redis-go/internal/failure"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/record"
@@ -125,7 +126,7 @@ func unlessStoring(cause error) error {
 	if !listing() {
 		return nil
 	}
-	return &gateError{text: "the accounts could not all be read", cause: cause}
+	return failure.Of("the accounts could not all be read", cause)
 }
 
 // listing tells whether MSAL's Client.Accounts is among the callers.

@@ -7,12 +7,13 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/internal/failure"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 )
 
-var errTooLarge error = &gateError{text: "the token endpoint's answer is larger than 1 MiB"}
+var errTooLarge = failure.New("the token endpoint's answer is larger than 1 MiB")
 
 // answer is what a token endpoint said, or why there is no answer. nil is none, of which may be asked whether it is usable, alive or
 // over.

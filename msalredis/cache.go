@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/internal/issued"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
@@ -41,11 +42,11 @@ type Cache struct {
 	store      *tokenstore.Store
 	remover    *removal.Remover
 	managers   *managers
-	lineages   *lineages
-	origins    *origins
+	tokens     *issued.Tokens
+	lineages   *issued.Lineages
+	onBehalfOf *issued.OnBehalfOf
 	answers    *answers
 	flights    *flights
-	assertions *assertions
 	realms     *realms
 	discovery  *discovery
 	turns      turns
@@ -57,7 +58,6 @@ type Cache struct {
 	calls   workers.Group // of base transports, which may not end when their contexts do
 	closing sync.Once
 	closed  atomic.Bool
-	changes *news
 
 	lists  atomic.Bool          // the list of accounts is used
 	listed atomic.Pointer[[]id] // what was on it when Redis last answered
@@ -106,20 +106,19 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	c.store = tokenstore.New(tokenstore.Options{
 		Names: c.keys, Serializer: c.serializer, Redis: c.redis, Clock: c.clock, Metrics: c.metrics, Log: c.log,
 		UserTTL: o.UserTTL, OpTimeout: o.OpTimeout, LocalBytes: o.LocalBytes, Life: c.life, Workers: &c.workers,
-		AskMend: func(ctx context.Context, pid id) { c.changes.ask(ctx, pid) }, OnStored: c.prolongAccount,
+		AskMend: func(ctx context.Context, pid id) { c.remover.AskMend(ctx, pid) }, OnStored: c.prolongAccount,
 	})
 	c.remover = removal.New(removal.Options{
-		Names: c.keys, Redis: c.redis, Store: c.store, Life: c.life, Workers: &c.workers,
-		Forget: c.forgetHere, Tell: func(ctx context.Context, pid id, removed layout.Tombstone) { c.changes.tell(ctx, pid, removed) },
+		Names: c.keys, Redis: c.redis, Store: c.store, Clock: c.clock, Life: c.life, Workers: &c.workers,
+		Forget: c.forget, Missed: func() { c.onBehalfOf.RemoveAll() },
 	})
-	c.lineages = newLineages()
-	c.origins = newOrigins()
+	c.tokens = issued.NewTokens(c.store, c.clock)
+	c.lineages = issued.NewLineages()
+	c.onBehalfOf = issued.NewOnBehalfOf(o.LocalBytes, c.store.Removed)
 	c.answers = newAnswers(o.LocalBytes)
 	c.flights = newFlights()
-	c.assertions = newAssertions(o.LocalBytes, c.store.Removed)
 	c.realms = newRealms()
 	c.discovery = newDiscovery(o.LocalBytes)
-	c.changes = newNews(c)
 	c.http = sync.OnceValue(func() *http.Client { return &http.Client{Transport: c.Transport(nil)} })
 	if err := c.metrics.Collect(c.levels()); err != nil {
 		return nil, errors.Join(fmt.Errorf("msalredis: Options.MeterProvider: %w", err), c.Close())

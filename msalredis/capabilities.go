@@ -57,7 +57,7 @@ func (c *Cache) learn(m *manager, changed []msaldoc.Entry) bool {
 		if e.Section != msaldoc.SectionAccessToken || e.Secret == "" || e.ExtCacheKey != "" || m.declared.sure {
 			continue
 		}
-		if o, ok := c.origins.of(e.Secret); ok {
+		if o, ok := c.tokens.Of(e.Secret); ok {
 			m.declared = declared{o.Capabilities, true}
 		} else if text := msaldoc.SelfDeclared(e.Secret); text != "" || m.declared.text == "" {
 			m.declared = declared{text: cmp.Or(text, msaldoc.NoCapabilities)}
@@ -68,7 +68,7 @@ func (c *Cache) learn(m *manager, changed []msaldoc.Entry) bool {
 
 // askedFor is with what a manager's token was asked for, as its entry says it. The caller holds m.mu.
 func (c *Cache) askedFor(m *manager, e msaldoc.Entry) (capabilities, asked string) {
-	if o, ok := c.origins.of(e.Secret); ok {
+	if o, ok := c.tokens.Of(e.Secret); ok {
 		return o.Capabilities, string(o.Asked)
 	}
 	if m.declared.sure {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/msal-redis/msal-redis-go/internal/failure"
 	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
@@ -22,7 +23,7 @@ const discoveryLife = 24 * time.Hour
 // discoveryAtMost bounds a document; real ones have 2 KB.
 const discoveryAtMost = 256 << 10
 
-var errDocumentTooLarge error = &gateError{text: "a discovery document is larger than 256 KiB"}
+var errDocumentTooLarge = failure.New("a discovery document is larger than 256 KiB")
 
 // discovery are the documents that this process has seen, by address.
 type discovery struct {

@@ -53,7 +53,7 @@ func (c *Cache) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key
 	v.spentAt = elapsed + msaldoc.UntilSpent(entries, now)
 	for _, e := range entries {
 		if e.Section == msaldoc.SectionRefreshToken {
-			c.lineages.learn(e)
+			c.lineages.Learn(e)
 		}
 	}
 	changed, removed := msaldoc.Diff(m.document, entries)

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/internal/failure"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -14,9 +15,9 @@ import (
 // wrong is made an error here. Metrics and spans are not guarded: OpenTelemetry's API promises not to panic.
 
 var (
-	errNoResponse error = &gateError{text: "the base transport returned neither a response nor an error"}
-	errNoBody     error = &gateError{text: "the base transport returned a response without a body"}
-	errGone       error = &gateError{text: "the goroutine that asked for the token was ended by the code it called"}
+	errNoResponse = failure.New("the base transport returned neither a response nor an error")
+	errNoBody     = failure.New("the base transport returned a response without a body")
+	errGone       = failure.New("the goroutine that asked for the token was ended by the code it called")
 )
 
 // roundTrip calls a base transport and holds it to its contract: a response with a body, or an error.
@@ -75,7 +76,7 @@ func (c *Cache) exchange(base http.RoundTripper, req *http.Request) (*answer, er
 
 // panicked is the error in a panic's place. The value is left out: what it holds may be a secret.
 func panicked(who string, v any) error {
-	return &gateError{text: fmt.Sprintf("%s panicked with a %T", who, v)}
+	return failure.New(fmt.Sprintf("%s panicked with a %T", who, v))
 }
 
 // closeAtMost is how long Close waits for base transports after their contexts have ended.

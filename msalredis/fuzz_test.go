@@ -227,37 +227,6 @@ func (b *bodyOf) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(b.body)), Request: req}, nil
 }
 
-// FuzzKeys: whatever MSAL's keys, a prefix and a message of another instance hold, names in Redis are made of harmless
-// characters, keep what belongs together in one slot, and differ where the keys do.
-func FuzzKeys(f *testing.F) {
-	c := newFuzzCache(f, nil)
-	f.Add("msal", "user.tenant", "AccessToken", "home-env-accesstoken-c-t-s", "self pid")
-	f.Add("{", "}{", "", "\x00", "")
-	f.Add("a b", strings.Repeat("x", 10_000), "\xff", "ÿ", " ")
-	f.Fuzz(func(t *testing.T, prefix, partition, section, key, message string) {
-		c.changes.hear(message)
-		pid := layout.PartitionID(partition)
-		if layout.PartitionID(partition+"x") == pid || layout.FieldName(section, key) == layout.FieldName(section+"x", key) ||
-			layout.FieldName(section, key+"x") == layout.FieldName(section+"x", key) || string(pid) == layout.FieldName(section, key) {
-			t.Fatal("two keys have one name")
-		}
-		_ = c.record(partition)
-		if layout.CheckPrefix(prefix) != nil {
-			return
-		}
-		k := layout.Names{Prefix: prefix}
-		for _, name := range []string{k.Tokens(pid), k.RIDs(pid), k.Response(pid), k.Pause(pid), k.Tombstone(pid), k.Lock(pid), k.Fence(pid)} {
-			rest, ok := strings.CutPrefix(name, prefix+":v1:{"+string(pid)+"}:")
-			if !ok || strings.Count(name, "{") != 1 || strings.Count(name, "}") != 1 || !regexp.MustCompile(`^[a-z]+$`).MatchString(rest) {
-				t.Fatalf("key %q", name)
-			}
-		}
-		if !regexp.MustCompile(`^[A-Za-z0-9_-]{24}$`).MatchString(string(pid) + "") {
-			t.Fatalf("pid %q", pid)
-		}
-	})
-}
-
 // longReply finds lengths that go-redis would allocate before it has read anything. Package connect's clients refuse them.
 var longReply = regexp.MustCompile(`[$*%~>=!|][0-9]{5,}`)
 

@@ -11,6 +11,8 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/msal-redis/msal-redis-go/internal/failure"
+	"github.com/msal-redis/msal-redis-go/internal/issued"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redislogin"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
@@ -84,13 +86,13 @@ func (g *gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	form, rest, ok := tokenreq.ReadForm(req)
 	if ok && redislogin.Marked(req.Context()) {
 		rest.Body.Close()
-		return nil, errRedisLogin
+		return nil, failure.ErrRedisLogin
 	}
-	c.changes.listen()
+	c.remover.Listen()
 	if !ok {
 		return g.base.RoundTrip(rest)
 	}
-	switch asked := tokenreq.Understand(req, form, c.lineages.of(form.Get("refresh_token")), c.clock.Wall()); asked.Kind {
+	switch asked := tokenreq.Understand(req, form, c.lineages.Of(form.Get("refresh_token")), c.clock.Wall()); asked.Kind {
 	case tokenreq.Untouched:
 		return g.send(rest, tokenresp.AtMost, errTooLarge)
 	case tokenreq.SignIn:
@@ -167,7 +169,7 @@ func (g *gate) signIn(req *http.Request, asked tokenreq.Request) (*http.Response
 	if !a.Good {
 		return resp, nil
 	}
-	c.origins.note(a, origin{session: session, began: began, Terms: asked.Terms, owners: a.Owners()})
+	c.tokens.Note(a.Answer, issued.Token{Session: session, Began: began, Terms: asked.Terms, Owners: a.Owners()})
 	if !asked.Special && a.Member("refresh_token") != "" {
 		a.AddRefreshIn(c.o.RefreshAt)
 		resp.Body = io.NopCloser(bytes.NewReader(a.Body))
@@ -217,7 +219,7 @@ func (g *gate) answer(ctx context.Context, span trace.Span, req *http.Request, r
 	}
 	if r.Kind == tokenreq.UnknownRefresh || r.Kind == tokenreq.RotatedRefresh {
 		// Of a sign-in that no Export has told of, or of a refresh that goes back to one: no record tells that it has ended.
-		if from, ok := c.origins.of(r.Form.Get("refresh_token")); ok && c.ended(from) {
+		if from, ok := c.tokens.Of(r.Form.Get("refresh_token")); ok && c.tokens.Ended(from) {
 			resp, err := signedOut(c.clock.Now().Micros()).Response(req, c.clock.Now().Micros(), false)
 			return resp, outcomeRefused, err
 		}
@@ -275,7 +277,7 @@ func (g *gate) fly(ctx context.Context, span trace.Span, r *tokenRequest, name s
 	return a, soon, outcome, err
 }
 
-var errOver error = &gateError{text: "the token's life was over before it could be handed out"}
+var errOver = failure.New("the token's life was over before it could be handed out")
 
 // noteAnswer remembers where an answer's tokens come from, before its callers have it and MSAL stores them.
 func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
@@ -284,23 +286,23 @@ func (c *Cache) noteAnswer(r *tokenRequest, a *answer) {
 	}
 	switch asked := redistime.Time(a.Started); r.Kind {
 	case tokenreq.App:
-		c.origins.note(a, origin{session: asked, began: a.began, Terms: r.Terms})
+		c.tokens.Note(a.Answer, issued.Token{Session: asked, Began: a.began, Terms: r.Terms})
 	case tokenreq.UserFIC:
-		c.origins.note(a, origin{session: asked, began: a.began, Terms: r.Terms, owners: a.Owners()})
+		c.tokens.Note(a.Answer, issued.Token{Session: asked, Began: a.began, Terms: r.Terms, Owners: a.Owners()})
 	default:
 		if r.Grant == tokenreq.GrantRefreshToken {
 			// It may be of an account's refresh token, which MSAL has used before its Export has told of it: it had it when the
 			// request came.
 			session := min(asked, r.begun)
-			if sent, ok := c.origins.of(r.Form.Get("refresh_token")); ok {
-				session = c.sessionOf(sent)
+			if sent, ok := c.tokens.Of(r.Form.Get("refresh_token")); ok {
+				session = c.tokens.Session(sent)
 			}
-			c.origins.note(a, origin{session: session, Terms: r.Terms, owners: a.Owners()})
+			c.tokens.Note(a.Answer, issued.Token{Session: session, Terms: r.Terms, Owners: a.Owners()})
 		}
 		owners := r.ownersOf(a)
-		c.lineages.follow(r, a.Member("refresh_token"), owners)
+		c.lineages.Follow(a.Member("refresh_token"), r.Next(owners))
 		if r.Assertion != "" {
-			c.assertions.gave(r.Assertion, owners, a.Started)
+			c.onBehalfOf.Gave(r.Assertion, owners, a.Started)
 		}
 	}
 }
@@ -333,7 +335,7 @@ func (c *Cache) lead(life context.Context, r *tokenRequest, f *flight, backgroun
 		c.metrics.RefreshedAhead(ctx, outcomeAhead(l.outcome))
 	}
 	if a == nil && err == nil {
-		err = &gateError{text: "the refresh is another instance's"} // background only: nobody sees it
+		err = failure.New("the refresh is another instance's") // background only: nobody sees it
 	}
 	return a, soon, err
 }

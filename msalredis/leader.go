@@ -12,6 +12,7 @@ import (
 
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
+	"github.com/msal-redis/msal-redis-go/internal/failure"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/internal/workers"
@@ -245,7 +246,7 @@ func (l *leader) lease(ctx context.Context, turn *turn) (lease *lock.Lease, sett
 			return nil, false, nil
 		case l.background:
 			outcome, l.outcome = outcomeElsewhere, outcomeElsewhere
-			return nil, false, &gateError{text: "another instance refreshes"}
+			return nil, false, failure.New("another instance refreshes")
 		}
 		if waiting.IsZero() {
 			waiting = time.Now()
@@ -294,10 +295,8 @@ func (l *leader) lease(ctx context.Context, turn *turn) (lease *lock.Lease, sett
 // apartAtMost is how long a caller waits for those of another credential, once one of them has been refused.
 const apartAtMost = time.Second
 
-// Redis's errors say where they come from: without that net/http and MSAL name Entra ID's address before a refused
-// connection.
-func looking(err error) error { return failClosed("looking for a shared answer", err) }
-func leasing(err error) error { return failClosed("taking the lease", err) }
+func looking(err error) error { return failure.Closed("looking for a shared answer", err) }
+func leasing(err error) error { return failure.Closed("taking the lease", err) }
 
 // ask asks Entra ID, once more where that failed for a passing reason, and keeps what came.
 func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {

@@ -4,9 +4,6 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"time"
-
-	"github.com/maypok86/otter/v2"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
@@ -14,55 +11,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
-	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
-
-// A refresh token has a lineage rather than an identity: each use brings a new one. What is remembered of a
-// secret is remembered by its hash.
-
-// secretsAtMost bounds what is remembered of secrets: about 200 bytes each.
-const secretsAtMost = 65536
-
-// lineages remembers the lineage of the refresh tokens that MSAL was given or has brought.
-type lineages struct {
-	known *otter.Cache[tokenreq.Hash, tokenreq.Lineage]
-}
-
-func newLineages() *lineages {
-	return &lineages{otter.Must(&otter.Options[tokenreq.Hash, tokenreq.Lineage]{MaximumSize: secretsAtMost, Executor: tokenstore.AtOnce})}
-}
-
-// of is the lineage of a secret; zero where it is not known.
-func (l *lineages) of(secret string) tokenreq.Lineage {
-	if secret == "" {
-		return tokenreq.Lineage{}
-	}
-	known, _ := l.known.GetIfPresent(tokenreq.HashSecret(secret))
-	return known
-}
-
-// learn takes in a refresh token of an account's partition.
-func (l *lineages) learn(e msaldoc.Entry) {
-	if e.Section != msaldoc.SectionRefreshToken || e.HomeAccountID == "" || e.Secret == "" {
-		return
-	}
-	secret := tokenreq.HashSecret(e.Secret)
-	now := tokenreq.Lineage{Kind: tokenreq.UserRefresh, Account: e.HomeAccountID, Partition: layout.PartitionID(e.HomeAccountID),
-		Environment: e.Environment, Family: e.FamilyID}
-	if held, ok := l.known.GetIfPresent(secret); ok && held == now {
-		return
-	}
-	// The entry's text, or that of its whole document, must not stay with them.
-	now.Account, now.Environment, now.Family = strings.Clone(now.Account), strings.Clone(now.Environment), strings.Clone(now.Family)
-	l.known.Set(secret, now)
-}
-
-// follow takes in the refresh token of an answer to a request that goes on from another's, or begins.
-func (l *lineages) follow(r *tokenRequest, secret string, owners []id) {
-	if secret != "" {
-		l.known.Set(tokenreq.HashSecret(secret), r.Next(owners))
-	}
-}
 
 // ownersOf are the partitions of the user whom an answer is of: the one it names, or else those that the request's assertion may be
 // of, or was when it brought the refresh token.
@@ -81,43 +30,6 @@ func (r *tokenRequest) ownersOf(a *answer) []id {
 	}
 	slices.Sort(owners)
 	return slices.Compact(owners)
-}
-
-// origin is what the gate knows of a token that passed it and that MSAL is about to store.
-type origin struct {
-	stamp redistime.Time
-	// session is when the sign-in that it comes of was asked for; of a token that comes of none, when it was itself.
-	session redistime.Time
-	began   time.Duration // when that was, since the Cache's start, where it was asked for here; else 0
-	tokenreq.Terms
-	// Of an answer that may be unknown to the record when its user signs out:
-	owners []id
-}
-
-// origins remembers the origin of tokens between the gate and Export.
-type origins struct {
-	known *otter.Cache[tokenreq.Hash, origin]
-}
-
-func newOrigins() *origins {
-	return &origins{otter.Must(&otter.Options[tokenreq.Hash, origin]{MaximumSize: secretsAtMost, Executor: tokenstore.AtOnce})}
-}
-
-func (o *origins) of(secret string) (origin, bool) {
-	if secret == "" {
-		return origin{}, false
-	}
-	return o.known.GetIfPresent(tokenreq.HashSecret(secret))
-}
-
-// note remembers where an answer's tokens come from.
-func (o *origins) note(a *answer, from origin) {
-	from.stamp = redistime.Time(a.Stamp)
-	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
-		if secret := a.Member(name); secret != "" {
-			o.known.Set(tokenreq.HashSecret(secret), from)
-		}
-	}
 }
 
 // asks tells whether an access token is one of those that the request asks for, scopes aside. One that did not pass the gate

@@ -28,7 +28,7 @@ type manager struct {
 	mu       sync.Mutex
 	tried    bool
 	obo      bool            // it refuses to be unmarshalled: the manager of on-behalf-of tokens
-	emptied  int64           // of those: by which epoch of assertions
+	emptied  int64           // of those: at which of the emptyings
 	inUse    map[string]*use // by MSAL's partition key
 	document []msaldoc.Entry
 	filled   time.Duration // when MSAL was last made to hold document and nothing else, since the Cache's start

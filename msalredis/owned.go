@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/internal/issued"
 	"github.com/msal-redis/msal-redis-go/internal/record"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
@@ -40,8 +41,8 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 		if at, ok := match(s, o.r, us); ok {
 			a := answerFrom(s, at, us)
 			// MSAL stores what it is given, also the old token once more: after a sign-out it is one of before.
-			if _, known := c.origins.of(at.Secret); !known {
-				c.origins.note(a, origin{session: at.Session, Terms: o.r.Terms})
+			if _, known := c.tokens.Of(at.Secret); !known {
+				c.tokens.Note(a.Answer, issued.Token{Session: at.Session, Terms: o.r.Terms})
 			}
 			switch {
 			case a.Usable(us):
@@ -60,8 +61,8 @@ func (o *owned) look(ctx context.Context) (f finding, err error) {
 		err = err2
 	}
 	if a := k.answer; a != nil && a.Good {
-		if _, known := c.origins.of(a.Member("refresh_token")); !known {
-			c.origins.note(a, origin{session: cmp.Or(o.session, redistime.Time(a.Started)), Terms: o.r.Terms})
+		if _, known := c.tokens.Of(a.Member("refresh_token")); !known {
+			c.tokens.Note(a.Answer, issued.Token{Session: cmp.Or(o.session, redistime.Time(a.Started)), Terms: o.r.Terms})
 		}
 	}
 	switch a := k.answer; {
@@ -94,9 +95,9 @@ func (o *owned) form() (url.Values, *answer) {
 		o.used, o.session = rt.Stamp, rt.Session
 		form.Set("refresh_token", rt.Secret)
 	} else {
-		from, _ := o.c.origins.of(form.Get("refresh_token"))
-		o.session = o.c.sessionOf(from)
-		if o.c.store.Ended(o.p.ID, from.session, from.began) {
+		from, _ := o.c.tokens.Of(form.Get("refresh_token"))
+		o.session = o.c.tokens.Session(from)
+		if o.c.store.Ended(o.p.ID, from.Session, from.Began) {
 			return nil, signedOut(o.c.clock.Now().Micros())
 		}
 	}
@@ -131,11 +132,11 @@ func (o *owned) keep(ctx context.Context, a *answer) {
 		o.session = redistime.Time(a.Started)
 	}
 	a.session = o.session
-	c.origins.note(a, origin{session: o.session, Terms: o.r.Terms})
+	c.tokens.Note(a.Answer, issued.Token{Session: o.session, Terms: o.r.Terms})
 	a.NameUser(o.r.Lineage.Account)
 	entries := entriesOf(o.r, a, o.snap, o.session)
 	for _, e := range entries {
-		c.lineages.learn(e.Entry)
+		c.lineages.Learn(e.Entry)
 	}
 	// An error leaves them to be pushed later.
 	_, _ = c.store.Write(ctx, tokenstore.Batch{Record: o.p, Entries: entries})

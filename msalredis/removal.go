@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -14,7 +13,6 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/removal"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
-	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 // errNothingRemoved is what MSAL's RemoveAccount returns for an account that its client has not loaded.
@@ -85,27 +83,11 @@ func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, sc
 	return nil
 }
 
-// forgetHere forgets what a removal is of and the store does not have.
-func (c *Cache) forgetHere(m *tokenstore.Removal) {
-	c.answers.forget(m.ID)
-	c.flights.forget(m.ID)
-	if m.User && len(m.Only) == 0 {
-		c.assertions.remove(m.ID, m.Removed(), true)
-	}
-}
-
-// ended tells whether a removal has ended what a token belongs to.
-func (c *Cache) ended(o origin) bool {
-	return slices.ContainsFunc(o.owners, func(pid id) bool { return c.store.Ended(pid, o.session, o.began) })
-}
-
-// sessionOf is when what a token belongs to was asked for. That of a sign-in may have been told by another clock than the one that has
-// dated a sign-out: the one that was ahead counts.
-func (c *Cache) sessionOf(o origin) redistime.Time {
-	if o.began == 0 {
-		return o.session
-	}
-	return max(o.session, c.clock.Latest(int64(o.began)))
+// forget forgets what a removal is of and the store does not have.
+func (c *Cache) forget(pid id, removed layout.Tombstone, signedOutHere bool) {
+	c.answers.forget(pid)
+	c.flights.forget(pid)
+	c.onBehalfOf.Remove(pid, removed, signedOutHere)
 }
 
 // answerEnded tells whether a removal has ended an answer to a request for scopes.

@@ -35,8 +35,8 @@ const unsharedBytesMost = 4 << 20
 func (us *unshared) keep(c *Cache, entries []msaldoc.Entry, hint string) {
 	for _, e := range entries {
 		kept := unsharedEntry{Entry: e, partition: e.HomeAccountID, asked: c.store.Asked(c.clock.Now())}
-		if o, ok := c.origins.of(e.Secret); ok {
-			kept.asked = c.sessionOf(o)
+		if o, ok := c.tokens.Of(e.Secret); ok {
+			kept.asked = c.tokens.Session(o)
 		}
 		if e.HomeAccountID != "" {
 			kept.account = layout.PartitionID(e.HomeAccountID)

@@ -2,11 +2,13 @@ package layout_test
 
 import (
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -133,6 +135,40 @@ func FuzzNames(f *testing.F) {
 		}
 		if c, ok := layout.ParseChange(text, layout.MaxStamp); ok && !isID(string(c.ID)) {
 			t.Errorf("%q is taken for the change %v", text, c)
+		}
+	})
+}
+
+// FuzzKeys: whatever MSAL's keys, a prefix and a message of another instance hold, names in Redis are made of harmless
+// characters, keep what belongs together in one slot, and differ where the keys do.
+func FuzzKeys(f *testing.F) {
+	f.Add("msal", "user.tenant", "AccessToken", "home-env-accesstoken-c-t-s", "self pid")
+	f.Add("{", "}{", "", "\x00", "")
+	f.Add("a b", strings.Repeat("x", 10_000), "\xff", "ÿ", " ")
+	word, hash := regexp.MustCompile(`^[a-z]+$`), regexp.MustCompile(`^[A-Za-z0-9_-]{24}$`)
+	f.Fuzz(func(t *testing.T, prefix, partition, section, key, message string) {
+		if c, ok := layout.ParseChange(message, redistime.Time(1)); ok && !hash.MatchString(string(c.ID)) {
+			t.Fatalf("a message is of %q", c.ID)
+		}
+		pid, field := layout.PartitionID(partition), layout.FieldName(section, key)
+		if layout.PartitionID(partition+"x") == pid || field == layout.FieldName(section+"x", key) ||
+			layout.FieldName(section, key+"x") == layout.FieldName(section+"x", key) || string(pid) == field {
+			t.Fatal("two keys have one name")
+		}
+		if !hash.MatchString(string(pid)) {
+			t.Fatalf("pid %q", pid)
+		}
+		if layout.CheckPrefix(prefix) != nil {
+			return
+		}
+		k := layout.Names{Prefix: prefix}
+		for _, name := range []string{
+			k.Tokens(pid), k.RIDs(pid), k.Response(pid), k.Pause(pid), k.Tombstone(pid), k.Lock(pid), k.Fence(pid),
+		} {
+			rest, ok := strings.CutPrefix(name, prefix+":v1:{"+string(pid)+"}:")
+			if !ok || strings.Count(name, "{") != 1 || strings.Count(name, "}") != 1 || !word.MatchString(rest) {
+				t.Fatalf("key %q", name)
+			}
 		}
 	})
 }

@@ -18,5 +18,5 @@
 //
 // # Concurrency
 //
-// Everything is safe for concurrent use. There is no mutex here.
+// Everything is safe for concurrent use. There is no mutex here. One goroutine hears the others, from Listen on.
 package removal

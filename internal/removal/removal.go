@@ -2,12 +2,15 @@ package removal
 
 import (
 	"context"
+	"crypto/rand"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 	"github.com/msal-redis/msal-redis-go/internal/workers"
 )
@@ -17,20 +20,25 @@ type Options struct {
 	Names layout.Names
 	Redis *redisop.Redis
 	Store *tokenstore.Store
-	// Forget forgets what is held in this process beside the Store.
-	Forget func(*tokenstore.Removal)
-	// Tell tells the other instances what was removed. Nobody waits for it to succeed.
-	Tell func(context.Context, layout.ID, layout.Tombstone)
+	Clock *redistime.Clock
+	// Forget forgets what is held in this process beside the Store. signedOutHere: a user has signed out in this process.
+	Forget func(pid layout.ID, removed layout.Tombstone, signedOutHere bool)
+	// Missed is called when removals may have gone unheard, and so at first.
+	Missed func()
 
 	Life    context.Context // ends with who asks
 	Workers *workers.Group
 }
 
-// Remover removes partitions.
-type Remover struct{ o Options }
+// Remover removes partitions, and hears what others remove.
+type Remover struct {
+	o         Options
+	self      string // in messages, which this process hears too
+	listening sync.Once
+}
 
-// New makes a Remover.
-func New(o Options) *Remover { return &Remover{o} }
+// New makes a Remover. It hears nothing before Listen.
+func New(o Options) *Remover { return &Remover{o: o, self: rand.Text()} }
 
 // visitedAtMost bounds the partitions that are removed with one: who writes to Redis can list any.
 const visitedAtMost = 4096
@@ -76,7 +84,7 @@ func (rs *Remover) Remove(ctx context.Context, r *tokenstore.Record, only msaldo
 
 func (rs *Remover) begin(r *tokenstore.Record, only msaldoc.Scopes) *tokenstore.Removal {
 	m := rs.o.Store.BeginRemoval(r, only)
-	rs.o.Forget(m)
+	rs.o.Forget(m.ID, m.Removed(), m.User && len(m.Only) == 0)
 	return m
 }
 
@@ -125,7 +133,7 @@ func (rs *Remover) visit(ctx context.Context, m *tokenstore.Removal, first bool,
 			return err
 		}
 	}
-	rs.o.Tell(ctx, m.ID, done.Removed)
+	rs.tell(ctx, m.ID, done.Removed)
 	return nil
 }
 

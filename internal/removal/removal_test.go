@@ -56,7 +56,12 @@ func (s *stage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		if slow := s.slow.Load(); slow > 0 && strings.HasPrefix(cmd.Name(), "eval") {
 			time.Sleep(time.Duration(slow))
 		}
-		if args := cmd.Args(); s.refusing.Load() && strings.HasPrefix(cmd.Name(), "eval") && len(args) > 5 && strings.HasSuffix(args[5].(string), ":rids") {
+		if args := cmd.Args(); args[0] == "publish" {
+			change, ok := layout.ParseChange(args[2].(string), redistime.Time(time.Now().UnixMicro()))
+			if ok && s.rdb.Exists(ctx, s.names.Tombstone(change.ID)).Val() == 1 && change.Removed.Latest() > 0 {
+				s.note(&s.told, change.ID)
+			}
+		} else if s.refusing.Load() && strings.HasPrefix(cmd.Name(), "eval") && len(args) > 5 && strings.HasSuffix(args[5].(string), ":rids") {
 			cmd.SetErr(errors.New("OOM refused"))
 			return cmd.Err()
 		}
@@ -83,19 +88,9 @@ func newStage(t *testing.T) *stage {
 		OpTimeout: 5 * time.Second, LocalBytes: 1 << 20, Life: life, Workers: &s.group,
 		AskMend: func(context.Context, layout.ID) {}, OnStored: func(tokenstore.Batch) {},
 	})
-	note := func(to *[]layout.ID, pid layout.ID) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		*to = append(*to, pid)
-	}
 	s.Remover = New(Options{
-		Names: s.names, Redis: asked, Store: s.store, Life: life, Workers: &s.group,
-		Forget: func(m *tokenstore.Removal) { note(&s.forgotten, m.ID) },
-		Tell: func(_ context.Context, pid layout.ID, removed layout.Tombstone) {
-			if s.rdb.Exists(life, s.names.Tombstone(pid)).Val() == 1 && removed.Latest() > 0 {
-				note(&s.told, pid)
-			}
-		},
+		Names: s.names, Redis: asked, Store: s.store, Clock: clock, Life: life, Workers: &s.group, Missed: func() {},
+		Forget: func(pid layout.ID, _ layout.Tombstone, _ bool) { s.note(&s.forgotten, pid) },
 	})
 	t.Cleanup(func() {
 		end()
@@ -105,6 +100,12 @@ func newStage(t *testing.T) *stage {
 		_ = s.rdb.Close()
 	})
 	return s
+}
+
+func (s *stage) note(to *[]layout.ID, pid layout.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	*to = append(*to, pid)
 }
 
 // stored is a partition with a token in Redis.

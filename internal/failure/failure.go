@@ -1,0 +1,42 @@
+// Package failure is the errors of the library's own making.
+//
+// It owns what they have in common: they begin with "msalredis:", and the Azure SDK does not retry them, which it
+// would do for ten seconds under a mutex. There is no state here.
+package failure
+
+// Error is an error of the library's own making.
+type Error struct {
+	text  string
+	cause error // may be nil
+}
+
+// New is an error without a cause.
+func New(text string) error { return &Error{text: text} }
+
+// Of is an error with a cause.
+func Of(text string, cause error) error { return &Error{text: text, cause: cause} }
+
+// Closed is an error of Redis as callers get it where Options.FailClosed is set; doing says what met it. Without that
+// net/http and MSAL name Entra ID's address before a refused connection of Redis.
+func Closed(doing string, err error) error {
+	return Of("Redis failed, and Options.FailClosed is set: "+doing, err)
+}
+
+// ErrRedisLogin is what entralogin gets whose credential asks here. The token might open another Redis than this one,
+// which nothing tells; it needs no sharing there either.
+var ErrRedisLogin = New("a token that opens Redis is not looked for in Redis: give entralogin a credential of its own, " +
+	"without this Cache's accessor and HTTP client")
+
+// Error implements error.
+func (e *Error) Error() string {
+	if e.cause != nil {
+		return "msalredis: " + e.text + ": " + e.cause.Error()
+	}
+	return "msalredis: " + e.text
+}
+
+// Unwrap gives the cause to [errors.Is] and [errors.As].
+func (e *Error) Unwrap() error { return e.cause }
+
+// NonRetriable marks the error for the Azure SDK (azcore/internal/errorinfo.NonRetriable).
+func (e *Error) NonRetriable() {}

@@ -1,0 +1,19 @@
+// Package issued is what this process knows of the tokens that it has seen Entra ID issue.
+//
+// It owns three memories, none of which holds a token: secrets are known by their hashes.
+//
+//	Tokens      where a token comes from, between the gate, which sees its request, and MSAL's Export, which stores it
+//	Lineages    where a refresh token comes from: an account, an assertion, or another such token
+//	OnBehalfOf  which on-behalf-of tokens MSAL has in its own memory, so that a sign-out can have them emptied
+//
+// # Invariants
+//
+//   - A token is noted before MSAL has it: its Export, which may be at once, finds it.
+//   - What is not known is no error. All three forget the oldest when they are full, and who asks then goes on as
+//     without the gate.
+//
+// # Concurrency
+//
+// Everything is safe for concurrent use. OnBehalfOf.mu guards its maps; the store's knowledge of removals is read under
+// it, which takes no other mutex of this library.
+package issued

@@ -1,0 +1,74 @@
+package issued
+
+import (
+	"slices"
+	"time"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
+	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
+)
+
+// secretsAtMost bounds what is remembered of secrets: about 200 bytes each.
+const secretsAtMost = 65536
+
+// Token is what the gate knows of a token that passed it and that MSAL is about to store.
+type Token struct {
+	Stamp redistime.Time // orders it among others of its place
+	// Session is when the sign-in that it comes of was asked for; of a token that comes of none, when it was itself.
+	Session redistime.Time
+	Began   time.Duration // when that was, since the process's start, where it was asked for here; else 0
+	tokenreq.Terms
+	// Owners are the partitions of its user, where its record may not know of it when that user signs out.
+	Owners []layout.ID
+}
+
+// Tokens remembers the tokens that passed the gate.
+type Tokens struct {
+	store *tokenstore.Store
+	clock *redistime.Clock
+	known *otter.Cache[tokenreq.Hash, Token]
+}
+
+// NewTokens makes Tokens. The store knows what was removed, the clock is that of its process.
+func NewTokens(store *tokenstore.Store, clock *redistime.Clock) *Tokens {
+	return &Tokens{store, clock, otter.Must(&otter.Options[tokenreq.Hash, Token]{
+		MaximumSize: secretsAtMost, Executor: tokenstore.AtOnce,
+	})}
+}
+
+// Of is what is known of a secret; false: nothing is.
+func (ts *Tokens) Of(secret string) (Token, bool) {
+	if secret == "" {
+		return Token{}, false
+	}
+	return ts.known.GetIfPresent(tokenreq.HashSecret(secret))
+}
+
+// Note remembers where an answer's tokens come from. Their stamp is the answer's.
+func (ts *Tokens) Note(a *tokenresp.Answer, from Token) {
+	from.Stamp = redistime.Time(a.Stamp)
+	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
+		if secret := a.Member(name); secret != "" {
+			ts.known.Set(tokenreq.HashSecret(secret), from)
+		}
+	}
+}
+
+// Ended tells whether a removal has ended what a token belongs to.
+func (ts *Tokens) Ended(t Token) bool {
+	return slices.ContainsFunc(t.Owners, func(pid layout.ID) bool { return ts.store.Ended(pid, t.Session, t.Began) })
+}
+
+// Session is when what a token belongs to was asked for. That of a sign-in may have been told by another clock than
+// the one that has dated a sign-out: the one that was ahead counts.
+func (ts *Tokens) Session(t Token) redistime.Time {
+	if t.Began == 0 {
+		return t.Session
+	}
+	return max(t.Session, ts.clock.Latest(int64(t.Began)))
+}
