@@ -47,6 +47,16 @@ var arrows = []struct {
 		"internal/layout", "internal/msaldoc", "internal/redistime", "internal/tokenreq", "internal/tokenresp",
 		"internal/tokenstore",
 	}},
+	{"internal/gate", []string{
+		"internal/failure", "internal/issued", "internal/layout", "internal/msaldoc", "internal/record",
+		"internal/redislogin", "internal/redisop", "internal/redistime", "internal/telemetry", "internal/tokenreq",
+		"internal/tokenresp", "internal/tokenstore", "internal/workers", "lock", "serializer",
+	}},
+	{"internal/accessor", []string{
+		"internal/failure", "internal/issued", "internal/layout", "internal/msaldoc", "internal/record",
+		"internal/redislogin", "internal/redisop", "internal/redistime", "internal/telemetry", "internal/tokenstore",
+		"internal/workers",
+	}},
 }
 
 // imports are the project's packages that the files of a folder import, tests aside.

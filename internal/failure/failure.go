@@ -4,6 +4,8 @@
 // would do for ten seconds under a mutex. There is no state here.
 package failure
 
+import "fmt"
+
 // Error is an error of the library's own making.
 type Error struct {
 	text  string
@@ -40,3 +42,7 @@ func (e *Error) Unwrap() error { return e.cause }
 
 // NonRetriable marks the error for the Azure SDK (azcore/internal/errorinfo.NonRetriable).
 func (e *Error) NonRetriable() {}
+
+// Panicked is the error in a panic's place: foreign code runs in goroutines of ours. The value is left out, for what it
+// holds may be a secret.
+func Panicked(who string, v any) error { return New(fmt.Sprintf("%s panicked with a %T", who, v)) }

@@ -50,7 +50,7 @@ func InStack(t *testing.T, function string, n int) {
 // enough to know that it has joined the others.
 func InGate(t *testing.T, n int) {
 	t.Helper()
-	InStack(t, "msalredis.(*flight).wait(", n)
+	InStack(t, "gate.(*flight).wait(", n)
 }
 
 // LeaseWaiters waits until n instances wait for the answer of one that holds a lease.

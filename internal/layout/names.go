@@ -121,8 +121,13 @@ func (n Names) Parse(key string) (i ID, what string, ok bool) {
 // Member is one of [Names.RIDs]: what goes when the partition is removed.
 type Member struct {
 	Kind   string // MemberAnswer or MemberPartition
-	Scopes string // a short hash of its scopes
+	Scopes string // as [MemberScopes] makes it
 	ID     ID
+}
+
+// MemberScopes tells the scopes of members of one list apart: a short hash of what they name of their resource.
+func MemberScopes(s msaldoc.Scopes) string {
+	return string(HashID("scopes", s.Resource()...))[:12]
 }
 
 // The kinds of members: an answer, by its request identity, and a further partition of the same app.

@@ -3,6 +3,8 @@ package removal
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"fmt"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -46,12 +48,32 @@ const visitedAtMost = 4096
 // waitingSize is about what the wait of a removal takes of memory.
 const waitingSize = 256
 
+// SignOut signs accounts out, which are named by their home account ids.
+func (rs *Remover) SignOut(ctx context.Context, homeAccountIDs []string) error {
+	var errs []error
+	for _, account := range homeAccountIDs {
+		if err := rs.Remove(ctx, rs.o.Store.Of(layout.PartitionID(account), true), nil); err != nil {
+			errs = append(errs, fmt.Errorf("msalredis: a sign-out has not reached Redis and is tried again until it has: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// ForgetApp forgets an app's tokens in a tenant, or those of them that cover all scopes.
+func (rs *Remover) ForgetApp(ctx context.Context, clientID, tenant string, scopes []string) error {
+	r := rs.o.Store.Of(layout.PartitionID(msaldoc.AppKey(clientID, tenant, "")), false)
+	if err := rs.Remove(ctx, r, msaldoc.NewScopes(scopes)); err != nil {
+		return fmt.Errorf("msalredis: forgetting an app's tokens has not reached Redis and is tried again until it has: %w", err)
+	}
+	return nil
+}
+
 // Remove removes a partition, or with only those of its tokens that cover the scopes, and all that was derived from it, here and
 // in Redis. After an error it goes on, and is tried again until it is done or the Remover's life ends. The errors are Redis's, ctx's
 // and [redisop.ErrClosed].
 func (rs *Remover) Remove(ctx context.Context, r *tokenstore.Record, only msaldoc.Scopes) error {
 	m := rs.begin(r, only)
-	name := "removal " + string(r.ID) + " " + HashScopes(only)
+	name := "removal " + string(r.ID) + " " + layout.MemberScopes(only)
 	tried := make(chan struct{})
 	var err error // of the first try, once tried is closed
 	waits := &tokenstore.Waiting{Size: waitingSize, Must: r, Push: func(ctx context.Context) error {
@@ -108,7 +130,7 @@ func (rs *Remover) visit(ctx context.Context, m *tokenstore.Removal, first bool,
 	var gone []any
 	for _, text := range done.Listed {
 		member, ok := layout.ParseMember(text)
-		if len(m.Only) > 0 && member.Scopes != HashScopes(m.Only) {
+		if len(m.Only) > 0 && member.Scopes != layout.MemberScopes(m.Only) {
 			continue
 		}
 		gone = append(gone, text)
@@ -142,9 +164,4 @@ func (rs *Remover) unlist(ctx context.Context, list string, members ...any) erro
 	return rs.o.Redis.Do(ctx, list, func(ctx context.Context, client redis.UniversalClient) error {
 		return redisop.UnlessOfAnotherType(client.ZRem(ctx, list, members...).Err())
 	})
-}
-
-// HashScopes is how a partition's list tells the scopes of its members apart.
-func HashScopes(s msaldoc.Scopes) string {
-	return string(layout.HashID("scopes", s.Resource()...))[:12]
 }

@@ -3,8 +3,6 @@ package removal
 import (
 	"context"
 	"errors"
-	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -13,8 +11,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.opentelemetry.io/otel/metric/noop"
-	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
@@ -22,23 +18,17 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
-	"github.com/msal-redis/msal-redis-go/internal/telemetry"
+	"github.com/msal-redis/msal-redis-go/internal/stage"
 	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
-	"github.com/msal-redis/msal-redis-go/internal/workers"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-// hooked hides that a client is a *redis.Client, of which a copy without its hooks would be made.
-type hooked struct{ redis.UniversalClient }
-
-// stage is a Remover on a real Redis, and what it has told.
-type stage struct {
+// staged is a Remover on a real Redis, and what it has told.
+type staged struct {
 	*Remover
 	rdb   *redis.Client
-	store *tokenstore.Store
 	names layout.Names
-	group workers.Group
-	end   context.CancelFunc
+	parts *stage.Stage
 
 	mu        sync.Mutex
 	forgotten []layout.ID
@@ -47,11 +37,11 @@ type stage struct {
 	slow      atomic.Int64 // how long each script takes, in nanoseconds
 }
 
-func (s *stage) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (s *stage) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (s *staged) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (s *staged) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
-func (s *stage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+func (s *staged) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		if slow := s.slow.Load(); slow > 0 && strings.HasPrefix(cmd.Name(), "eval") {
 			time.Sleep(time.Duration(slow))
@@ -69,60 +59,41 @@ func (s *stage) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-func newStage(t *testing.T) *stage {
+func newStage(t *testing.T) *staged {
 	t.Helper()
-	s := &stage{rdb: redistest.Start(t).Client(), names: layout.Names{Prefix: redistest.Prefix(t)}}
+	s := &staged{rdb: redistest.Start(t).Client(), names: layout.Names{Prefix: redistest.Prefix(t)}}
+	t.Cleanup(func() { _ = s.rdb.Close() })
 	s.rdb.AddHook(s)
-	metrics, err := telemetry.New(noop.NewMeterProvider(), tracenoop.NewTracerProvider())
-	if err != nil {
-		t.Fatal(err)
-	}
-	life, end := context.WithCancel(context.Background())
-	s.end = end
-	clock, log := redistime.New(time.Now(), time.Minute), telemetry.NewLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	asked := redisop.New(hooked{s.rdb}, redisop.Options{
-		Timeout: 5 * time.Second, LeaseTTL: time.Second, Clock: clock, Metrics: metrics, Log: log, OnBack: func() {}, Life: life, Workers: &s.group,
-	})
-	s.store = tokenstore.New(tokenstore.Options{
-		Names: s.names, Serializer: serializer.Plaintext(), Redis: asked, Clock: clock, Metrics: metrics, Log: log, UserTTL: time.Hour,
-		OpTimeout: 5 * time.Second, LocalBytes: 1 << 20, Life: life, Workers: &s.group,
-		AskMend: func(context.Context, layout.ID) {}, OnStored: func(tokenstore.Batch) {},
-	})
+	s.parts = stage.New(t, s.rdb, stage.Options{Prefix: s.names.Prefix, Serializer: serializer.Plaintext()})
 	s.Remover = New(Options{
-		Names: s.names, Redis: asked, Store: s.store, Clock: clock, Life: life, Workers: &s.group, Missed: func() {},
+		Names: s.names, Redis: s.parts.Redis, Store: s.parts.Store, Clock: s.parts.Clock, Life: s.parts.Life,
+		Workers: s.parts.Workers, Missed: func() {},
 		Forget: func(pid layout.ID, _ layout.Tombstone, _ bool) { s.note(&s.forgotten, pid) },
-	})
-	t.Cleanup(func() {
-		end()
-		_ = asked.Close()
-		s.group.Close()
-		s.store.Close()
-		_ = s.rdb.Close()
 	})
 	return s
 }
 
-func (s *stage) note(to *[]layout.ID, pid layout.ID) {
+func (s *staged) note(to *[]layout.ID, pid layout.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	*to = append(*to, pid)
 }
 
 // stored is a partition with a token in Redis.
-func (s *stage) stored(t *testing.T, key string, user bool) *tokenstore.Record {
+func (s *staged) stored(t *testing.T, key string, user bool) *tokenstore.Record {
 	t.Helper()
-	r := s.store.Of(layout.PartitionID(key), user)
+	r := s.parts.Store.Of(layout.PartitionID(key), user)
 	e, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, "k", []byte(`{"secret":"s","target":"scope","expires_on":"9000000000"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.store.Write(t.Context(), tokenstore.Batch{Record: r, Entries: []record.Entry{record.New(e, 1, 1)}}); err != nil {
+	if _, err := s.parts.Store.Write(t.Context(), tokenstore.Batch{Record: r, Entries: []record.Entry{record.New(e, 1, 1)}}); err != nil {
 		t.Fatal(err)
 	}
 	return r
 }
 
-func (s *stage) heard() (forgotten, told []layout.ID) {
+func (s *staged) heard() (forgotten, told []layout.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.forgotten), slices.Clone(s.told)
@@ -138,12 +109,12 @@ func TestRemovalGoesOnToWhatIsListed(t *testing.T) {
 			one, two := s.stored(t, "one", false), s.stored(t, "two", false)
 			rid := layout.HashID("request", "r")
 			s.rdb.Set(ctx, s.names.Response(rid), "answer", time.Hour)
-			scopes := HashScopes(msaldoc.NewScopes([]string{"scope"}))
+			scopes := layout.MemberScopes(msaldoc.NewScopes([]string{"scope"}))
 			for pid, member := range map[layout.ID]layout.Member{
 				one.ID: {Kind: layout.MemberPartition, Scopes: scopes, ID: two.ID}, two.ID: {Kind: layout.MemberPartition, Scopes: scopes, ID: one.ID},
 			} {
 				for _, m := range []layout.Member{member, {Kind: layout.MemberAnswer, Scopes: scopes, ID: rid}} {
-					if ok, err := s.store.List(ctx, pid, m, 60_000, layout.MaxStamp); !ok || err != nil {
+					if ok, err := s.parts.Store.List(ctx, pid, m, 60_000, layout.MaxStamp); !ok || err != nil {
 						t.Fatal(ok, err)
 					}
 				}
@@ -181,7 +152,7 @@ func TestRefusedRemovalIsMadeLater(t *testing.T) {
 	if err := s.Remove(ctx, r, nil); err == nil {
 		t.Fatal("it succeeded")
 	}
-	if !r.Known().Empty() || !s.store.Ended(r.ID, 1, 0) {
+	if !r.Known().Empty() || !s.parts.Store.Ended(r.ID, 1, 0) {
 		t.Error("it is known here still")
 	}
 	if _, told := s.heard(); len(told) > 0 {
@@ -189,7 +160,7 @@ func TestRefusedRemovalIsMadeLater(t *testing.T) {
 	}
 	s.refusing.Store(false)
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
-		if n, removals, _ := s.store.Waiting(); n == 0 && removals == 0 {
+		if n, removals, _ := s.parts.Store.Waiting(); n == 0 && removals == 0 {
 			break
 		}
 		if time.Now().After(deadline) {
@@ -208,13 +179,13 @@ func TestRemovalIsCarriedOutOnce(t *testing.T) {
 	s.slow.Store(int64(400 * time.Millisecond)) // the first pause of what waits for Redis is 150 ms at most
 	for i, patience := range []time.Duration{time.Minute, time.Millisecond} {
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		err := s.Remove(ctx, s.store.Of(layout.PartitionID("uid.utid"), true), nil)
+		err := s.Remove(ctx, s.parts.Store.Of(layout.PartitionID("uid.utid"), true), nil)
 		cancel()
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			t.Fatal(err)
 		}
 		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			if _, removals, _ := s.store.Waiting(); removals == 0 {
+			if _, removals, _ := s.parts.Store.Waiting(); removals == 0 {
 				break
 			}
 			if time.Now().After(deadline) {
@@ -242,8 +213,8 @@ func TestRemovalWithoutItsCaller(t *testing.T) {
 			t.Fatal("it is not made")
 		}
 	}
-	s.end()
-	s.group.Close()
+	s.parts.End()
+	s.parts.Workers.Close()
 	if err := s.Remove(t.Context(), r, nil); !errors.Is(err, redisop.ErrClosed) {
 		t.Errorf("after the end: %v", err)
 	}

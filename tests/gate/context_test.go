@@ -89,9 +89,9 @@ func TestCallerLeavesWhileRedisHangs(t *testing.T) {
 		asked   bool // Redis hangs from when Entra ID has been asked
 	}{
 		"reading":             {full, "tokenstore.(*Store).Load(", false},
-		"looking":             {gateOnly, "msalredis.(*flight).wait(", false},
-		"keeping the answer":  {full, "msalredis.(*flight).wait(", true},
-		"storing the entries": {accessorApp, "msalredis.(*Cache).Export(", true},
+		"looking":             {gateOnly, "gate.(*flight).wait(", false},
+		"keeping the answer":  {full, "gate.(*flight).wait(", true},
+		"storing the entries": {accessorApp, "accessor.(*Accessor).Export(", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := harness.Breakable(t)
@@ -122,7 +122,7 @@ func TestCallerLeavesWhileRedisHangs(t *testing.T) {
 			})
 			if stage.asked {
 				door.Wait(t)
-				if stage.waitsIn == "msalredis.(*Cache).Export(" {
+				if stage.waitsIn == "accessor.(*Accessor).Export(" {
 					door.Wait(t) // nothing joins these two
 				} else {
 					harness.InGate(t, 2)

@@ -77,7 +77,7 @@ func ofLibrary() string {
 	all = all[:runtime.Stack(all, true)]
 	var ours []string
 	for stack := range strings.SplitSeq(string(all), "\n\n") {
-		for _, pkg := range []string{"msalredis", "lock", "internal/redisop", "internal/workers"} { // those that start goroutines
+		for _, pkg := range []string{"msalredis", "lock", "internal/gate", "internal/redisop", "internal/removal", "internal/workers"} { // those that start goroutines
 			if strings.Contains(stack, "msal-redis-go/"+pkg+".") {
 				ours = append(ours, stack)
 				break

@@ -9,25 +9,25 @@
 //
 // Of an instance:
 //
-//	look        source.look, before the lease (msalredis/leader.go; owned.look, load.lua)
+//	look        source.look, before the lease (internal/gate/leader.go; recordSource.look, load.lua)
 //	lease       leader.lease, lock.Locker.TryAcquire, lock/fence.lua
 //	look again  leader.lead, inside the lease
 //	post        leader.ask, leader.post
-//	store       owned.keep, tokenstore.Store.Write, store.lua
+//	store       recordSource.keep, tokenstore.Store.Write, store.lua
 //	release     lock.Lease.Release, lock/release.lua
 //
 // Of others:
 //
 //	sign out    Cache.RemoveAccount, signout.lua: the sessions go that have begun. Redis may refuse it: it is tried again, and then
 //	            ends those that began before it was asked for (package removal has the model of that)
-//	sign in     gate.signIn, with which a session begins; Cache.Export, store.lua
+//	sign in     transport.signIn, with which a session begins; Cache.Export, store.lua
 //	lease ends  the TTL of the lease, an eviction, a failover that loses it
 //	crash       a process that is killed
 //	way breaks  one instance cannot reach Entra ID: no answer, or a page that is a proxy's
 //
 // Of what is stored: a token is the sign-in that it comes of and how often it was refreshed since; its stamp is the fence of
 // the lease under which it was asked for (leader.ask), or one more than the stamp of the token that was used, if that is newer
-// (owned.keep). The later session stays, and of one session the newer stamp.
+// (recordSource.keep). The later session stays, and of one session the newer stamp.
 //
 // # What is promised
 //

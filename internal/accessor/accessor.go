@@ -1,0 +1,82 @@
+package accessor
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/issued"
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
+	"github.com/msal-redis/msal-redis-go/internal/workers"
+)
+
+// Options are what an Accessor is made with; all are needed.
+type Options struct {
+	Names      layout.Names
+	Redis      *redisop.Redis
+	Store      *tokenstore.Store
+	Clock      *redistime.Clock
+	Metrics    *telemetry.Recorder
+	Log        telemetry.Logger
+	Tokens     *issued.Tokens
+	Lineages   *issued.Lineages
+	OnBehalfOf *issued.OnBehalfOf
+	// Gated tells whether the gate is in use.
+	Gated func() bool
+	// SignOut signs accounts out, by their home account ids.
+	SignOut func(context.Context, []string) error
+	// Listen makes removals of other instances heard; it is called at the first use that asks Redis, and at each.
+	Listen func()
+
+	LocalTTL    time.Duration // how long what is known is relied on
+	UserTTL     time.Duration
+	FailClosed  bool          // errors of Redis fail MSAL's call
+	CallsAtMost time.Duration // how long a call of MSAL that asks Entra ID takes
+
+	Life    context.Context // ends with the Accessor
+	Workers *workers.Group
+}
+
+// Accessor is MSAL's cache accessor.
+type Accessor struct {
+	o        Options
+	managers *managers
+
+	lists  atomic.Bool          // the list of accounts is used
+	listed atomic.Pointer[[]id] // what was on it when Redis last answered
+
+	unknownKeys sync.Once // the log knows of them
+
+	loaded func(m *manager, key string) // for tests: a partition is known, and is to be handed over
+}
+
+// New makes an Accessor. It asks Redis nothing.
+func New(o Options) *Accessor { return &Accessor{o: o, managers: newManagers()} }
+
+// id is the hashed name of a partition.
+type id = layout.ID
+
+// usable is the error for who comes when the Accessor's life has ended, or his own.
+func (a *Accessor) usable(ctx context.Context) error {
+	if a.o.Life.Err() != nil {
+		return redisop.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// record is the record of the partition that MSAL calls key.
+func (a *Accessor) record(key string) *tokenstore.Record {
+	return a.o.Store.Of(layout.PartitionID(key), !msaldoc.IsAppKey(key))
+}
+
+// elapsed is the time since the process's start.
+func (a *Accessor) elapsed() time.Duration { return time.Duration(a.o.Clock.Elapsed()) }
+
+func formatInt(n int64) string { return strconv.FormatInt(n, 10) }

@@ -1,0 +1,117 @@
+package accessor
+
+import (
+	"context"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
+
+	"github.com/msal-redis/msal-redis-go/internal/failure"
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redislogin"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
+)
+
+var _ cache.ExportReplace = (*Accessor)(nil)
+
+// Replace gives MSAL's manager what is known of a partition. MSAL calls it before it reads its cache.
+func (a *Accessor) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.ReplaceHints) error {
+	if err := a.usable(ctx); err != nil {
+		return err
+	}
+	m, now := a.managers.of(u), a.elapsed()
+	p, ok := m.current(hints.PartitionKey, now, a.o.LocalTTL)
+	if !ok {
+		return a.replace(ctx, m, u, hints.PartitionKey)
+	}
+	a.o.Metrics.Lookups.Memory.Add(1)
+	if now-p.Known().Checked >= a.o.LocalTTL/2 {
+		a.o.Store.Revalidate(p)
+	}
+	return nil
+}
+
+// replace brings what is known of a partition up to date and hands it over.
+func (a *Accessor) replace(ctx context.Context, m *manager, u cache.Unmarshaler, key string) error {
+	if redislogin.Marked(ctx) {
+		return failure.ErrRedisLogin
+	}
+	if a.isOBO(m, u, key) {
+		return nil
+	}
+	spelling := key
+	key = layout.FoldKey(key)
+	defer a.o.Listen() // afterwards: a new process wants its tokens before a second connection
+	ctx, span := a.o.Metrics.Start(ctx, telemetry.SpanReplace)
+	defer span.End()
+	var x *use
+	var err error
+	whole := true
+	if key == "" {
+		whole, err = a.loadAccounts(ctx, m)
+	} else {
+		x, err = a.loadInto(ctx, m, key)
+	}
+	if err != nil && ctx.Err() == nil {
+		telemetry.Failed(span, string(redisop.Failure(err)))
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil && a.o.FailClosed {
+		return failure.Closed("reading tokens", err)
+	}
+	if !whole {
+		if err := unlessStoring(err); err != nil {
+			return err
+		}
+	}
+	if a.loaded != nil {
+		a.loaded(m, key)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := a.elapsed()
+	if x != nil {
+		m.using(x, now) // it may have been dropped while this call waited for its turn
+		x.spelling = spelling
+	}
+	if _, ok := m.current(spelling, now, a.o.LocalTTL); !ok { // else another call has done it
+		a.handOver(u, m, key)
+	}
+	return nil
+}
+
+// loadInto brings the knowledge of a partition up to date and marks it as in use on m.
+func (a *Accessor) loadInto(ctx context.Context, m *manager, key string) (*use, error) {
+	p := a.record(key)
+	var err error
+	if !p.Fresh(a.elapsed(), a.o.LocalTTL) {
+		err = a.o.Store.Load(ctx, p)
+		switch {
+		case err != nil:
+			a.o.Metrics.Lookups.Unknown.Add(1)
+		case !p.Known().Empty():
+			a.o.Metrics.Lookups.Redis.Add(1)
+		default:
+			a.o.Metrics.Lookups.Nowhere.Add(1)
+		}
+	} else {
+		a.o.Metrics.Lookups.Process.Add(1)
+	}
+	return a.use(m, key, p), err
+}
+
+// use marks a partition as in use on m.
+func (a *Accessor) use(m *manager, key string, p *tokenstore.Record) *use {
+	now := a.elapsed()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	x := m.inUse[key]
+	if x == nil || x.p != p {
+		x = &use{key: key, spelling: key, p: p}
+	}
+	m.using(x, now)
+	return x
+}

@@ -1,0 +1,70 @@
+package gate
+
+import (
+	"context"
+	"maps"
+	"net/url"
+	"time"
+)
+
+// answerSource is the source of answers that serve everyone of an identity: an app's, an on-behalf-of request's.
+type answerSource struct {
+	*leader
+	last *answer
+}
+
+func (s *answerSource) lease() id { return s.r.ID }
+
+func (s *answerSource) look(ctx context.Context) (f finding, err error) {
+	k, us, err := s.g.look(ctx, s.r, s.r.ID)
+	if s.arrived == 0 {
+		s.arrived = us - time.Since(s.begun).Microseconds()
+	}
+	s.last = k.answer
+	policy := s.r.Kind.Policy()
+	switch a := k.answer; {
+	case !a.Alive(us):
+	case s.r.Challenge != "" && a.Received < s.arrived:
+		// Older than the challenge.
+	case policy.Handover > 0 && us-a.Received > policy.Handover*second:
+	case a.Usable(us) || a.Received >= s.arrived:
+		f.answer, f.due = a, a.Due > 0 && us >= a.Due
+	case policy.OldServes:
+		f.old = a
+	}
+	// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
+	f.heed(s.r, k.pause, us, func(p *answer) bool { return p.Of == s.r.Grant && (s.r.Challenge == "" || p.Received >= s.arrived) })
+	return f, err
+}
+
+// form is the request as it came, but for the refresh token of an on-behalf-of answer: the last answer's is newer than
+// what MSAL's memory may hold.
+func (s *answerSource) form() (url.Values, *answer) {
+	if !s.r.Kind.Policy().SendsNewest || s.last == nil || s.last.Member("refresh_token") == "" {
+		return s.r.Form, nil
+	}
+	form := maps.Clone(s.r.Form)
+	form.Set("refresh_token", s.last.Member("refresh_token"))
+	return form, nil
+}
+
+func (s *answerSource) moved(context.Context, url.Values) bool { return false }
+
+func (s *answerSource) keep(ctx context.Context, a *answer) {
+	a.Of = s.r.Grant
+	if a.CredentialRefused() {
+		a.Of = s.r.Credential.Exact
+	}
+	s.g.keepAnswer(ctx, s.r, s.r.ID, a)
+	switch {
+	case s.r.Challenge == "" || !a.Good:
+	case s.r.Newer:
+		// What others would get without the challenge has been refused by a resource.
+		s.g.keepAnswer(ctx, s.r, s.r.Base, a)
+	default:
+		// That too, perhaps. But they do not get this token either: it may be one of WithClaimsFromClient, whose bytes are those of
+		// a challenge, and which MSAL keeps apart.
+		s.g.answers.known.Invalidate(s.r.Base)
+		_ = s.g.o.Store.ForgetAnswer(ctx, s.r.Base)
+	}
+}

@@ -1,0 +1,152 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
+	"github.com/msal-redis/msal-redis-go/internal/workers"
+	"github.com/msal-redis/msal-redis-go/lock"
+)
+
+// ask asks Entra ID, once more where that failed for a passing reason, and keeps what came.
+func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
+	g := l.g
+	if g.hooks.beforePost != nil {
+		g.hooks.beforePost(l.r.ID)
+	}
+	var a *answer
+	retried := false
+	for {
+		form, local := l.source.form()
+		if local != nil {
+			return local
+		}
+		a = l.post(ctx, form)
+		if ctx.Err() != nil && a.err != nil {
+			return a
+		}
+		if lease != nil {
+			a.Stamp = max(lease.Fence(), 1)
+		}
+		if a.OAuthError() == "invalid_grant" && !a.Passing() && l.source.moved(context.WithoutCancel(ctx), form) && !retried {
+			retried = true
+			continue
+		}
+		// Where our own way to Entra ID has failed before, the pause is enough of a try.
+		if a.WorthRetrying() && !retried && !(a.Own && l.found.failures > 0) {
+			retried = true
+			if !workers.Sleep(ctx, 100*time.Millisecond+rand.N(200*time.Millisecond)) {
+				return a
+			}
+			// While we failed, another instance may have asked.
+			failures := l.found.failures
+			if l.look(ctx) == nil && l.found.answer != nil && !l.found.due {
+				return l.found.answer
+			}
+			l.found.failures = max(l.found.failures, failures)
+			continue
+		}
+		break
+	}
+	a.Judge()
+	if a.Good {
+		if l.r.Kind.Policy().Repeats || a.Member("refresh_token") != "" {
+			a.AddRefreshIn(g.o.RefreshAt)
+		}
+	} else {
+		a.PauseAfter(l.found.failures, time.Now())
+		l.tell(a)
+	}
+	if g.hooks.afterPost != nil {
+		g.hooks.afterPost(l.r.ID)
+	}
+	l.source.keep(context.WithoutCancel(ctx), a)
+	if a.Good && l.found.failures > 0 {
+		g.endPause(context.WithoutCancel(ctx), l.r.ID)
+	}
+	return a
+}
+
+// tell tells the log of an outcome without a token, once for those who find the pause: the fleet, or this process.
+func (l *leader) tell(a *answer) {
+	g := l.g
+	args := []any{"grant", l.r.Grant, "error", tokenFailure(a), "pause", time.Duration(a.Until-a.Received) * time.Microsecond}
+	if a.Own {
+		g.o.Log.Warn("the token endpoint was not reached, or something else answered in its place; this process alone pauses for this identity", args...)
+		return
+	}
+	switch outcomeOf(a) {
+	case outcomeThrottled:
+		g.o.Log.Warn("Entra ID throttles; the whole fleet pauses for this identity", args...)
+	case outcomeFailed:
+		g.o.Log.Warn("Entra ID failed; the whole fleet pauses for this identity", args...)
+	case outcomeAsked:
+		g.o.Log.Warn("the token endpoint's answer is not understood; its caller gets it as it is", args...)
+	default:
+		g.o.Log.Info("Entra ID refused a token request", args...)
+	}
+}
+
+// post sends one request. It always returns an answer, if only of an error.
+func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
+	g, r := l.g, l.r
+	ctx, cancel := context.WithTimeout(g.pass(ctx), postAtMost)
+	defer cancel()
+	ctx, span := g.o.Metrics.StartClient(ctx, telemetry.SpanTokenRequest, telemetry.Grant(r.Grant))
+	began := time.Now()
+	defer func() {
+		kind := tokenFailure(a)
+		g.o.Metrics.TokenRequested(ctx, r.Grant, kind, began)
+		if a.Status != 0 {
+			span.SetAttributes(semconv.HTTPResponseStatusCode(a.Status))
+		}
+		telemetry.Failed(span, kind)
+		span.End()
+	}()
+	body := form.Encode()
+	elapsed, started := g.elapsed(), g.o.Store.Asked(g.o.Clock.Now()).Micros()
+	fail := func(err error) *answer {
+		return noAnswer(err, r.by, started, g.o.Clock.Now().Micros())
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.address, strings.NewReader(body))
+	if err != nil {
+		return fail(err)
+	}
+	req.Header = r.header.Clone()
+	req.Header.Del("Content-Length")
+	req.Host = r.host
+	if a, err = g.exchange(r.via, req); err != nil {
+		return fail(err)
+	}
+	a.by, a.began, a.Started, a.Received, a.Stamp = r.by, elapsed, started, g.o.Clock.Now().Micros(), started
+	return a
+}
+
+// tokenFailure is the kind of a token request that brought no token: the status, or that there was no answer.
+func tokenFailure(a *answer) string {
+	switch {
+	case a.err != nil && (errors.Is(a.err, context.DeadlineExceeded) || isTimeout(a.err)):
+		return "timeout"
+	case a.err != nil:
+		return "unreachable"
+	case a.Own:
+		return "not_entra_id"
+	case a.Status != 200:
+		return strconv.Itoa(a.Status)
+	}
+	return ""
+}
+
+func isTimeout(err error) bool {
+	var t interface{ Timeout() bool }
+	return errors.As(err, &t) && t.Timeout()
+}

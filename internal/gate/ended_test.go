@@ -1,0 +1,54 @@
+package gate
+
+import (
+	"net/http"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/stage"
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
+	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
+)
+
+// An answer that was taken in while its app's tokens were forgotten does not serve, also where Redis is away.
+func TestAnswerOfBeforeARemovalDoesNotServeWhileRedisIsAway(t *testing.T) {
+	g := newGate(t)
+	var requests atomic.Int64
+	base := stage.Says(200, stage.GoodToken)
+	gated := g.Transport(stage.RoundTrip(func(req *http.Request) (*http.Response, error) {
+		requests.Add(1)
+		return base(req)
+	}))
+	for n, want := range []int64{1, 1, 2} {
+		if n == 2 {
+			g.o.Store.BeginRemoval(g.o.Store.Of(layout.PartitionID(msaldoc.AppKey("c", "t", "")), false), nil) // the answers were gone through before
+		}
+		if status, _, err := stage.Ask(t.Context(), gated, stage.AppForm("one")); err != nil || status != 200 {
+			t.Fatal(status, err)
+		}
+		if got := requests.Load(); got != want {
+			t.Errorf("call %d: %d requests, want %d", n+1, got, want)
+		}
+	}
+}
+
+// The answer to a refresh that began after a sign-out, with a refresh token of before it, has ended with that token: one of a special
+// request is in no record, and would serve the fleet.
+func TestAnswerToARefreshEndsWithTheTokenThatWasSent(t *testing.T) {
+	g := newGate(t)
+	p := g.o.Store.Of(layout.PartitionID("uid.utid"), true)
+	form := tokenreq.Request{Lineage: tokenreq.Lineage{Account: "uid.utid"}}
+	o := &recordSource{leader: &leader{g: g, r: &tokenRequest{Request: form, pids: []id{p.ID}, tenants: []string{"t"}}}, p: p}
+	o.session = g.o.Store.Asked(g.o.Clock.Now())
+	removed := g.o.Store.BeginRemoval(p, nil).Removed()
+	started := removed.Whole.Add(time.Second).Micros()
+	a := &answer{Answer: &tokenresp.Answer{Status: 200, Body: []byte(stage.GoodToken), Started: started, Received: started, Stamp: started}}
+	a.Judge()
+	o.keep(t.Context(), a)
+	if !g.answerEnded([]id{p.ID}, nil, a) {
+		t.Error("it is kept")
+	}
+}

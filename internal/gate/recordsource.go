@@ -1,0 +1,146 @@
+package gate
+
+import (
+	"cmp"
+	"context"
+	"net/url"
+	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/issued"
+	"github.com/msal-redis/msal-redis-go/internal/record"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
+	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
+)
+
+// recordSource is the source of answers to refresh_token requests of an account: its partition. One lease serves all
+// clients and scopes of it, because two scopes at once must not redeem one refresh token twice, and clients of a
+// family share theirs.
+type recordSource struct {
+	*leader
+	p    *tokenstore.Record
+	snap *record.Snapshot
+	sent string
+	used redistime.Time // the stamp of the refresh token that was sent
+	// session is that of the token that was sent, not of what the record has when its successor is stored.
+	session redistime.Time
+}
+
+func (o *recordSource) lease() id { return o.p.ID }
+
+func (o *recordSource) look(ctx context.Context) (f finding, err error) {
+	g := o.g
+	err = g.o.Store.Reload(ctx, o.p)
+	s := o.p.Known().Snapshot
+	us := g.o.Clock.Now().Micros()
+	if o.arrived == 0 {
+		o.arrived = us - time.Since(o.begun).Microseconds()
+	}
+	o.snap = s
+	if s != nil && o.r.Challenge == "" {
+		if at, ok := match(s, o.r, us); ok {
+			a := answerFrom(s, at, us)
+			// MSAL stores what it is given, also the old token once more: after a sign-out it is one of before.
+			if _, known := g.o.Tokens.Of(at.Secret); !known {
+				g.o.Tokens.Note(a.Answer, issued.Token{Session: at.Session, Terms: o.r.Terms})
+			}
+			switch {
+			case a.Usable(us):
+				f.answer, f.due = a, a.Due > 0 && us >= a.Due
+				if !f.due {
+					return f, err
+				}
+			case a.Alive(us):
+				f.old = a
+			}
+		}
+	}
+	// What the record does not tell is kept by identity: a challenge's answer, a special one, refusals.
+	k, us, err2 := g.look(ctx, o.r, o.r.ID)
+	if err == nil {
+		err = err2
+	}
+	if a := k.answer; a != nil && a.Good {
+		if _, known := g.o.Tokens.Of(a.Member("refresh_token")); !known {
+			g.o.Tokens.Note(a.Answer, issued.Token{Session: cmp.Or(o.session, redistime.Time(a.Started)), Terms: o.r.Terms})
+		}
+	}
+	switch a := k.answer; {
+	case o.r.Challenge != "":
+		if a != nil && a.Good && a.Received >= o.arrived {
+			f.answer = a
+		}
+	case o.r.Special && a.Usable(us):
+		f.answer, f.due = a, a.Due > 0 && us >= a.Due
+	case o.r.Special && a.Alive(us):
+		f.old = a
+	}
+	// A refusal is of one refresh token: after another sign-in there is another one.
+	rt, _ := refreshToken(s, o.r)
+	f.heed(o.r, k.pause, us, func(p *answer) bool {
+		return p.Received >= o.arrived || p.Of == tokenreq.HashSecret(rt.Secret).String()
+	})
+	return f, err
+}
+
+// form puts the newest refresh token into the request: MSAL's may have been redeemed by another instance since it
+// was read.
+func (o *recordSource) form() (url.Values, *answer) {
+	form := url.Values{}
+	for k, v := range o.r.Form {
+		form[k] = v
+	}
+	o.used, o.session = 0, 0
+	if rt, ok := refreshToken(o.snap, o.r); ok {
+		o.used, o.session = rt.Stamp, rt.Session
+		form.Set("refresh_token", rt.Secret)
+	} else {
+		from, _ := o.g.o.Tokens.Of(form.Get("refresh_token"))
+		o.session = o.g.o.Tokens.Session(from)
+		if o.g.o.Store.Ended(o.p.ID, from.Session, from.Began) {
+			return nil, signedOut(o.g.o.Clock.Now().Micros())
+		}
+	}
+	o.sent = form.Get("refresh_token")
+	return form, nil
+}
+
+func (o *recordSource) moved(ctx context.Context, sent url.Values) bool {
+	if o.g.o.Store.Reload(ctx, o.p) != nil {
+		return false
+	}
+	s := o.p.Known().Snapshot
+	o.snap = s
+	rt, ok := refreshToken(s, o.r)
+	return ok && rt.Secret != sent.Get("refresh_token")
+}
+
+func (o *recordSource) keep(ctx context.Context, a *answer) {
+	g := o.g
+	if !a.Good {
+		a.Of = tokenreq.HashSecret(o.sent).String()
+		if a.CredentialRefused() {
+			a.Of = o.r.Credential.Exact
+		}
+		g.keepAnswer(ctx, o.r, o.r.ID, a)
+		return
+	}
+	// Newer than the token it was brought with: one of a sign-in since the lease was taken has a later stamp than the fence, and
+	// its successor would be thrown away.
+	a.Stamp = max(a.Stamp, o.used.Micros()+1)
+	if o.session == 0 { // of a refresh token that nothing is known of
+		o.session = redistime.Time(a.Started)
+	}
+	a.session = o.session
+	g.o.Tokens.Note(a.Answer, issued.Token{Session: o.session, Terms: o.r.Terms})
+	a.NameUser(o.r.Lineage.Account)
+	entries := entriesOf(o.r, a, o.snap, o.session)
+	for _, e := range entries {
+		g.o.Lineages.Learn(e.Entry)
+	}
+	// An error leaves them to be pushed later.
+	_, _ = g.o.Store.Write(ctx, tokenstore.Batch{Record: o.p, Entries: entries})
+	if o.r.Challenge != "" || o.r.Special {
+		g.keepAnswer(ctx, o.r, o.r.ID, a)
+	}
+}

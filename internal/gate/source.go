@@ -1,0 +1,50 @@
+package gate
+
+import (
+	"context"
+	"net/url"
+)
+
+// finding is what a look finds.
+type finding struct {
+	answer *answer // may be given at once; nil: nothing
+	due    bool    // it should be refreshed
+	// old is a token with life left that MSAL would not keep any more: for when Entra ID does not answer.
+	old      *answer
+	pause    *answer // the outcome after which nobody should ask yet
+	failures int     // in a row, and recently
+	// apart: another credential was refused for the same identity. This one may be refused too, and the next: nobody waits for
+	// their turns for longer than apartAtMost.
+	apart bool
+}
+
+// heed takes a pause that was found as what it is for a request: applies tells whether a refusal of what it asked for is.
+func (f *finding) heed(r *tokenRequest, p *answer, us int64, applies func(*answer) bool) {
+	if p == nil {
+		return
+	}
+	f.failures = p.Failures
+	switch {
+	case p.Until <= us:
+	case p.CredentialRefused():
+		if f.apart = p.Of != r.Credential.Exact; !f.apart {
+			f.pause = p
+		}
+	case p.Passing() || applies(p):
+		f.pause = p
+	}
+}
+
+// source is where a request's answers are found and kept.
+type source interface {
+	// look is what there is. An error says only that Redis did not tell.
+	look(ctx context.Context) (finding, error)
+	// lease is the id under whose lease the request is made.
+	lease() id
+	// form is what to post, after a look.
+	form() (url.Values, *answer)
+	// keep takes in what came.
+	keep(ctx context.Context, a *answer)
+	// moved tells, after a refusal, whether another token is to be tried.
+	moved(ctx context.Context, sent url.Values) bool
+}

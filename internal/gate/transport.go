@@ -1,0 +1,158 @@
+package gate
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/msal-redis/msal-redis-go/internal/failure"
+	"github.com/msal-redis/msal-redis-go/internal/redislogin"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
+	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
+)
+
+// transport is the gate before one base transport.
+type transport struct {
+	g    *Gate
+	base http.RoundTripper
+}
+
+// Format implements [fmt.Formatter]: no verb looks inside.
+func (t *transport) Format(f fmt.State, _ rune) { fmt.Fprint(f, "gate of ", t.g.o.Name) }
+
+// CloseIdleConnections lets http.Client.CloseIdleConnections reach the base transport.
+func (t *transport) CloseIdleConnections() {
+	if t, ok := t.base.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	g := t.g
+	if err := g.usable(req.Context()); err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, err
+	}
+	if g.hasPassed(req.Context()) {
+		return t.base.RoundTrip(req)
+	}
+	if isDiscovery(req) {
+		return t.discover(req)
+	}
+	form, rest, ok := tokenreq.ReadForm(req)
+	if ok && redislogin.Marked(req.Context()) {
+		rest.Body.Close()
+		return nil, failure.ErrRedisLogin
+	}
+	g.o.Listen()
+	if !ok {
+		return t.base.RoundTrip(rest)
+	}
+	switch asked := tokenreq.Understand(req, form, g.o.Lineages.Of(form.Get("refresh_token")), g.o.Clock.Wall()); asked.Kind {
+	case tokenreq.Untouched:
+		return t.send(rest, tokenresp.AtMost, errTooLarge)
+	case tokenreq.SignIn:
+		return t.signIn(rest, asked)
+	default:
+		rest.Body.Close()
+		return t.acquire(req, asked)
+	}
+}
+
+// acquire answers a repeatable token request.
+func (t *transport) acquire(req *http.Request, asked tokenreq.Request) (*http.Response, error) {
+	g := t.g
+	r := g.newTokenRequest(req, asked, t.base)
+	r.by = t
+	began := time.Now()
+	ctx, span := g.o.Metrics.Start(req.Context(), telemetry.SpanGate, telemetry.Grant(r.Grant))
+	resp, outcome, err := t.answer(ctx, span, req, r)
+	g.o.Metrics.GateAnswered(ctx, r.Grant, outcome, began)
+	span.SetAttributes(telemetry.Outcome(outcome))
+	if outcome == outcomeThrottled || outcome == outcomeRefused || outcome == outcomeFailed {
+		telemetry.Failed(span, outcome)
+	}
+	span.End()
+	if err != nil && g.o.Life.Err() != nil && req.Context().Err() == nil {
+		err = redisop.ErrClosed // Close ended the flight, not the caller
+	}
+	return resp, err
+}
+
+// answer answers a repeatable token request, and says how.
+func (t *transport) answer(ctx context.Context, span trace.Span, req *http.Request, r *tokenRequest) (*http.Response, string, error) {
+	g := t.g
+	if r.Grant == tokenreq.GrantRefreshToken && r.Form.Get("refresh_token") == "" {
+		// MSAL posts an empty one for a user token that came without. Entra ID would say the same.
+		resp, err := localAnswer("invalid_request", "the refresh token is empty", g.o.Clock.Now().Micros()).Response(req, g.o.Clock.Now().Micros(), false)
+		return resp, outcomeRefused, err
+	}
+	if r.Kind == tokenreq.UnknownRefresh || r.Kind == tokenreq.RotatedRefresh {
+		// Of a sign-in that no Export has told of, or of a refresh that goes back to one: no record tells that it has ended.
+		if from, ok := g.o.Tokens.Of(r.Form.Get("refresh_token")); ok && g.o.Tokens.Ended(from) {
+			resp, err := signedOut(g.o.Clock.Now().Micros()).Response(req, g.o.Clock.Now().Micros(), false)
+			return resp, outcomeRefused, err
+		}
+	}
+	a, soon, outcome, err := t.await(ctx, span, r)
+	if a.Over(g.o.Clock.Now().Micros()) {
+		// Between the flight's end and now: this goroutine, or the machine, has been standing still.
+		if a, soon, outcome, err = t.await(ctx, span, r); a.Over(g.o.Clock.Now().Micros()) {
+			return nil, outcomeFailed, errOver
+		}
+	}
+	if err != nil {
+		return nil, outcome, err
+	}
+	if soon {
+		g.flights.join(g, r.flight+" refresh", r.pids, func(life context.Context, f *flight) {
+			f.answer, f.soon, f.err = g.lead(telemetry.Under(life, span), r, f, true)
+		})
+	}
+	resp, err := a.Response(req, g.o.Clock.Now().Micros(), soon)
+	return resp, outcome, err
+}
+
+// await waits for the flight of a request, and begins it where there is none.
+func (t *transport) await(ctx context.Context, span trace.Span, r *tokenRequest) (a *answer, soon bool, outcome string, err error) {
+	a, soon, outcome, err = t.fly(ctx, span, r, r.flight)
+	switch {
+	case a == nil:
+	case a.CredentialRefused() && a.Of != r.Credential.Exact:
+		// Another caller's credential was refused, which says nothing of this one's.
+		return t.fly(ctx, span, r, r.flight+" "+r.Credential.Exact)
+	case a.Own && a.by != t:
+		// Another base transport's way to Entra ID is blocked, which says nothing of this one's.
+		return t.fly(ctx, span, r, fmt.Sprintf("%s by %p", r.flight, t))
+	}
+	return a, soon, outcome, err
+}
+
+// fly waits for the flight of a name, and begins it where there is none.
+func (t *transport) fly(ctx context.Context, span trace.Span, r *tokenRequest, name string) (a *answer, soon bool, outcome string, err error) {
+	g := t.g
+	f, mine := g.flights.join(g, name, r.pids, func(life context.Context, f *flight) {
+		f.answer, f.soon, f.err = g.lead(telemetry.Under(life, span), r, f, false)
+	})
+	if f == nil {
+		return nil, false, outcomeFailed, redisop.ErrClosed
+	}
+	a, soon, outcome, err = f.wait(ctx, func() int64 { return g.o.Clock.Now().Micros() })
+	if !mine && outcome != outcomeLeft && f.span.IsValid() {
+		span.AddLink(trace.Link{SpanContext: f.span})
+	}
+	if !mine && outcome == outcomeAsked {
+		outcome = outcomeWaited
+	}
+	return a, soon, outcome, err
+}
+
+var errOver = failure.New("the token's life was over before it could be handed out")
