@@ -24,6 +24,7 @@ var arrows = []struct {
 	{"internal/workers", nil},
 	{"internal/redislogin", nil},
 	{"internal/failure", nil},
+	{"internal/bounded", nil},
 	{"internal/bus", []string{"internal/workers"}},
 	{"lock", []string{"internal/bus"}},
 	{"serializer", nil},
@@ -36,7 +37,7 @@ var arrows = []struct {
 	}},
 	{"internal/record", []string{"internal/layout", "internal/msaldoc", "internal/redistime", "serializer"}},
 	{"internal/tokenstore", []string{
-		"internal/layout", "internal/msaldoc", "internal/record", "internal/redisop", "internal/redistime", "internal/telemetry",
+		"internal/bounded", "internal/layout", "internal/msaldoc", "internal/record", "internal/redisop", "internal/redistime", "internal/telemetry",
 		"internal/workers", "serializer",
 	}},
 	{"internal/removal", []string{
@@ -44,11 +45,11 @@ var arrows = []struct {
 		"internal/workers",
 	}},
 	{"internal/issued", []string{
-		"internal/layout", "internal/msaldoc", "internal/redistime", "internal/tokenreq", "internal/tokenresp",
+		"internal/bounded", "internal/layout", "internal/msaldoc", "internal/redistime", "internal/tokenreq", "internal/tokenresp",
 		"internal/tokenstore",
 	}},
 	{"internal/gate", []string{
-		"internal/failure", "internal/issued", "internal/layout", "internal/msaldoc", "internal/record",
+		"internal/bounded", "internal/failure", "internal/issued", "internal/layout", "internal/msaldoc", "internal/record",
 		"internal/redislogin", "internal/redisop", "internal/redistime", "internal/telemetry", "internal/tokenreq",
 		"internal/tokenresp", "internal/tokenstore", "internal/workers", "lock", "serializer",
 	}},

@@ -8,6 +8,7 @@ import (
 	"github.com/maypok86/otter/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/internal/bounded"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
@@ -17,7 +18,7 @@ import (
 
 // answers are the last answers that this process has seen, for when Redis is away.
 type answers struct {
-	known *otter.Cache[id, known]
+	known bounded.Cache[id, known]
 }
 
 // known is what this process knows of a request identity.
@@ -36,9 +37,8 @@ func (k *known) withOwn(r *tokenRequest, own *answer, us int64) {
 }
 
 func newAnswers(bytes int64) *answers {
-	return &answers{otter.Must(&otter.Options[id, known]{
+	return &answers{bounded.New(otter.Options[id, known]{
 		MaximumWeight: uint64(bytes),
-		Executor:      tokenstore.AtOnce,
 		Weigher: func(_ id, k known) uint32 {
 			size := 512
 			for _, a := range []*answer{k.answer, k.pause, k.own} {

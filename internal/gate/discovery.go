@@ -9,8 +9,8 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/msal-redis/msal-redis-go/internal/bounded"
 	"github.com/msal-redis/msal-redis-go/internal/failure"
-	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 // Every new MSAL client asks for two documents before its first token: which hosts are one cloud, and where a tenant's
@@ -27,7 +27,7 @@ var errDocumentTooLarge = failure.New("a discovery document is larger than 256 K
 
 // documents are the documents that this process has seen, by address.
 type documents struct {
-	known *otter.Cache[string, document]
+	known bounded.Cache[string, document]
 }
 
 type document struct {
@@ -36,11 +36,10 @@ type document struct {
 }
 
 func newDocuments(bytes int64) *documents {
-	return &documents{otter.Must(&otter.Options[string, document]{
+	return &documents{bounded.New(otter.Options[string, document]{
 		MaximumWeight:    uint64(max(bytes/8, discoveryAtMost)),
 		Weigher:          func(url string, d document) uint32 { return uint32(len(url) + len(d.body) + 256) },
 		ExpiryCalculator: otter.ExpiryWriting[string, document](discoveryLife),
-		Executor:         tokenstore.AtOnce,
 	})}
 }
 

@@ -5,22 +5,22 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/msal-redis/msal-redis-go/internal/bounded"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
-	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 // Lineages remembers the lineage of the refresh tokens that MSAL was given or has brought. A refresh token has a lineage
 // rather than an identity: each use brings a new one.
 type Lineages struct {
-	known *otter.Cache[tokenreq.Hash, tokenreq.Lineage]
+	known bounded.Cache[tokenreq.Hash, tokenreq.Lineage]
 }
 
 // NewLineages makes Lineages.
 func NewLineages() *Lineages {
-	return &Lineages{otter.Must(&otter.Options[tokenreq.Hash, tokenreq.Lineage]{
-		MaximumSize: secretsAtMost, Executor: tokenstore.AtOnce,
+	return &Lineages{bounded.New(otter.Options[tokenreq.Hash, tokenreq.Lineage]{
+		MaximumSize: secretsAtMost,
 	})}
 }
 

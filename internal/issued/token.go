@@ -6,6 +6,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/msal-redis/msal-redis-go/internal/bounded"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
@@ -31,13 +32,13 @@ type Token struct {
 type Tokens struct {
 	store *tokenstore.Store
 	clock *redistime.Clock
-	known *otter.Cache[tokenreq.Hash, Token]
+	known bounded.Cache[tokenreq.Hash, Token]
 }
 
 // NewTokens makes Tokens. The store knows what was removed, the clock is that of its process.
 func NewTokens(store *tokenstore.Store, clock *redistime.Clock) *Tokens {
-	return &Tokens{store, clock, otter.Must(&otter.Options[tokenreq.Hash, Token]{
-		MaximumSize: secretsAtMost, Executor: tokenstore.AtOnce,
+	return &Tokens{store, clock, bounded.New(otter.Options[tokenreq.Hash, Token]{
+		MaximumSize: secretsAtMost,
 	})}
 }
 

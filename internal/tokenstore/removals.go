@@ -6,6 +6,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/msal-redis/msal-redis-go/internal/bounded"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
@@ -13,7 +14,7 @@ import (
 // removals remembers what was removed, here or elsewhere, also of partitions that this process holds no record of: what was asked for
 // before may arrive after, and MSAL's memory may hold what this process never saw.
 type removals struct {
-	known  *otter.Cache[ID, removal]
+	known  bounded.Cache[ID, removal]
 	latest atomic.Int64 // the latest time of a removal, of all
 	learnt atomic.Int64 // when the last one was learnt of, since the process's start
 }
@@ -29,7 +30,7 @@ type removal struct {
 const removalsAtMost = 16384
 
 func newRemovals() *removals {
-	return &removals{known: otter.Must(&otter.Options[ID, removal]{MaximumSize: removalsAtMost, Executor: AtOnce})}
+	return &removals{known: bounded.New(otter.Options[ID, removal]{MaximumSize: removalsAtMost})}
 }
 
 func (rs *removals) of(pid ID) removal {

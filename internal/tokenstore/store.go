@@ -9,6 +9,7 @@ import (
 
 	"github.com/maypok86/otter/v2"
 
+	"github.com/msal-redis/msal-redis-go/internal/bounded"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
@@ -43,7 +44,7 @@ type Options struct {
 // Store is this process's knowledge of partitions.
 type Store struct {
 	o        Options
-	records  *otter.Cache[ID, *Record]
+	records  bounded.Cache[ID, *Record]
 	mu       sync.Mutex // one holder per partition
 	pending  *pending
 	removals *removals
@@ -54,9 +55,8 @@ type Store struct {
 func New(o Options) *Store {
 	st := &Store{o: o, removals: newRemovals()}
 	st.pending = newPending(st)
-	st.records = otter.Must(&otter.Options[ID, *Record]{
+	st.records = bounded.New(otter.Options[ID, *Record]{
 		MaximumWeight: uint64(o.LocalBytes),
-		Executor:      AtOnce,
 		Weigher: func(_ ID, r *Record) uint32 {
 			return uint32(min(512+r.Known().Snapshot.Size(), 1<<31))
 		},
@@ -79,10 +79,6 @@ func (st *Store) Close() {
 	st.records.InvalidateAll()
 	st.records.StopAllGoroutines()
 }
-
-// AtOnce has a bounded cache (otter) do its upkeep in the goroutine that wrote: a microsecond, where a goroutine of its own
-// would wake a thread at each write, which takes the processor that Redis was about to answer on.
-func AtOnce(upkeep func()) { upkeep() }
 
 func (st *Store) elapsed() time.Duration { return time.Duration(st.o.Clock.Elapsed()) }
 

@@ -1,0 +1,32 @@
+// Package bounded is memories that forget the least useful when they are full: otter, behind an interface.
+//
+// Every package that reads a struct with an otter.Cache in it, however deep, compiles all of otter for the cache's types
+// anew: six times in each application and in each folder of tests. A [Cache] is compiled where it is made, and there
+// alone.
+package bounded
+
+import (
+	"iter"
+
+	"github.com/maypok86/otter/v2"
+)
+
+// Cache is what is used of an [otter.Cache]. It is safe for concurrent use.
+type Cache[K comparable, V any] interface {
+	GetIfPresent(key K) (V, bool)
+	Set(key K, value V) (V, bool)
+	Compute(key K, f func(old V, found bool) (V, otter.ComputeOp)) (V, bool)
+	ComputeIfPresent(key K, f func(old V) (V, otter.ComputeOp)) (V, bool)
+	Invalidate(key K) (V, bool)
+	InvalidateAll()
+	All() iter.Seq2[K, V]
+	WeightedSize() uint64
+	StopAllGoroutines() bool
+}
+
+// New makes a Cache, which does its upkeep in the goroutine that wrote: a microsecond, where a goroutine of its own would
+// wake a thread at each write, which takes the processor that Redis was about to answer on. Options that otter refuses are a mistake in the code, and panic.
+func New[K comparable, V any](o otter.Options[K, V]) Cache[K, V] {
+	o.Executor = func(upkeep func()) { upkeep() }
+	return otter.Must(&o)
+}
