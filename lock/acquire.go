@@ -11,8 +11,8 @@ import (
 	"github.com/bsm/redislock"
 )
 
-// TryAcquire takes the lease of a key or returns [ErrHeld] at once: two Redis operations if it gets it, one if not. It
-// returns within about two OpTimeouts whatever Redis does, once it has its place (see [Options.InFlight]), and promptly when ctx ends, with ctx's error. Any other error is Redis's. After
+// TryAcquire takes the lease of a key or returns [ErrHeld] at once: two Redis operations if it gets it (one with
+// [Options.Unfenced]), one if not. It returns within about two OpTimeouts whatever Redis does, once it has its place (see [Options.InFlight]), and promptly when ctx ends, with ctx's error. Any other error is Redis's. After
 // an error no lease is left behind for longer than TTL: an attempt whose outcome is unknown is undone in the background.
 //
 // The key is used as it is given. Leases, fences and wake-ups of a key meet those of every other process that gives the
@@ -161,6 +161,9 @@ func (l *Locker) obtain(ctx context.Context, n names, token string) (obtained, e
 			return obtained{}, ErrHeld
 		}
 		return obtained{}, err
+	}
+	if l.opts.Unfenced {
+		return obtained{lock, 0, start}, nil
 	}
 	two, cancel := context.WithTimeout(ctx, l.opts.OpTimeout)
 	defer cancel()

@@ -282,3 +282,34 @@ func TestAcquireReturnsWhenRedisFails(t *testing.T) {
 		}
 	})
 }
+
+// Without a fence a lease costs one operation, and leaves nothing behind but itself.
+func TestUnfencedLeaseCostsOneOperation(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bubbleEnv) {
+		var sent int
+		b.hook.set(func(_ context.Context, cmd redis.Cmder, next func() error) error {
+			err := next()
+			if strings.HasPrefix(cmd.Name(), "eval") && !redis.HasErrorPrefix(err, "NOSCRIPT") {
+				sent++
+			}
+			return err
+		})
+		for _, unfenced := range []bool{false, true} {
+			l := open(t, b.client, &Options{TTL: long, Unfenced: unfenced})
+			sent = 0
+			lease := mustTry(t, l, "{k}:lock")
+			if want := map[bool]int{false: 2, true: 1}[unfenced]; sent != want || (lease.Fence() == 0) != unfenced {
+				t.Errorf("unfenced %v: %d operations, want %d; the fence is %d", unfenced, sent, want, lease.Fence())
+			}
+			if _, err := l.TryAcquire(t.Context(), "{k}:lock"); !errors.Is(err, ErrHeld) {
+				t.Errorf("unfenced %v: a second lease: %v", unfenced, err)
+			}
+			if b.Exists("{k}:fence") == unfenced {
+				t.Errorf("unfenced %v: whether the fence's key is there", unfenced)
+			}
+			mustRelease(t, lease)
+			b.Del("{k}:fence")
+			_ = l.Close()
+		}
+	})
+}

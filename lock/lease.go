@@ -62,7 +62,7 @@ func (s *Lease) Context() context.Context { return s.ctx }
 
 // Fence is a number larger than that of every earlier holder of the key: also when the keys were evicted or the data lost
 // meanwhile, provided that Redis's clock was not set back; and also when it was, by up to an hour, provided that
-// the key of the fence is still there.
+// the key of the fence is still there. With [Options.Unfenced] it is 0.
 func (s *Lease) Fence() int64 { return s.fence }
 
 // arm starts the clocks; false if the time in which the lease could be trusted passed before it was in our hands.

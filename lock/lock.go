@@ -32,6 +32,10 @@ type Options struct {
 	// lives: waiting for it is not Redis being slow. Once the Locker is closed, a release needs no place. Default: no bound.
 	InFlight chan struct{}
 
+	// Unfenced makes leases that have no fence: Fence is 0, and a lease costs one Redis operation instead of two. For who
+	// orders writes by something else.
+	Unfenced bool
+
 	// Bus is for this module's own use: the subscription connection that a Locker shares with others in its process, and does not
 	// close. Default: the Locker makes one, when somebody waits, and closes it.
 	Bus *bus.Bus

@@ -110,6 +110,7 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 		// One more try, whatever is known: Redis may be back and the probe between two looks.
 		asked.Breaker.Close()
 		flush, cancel := context.WithTimeout(context.Background(), o.OpTimeout)
+		c.gate.Settle(flush)
 		store.Push(flush)
 		cancel()
 		end()

@@ -362,8 +362,8 @@ func (d *doctor) scripts(ctx context.Context) {
 		{"respond", layout.RespondScript, []string{n.Response(i), n.Tombstone(i), n.Pause(i)}, []any{strconv.FormatInt(now, 10), value, life}},
 		{"look", layout.LookScript, []string{n.Response(i), n.Pause(i)}, nil},
 		{"enlist", layout.EnlistScript, []string{n.RIDs(i), n.Tombstone(i)}, []any{"m", life, "10", strconv.FormatInt(now, 10)}},
-		{"forget", layout.ForgetScript, []string{n.Response(i), n.Tombstone(i), n.Pause(i), n.Fence(i)}, []any{"1000"}},
-		{"signout", layout.SignoutScript, []string{n.Tokens(i), n.Tombstone(i), n.RIDs(i), n.Fence(i)}, []any{"1000", "0", "1", "0", "", "0"}},
+		{"forget", layout.ForgetScript, []string{n.Response(i), n.Tombstone(i), n.Pause(i)}, []any{"1000"}},
+		{"signout", layout.SignoutScript, []string{n.Tokens(i), n.Tombstone(i), n.RIDs(i)}, []any{"1000", "0", "1", "0", "", "0"}},
 	} {
 		note(script.name, script.run.Run(ctx, d.client, script.keys, script.args...).Err())
 	}
@@ -379,7 +379,7 @@ func (d *doctor) scripts(ctx context.Context) {
 	}
 	note("lease", err)
 	_ = locker.Close()
-	_ = d.client.Del(ctx, n.Tokens(i), n.Response(i), n.RIDs(i), n.Tombstone(i), n.Fence(i), n.Lock(i)).Err() // one slot; else they expire
+	_ = d.client.Del(ctx, n.Tokens(i), n.Response(i), n.RIDs(i), n.Tombstone(i), n.Lock(i)).Err() // one slot; else they expire
 	switch {
 	case first == nil:
 		d.say("scripts", statusOK, "all seven run, and the lease is taken and given back", "")

@@ -302,7 +302,7 @@ func (s *session) remove(ctx context.Context, plan []removal) error {
 			err = cache.ForgetAppTokens(ctx, r.Client, r.Tenant, slices.Clone(r.Scopes)...)
 		default:
 			n := s.names
-			err = layout.ForgetScript.Run(ctx, s.client, []string{n.Response(r.ID), n.Tombstone(r.ID), n.Pause(r.ID), n.Fence(r.ID)},
+			err = layout.ForgetScript.Run(ctx, s.client, []string{n.Response(r.ID), n.Tombstone(r.ID), n.Pause(r.ID)},
 				layout.TombstoneLife.Milliseconds()).Err()
 		}
 		if err != nil {

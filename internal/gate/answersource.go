@@ -20,7 +20,12 @@ func (s *answerSource) look(ctx context.Context) (f finding, err error) {
 	if s.arrived == 0 {
 		s.arrived = us - time.Since(s.begun).Microseconds()
 	}
-	s.last = k.answer
+	if err == nil {
+		f.at = us
+	}
+	if s.last = k.answer; s.last != nil {
+		f.stamp = s.last.Stamp
+	}
 	policy := s.r.Kind.Policy()
 	switch a := k.answer; {
 	case !a.Alive(us):

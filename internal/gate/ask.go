@@ -14,15 +14,15 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/internal/workers"
-	"github.com/msal-redis/msal-redis-go/lock"
 )
 
-// ask asks Entra ID, once more where that failed for a passing reason, and keeps what came.
-func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
+// namesLife is longer than Entra ID's tokens live, of which most live for an hour and none for more than 28
+// (learn.microsoft.com/entra/identity/conditional-access/concept-continuous-access-evaluation).
+const namesLife = 28 * time.Hour
+
+// ask asks Entra ID, once more where that failed for a passing reason.
+func (l *leader) ask(ctx context.Context) *answer {
 	g := l.g
-	if g.hooks.beforePost != nil {
-		g.hooks.beforePost(l.r.ID)
-	}
 	var a *answer
 	retried := false
 	for {
@@ -34,9 +34,10 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 		if ctx.Err() != nil && a.err != nil {
 			return a
 		}
-		if lease != nil {
-			a.Stamp = max(lease.Fence(), 1)
+		if l.lease != nil && l.found.at > 0 {
+			a.Stamp = l.found.at
 		}
+		a.Stamp = max(a.Stamp, l.found.stamp+1)
 		if a.OAuthError() == "invalid_grant" && !a.Passing() && l.source.moved(context.WithoutCancel(ctx), form) && !retried {
 			retried = true
 			continue
@@ -66,13 +67,7 @@ func (l *leader) ask(ctx context.Context, lease *lock.Lease) *answer {
 		a.PauseAfter(l.found.failures, time.Now())
 		l.tell(a)
 	}
-	if g.hooks.afterPost != nil {
-		g.hooks.afterPost(l.r.ID)
-	}
-	l.source.keep(context.WithoutCancel(ctx), a)
-	if a.Good && l.found.failures > 0 {
-		g.endPause(context.WithoutCancel(ctx), l.r.ID)
-	}
+	l.brought = a
 	return a
 }
 
@@ -114,6 +109,9 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	}()
 	body := form.Encode()
 	elapsed, started := g.elapsed(), g.o.Store.Asked(g.o.Clock.Now()).Micros()
+	// Beside the request, so that nobody waits for it; and after it has begun: a removal since then takes nothing off the
+	// lists that this answer needs.
+	l.listing.Go(func() { g.listNames(context.WithoutCancel(ctx), r, namesLife) })
 	fail := func(err error) *answer {
 		return noAnswer(err, r.by, started, g.o.Clock.Now().Micros())
 	}

@@ -1,12 +1,41 @@
+// Package gate is the refresh gate: the http.RoundTripper before Entra ID's token endpoint that lets one instance of the
+// fleet ask for a token and gives its answer to all.
+//
+// It owns requests on their way, and the answers that the fleet shares by a request's identity. A request comes in at
+// transport.RoundTrip and is sorted by its kind (package tokenreq):
+//
+//	untouched   passes
+//	sign-in     passes, and what it brings is noted (signin.go)
+//	discovery   is answered from memory for a day (discovery.go)
+//	the rest    joins the flight of its identity (flight.go), of which there is one in this process
+//
+// A flight has a leader, who brings the answer (leader.go):
+//
+//	look    what does the fleet have?        answersource.go: by identity; recordsource.go: a user's record, too
+//	lease   may I ask?                       lease.go; who does not get it waits for the answer, not for the lease
+//	look    has it come meanwhile?           its time, by Redis, orders what is asked for next
+//	ask     ask Entra ID                     ask.go, once more where that failed for a passing reason; foreign.go
+//	keep    for the fleet                    answers.go, or into the record
+//	land    give it to those who wait
+//	free    the lease
+//
+// An app's answer lands before it is kept, because MSAL's Export gives the token to the fleet as well. So who wants a
+// token that nobody has waits for five trips to Redis, the two of MSAL's accessor included.
+//
+// # Invariants
+//
+//   - One flight of an identity in a process, one request under a lease in the fleet. While Redis is away: one request in
+//     each process.
+//   - What was asked for is kept before its lease is free, also when all callers have left. Who gets the lease next looks
+//     again, and finds it.
+//   - Nobody gets an answer that a removal has ended, that is past its end, or that is to another request. An error that
+//     speaks of one instance, one base transport or one credential is given to nobody else.
+//   - What is asked for is known to package issued before MSAL has it.
+//
+// # Concurrency
+//
+// Everything is safe for concurrent use. A leader belongs to the goroutine of its flight; that goroutine owns the fields
+// of a flight until it lands. flights.mu guards which flights are open and which are leaving; turns.mu guards who waits
+// for which lease; tenants.mu the names of tenants. None is held while another is taken, while Redis or Entra ID is
+// asked, or while a callback runs. A turn is taken before the lease, and given back after it.
 package gate
-
-import (
-	"strconv"
-
-	"github.com/msal-redis/msal-redis-go/internal/layout"
-)
-
-// id is the hashed name of a partition (pid) or of a request identity (rid).
-type id = layout.ID
-
-func formatInt(n int64) string { return strconv.FormatInt(n, 10) }

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 
@@ -11,15 +12,19 @@ import (
 // A flight is one answer in the making, for all callers of one identity in this process. It is bound to none of
 // them: each leaves when its own context ends, and the flight goes on, because the token that it brings may be
 // a refresh token's only successor.
+//
+// It lands when its answer can be given to those who wait, and is over when the answer is kept and the lease is free.
 type flight struct {
+	name string
 	pids []id
-	span trace.SpanContext // of what brings the answer; set before early or done is closed
-	done chan struct{}
+	span trace.SpanContext // of what brings the answer; set before early or landed is closed
 	// early is closed when the answer has kept its callers waiting for long, and stopgap serves them meanwhile.
 	early   chan struct{}
 	stopgap *answer
+	landed  chan struct{}
+	over    chan struct{}
 
-	// Set before done is closed:
+	// Set before landed is closed:
 	answer  *answer
 	soon    bool   // the answer is due, and being refreshed
 	outcome string // how it came, see outcomeAsked
@@ -27,37 +32,70 @@ type flight struct {
 }
 
 type flights struct {
-	mu  sync.Mutex
-	all map[string]*flight
+	mu      sync.Mutex
+	open    map[string]*flight // those that new callers join
+	leaving map[*flight]bool   // those that have landed and are not over
 }
 
-func newFlights() *flights { return &flights{all: map[string]*flight{}} }
+func newFlights() *flights {
+	return &flights{open: map[string]*flight{}, leaving: map[*flight]bool{}}
+}
 
-// join is the flight of a name; where there is none it starts lead, with a context that ends with the Cache, and says
-// so. nil: the Cache is closed.
+// join is the flight of a name; where there is none it starts lead, with a context that ends with the Gate, and says
+// so. lead lands it. nil: the Gate has ended.
 func (fs *flights) join(g *Gate, name string, pids []id, lead func(context.Context, *flight)) (f *flight, started bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if f := fs.all[name]; f != nil {
+	if f := fs.open[name]; f != nil {
 		return f, false
 	}
-	f = &flight{pids: pids, done: make(chan struct{}), early: make(chan struct{})}
+	f = &flight{
+		name: name, pids: pids, early: make(chan struct{}), landed: make(chan struct{}), over: make(chan struct{}),
+		err: errGone, // unless lead says otherwise
+	}
 	if !g.background(func(ctx context.Context) {
-		f.err = errGone // unless lead returns
 		defer func() {
+			fs.land(f)
 			fs.mu.Lock()
-			if fs.all[name] == f {
-				delete(fs.all, name)
-			}
+			delete(fs.leaving, f)
 			fs.mu.Unlock()
-			close(f.done)
+			close(f.over)
 		}()
 		lead(ctx, f)
 	}) {
 		return nil, false
 	}
-	fs.all[name] = f
+	fs.open[name] = f
 	return f, true
+}
+
+// land gives the answer to those who wait. Who comes from now on begins another flight, which waits for its turn until
+// this one is over, and then finds what it has kept.
+func (fs *flights) land(f *flight) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.leaving[f] {
+		return
+	}
+	fs.leaving[f] = true
+	if fs.open[f.name] == f {
+		delete(fs.open, f.name)
+	}
+	close(f.landed)
+}
+
+// settle waits until the flights that have landed are over, or ctx ends.
+func (fs *flights) settle(ctx context.Context) {
+	fs.mu.Lock()
+	leaving := slices.Collect(maps.Keys(fs.leaving))
+	fs.mu.Unlock()
+	for _, f := range leaving {
+		select {
+		case <-f.over:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // forget keeps new callers from joining flights whose tokens are being removed, or may be: whose they are is known from the
@@ -65,9 +103,9 @@ func (fs *flights) join(g *Gate, name string, pids []id, lead func(context.Conte
 func (fs *flights) forget(pid id) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	for name, f := range fs.all {
+	for name, f := range fs.open {
 		if len(f.pids) == 0 || slices.Contains(f.pids, pid) {
-			delete(fs.all, name)
+			delete(fs.open, name)
 		}
 	}
 }
@@ -76,12 +114,12 @@ func (fs *flights) forget(pid id) {
 // stopgap's life is over waits on.
 func (f *flight) wait(ctx context.Context, now func() int64) (a *answer, soon bool, outcome string, err error) {
 	select {
-	case <-f.done:
+	case <-f.landed:
 		return f.answer, f.soon, f.outcome, f.err
 	default:
 	}
 	select {
-	case <-f.done:
+	case <-f.landed:
 		return f.answer, f.soon, f.outcome, f.err
 	case <-f.early:
 		if f.stopgap.Alive(now()) {
@@ -91,7 +129,7 @@ func (f *flight) wait(ctx context.Context, now func() int64) (a *answer, soon bo
 		return nil, false, outcomeLeft, ctx.Err()
 	}
 	select {
-	case <-f.done:
+	case <-f.landed:
 		return f.answer, f.soon, f.outcome, f.err
 	case <-ctx.Done():
 		return nil, false, outcomeLeft, ctx.Err()

@@ -62,7 +62,7 @@ func TestBadTransportIsAnErrorForThoseWhoWait(t *testing.T) {
 			}
 			wg.Wait()
 			g.flights.mu.Lock()
-			if len(g.flights.all) != 0 {
+			if len(g.flights.open) != 0 {
 				t.Error("a flight is left open")
 			}
 			g.flights.mu.Unlock()

@@ -66,13 +66,6 @@ type Gate struct {
 	turns     turns
 	calls     workers.Group // of base transports, which may not end when their contexts do
 	used      atomic.Bool
-	hooks     hooks
-}
-
-// hooks let tests order events.
-type hooks struct {
-	beforePost func(id)
-	afterPost  func(id)
 }
 
 // New makes a Gate. It asks nobody anything.
@@ -101,6 +94,9 @@ func (g *Gate) Forget(pid layout.ID) {
 // AnswersSize and DocumentsSize are what answers and discovery documents take of memory, in bytes.
 func (g *Gate) AnswersSize() int64   { return int64(g.answers.known.WeightedSize()) }
 func (g *Gate) DocumentsSize() int64 { return int64(g.documents.known.WeightedSize()) }
+
+// Settle waits until what callers were given is kept for the fleet too, or ctx ends.
+func (g *Gate) Settle(ctx context.Context) { g.flights.settle(ctx) }
 
 // Close waits for base transports, for a second at most, after the Gate's life has ended.
 func (g *Gate) Close() {

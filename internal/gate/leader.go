@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/failure"
@@ -12,11 +13,13 @@ import (
 // leader is one instance's attempt to bring an answer. It asks Redis without a context that ends, in its own goroutine:
 // no caller waits in that, and Redis's own time-out is short.
 //
-//	look    what does the fleet have?            good: done
-//	lease   may I ask?                           held: wait for the holder's answer, not for the lease
-//	look    has it come meanwhile?               between the first look and the lease another may have had it
-//	post    ask Entra ID
-//	keep    give the answer to the fleet         before the lease is released: who gets it next looks again
+//	look     what does the fleet have?            good: done
+//	lease    may I ask?                           held: wait for the holder's answer, not for the lease
+//	look     has it come meanwhile?               between the first look and the lease another may have had it
+//	ask      ask Entra ID
+//	keep     give the answer to the fleet         before the lease is free: who gets it next looks again
+//	land     give it to those who wait            first, where MSAL's Export gives it to the fleet too
+//	free     the lease
 type leader struct {
 	g          *Gate
 	r          *tokenRequest
@@ -28,45 +31,61 @@ type leader struct {
 	found      finding
 	timer      *time.Timer // ends the patience of those who wait
 	outcome    string
+
+	leave   func()         // gives the turn in this process to the next; nil: it was not taken
+	lease   *lock.Lease    // nil: none was had
+	brought *answer        // what Entra ID said, and is not kept yet
+	listing sync.WaitGroup // of the names of an app's tenant
 }
 
-// lead brings an answer: what the fleet has, or what Entra ID says. background: the answer that there is serves
-// meanwhile, so nobody waits and nothing is done that another instance does already.
-func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background bool) (a *answer, soon bool, err error) {
+// lead brings an answer, what the fleet has or what Entra ID says, and lands the flight with it. background: the answer
+// that there is serves meanwhile, so nobody waits and nothing is done that another instance does already.
+func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background bool) {
 	ctx, cancel := context.WithTimeout(life, AtMost)
 	defer cancel()
 	ctx, span := g.o.Metrics.Start(ctx, telemetry.SpanAcquire, telemetry.Grant(r.Grant), telemetry.Background(background))
 	defer span.End()
 	f.span = span.SpanContext()
 	l := &leader{g: g, r: r, flight: f, background: background, begun: time.Now()}
-	defer l.stop()
+	defer l.free(ctx)
 	l.source = &answerSource{leader: l}
 	if r.inRecord() {
 		l.source = &recordSource{leader: l, p: g.o.Store.Of(r.Lineage.Partition, true)}
 	}
-	a, soon, err = l.lead(ctx)
+	a, soon, err := l.bring(ctx)
+	l.stop()
 	if err != nil && !background {
 		l.outcome = outcomeFailed
-	}
-	f.outcome = l.outcome
-	span.SetAttributes(telemetry.Outcome(l.outcome))
-	if a != nil && a.Good {
-		g.listNames(ctx, r, a)
-		g.noteAnswer(r, a)
-	}
-	if background {
-		g.o.Metrics.RefreshedAhead(ctx, outcomeAhead(l.outcome))
 	}
 	if a == nil && err == nil {
 		err = failure.New("the refresh is another instance's") // background only: nobody sees it
 	}
-	return a, soon, err
+	span.SetAttributes(telemetry.Outcome(l.outcome))
+	if background {
+		g.o.Metrics.RefreshedAhead(ctx, outcomeAhead(l.outcome))
+	}
+	asked := l.brought != nil && a == l.brought
+	// Not the answer to a challenge: who is challenged again wants one that is not older than that.
+	first := asked && a.Good && r.Kind.Policy().LandsFirst && r.Challenge == ""
+	if !first {
+		l.keep(ctx)
+	}
+	l.listing.Wait()
+	if a != nil && a.Good {
+		if left := time.Duration(a.Expires-g.o.Clock.Now().Micros()) * time.Microsecond; !asked || left > namesLife {
+			g.listNames(context.WithoutCancel(ctx), r, left)
+		}
+		g.noteAnswer(r, a)
+	}
+	f.answer, f.soon, f.outcome, f.err = a, soon, l.outcome, err
+	g.flights.land(f)
+	l.keep(ctx)
 }
 
-func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
+// bring finds the answer, or asks for it.
+func (l *leader) bring(ctx context.Context) (a *answer, soon bool, err error) {
 	g := l.g
-	err := l.look(ctx)
-	if err != nil && g.o.FailClosed {
+	if err := l.look(ctx); err != nil && g.o.FailClosed {
 		return nil, false, looking(err)
 	}
 	l.outcome = outcomeShared
@@ -80,13 +99,12 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 	if l.found.apart {
 		waiting, stop = context.WithTimeout(ctx, apartAtMost)
 	}
-	turn, release, err := g.turns.take(waiting, l.source.lease())
+	turn, leave, err := g.turns.take(waiting, l.source.lease())
 	stop()
-	var lease *lock.Lease
 	settled := false
 	if err == nil {
-		defer release()
-		if lease, settled, err = l.lease(ctx, turn); err != nil {
+		l.leave = leave
+		if l.lease, settled, err = l.take(ctx, turn); err != nil {
 			return nil, false, err
 		}
 	} else if ctx.Err() != nil {
@@ -96,19 +114,13 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 		a, soon, _ := l.settled()
 		return a, soon, nil
 	}
-	if lease != nil {
-		defer func() {
-			// One that was lost is another's by now, and what was kept is ordered by stamps.
-			g.released(ctx, lease.Release(ctx))
-		}()
-	}
 	if err := l.look(ctx); err != nil && g.o.FailClosed {
 		return nil, false, looking(err)
 	}
 	if a, soon, ok := l.settled(); ok {
 		return a, soon, nil
 	}
-	a := l.ask(ctx, lease)
+	a = l.ask(ctx)
 	if a != l.found.answer {
 		l.outcome = outcomeOf(a)
 	}
@@ -117,6 +129,32 @@ func (l *leader) lead(ctx context.Context) (*answer, bool, error) {
 		return old, false, nil
 	}
 	return a, false, nil
+}
+
+// keep gives what was brought to the fleet, once.
+func (l *leader) keep(ctx context.Context) {
+	a := l.brought
+	if a == nil {
+		return
+	}
+	l.brought = nil
+	ctx = context.WithoutCancel(ctx)
+	l.source.keep(ctx, a)
+	if a.Good && l.found.failures > 0 {
+		l.g.endPause(ctx, l.r.ID)
+	}
+}
+
+// free gives back the lease, and then the turn.
+func (l *leader) free(ctx context.Context) {
+	l.stop()
+	if l.lease != nil {
+		// One that was lost is another's by now, and what was kept is ordered by stamps.
+		l.g.released(ctx, l.lease.Release(ctx))
+	}
+	if l.leave != nil {
+		l.leave()
+	}
 }
 
 // look looks, and lets callers have the old token if a new one keeps them waiting.

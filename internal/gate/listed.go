@@ -2,6 +2,9 @@ package gate
 
 import (
 	"context"
+	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
@@ -34,21 +37,25 @@ func (g *Gate) belongs(ctx context.Context, pids []id, rid id, s msaldoc.Scopes,
 // listNames lists an app's partitions of all names of its tenant with one another: MSAL keeps an app's tokens under the
 // name that its client was given, ForgetAppTokens names one, and the answer came from Entra ID or from a client of another.
 // An error leaves the names to the next answer.
-func (g *Gate) listNames(ctx context.Context, r *tokenRequest, a *answer) {
+func (g *Gate) listNames(ctx context.Context, r *tokenRequest, life time.Duration) {
 	if r.Kind != tokenreq.App {
 		return
 	}
-	life := max((a.Expires-g.o.Clock.Now().Micros())/1000, 1000)
-	member := func(pid id) layout.Member {
-		return layout.Member{Kind: layout.MemberPartition, Scopes: layout.MemberScopes(r.Scopes), ID: pid}
+	var all errgroup.Group
+	all.SetLimit(listsAtOnce)
+	list := func(of, pid id) {
+		member := layout.Member{Kind: layout.MemberPartition, Scopes: layout.MemberScopes(r.Scopes), ID: pid}
+		all.Go(func() error {
+			_, err := g.o.Store.List(ctx, of, member, max(life.Milliseconds(), 1000), layout.MaxStamp)
+			return err
+		})
 	}
 	for _, pid := range r.pids[1:] {
-		_, err := g.o.Store.List(ctx, r.pids[0], member(pid), life, layout.MaxStamp)
-		if err == nil {
-			_, err = g.o.Store.List(ctx, pid, member(r.pids[0]), life, layout.MaxStamp)
-		}
-		if err != nil {
-			return
-		}
+		list(r.pids[0], pid)
+		list(pid, r.pids[0])
 	}
+	_ = all.Wait()
 }
+
+// listsAtOnce bounds how much of the pool the names of one tenant take.
+const listsAtOnce = 4

@@ -13,6 +13,9 @@ func (g *Gate) noteAnswer(r *tokenRequest, a *answer) {
 	}
 	switch asked := redistime.Time(a.Started); r.Kind {
 	case tokenreq.App:
+		for _, pid := range r.pids {
+			g.o.Store.Of(pid, false).ExpectWrite(g.elapsed())
+		}
 		g.o.Tokens.Note(a.Answer, issued.Token{Session: asked, Began: a.began, Terms: r.Terms})
 	case tokenreq.UserFIC:
 		g.o.Tokens.Note(a.Answer, issued.Token{Session: asked, Began: a.began, Terms: r.Terms, Owners: a.Owners()})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/issued"
@@ -30,7 +31,21 @@ func (o *recordSource) lease() id { return o.p.ID }
 
 func (o *recordSource) look(ctx context.Context) (f finding, err error) {
 	g := o.g
+	// What the record does not tell is kept by identity: a challenge's answer, a special one, refusals.
+	var k known
+	var told int64
+	var err2 error
+	var beside sync.WaitGroup
+	beside.Go(func() { k, told, err2 = g.look(ctx, o.r, o.r.ID) })
 	err = g.o.Store.Reload(ctx, o.p)
+	beside.Wait()
+	g.dropEnded(o.r, &k) // the record may have told of a removal
+	if err2 == nil {
+		f.at = told
+	}
+	if k.answer != nil {
+		f.stamp = k.answer.Stamp
+	}
 	s := o.p.Known().Snapshot
 	us := g.o.Clock.Now().Micros()
 	if o.arrived == 0 {
@@ -55,9 +70,7 @@ func (o *recordSource) look(ctx context.Context) (f finding, err error) {
 			}
 		}
 	}
-	// What the record does not tell is kept by identity: a challenge's answer, a special one, refusals.
-	k, us, err2 := g.look(ctx, o.r, o.r.ID)
-	if err == nil {
+	if us = told; err == nil {
 		err = err2
 	}
 	if a := k.answer; a != nil && a.Good {
@@ -125,8 +138,8 @@ func (o *recordSource) keep(ctx context.Context, a *answer) {
 		g.keepAnswer(ctx, o.r, o.r.ID, a)
 		return
 	}
-	// Newer than the token it was brought with: one of a sign-in since the lease was taken has a later stamp than the fence, and
-	// its successor would be thrown away.
+	// Newer than the token it was brought with: where Redis's clock has gone back, its successor would be thrown
+	// away.
 	a.Stamp = max(a.Stamp, o.used.Micros()+1)
 	if o.session == 0 { // of a refresh token that nothing is known of
 		o.session = redistime.Time(a.Started)

@@ -7,6 +7,10 @@ import (
 
 // finding is what a look finds.
 type finding struct {
+	// at is Redis's time of the look, by which what is asked for after it is ordered; 0: Redis did not tell.
+	at int64
+	// stamp is that of the answer that is there, whatever it is worth: what comes is newer, also if Redis's clock went back.
+	stamp  int64
 	answer *answer // may be given at once; nil: nothing
 	due    bool    // it should be refreshed
 	// old is a token with life left that MSAL would not keep any more: for when Entra ID does not answer.

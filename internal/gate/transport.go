@@ -114,7 +114,7 @@ func (t *transport) answer(ctx context.Context, span trace.Span, req *http.Reque
 	}
 	if soon {
 		g.flights.join(g, r.flight+" refresh", r.pids, func(life context.Context, f *flight) {
-			f.answer, f.soon, f.err = g.lead(telemetry.Under(life, span), r, f, true)
+			g.lead(telemetry.Under(life, span), r, f, true)
 		})
 	}
 	resp, err := a.Response(req, g.o.Clock.Now().Micros(), soon)
@@ -140,7 +140,7 @@ func (t *transport) await(ctx context.Context, span trace.Span, r *tokenRequest)
 func (t *transport) fly(ctx context.Context, span trace.Span, r *tokenRequest, name string) (a *answer, soon bool, outcome string, err error) {
 	g := t.g
 	f, mine := g.flights.join(g, name, r.pids, func(life context.Context, f *flight) {
-		f.answer, f.soon, f.err = g.lead(telemetry.Under(life, span), r, f, false)
+		g.lead(telemetry.Under(life, span), r, f, false)
 	})
 	if f == nil {
 		return nil, false, outcomeFailed, redisop.ErrClosed

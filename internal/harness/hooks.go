@@ -40,7 +40,7 @@ func (refusal) Error() string { return "ERR refused by the test" }
 func (refusal) RedisError()   {}
 
 // IsSignOut tells the script of a sign-out by its keys (signout.lua).
-func IsSignOut(cmd redis.Cmder) bool { return HasKeys(cmd, ":tokens", ":tombstone", ":rids", ":fence") }
+func IsSignOut(cmd redis.Cmder) bool { return HasKeys(cmd, ":tokens", ":tombstone", ":rids") }
 
 // IsStore tells the script that writes entries (store.lua) from that which reads them by its many arguments.
 func IsStore(cmd redis.Cmder) bool {
@@ -65,16 +65,15 @@ func StepOf(cmd redis.Cmder) string {
 	switch {
 	case IsSignOut(cmd):
 		return "sign out"
-	case HasKeys(cmd, ":response", ":tombstone", ":pause", ":fence"):
-		return "forget answer"
 	case HasKeys(cmd, ":response", ":tombstone", ":pause"):
+		if len(cmd.Args()) == 3+3+1 {
+			return "forget answer"
+		}
 		return "keep answer"
 	case HasKeys(cmd, ":response", ":pause"):
 		return "look for answer"
 	case HasKeys(cmd, ":rids", ":tombstone"):
 		return "list answer"
-	case HasKeys(cmd, ":lock", ":fence"):
-		return "fence"
 	case IsStore(cmd):
 		return "store"
 	case HasKeys(cmd, ":tokens", ":tombstone"):

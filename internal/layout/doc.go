@@ -7,7 +7,7 @@
 //	<prefix>:v1:{<rid>}:response   STRING  the last token response of a request identity
 //	<prefix>:v1:{<rid>}:pause      STRING  the outcome after which nobody should ask yet
 //	<prefix>:v1:{<id>}:tombstone   STRING  when it was removed
-//	<prefix>:v1:{<id>}:lock        STRING  the lease of who asks Entra ID; its :fence; its channel :wake
+//	<prefix>:v1:{<id>}:lock        STRING  the lease of who asks Entra ID; its channel :wake
 //	<prefix>:v1:{accounts}:list    ZSET    partitions of accounts of public clients, by expiry
 //	<prefix>:v1:changes            channel on which removals are told
 package layout

@@ -56,7 +56,7 @@ func TestParse(t *testing.T) {
 	pid := layout.PartitionID("x")
 	for key, what := range map[string]string{
 		n.Tokens(pid): "tokens", n.RIDs(pid): "rids", n.Response(pid): "response", n.Pause(pid): "pause",
-		n.Tombstone(pid): "tombstone", n.Lock(pid): "lock", n.Fence(pid): "fence",
+		n.Tombstone(pid): "tombstone", n.Lock(pid): "lock",
 	} {
 		if i, w, ok := n.Parse(key); i != pid || w != what || !ok {
 			t.Errorf("%s: %q %q %v", key, i, w, ok)
@@ -163,7 +163,7 @@ func FuzzKeys(f *testing.F) {
 		}
 		k := layout.Names{Prefix: prefix}
 		for _, name := range []string{
-			k.Tokens(pid), k.RIDs(pid), k.Response(pid), k.Pause(pid), k.Tombstone(pid), k.Lock(pid), k.Fence(pid),
+			k.Tokens(pid), k.RIDs(pid), k.Response(pid), k.Pause(pid), k.Tombstone(pid), k.Lock(pid),
 		} {
 			rest, ok := strings.CutPrefix(name, prefix+":v1:{"+string(pid)+"}:")
 			if !ok || strings.Count(name, "{") != 1 || strings.Count(name, "}") != 1 || !word.MatchString(rest) {

@@ -91,16 +91,13 @@ func (n Names) Pause(rid ID) string { return n.of(rid, "pause") }
 // Tombstone is the STRING that a removal leaves.
 func (n Names) Tombstone(i ID) string { return n.of(i, "tombstone") }
 
-// Lock is the lease of who asks Entra ID; package lock derives the names of its fence and its wake-up channel from it.
+// Lock is the lease of who asks Entra ID; package lock derives the name of its wake-up channel from it.
 func (n Names) Lock(i ID) string { return n.of(i, "lock") }
 
 // TombstoneLife is how long a removal is remembered: longer than any token lives (28 hours, with continuous access evaluation) and
 // than any token request takes. What an instance has not seen confirmed for as long it does not rely on, write or restore.
 // https://learn.microsoft.com/en-us/entra/identity/conditional-access/concept-continuous-access-evaluation
 const TombstoneLife = 28 * time.Hour
-
-// Fence is the STRING with the last fencing number of that lease.
-func (n Names) Fence(i ID) string { return n.of(i, "fence") }
 
 // Accounts is the ZSET by expiry of the partitions of accounts written under MSAL's key "".
 func (n Names) Accounts() string { return n.of("accounts", "list") }

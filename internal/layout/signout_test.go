@@ -31,7 +31,7 @@ func newPartition(t *testing.T, rdb *redis.Client) *partition {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &partition{t, rdb, []string{n.Tokens(pid), n.Tombstone(pid), n.RIDs(pid), n.Fence(pid)}, now.UnixMicro()}
+	p := &partition{t, rdb, []string{n.Tokens(pid), n.Tombstone(pid), n.RIDs(pid)}, now.UnixMicro()}
 	t.Cleanup(func() { rdb.Del(t.Context(), p.keys...) })
 	return p
 }

@@ -1,7 +1,7 @@
 // Package model explores models of the library exhaustively: every order of a model's steps, breadth first, so
 // that the trace which it gives for a broken invariant is a shortest one.
 //
-//   - [gate]: the lease, the second look and the fence: one token costs one token request.
+//   - [gate]: the lease, the second look and the order of stamps: one token costs one token request.
 //   - [removal]: sign-out as one ordered fact: what may remain, come back, or be lost, under every disturbance
 //     that is modelled.
 //

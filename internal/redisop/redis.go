@@ -89,7 +89,7 @@ func New(client redis.UniversalClient, o Options) *Redis {
 	// Half the pool stays the application's, however long our operations hang.
 	r.slots = make(chan struct{}, max(1, size/2))
 	r.Bus = bus.New(client, max(o.Timeout, time.Second)) // nobody waits for its handshake, but Close does
-	r.locker = lock.New(client, &lock.Options{TTL: o.LeaseTTL, OpTimeout: o.Timeout, InFlight: r.slots, Bus: r.Bus})
+	r.locker = lock.New(client, &lock.Options{TTL: o.LeaseTTL, OpTimeout: o.Timeout, InFlight: r.slots, Bus: r.Bus, Unfenced: true})
 	return r
 }
 

@@ -59,6 +59,8 @@ type Policy struct {
 	SendsNewest bool
 	// Repeats: the client can ask for the next token whatever the answer brings. Else it needs a refresh token in it.
 	Repeats bool
+	// LandsFirst: callers have the answer before it is kept for the fleet, to which MSAL's Export gives it as well.
+	LandsFirst bool
 }
 
 // The table of kinds. grant and whose are parts of the identity: with which grant the token was first asked for, and for whom.
@@ -71,7 +73,7 @@ var kinds = [...]struct {
 	Untouched: {name: "untouched"},
 	SignIn:    {name: "sign-in"},
 	App: {"app", GrantClientCredentials, func(*Request) string { return "" },
-		Policy{Shares: ByIdentity, OldServes: true, Repeats: true}},
+		Policy{Shares: ByIdentity, OldServes: true, Repeats: true, LandsFirst: true}},
 	// MSAL's on-behalf-of manager refuses an old token.
 	OnBehalfOf: {"on behalf of", GrantOnBehalfOf, func(r *Request) string { return r.Assertion },
 		Policy{Shares: ByIdentity, Named: true, Repeats: true}},

@@ -26,6 +26,6 @@ func (st *Store) List(ctx context.Context, pid ID, member layout.Member, life in
 // ForgetAnswer removes what is kept of a request identity.
 func (st *Store) ForgetAnswer(ctx context.Context, rid ID) error {
 	n := st.o.Names
-	return st.o.Redis.Run(ctx, layout.ForgetScript, []string{n.Response(rid), n.Tombstone(rid), n.Pause(rid), n.Fence(rid)},
+	return st.o.Redis.Run(ctx, layout.ForgetScript, []string{n.Response(rid), n.Tombstone(rid), n.Pause(rid)},
 		func(redisop.Reply) error { return nil }, digits(layout.TombstoneLife.Milliseconds()))
 }

@@ -20,6 +20,8 @@ type Record struct {
 
 	known   atomic.Pointer[Known]
 	evicted atomic.Bool
+	// expected is when a write was last expected, since the process's start; 0: never.
+	expected atomic.Int64
 
 	asking sync.Mutex         // orders questions
 	asked  *redisop.Operation // the last question to be shared
@@ -48,12 +50,25 @@ func (r *Record) Known() *Known {
 // Evicted tells whether another holder may have taken its place.
 func (r *Record) Evicted() bool { return r.evicted.Load() }
 
-// Fresh tells whether Redis has confirmed what is known within age. That nothing is there is never fresh: another
-// instance may have signed the user in since, and the caller is about to pay for much more than a look.
+// Fresh tells whether Redis has confirmed what is known within age. That nothing is there is not fresh: another
+// instance may have signed the user in since, and the caller is about to pay for much more than a look. Unless it has
+// just paid: see ExpectWrite.
 func (r *Record) Fresh(now, age time.Duration) bool {
 	k := r.Known()
-	return k.Checked != 0 && now-k.Checked < age && !k.Empty()
+	if k.Empty() {
+		if at := time.Duration(r.expected.Load()); at == 0 || now-at > expectedFor {
+			return false
+		}
+	}
+	return k.Checked != 0 && now-k.Checked < age
 }
+
+// ExpectWrite notes that this process was given a token of it and is about to store it. MSAL reads once more before it
+// does, and what is there makes no difference to the write.
+func (r *Record) ExpectWrite(now time.Duration) { r.expected.Store(int64(now)) }
+
+// expectedFor is longer than MSAL takes from a token request's answer to its write.
+const expectedFor = time.Second
 
 // Removed is all that is known to be removed of it.
 func (r *Record) Removed() layout.Tombstone {

@@ -101,7 +101,7 @@ func (st *Store) remove(ctx context.Context, m *Removal, asked redistime.Time, f
 		least = m.least
 	}
 	var done atomic.Pointer[Carried]
-	err := st.o.Redis.Run(ctx, layout.SignoutScript, []string{n.Tokens(m.ID), n.Tombstone(m.ID), n.RIDs(m.ID), n.Fence(m.ID)}, func(reply redisop.Reply) error {
+	err := st.o.Redis.Run(ctx, layout.SignoutScript, []string{n.Tokens(m.ID), n.Tombstone(m.ID), n.RIDs(m.ID)}, func(reply redisop.Reply) error {
 		if len(reply.Fields) < 2 {
 			return redisop.ErrReply
 		}
@@ -131,7 +131,7 @@ func (st *Store) bury(ctx context.Context, r *Record) error {
 	}
 	n := st.o.Names
 	for _, f := range facts {
-		if err := st.o.Redis.Run(ctx, layout.SignoutScript, []string{n.Tokens(r.ID), n.Tombstone(r.ID), n.RIDs(r.ID), n.Fence(r.ID)},
+		if err := st.o.Redis.Run(ctx, layout.SignoutScript, []string{n.Tokens(r.ID), n.Tombstone(r.ID), n.RIDs(r.ID)},
 			func(redisop.Reply) error { return nil },
 			digits(layout.TombstoneLife.Milliseconds()), digits(f.AsOf.Micros()), "0", "0", f.Scopes, "0"); err != nil {
 			return err

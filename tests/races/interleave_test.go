@@ -279,10 +279,10 @@ func (i *staged) stepsOf(t *testing.T, act func() func()) (seen []string) {
 	return seen
 }
 
-// sinceThen are the keys that were not there before, but for those that say nothing of a user: a tombstone and a fence.
+// sinceThen are the keys that were not there before, but for those that say nothing of a user: a tombstone.
 func (s *stage) sinceThen(before []string) (left []string) {
 	for _, k := range s.KeysOf() {
-		if !slices.Contains(before, k) && !strings.HasSuffix(k, ":tombstone") && !strings.HasSuffix(k, ":fence") {
+		if !slices.Contains(before, k) && !strings.HasSuffix(k, ":tombstone") {
 			left = append(left, k[strings.LastIndex(k, "}"):])
 		}
 	}

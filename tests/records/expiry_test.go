@@ -79,7 +79,7 @@ func TestEveryKeyHasATTL(t *testing.T) {
 			continue
 		}
 		most := map[string]time.Duration{
-			"tombstone": 28 * time.Hour, "pause": time.Hour, "fence": time.Hour, "lock": 5 * time.Second,
+			"tombstone": 28 * time.Hour, "pause": time.Hour, "lock": 5 * time.Second,
 			"response": 30 * time.Minute, "tokens": userTTL, "rids": userTTL, "list": userTTL,
 		}[kind]
 		if most == 0 {

@@ -329,12 +329,12 @@ func TestForeignLeaseLeavesTokensAndContexts(t *testing.T) {
 	app := w.Instance().App()
 	foreign := func() {
 		t.Helper()
-		fences := w.KeysLike(":fence")
-		if len(fences) == 0 {
-			t.Fatal("nobody has held a lease, and this test shows nothing")
+		answers := w.KeysLike(":response")
+		if len(answers) == 0 {
+			t.Fatal("nobody has brought an answer, and this test shows nothing")
 		}
-		for _, key := range fences {
-			plant(w, strings.TrimSuffix(key, "fence")+"lock", "somebody")
+		for _, key := range answers {
+			plant(w, strings.TrimSuffix(key, "response")+"lock", "somebody")
 		}
 	}
 	for what, life := range map[string]func(*entratest.Behavior){

@@ -3,7 +3,6 @@
 -- KEYS[1]  <prefix>:v1:{pid}:tokens
 -- KEYS[2]  <prefix>:v1:{pid}:tombstone  STRING: the latest time of removals, and what each is of (tombstone.go)
 -- KEYS[3]  <prefix>:v1:{pid}:rids       ZSET: what was answered with this partition's tokens; left to the caller
--- KEYS[4]  <prefix>:v1:{pid}:fence
 -- ARGV[1]  the tombstone's life in milliseconds
 -- ARGV[2]  when the removal was asked for, in microseconds of Redis time as the caller believes; "0": it does not know
 -- ARGV[3]  of the first try: how late it may come, in microseconds; "0": of another
@@ -81,7 +80,7 @@ for i = 1, #all, 2 do
   end
 end
 if left == 0 then
-  redis.call('DEL', KEYS[1], KEYS[4])
+  redis.call('DEL', KEYS[1])
 elseif #gone > 0 then
   local before = tonumber(redis.call('HGET', KEYS[1], 'v') or '0') or 0
   for i = 1, #gone do redis.call('HDEL', KEYS[1], gone[i]) end

@@ -10,8 +10,8 @@
 // Of an instance:
 //
 //	look        source.look, before the lease (internal/gate/leader.go; recordSource.look, load.lua)
-//	lease       leader.lease, lock.Locker.TryAcquire, lock/fence.lua
-//	look again  leader.lead, inside the lease
+//	lease       leader.take, lock.Locker.TryAcquire
+//	look again  leader.bring, inside the lease
 //	post        leader.ask, leader.post
 //	store       recordSource.keep, tokenstore.Store.Write, store.lua
 //	release     lock.Lease.Release, lock/release.lua
@@ -25,8 +25,8 @@
 //	crash       a process that is killed
 //	way breaks  one instance cannot reach Entra ID: no answer, or a page that is a proxy's
 //
-// Of what is stored: a token is the sign-in that it comes of and how often it was refreshed since; its stamp is the fence of
-// the lease under which it was asked for (leader.ask), or one more than the stamp of the token that was used, if that is newer
+// Of what is stored: a token is the sign-in that it comes of and how often it was refreshed since; its stamp is
+// Redis's time of the look inside the lease (leader.ask), or one more than the stamp of the token that was used, if that is newer
 // (recordSource.keep). The later session stays, and of one session the newer stamp.
 //
 // # What is promised

@@ -5,7 +5,7 @@ import "fmt"
 // Rules are what keeps the promises. A test leaves one out.
 type Rules struct {
 	SecondLook bool // look again inside the lease
-	Fence      bool // the newer stamp stays
+	Order      bool // the newer stamp stays
 	Descent    bool // a token's stamp is newer than that of the one it was refreshed from
 	Session    bool // a token is of the session of the sign-in that it comes of, and one of before a sign-out is refused
 	AsOf       bool // a sign-out that is tried again is as of when it was asked for, and ends no later session
@@ -13,7 +13,7 @@ type Rules struct {
 }
 
 // All are the rules of the code.
-var All = Rules{SecondLook: true, Fence: true, Descent: true, Session: true, AsOf: true, OwnFailure: true}
+var All = Rules{SecondLook: true, Order: true, Descent: true, Session: true, AsOf: true, OwnFailure: true}
 
 // Instances is how many of them there are: two that race, and a third that comes after.
 const Instances = 3
@@ -22,7 +22,7 @@ const Instances = 3
 type token struct {
 	signIn int8 // which sign-in it comes of
 	use    int8 // how often it was refreshed since
-	stamp  int8 // of the lease under which it was asked for
+	stamp  int8 // Redis's time of the look before it was asked for
 }
 
 // at is the step that an instance takes next.
@@ -43,8 +43,8 @@ var names = [...]string{"look", "lease", "look again", "post", "store", "release
 
 type instance struct {
 	at     at
-	fence  int8  // of that lease
-	saw    token // what its last look found
+	looked int8  // Redis's time of its last look inside the lease
+	saw    token // what that found
 	got    token // what Entra ID has answered
 	failed bool  // it could not be reached
 }
@@ -55,7 +55,7 @@ type State struct {
 	record token // the refresh token, as of the last store
 	due    bool  // the access token beside it is due: a refresh is wanted
 	holder int8  // of the lease, from 1; 0: nobody
-	fence  int8  // the last drawn
+	time   int8  // Redis's
 	pause  bool  // nobody should ask: somebody has failed
 
 	// Entra ID:
@@ -72,7 +72,7 @@ type State struct {
 
 // Initial is a user who has signed in, and whose token is due.
 func Initial() State {
-	return State{record: token{signIn: 1, stamp: 1}, due: true, fence: 1}
+	return State{record: token{signIn: 1, stamp: 1}, due: true, time: 1}
 }
 
 // Step is one that can be taken, and what comes of it.
@@ -132,8 +132,9 @@ func (s State) Steps(rules Rules) (steps []Step) {
 	}
 	if s.signedOut && !s.signedIn {
 		to := s
-		to.fence++ // its stamp: Redis's time, as fences are
-		to.record, to.due = token{signIn: 2, stamp: to.fence}, true
+		to.time++
+		// Its stamp is what its instance believes to be Redis's time, and may be ahead.
+		to.record, to.due = token{signIn: 2, stamp: to.time + 1}, true
 		to.posts = 0
 		to.signedIn = true
 		add("sign in", to, "")
@@ -164,14 +165,14 @@ func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
 			return to, "", false
 		}
 		to.holder = int8(i + 1)
-		to.fence++
-		me.fence = to.fence
 		me.at = lookAgain
 		if !rules.SecondLook {
-			me.at = post
+			to.time++
+			me.looked, me.at = to.time, post
 		}
 	case lookAgain:
-		me.saw = s.record
+		to.time++
+		me.saw, me.looked = s.record, to.time
 		me.at = post
 		if !s.due {
 			me.at = release
@@ -181,9 +182,9 @@ func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
 			me.at, me.failed = store, true
 			break
 		}
-		me.got = token{me.saw.signIn, me.saw.use + 1, me.fence}
+		me.got = token{me.saw.signIn, me.saw.use + 1, me.looked}
 		if rules.Descent {
-			me.got.stamp = max(me.fence, me.saw.stamp+1)
+			me.got.stamp = max(me.looked, me.saw.stamp+1)
 		}
 		me.at = store
 		if me.saw.signIn == s.record.signIn {
@@ -194,7 +195,7 @@ func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
 		}
 	case store:
 		me.at = release
-		defer func() { me.saw, me.got, me.fence, me.failed = token{}, token{}, 0, false }()
+		defer func() { me.saw, me.got, me.looked, me.failed = token{}, token{}, 0, false }()
 		if me.failed {
 			to.pause = !rules.OwnFailure
 			break
@@ -202,7 +203,7 @@ func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
 		if rules.Session && me.got.signIn <= s.gone {
 			break // refused
 		}
-		if rules.Fence && (s.record.signIn > me.got.signIn || s.record.signIn == me.got.signIn && s.record.stamp >= me.got.stamp) {
+		if rules.Order && (s.record.signIn > me.got.signIn || s.record.signIn == me.got.signIn && s.record.stamp >= me.got.stamp) {
 			break // a newer one is there
 		}
 		to.record, to.due = me.got, false

@@ -1,0 +1,12 @@
+package gate
+
+import (
+	"strconv"
+
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+)
+
+// id is the hashed name of a partition (pid) or of a request identity (rid).
+type id = layout.ID
+
+func formatInt(n int64) string { return strconv.FormatInt(n, 10) }
