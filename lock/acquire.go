@@ -12,8 +12,9 @@ import (
 )
 
 // TryAcquire takes the lease of a key or returns [ErrHeld] at once: two Redis operations if it gets it (one with
-// [Options.Unfenced]), one if not. It returns within about two OpTimeouts whatever Redis does, once it has its place (see [Options.InFlight]), and promptly when ctx ends, with ctx's error. Any other error is Redis's. After
-// an error no lease is left behind for longer than TTL: an attempt whose outcome is unknown is undone in the background.
+// [Options.Unfenced]), one if not. It returns within about two OpTimeouts whatever Redis does, once it has its place
+// (see [Options.InFlight]), and promptly when ctx ends, with ctx's error. Any other error is Redis's. After an error no
+// lease is left behind for longer than TTL: an attempt whose outcome is unknown is undone in the background.
 //
 // The key is used as it is given. Leases, fences and wake-ups of a key meet those of every other process that gives the
 // same key; the fence's key and the channel are its siblings (see the package's documentation).
@@ -27,12 +28,12 @@ func (l *Locker) TryAcquire(ctx context.Context, key string) (*Lease, error) {
 	return l.attempt(ctx, n)
 }
 
-// Acquire waits for the lease of a key. It returns promptly when ctx ends, with ctx's error, and as soon as Redis fails, with
-// Redis's error: it waits for other holders, not for a better server. It never returns [ErrHeld].
+// Acquire waits for the lease of a key. It returns promptly when ctx ends, with ctx's error, and as soon as Redis
+// fails, with Redis's error: it waits for other holders, not for a better server. It never returns [ErrHeld].
 //
-// A waiter is woken when the holder releases. When the holder was killed, it waits until the lease has run out: TTL at most. When
-// the wake-up was lost, or the key evicted, it finds out by looking every PollInterval. There is no queue: who comes first
-// after a release has it. All waiters of a Locker share one connection.
+// A waiter is woken when the holder releases. When the holder was killed, it waits until the lease has run out: TTL at
+// most. When the wake-up was lost, or the key evicted, it finds out by looking every PollInterval. There is no queue:
+// who comes first after a release has it. All waiters of a Locker share one connection.
 func (l *Locker) Acquire(ctx context.Context, key string) (*Lease, error) {
 	n, err := namesOf(key)
 	if err != nil {
@@ -108,8 +109,8 @@ func (l *Locker) remaining(ctx context.Context, n names) (time.Duration, error) 
 	}
 }
 
-// attempt tries once. Its token is ours, made before anything is sent: so an attempt that ended in an error, and perhaps
-// took effect, can be undone; and go-redis's retry of an EVALSHA whose answer it lost finds the lease taken by
+// attempt tries once. Its token is ours, made before anything is sent: so an attempt that ended in an error, and
+// perhaps took effect, can be undone; and go-redis's retry of an EVALSHA whose answer it lost finds the lease taken by
 // the same token, which redislock counts as obtained.
 func (l *Locker) attempt(ctx context.Context, n names) (*Lease, error) {
 	token := rand.Text()

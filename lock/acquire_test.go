@@ -28,7 +28,8 @@ func blocked(t *testing.T, waiter <-chan acquired) {
 	}
 }
 
-// TestAcquireIsWokenByRelease: by the message alone. The clock stands still from the release on, and a look would be minutes away.
+// TestAcquireIsWokenByRelease: by the message alone. The clock stands still from the release on, and a look would be
+// minutes away.
 func TestAcquireIsWokenByRelease(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bubbleEnv) {
 		slow := &Options{TTL: long, PollInterval: time.Hour}
@@ -58,7 +59,8 @@ func TestARealRedisWakesTheWaiters(t *testing.T) {
 	slow := &Options{TTL: long, PollInterval: time.Hour}
 	key := lockKey(t)
 	held := mustTry(t, open(t, s.Client(), slow), key)
-	ctx, cancel := context.WithTimeout(t.Context(), long/4) // a look comes after a minute, when the lease would have run out
+	// a look comes after a minute, when the lease would have run out
+	ctx, cancel := context.WithTimeout(t.Context(), long/4)
 	defer cancel()
 	var waiters []<-chan acquired
 	for range 3 {
@@ -130,7 +132,8 @@ func TestAcquireLooksWhenTheMessageIsLost(t *testing.T) {
 	})
 }
 
-// TestAcquireLooksWhenTheLeaseHasRunOut: a lease that nobody renews. The waiter comes back when it has run out, whatever the interval.
+// TestAcquireLooksWhenTheLeaseHasRunOut: a lease that nobody renews. The waiter comes back when it has run out,
+// whatever the interval.
 func TestAcquireLooksWhenTheLeaseHasRunOut(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bubbleEnv) {
 		l := open(t, b.client, &Options{TTL: ttl, PollInterval: time.Hour})
@@ -216,7 +219,8 @@ func TestAcquireEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestAcquireEndsWithItsContextWhileRedisHangs: at every command that an Acquire sends. What Redis does with it afterwards leaves no lease.
+// TestAcquireEndsWithItsContextWhileRedisHangs: at every command that an Acquire sends. What Redis does with it
+// afterwards leaves no lease.
 func TestAcquireEndsWithItsContextWhileRedisHangs(t *testing.T) {
 	for at := 1; at <= 4; at++ {
 		bubble(t, func(t *testing.T, b *bubbleEnv) {
@@ -255,8 +259,8 @@ func TestAcquireEndsWithItsContextWhileRedisHangs(t *testing.T) {
 	}
 }
 
-// TestAcquireReturnsWhenRedisFails: it waits for other holders, not for a better server; and what it says is neither busy nor the
-// context's end.
+// TestAcquireReturnsWhenRedisFails: it waits for other holders, not for a better server; and what it says is neither
+// busy nor the context's end.
 func TestAcquireReturnsWhenRedisFails(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bubbleEnv) {
 		l := open(t, b.client, &Options{TTL: long, PollInterval: time.Second})

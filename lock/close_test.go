@@ -13,7 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// goroutines are the package's own: those that a Locker started, those of the timers of its leases, and those of its bus.
+// goroutines are the package's own: those that a Locker started, those of the timers of its leases, and those of its
+// bus.
 func goroutines() (ours []string) {
 	const pkg = "msal-redis-go/lock."
 	buf := make([]byte, 1<<20)
@@ -27,8 +28,8 @@ func goroutines() (ours []string) {
 	return ours
 }
 
-// busy is a locker with everything that has a goroutine: a lease and its renewal, a waiter, a subscriber, and an undoing that does not
-// succeed.
+// busy is a locker with everything that has a goroutine: a lease and its renewal, a waiter, a subscriber, and an
+// undoing that does not succeed.
 func busy(t *testing.T, b *bubbleEnv) (l *Locker, held *Lease, waiter <-chan acquired) {
 	l = New(b.client, &Options{PollInterval: time.Hour})
 	held = mustTry(t, l, "{k}:lock")
@@ -140,8 +141,8 @@ func TestCloseWhileRedisHangs(t *testing.T) {
 	}
 }
 
-// TestReleaseNeedsNoPlaceOnceClosed: all places among the operations in flight are taken, and a release waits for one, when
-// the Locker is closed. What is left of its life is for freeing leases: it waits for nobody.
+// TestReleaseNeedsNoPlaceOnceClosed: all places among the operations in flight are taken, and a release waits for one,
+// when the Locker is closed. What is left of its life is for freeing leases: it waits for nobody.
 func TestReleaseNeedsNoPlaceOnceClosed(t *testing.T) {
 	for _, order := range []string{"release, then close", "close, then release"} {
 		t.Run(order, func(t *testing.T) {

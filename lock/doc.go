@@ -10,10 +10,10 @@
 //
 // # What it is for
 //
-// For work that is wasteful to do twice, not for work that is wrong to do twice. A lease in Redis cannot be more: a key may
-// be evicted, a failover may lose the last writes, and a process that is stopped for longer than the lease lives goes on
-// believing that it has it until it looks. Where the second writer must not win, hand [Lease.Fence] to what is written
-// to, and let it refuse a number smaller than the last it saw.
+// For work that is wasteful to do twice, not for work that is wrong to do twice. A lease in Redis cannot be more: a key
+// may be evicted, a failover may lose the last writes, and a process that is stopped for longer than the lease lives
+// goes on believing that it has it until it looks. Where the second writer must not win, hand [Lease.Fence] to what is
+// written to, and let it refuse a number smaller than the last it saw.
 //
 // # What is promised
 //
@@ -29,17 +29,18 @@
 //     three different errors.
 //   - No goroutine outlives [Locker.Close].
 //
-// Not promised: an order among waiters; a second lease for who has one already; anything about a hash slot that has no server.
+// Not promised: an order among waiters; a second lease for who has one already; anything about a hash slot that has no
+// server.
 //
 // # In Redis
 //
 // Of a key with a hash tag, "msal:v1:{id}:lock", the fence is at msal:v1:{id}:fence and the wake-up on the channel
-// msal:v1:{id}:wake (the suffix ":lock" is replaced if it is there). Of a key without one, "job", they are {job}:fence and {job}:wake:
-// so lease and fence share a cluster slot. A key that holds a '}' but no hash tag is refused.
+// msal:v1:{id}:wake (the suffix ":lock" is replaced if it is there). Of a key without one, "job", they are {job}:fence
+// and {job}:wake: so lease and fence share a cluster slot. A key that holds a '}' but no hash tag is refused.
 //
-// The user needs, on those keys and channels: EVALSHA, EVAL, GET, SET, DEL, GETRANGE, MGET, MSET, MSETNX, PEXPIRE, PTTL, TIME, PUBLISH,
-// SUBSCRIBE, UNSUBSCRIBE, PING. Without leave to publish or to subscribe it works, by polling.
+// The user needs, on those keys and channels: EVALSHA, EVAL, GET, SET, DEL, GETRANGE, MGET, MSET, MSETNX, PEXPIRE,
+// PTTL, TIME, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, PING. Without leave to publish or to subscribe it works, by polling.
 //
-// Obtaining and refreshing are [github.com/bsm/redislock]'s scripts, in front of which this package puts what that leaves to its users:
-// renewal, loss, fences, wake-ups, bounds.
+// Obtaining and refreshing are [github.com/bsm/redislock]'s scripts, in front of which this package puts what that
+// leaves to its users: renewal, loss, fences, wake-ups, bounds.
 package lock

@@ -7,8 +7,8 @@ import (
 	"os"
 )
 
-// Busy, lost and broken are three different things: [ErrHeld], [ErrLost], and any other error, which is Redis's (wrapped)
-// or the caller's context's.
+// Busy, lost and broken are three different things: [ErrHeld], [ErrLost], and any other error, which is Redis's
+// (wrapped) or the caller's context's.
 var (
 	// ErrHeld says that somebody else has the lease. It comes from TryAcquire only; Acquire waits instead.
 	ErrHeld = errors.New("lock: held by another")
@@ -21,8 +21,8 @@ var (
 	ErrClosed = errors.New("lock: closed")
 )
 
-// broken wraps what Redis or the way to it answered. A time-out of an operation of ours must not look like the end of the
-// caller's context (errors.Is(err, context.DeadlineExceeded)), whose wrapped errors these would be: it becomes
+// broken wraps what Redis or the way to it answered. A time-out of an operation of ours must not look like the end of
+// the caller's context (errors.Is(err, context.DeadlineExceeded)), whose wrapped errors these would be: it becomes
 // os.ErrDeadlineExceeded, what a socket's time-out is.
 func broken(what string, err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {

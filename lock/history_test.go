@@ -21,9 +21,9 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 )
 
-// The histories of this file are recorded from lockers on a real Redis, while leases are evicted and holders freeze for longer than
-// their lease lives, and checked for linearizability against what the package promises: whether every order of events that the
-// histories leave open contradicts it.
+// The histories of this file are recorded from lockers on a real Redis, while leases are evicted and holders freeze for
+// longer than their lease lives, and checked for linearizability against what the package promises: whether every order
+// of events that the histories leave open contradicts it.
 
 var historyTime = flag.Duration("histories", 2*time.Second, "how long to record histories")
 
@@ -223,8 +223,8 @@ func (c *chronicle) turn(t *testing.T, client int, l *competitor, key string, fr
 	c.add(client, call, happening{what: "read"}, came{fence: read})
 }
 
-// released notes a release, and the loss that it tells of. A lease cannot run out before its life is over, however busy the
-// machine is; lost earlier, it must have been evicted.
+// released notes a release, and the loss that it tells of. A lease cannot run out before its life is over, however busy
+// the machine is; lost earlier, it must have been evicted.
 func (c *chronicle) released(client, holder int, began, taken, call int64, ours bool) {
 	if !ours && c.now()-began >= int64(life) {
 		c.add(client, taken, happening{what: "lose", holder: holder}, came{})
@@ -234,8 +234,8 @@ func (c *chronicle) released(client, holder int, began, taken, call int64, ours 
 
 func guardedBy(key string) string { return key + ":guarded" }
 
-// record has three lockers of two goroutines each compete for one lease, which is evicted at random, and whose holder freezes at
-// random for longer than it lives; and who else there is.
+// record has three lockers of two goroutines each compete for one lease, which is evicted at random, and whose holder
+// freezes at random for longer than it lives; and who else there is.
 func record(t *testing.T, s *redistest.Server, all []*competitor, others ...func(c *chronicle, key string)) *chronicle {
 	key := lockKey(t)
 	c := &chronicle{start: time.Now()}
@@ -275,7 +275,8 @@ func record(t *testing.T, s *redistest.Server, all []*competitor, others ...func
 	return c
 }
 
-// TestHistoriesOfLeases: goroutines with clients of their own, and a process that is stopped by SIGSTOP while it holds the lease.
+// TestHistoriesOfLeases: goroutines with clients of their own, and a process that is stopped by SIGSTOP while it holds
+// the lease.
 func TestHistoriesOfLeases(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
@@ -304,8 +305,8 @@ func TestHistoriesOfLeases(t *testing.T) {
 	}
 }
 
-// TestHistoriesOfBrokenLeases: without what keeps the contract the same competition brings about histories that it does not allow,
-// and the checker says so.
+// TestHistoriesOfBrokenLeases: without what keeps the contract the same competition brings about histories that it does
+// not allow, and the checker says so.
 func TestHistoriesOfBrokenLeases(t *testing.T) {
 	for name, broken := range map[string]func(c *competitor){
 		"a release without the comparison of owners": func(c *competitor) {
@@ -371,8 +372,8 @@ func (c *chronicle) picture(t *testing.T) string {
 	return path
 }
 
-// remote is a process that takes the lease, writes, and releases when it is told, so that what it does can be dated here: from
-// before it is told until after it has answered.
+// remote is a process that takes the lease, writes, and releases when it is told, so that what it does can be dated
+// here: from before it is told until after it has answered.
 type remote struct {
 	*subprocess.Child[remoteOrder, int64]
 	lost int

@@ -18,9 +18,9 @@ var errKey = errors.New("lock: a key must not be empty, nor contain '}' outside 
 // namesOf derives the siblings of a key.
 //
 // A key with a hash tag ("msal:v1:{r}:lock") keeps it: its siblings are msal:v1:{r}:fence and msal:v1:{r}:wake; without
-// the suffix ":lock" they are appended to the whole key. In a key without one the whole key decides the slot, so the whole
-// key becomes the tag of its siblings: "job" has {job}:fence and {job}:wake. That works unless the key holds a '}', which
-// would end the tag early: such keys are refused.
+// the suffix ":lock" they are appended to the whole key. In a key without one the whole key decides the slot, so the
+// whole key becomes the tag of its siblings: "job" has {job}:fence and {job}:wake. That works unless the key holds a
+// '}', which would end the tag early: such keys are refused.
 func namesOf(key string) (names, error) {
 	if hasHashTag(key) {
 		base := strings.TrimSuffix(key, ":lock")

@@ -51,17 +51,18 @@ func newLease(ctx context.Context, l *Locker, n names, token string, got obtaine
 	return s
 }
 
-// Context ends when the lease does: with cause [ErrLost] (use errors.Is with context.Cause) when it is lost, with context.Canceled when it is
-// released. It carries the values of the context that Acquire was given, but neither its cancellation nor its deadline: those
-// bounded the waiting.
+// Context ends when the lease does: with cause [ErrLost] (use errors.Is with context.Cause) when it is lost, with
+// context.Canceled when it is released. It carries the values of the context that Acquire was given, but neither its
+// cancellation nor its deadline: those bounded the waiting.
 //
-// A lease is lost when a renewal finds the key gone or another's; when it could not be renewed before nine tenths of TTL
-// had passed since the last successful attempt was *started* (by the monotonic clock, so a process that was stopped
-// finds it lost when it goes on); or when the Locker was closed. An eviction is noticed by the next renewal, a third of TTL later at most.
+// A lease is lost when a renewal finds the key gone or another's; when it could not be renewed before nine tenths of
+// TTL had passed since the last successful attempt was *started* (by the monotonic clock, so a process that was stopped
+// finds it lost when it goes on); or when the Locker was closed. An eviction is noticed by the next renewal, a third of
+// TTL later at most.
 func (s *Lease) Context() context.Context { return s.ctx }
 
-// Fence is a number larger than that of every earlier holder of the key: also when the keys were evicted or the data lost
-// meanwhile, provided that Redis's clock was not set back; and also when it was, by up to an hour, provided that
+// Fence is a number larger than that of every earlier holder of the key: also when the keys were evicted or the data
+// lost meanwhile, provided that Redis's clock was not set back; and also when it was, by up to an hour, provided that
 // the key of the fence is still there. With [Options.Unfenced] it is 0.
 func (s *Lease) Fence() int64 { return s.fence }
 
@@ -96,7 +97,8 @@ func (s *Lease) expire() {
 	}
 }
 
-// renew is run by a timer, on the timer's goroutine; there is at most one at a time, since only renew sets the timer again.
+// renew is run by a timer, on the timer's goroutine; there is at most one at a time, since only renew sets the timer
+// again.
 func (s *Lease) renew() {
 	l := s.locker
 	if !l.begin() {
@@ -168,19 +170,21 @@ func (s *Lease) stop() {
 	}
 }
 
-// Release gives the lease back and wakes those who wait for it. The Context ends first, so that who works under it stops
-// before the next one begins.
+// Release gives the lease back and wakes those who wait for it. The Context ends first, so that who works under it
+// stops before the next one begins.
 //
-// It is done also when ctx has ended: a caller that hangs up must not leave the lease to its TTL. It waits for its place
-// (see [Options.InFlight]) for as long as the lease lives, and then takes OpTimeout at most. It returns nil if the lease was ours to the end, [ErrLost] if not (then another's lease is not touched), or
-// Redis's error: then releasing is tried again in the background, and at worst the lease runs out. Only the first call does
-// something; every further one returns nil.
+// It is done also when ctx has ended: a caller that hangs up must not leave the lease to its TTL. It waits for its
+// place (see [Options.InFlight]) for as long as the lease lives, and then takes OpTimeout at most. It returns nil if
+// the lease was ours to the end, [ErrLost] if not (then another's lease is not touched), or Redis's error: then
+// releasing is tried again in the background, and at worst the lease runs out. Only the first call does something;
+// every further one returns nil.
 func (s *Lease) Release(ctx context.Context) error {
 	l := s.locker
 	s.mu.Lock()
 	was := s.state
 	s.state = stateReleased
-	if was == stateHeld && time.Now().After(s.until) { // the timer is late: a process that was stopped and has just gone on
+	// The timer is late in a process that was stopped and has just gone on.
+	if was == stateHeld && time.Now().After(s.until) {
 		was = stateLost
 		s.cancel(fmt.Errorf("%w: not renewed in time", ErrLost))
 	}

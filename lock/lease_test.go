@@ -18,8 +18,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
 
-// bubble runs f under a clock of its own, with a Redis in memory at the end of net.Pipes. That Redis lets nothing expire by
-// itself: pass lets the time go by for both.
+// bubble runs f under a clock of its own, with a Redis in memory at the end of net.Pipes. That Redis lets nothing
+// expire by itself: pass lets the time go by for both.
 func bubble(t *testing.T, f func(t *testing.T, b *bubbleEnv)) {
 	synctest.Test(t, func(t *testing.T) {
 		m := miniredis.NewMiniRedis()
@@ -86,8 +86,8 @@ func TestAHeldLeaseIsRenewed(t *testing.T) {
 	})
 }
 
-// TestTrustCountsFromTheStartOfTheAttempt: Redis answers the attempt late, then fails for good. The lease must not be trusted
-// longer for that the answer was late.
+// TestTrustCountsFromTheStartOfTheAttempt: Redis answers the attempt late, then fails for good. The lease must not be
+// trusted longer for that the answer was late.
 func TestTrustCountsFromTheStartOfTheAttempt(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bubbleEnv) {
 		l := open(t, b.client, nil)
@@ -354,7 +354,8 @@ func TestFencesGrowAfterEviction(t *testing.T) {
 	}
 }
 
-// TestNoFenceForALeaseThatIsGone: the lease is evicted between the two operations of an attempt, once for nobody, once for another.
+// TestNoFenceForALeaseThatIsGone: the lease is evicted between the two operations of an attempt, once for nobody, once
+// for another.
 func TestNoFenceForALeaseThatIsGone(t *testing.T) {
 	s := redistest.Start(t)
 	client := s.Client()

@@ -18,26 +18,27 @@ type Options struct {
 	// killed. A held lease is renewed every third of it. At least 50 ms. Default: 5 s.
 	TTL time.Duration
 
-	// OpTimeout bounds every Redis operation, from when it has its place InFlight. More than a quarter of TTL is taken for a quarter of TTL, so that a renewal
-	// that hangs leaves time for another. Default: 250 ms.
+	// OpTimeout bounds every Redis operation, from when it has its place InFlight. More than a quarter of TTL is taken for
+	// a quarter of TTL, so that a renewal that hangs leaves time for another. Default: 250 ms.
 	OpTimeout time.Duration
 
 	// PollInterval is how often, give or take a half, a waiter looks whether the lease has become free, for the case that
 	// the message which should have woken it was lost. Default: 250 ms.
 	PollInterval time.Duration
 
-	// InFlight bounds the operations in flight to its capacity: each holds a place in it, in other words sends to it before
-	// and receives from it after. Who shares a pool with the application shares one InFlight among all that use it. An
-	// operation waits for its place for as long as its context allows, a renewal or a release for as long as the lease
-	// lives: waiting for it is not Redis being slow. Once the Locker is closed, a release needs no place. Default: no bound.
+	// InFlight bounds the operations in flight to its capacity: each holds a place in it, in other words sends to it
+	// before and receives from it after. Who shares a pool with the application shares one InFlight among all that use it.
+	// An operation waits for its place for as long as its context allows, a renewal or a release for as long as the lease
+	// lives: waiting for it is not Redis being slow. Once the Locker is closed, a release needs no place. Default: no
+	// bound.
 	InFlight chan struct{}
 
 	// Unfenced makes leases that have no fence: Fence is 0, and a lease costs one Redis operation instead of two. For who
 	// orders writes by something else.
 	Unfenced bool
 
-	// Bus is for this module's own use: the subscription connection that a Locker shares with others in its process, and does not
-	// close. Default: the Locker makes one, when somebody waits, and closes it.
+	// Bus is for this module's own use: the subscription connection that a Locker shares with others in its process, and
+	// does not close. Default: the Locker makes one, when somebody waits, and closes it.
 	Bus *bus.Bus
 }
 
@@ -78,15 +79,15 @@ type Locker struct {
 	wg     sync.WaitGroup      // every goroutine of ours; Add under mu, and not once closed
 }
 
-// New makes a Locker; nil options are the defaults. It does not talk to Redis. The client stays the caller's, who closes it
-// after the Locker.
+// New makes a Locker; nil options are the defaults. It does not talk to Redis. The client stays the caller's, who
+// closes it after the Locker.
 //
-// Set ContextTimeoutEnabled in the client's options: without it go-redis does not bound a read from the socket by the context.
-// Where a *redis.Client (a sentinel's failover client is one) lacks it, New uses [redis.Client.WithTimeout], on the same pool;
-// but the client's hooks, tracing for instance, do not run on that (go-redis v9.23 does not copy them). A *redis.ClusterClient or
-// *redis.Ring has no such method: without ContextTimeoutEnabled callers still come back in time, but the goroutine and the
-// connection that serve them are stuck for the client's ReadTimeout, Close waits for them, and a renewal that hangs is not tried
-// again before the lease is lost.
+// Set ContextTimeoutEnabled in the client's options: without it go-redis does not bound a read from the socket by the
+// context. Where a *redis.Client (a sentinel's failover client is one) lacks it, New uses [redis.Client.WithTimeout],
+// on the same pool; but the client's hooks, tracing for instance, do not run on that (go-redis v9.23 does not copy
+// them). A *redis.ClusterClient or *redis.Ring has no such method: without ContextTimeoutEnabled callers still come
+// back in time, but the goroutine and the connection that serve them are stuck for the client's ReadTimeout, Close
+// waits for them, and a renewal that hangs is not tried again before the lease is lost.
 //
 // A *redis.Ring has no one server to subscribe to: there waiters only poll.
 func New(client redis.UniversalClient, opts *Options) *Locker {
@@ -102,15 +103,15 @@ func New(client redis.UniversalClient, opts *Options) *Locker {
 	return l
 }
 
-// trust is for how long after the start of a successful obtain or refresh we believe to hold the lease: its life in Redis
-// begins later than that, when the server executes the command, and ends as much later. The tenth that is held back is for
-// clocks that run at different speeds and for the time until whoever watches the Context has stopped.
+// trust is for how long after the start of a successful obtain or refresh we believe to hold the lease: its life in
+// Redis begins later than that, when the server executes the command, and ends as much later. The tenth that is held
+// back is for clocks that run at different speeds and for the time until whoever watches the Context has stopped.
 func (l *Locker) trust() time.Duration { return l.opts.TTL - l.opts.TTL/10 }
 
-// Close ends every goroutine and the connection of the waiters, and waits for them: about as long as one Redis operation
-// where Redis hangs. Those who wait in Acquire get ErrClosed. Leases still held are lost to their holders, whose Context ends with
-// ErrLost; since those may be at work still, the keys are left to expire within TTL, unless Release, which goes on working,
-// frees them sooner. Calling Close again does nothing. It always returns nil.
+// Close ends every goroutine and the connection of the waiters, and waits for them: about as long as one Redis
+// operation where Redis hangs. Those who wait in Acquire get ErrClosed. Leases still held are lost to their holders,
+// whose Context ends with ErrLost; since those may be at work still, the keys are left to expire within TTL, unless
+// Release, which goes on working, frees them sooner. Calling Close again does nothing. It always returns nil.
 func (l *Locker) Close() error {
 	l.mu.Lock()
 	l.closed = true
@@ -166,12 +167,14 @@ func (l *Locker) forget(s *Lease) {
 	delete(l.leases, s)
 }
 
-// run executes f, which talks to Redis, and gives its caller the outcome; or leaves f behind when ctx ends or the limit is
-// over, because go-redis does not let go of a socket when its context is cancelled. The limit begins when f has its place
-// among the operations in flight. f itself goes on to its end, under
-// ctx's values but not its cancellation: a command that was sent takes effect whether or not we read the answer, and only
-// who reads it knows. late, if not nil, then gets the outcome.
-func run[T any](l *Locker, ctx context.Context, limit time.Duration, f func(context.Context) (T, error), late func(T, error)) (T, error) {
+// run executes f, which talks to Redis, and gives its caller the outcome; or leaves f behind when ctx ends or the limit
+// is over, because go-redis does not let go of a socket when its context is cancelled. The limit begins when f has its
+// place among the operations in flight. f itself goes on to its end, under ctx's values but not its cancellation: a
+// command that was sent takes effect whether or not we read the answer, and only who reads it knows. late, if not nil,
+// then gets the outcome.
+func run[T any](
+	l *Locker, ctx context.Context, limit time.Duration, f func(context.Context) (T, error), late func(T, error),
+) (T, error) {
 	type outcome struct {
 		v   T
 		err error
@@ -228,8 +231,9 @@ func run[T any](l *Locker, ctx context.Context, limit time.Duration, f func(cont
 	}
 }
 
-// enter takes a place among the operations in flight: first come, first served. An error if there was none until ctx or the
-// caller went, or ErrClosed: what is left to do then is to free leases, and that waits for nobody (release, reapAll).
+// enter takes a place among the operations in flight: first come, first served. An error if there was none until ctx or
+// the caller went, or ErrClosed: what is left to do then is to free leases, and that waits for nobody (release,
+// reapAll).
 func (l *Locker) enter(ctx context.Context, left <-chan struct{}) error {
 	if l.opts.InFlight == nil {
 		return nil

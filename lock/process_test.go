@@ -49,8 +49,8 @@ func startProcess[Order, Outcome any](t *testing.T, role string, setup any) *sub
 	return p
 }
 
-// TestAKilledHolderCostsTheOthersTTL: a process holds the lease, renews it for longer than it lives, and is killed, so that nothing of it
-// can clean up.
+// TestAKilledHolderCostsTheOthersTTL: a process holds the lease, renews it for longer than it lives, and is killed, so
+// that nothing of it can clean up.
 func TestAKilledHolderCostsTheOthersTTL(t *testing.T) {
 	const ttl = time.Second
 	s := redistest.Start(t)

@@ -9,9 +9,10 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// reaper releases, by their tokens, leases that nobody holds and that may stand in Redis all the same: of attempts whose
-// outcome is unknown, or whose caller left. One goroutine and one connection at most: when Redis hangs, every attempt of a
-// busy process ends here, and a goroutine each would take the pool from the application. It runs while there is something to do.
+// reaper releases, by their tokens, leases that nobody holds and that may stand in Redis all the same: of attempts
+// whose outcome is unknown, or whose caller left. One goroutine and one connection at most: when Redis hangs, every
+// attempt of a busy process ends here, and a goroutine each would take the pool from the application. It runs while
+// there is something to do.
 type reaper struct {
 	mu      sync.Mutex
 	queue   []abandoned
@@ -27,8 +28,8 @@ type abandoned struct {
 // maxAbandoned bounds the queue. What does not fit runs out by itself.
 const maxAbandoned = 1024
 
-// abandon sees to it that the token's lease, if there is one, is released: in the background, or here and now when the Locker is
-// closed and has no background any more.
+// abandon sees to it that the token's lease, if there is one, is released: in the background, or here and now when the
+// Locker is closed and has no background any more.
 func (l *Locker) abandon(n names, token string) {
 	if !l.reap(n, token) {
 		_, _ = l.release(context.Background(), n, token)

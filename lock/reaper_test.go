@@ -17,8 +17,8 @@ func isObtain(cmd redis.Cmder) bool {
 
 var errCut = errors.New("connection reset by peer")
 
-// TestAnAttemptThatFailedAndTookEffectIsUndone: Redis has executed what the caller was told had failed. Nobody knows the lease then, and
-// it would keep the others waiting for a minute.
+// TestAnAttemptThatFailedAndTookEffectIsUndone: Redis has executed what the caller was told had failed. Nobody knows
+// the lease then, and it would keep the others waiting for a minute.
 func TestAnAttemptThatFailedAndTookEffectIsUndone(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -60,7 +60,8 @@ func TestAnAttemptThatFailedAndTookEffectIsUndone(t *testing.T) {
 	}
 }
 
-// TestAnAttemptWhoseAnswerComesTooLateIsUndone: the caller has left. The clock stands at the time at which Redis answers.
+// TestAnAttemptWhoseAnswerComesTooLateIsUndone: the caller has left. The clock stands at the time at which Redis
+// answers.
 func TestAnAttemptWhoseAnswerComesTooLateIsUndone(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bubbleEnv) {
 		l := open(t, b.client, &Options{TTL: long})

@@ -6,9 +6,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Obtaining and refreshing are redislock's scripts. Releasing is ours, because the waiters are woken in the same script as
-// the lease is deleted: published by a second command, the wake-up would be lost with a process that dies between the two.
-// Each is run by EVALSHA, and by EVAL when the server answers NOSCRIPT.
+// Obtaining and refreshing are redislock's scripts. Releasing is ours, because the waiters are woken in the same script
+// as the lease is deleted: published by a second command, the wake-up would be lost with a process that dies between
+// the two. Each is run by EVALSHA, and by EVAL when the server answers NOSCRIPT.
 var (
 	//go:embed fence.lua
 	fenceSource string

@@ -15,8 +15,8 @@ import (
 
 var errTooLarge = failure.New("the token endpoint's answer is larger than 1 MiB")
 
-// answer is what a token endpoint said, or why there is no answer. nil is none, of which may be asked whether it is usable, alive or
-// over.
+// answer is what a token endpoint said, or why there is no answer. nil is none, of which may be asked whether it is
+// usable, alive or over.
 type answer struct {
 	*tokenresp.Answer                // never nil
 	err               error          // there was no answer, but this
@@ -25,7 +25,8 @@ type answer struct {
 	session           redistime.Time // of the refresh token that was sent; 0: it was read from Redis, or none was
 }
 
-// asked is when what it belongs to was asked for, by which removals end it: a refresh is of the session of the token that was sent.
+// asked is when what it belongs to was asked for, by which removals end it: a refresh is of the session of the token
+// that was sent.
 func (a *answer) asked() redistime.Time {
 	if a.session > 0 {
 		return min(a.session, redistime.Time(a.Started))
@@ -64,7 +65,9 @@ func decodeAnswer(content []byte, stamp int64) (*answer, error) {
 
 // encode is the stored form of an answer to a request.
 func (a *answer) encode(r *tokenRequest) []byte {
-	return a.Encode(layout.AnswerHead{Grant: r.Kind.FirstGrant(), Client: r.Client, Tenant: r.tenants[0], Scopes: r.Scopes.String()})
+	return a.Encode(layout.AnswerHead{
+		Grant: r.Kind.FirstGrant(), Client: r.Client, Tenant: r.tenants[0], Scopes: r.Scopes.String(),
+	})
 }
 
 // localAnswer is an OAuth error that the gate answers with itself.

@@ -101,8 +101,8 @@ func (as *answers) forget(pid id) {
 	}
 }
 
-// refusalOf is under which identity this process remembers that a credential was refused: the fleet's one pause for the identity is
-// that of whoever was refused last.
+// refusalOf is under which identity this process remembers that a credential was refused: the fleet's one pause for the
+// identity is that of whoever was refused last.
 func refusalOf(rid id, by tokenreq.Credential) id {
 	return layout.HashID("refusal", string(rid), by.Exact)
 }
@@ -222,7 +222,8 @@ func (g *Gate) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answe
 				return err
 			}
 		}
-		return g.o.Redis.Run(ctx, layout.RespondScript, []string{key, g.o.Names.Tombstone(rid), g.o.Names.Pause(rid)}, func(r redisop.Reply) error {
+		keys := []string{key, g.o.Names.Tombstone(rid), g.o.Names.Pause(rid)}
+		return g.o.Redis.Run(ctx, layout.RespondScript, keys, func(r redisop.Reply) error {
 			if r.Number(0) == -1 {
 				g.answers.refused(rid, a)
 			}
@@ -256,10 +257,11 @@ func unsavedName(rid id, good bool) string {
 // goes on saying so after each request. another: that is another answer.
 func (g *Gate) overlay(rid id, k *known) (another bool) {
 	local := g.answers.of(rid)
-	if a := local.answer; a != nil && (k.answer == nil || k.answer.Stamp < a.Stamp) && g.o.Store.Waits(unsavedName(rid, true)) {
+	newer := func(a, than *answer) bool { return a != nil && (than == nil || than.Stamp < a.Stamp) }
+	if a := local.answer; newer(a, k.answer) && g.o.Store.Waits(unsavedName(rid, true)) {
 		k.answer, another = a, true
 	}
-	if p := local.pause; p != nil && (k.pause == nil || k.pause.Stamp < p.Stamp) && g.o.Store.Waits(unsavedName(rid, false)) {
+	if p := local.pause; newer(p, k.pause) && g.o.Store.Waits(unsavedName(rid, false)) {
 		k.pause = p
 	}
 	return another
@@ -269,5 +271,7 @@ func (g *Gate) overlay(rid id, k *known) (another bool) {
 func (g *Gate) endPause(ctx context.Context, rid id) {
 	g.answers.endPause(rid)
 	key := g.o.Names.Pause(rid)
-	_ = g.o.Redis.Do(ctx, key, func(ctx context.Context, client redis.UniversalClient) error { return client.Del(ctx, key).Err() })
+	_ = g.o.Redis.Do(ctx, key, func(ctx context.Context, client redis.UniversalClient) error {
+		return client.Del(ctx, key).Err()
+	})
 }

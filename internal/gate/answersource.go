@@ -38,7 +38,9 @@ func (s *answerSource) look(ctx context.Context) (f finding, err error) {
 		f.old = a
 	}
 	// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
-	f.heed(s.r, k.pause, us, func(p *answer) bool { return p.Of == s.r.Grant && (s.r.Challenge == "" || p.Received >= s.arrived) })
+	f.heed(s.r, k.pause, us, func(p *answer) bool {
+		return p.Of == s.r.Grant && (s.r.Challenge == "" || p.Received >= s.arrived)
+	})
 	return f, err
 }
 
@@ -67,8 +69,8 @@ func (s *answerSource) keep(ctx context.Context, a *answer) {
 		// What others would get without the challenge has been refused by a resource.
 		s.g.keepAnswer(ctx, s.r, s.r.Base, a)
 	default:
-		// That too, perhaps. But they do not get this token either: it may be one of WithClaimsFromClient, whose bytes are those of
-		// a challenge, and which MSAL keeps apart.
+		// That too, perhaps. But they do not get this token either: it may be one of WithClaimsFromClient, whose bytes are
+		// those of a challenge, and which MSAL keeps apart.
 		s.g.answers.known.Invalidate(s.r.Base)
 		_ = s.g.o.Store.ForgetAnswer(ctx, s.r.Base)
 	}

@@ -74,9 +74,11 @@ func (l *leader) ask(ctx context.Context) *answer {
 // tell tells the log of an outcome without a token, once for those who find the pause: the fleet, or this process.
 func (l *leader) tell(a *answer) {
 	g := l.g
-	args := []any{"grant", l.r.Grant, "error", tokenFailure(a), "pause", time.Duration(a.Until-a.Received) * time.Microsecond}
+	pause := time.Duration(a.Until-a.Received) * time.Microsecond
+	args := []any{"grant", l.r.Grant, "error", tokenFailure(a), "pause", pause}
 	if a.Own {
-		g.o.Log.Warn("the token endpoint was not reached, or something else answered in its place; this process alone pauses for this identity", args...)
+		g.o.Log.Warn("the token endpoint was not reached, or something else answered in its place; "+
+			"this process alone pauses for this identity", args...)
 		return
 	}
 	switch outcomeOf(a) {

@@ -62,7 +62,8 @@ func (t *transport) discover(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return resp, nil // MSAL sees what there is
 	}
-	if g.tenants.learn(req.URL, body) || strings.HasSuffix(req.URL.Path, "/discovery/instance") && bytes.Contains(body, []byte(`"tenant_discovery_endpoint"`)) {
+	clouds := strings.HasSuffix(req.URL.Path, "/discovery/instance")
+	if g.tenants.learn(req.URL, body) || clouds && bytes.Contains(body, []byte(`"tenant_discovery_endpoint"`)) {
 		g.documents.known.Set(address, document{resp.Header.Get("Content-Type"), body})
 	}
 	return resp, nil

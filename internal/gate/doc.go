@@ -1,5 +1,5 @@
-// Package gate is the refresh gate: the http.RoundTripper before Entra ID's token endpoint that lets one instance of the
-// fleet ask for a token and gives its answer to all.
+// Package gate is the refresh gate: the http.RoundTripper before Entra ID's token endpoint that lets one instance of
+// the fleet ask for a token and gives its answer to all.
 //
 // It owns requests on their way, and the answers that the fleet shares by a request's identity. A request comes in at
 // transport.RoundTrip and is sorted by its kind (package tokenreq):
@@ -24,18 +24,18 @@
 //
 // # Invariants
 //
-//   - One flight of an identity in a process, one request under a lease in the fleet. While Redis is away: one request in
-//     each process.
-//   - What was asked for is kept before its lease is free, also when all callers have left. Who gets the lease next looks
-//     again, and finds it.
-//   - Nobody gets an answer that a removal has ended, that is past its end, or that is to another request. An error that
-//     speaks of one instance, one base transport or one credential is given to nobody else.
+//   - One flight of an identity in a process, one request under a lease in the fleet. While Redis is away: one request
+//     in each process.
+//   - What was asked for is kept before its lease is free, also when all callers have left. Who gets the lease next
+//     looks again, and finds it.
+//   - Nobody gets an answer that a removal has ended, that is past its end, or that is to another request. An error
+//     that speaks of one instance, one base transport or one credential is given to nobody else.
 //   - What is asked for is known to package issued before MSAL has it.
 //
 // # Concurrency
 //
-// Everything is safe for concurrent use. A leader belongs to the goroutine of its flight; that goroutine owns the fields
-// of a flight until it lands. flights.mu guards which flights are open and which are leaving; turns.mu guards who waits
-// for which lease; tenants.mu the names of tenants. None is held while another is taken, while Redis or Entra ID is
-// asked, or while a callback runs. A turn is taken before the lease, and given back after it.
+// Everything is safe for concurrent use. A leader belongs to the goroutine of its flight; that goroutine owns the
+// fields of a flight until it lands. flights.mu guards which flights are open and which are leaving; turns.mu guards
+// who waits for which lease; tenants.mu the names of tenants. None is held while another is taken, while Redis or Entra
+// ID is asked, or while a callback runs. A turn is taken before the lease, and given back after it.
 package gate

@@ -24,7 +24,8 @@ func TestAnswerOfBeforeARemovalDoesNotServeWhileRedisIsAway(t *testing.T) {
 	}))
 	for n, want := range []int64{1, 1, 2} {
 		if n == 2 {
-			g.o.Store.BeginRemoval(g.o.Store.Of(layout.PartitionID(msaldoc.AppKey("c", "t", "")), false), nil) // the answers were gone through before
+			// the answers were gone through before
+			g.o.Store.BeginRemoval(g.o.Store.Of(layout.PartitionID(msaldoc.AppKey("c", "t", "")), false), nil)
 		}
 		if status, _, err := stage.Ask(t.Context(), gated, stage.AppForm("one")); err != nil || status != 200 {
 			t.Fatal(status, err)
@@ -35,8 +36,8 @@ func TestAnswerOfBeforeARemovalDoesNotServeWhileRedisIsAway(t *testing.T) {
 	}
 }
 
-// The answer to a refresh that began after a sign-out, with a refresh token of before it, has ended with that token: one of a special
-// request is in no record, and would serve the fleet.
+// The answer to a refresh that began after a sign-out, with a refresh token of before it, has ended with that token:
+// one of a special request is in no record, and would serve the fleet.
 func TestAnswerToARefreshEndsWithTheTokenThatWasSent(t *testing.T) {
 	g := newGate(t)
 	p := g.o.Store.Of(layout.PartitionID("uid.utid"), true)

@@ -15,8 +15,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 )
 
-// One client id at two ADFS farms, or in two clouds, where a user has the same subject: what one farm has issued is nothing to
-// the other.
+// One client id at two ADFS farms, or in two clouds, where a user has the same subject: what one farm has issued is
+// nothing to the other.
 func TestTokensOfAnotherFarmAreNotSent(t *testing.T) {
 	const one, two = "fs.one.example", "fs.two.example"
 	s := &record.Snapshot{Entries: map[string]record.Entry{}}

@@ -43,7 +43,9 @@ func newFlights() *flights {
 
 // join is the flight of a name; where there is none it starts lead, with a context that ends with the Gate, and says
 // so. lead lands it. nil: the Gate has ended.
-func (fs *flights) join(g *Gate, name string, pids []id, lead func(context.Context, *flight)) (f *flight, started bool) {
+func (fs *flights) join(
+	g *Gate, name string, pids []id, lead func(context.Context, *flight),
+) (f *flight, started bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if f := fs.open[name]; f != nil {
@@ -98,8 +100,8 @@ func (fs *flights) settle(ctx context.Context) {
 	}
 }
 
-// forget keeps new callers from joining flights whose tokens are being removed, or may be: whose they are is known from the
-// answer only.
+// forget keeps new callers from joining flights whose tokens are being removed, or may be: whose they are is known from
+// the answer only.
 func (fs *flights) forget(pid id) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -110,8 +112,8 @@ func (fs *flights) forget(pid id) {
 	}
 }
 
-// wait waits for the flight or for ctx. soon: the answer is due, and is to be refreshed. now is Redis's time: who comes when the
-// stopgap's life is over waits on.
+// wait waits for the flight or for ctx. soon: the answer is due, and is to be refreshed. now is Redis's time: who comes
+// when the stopgap's life is over waits on.
 func (f *flight) wait(ctx context.Context, now func() int64) (a *answer, soon bool, outcome string, err error) {
 	select {
 	case <-f.landed:

@@ -34,8 +34,8 @@ func roundTrip(base http.RoundTripper, req *http.Request) (*http.Response, error
 	return resp, nil
 }
 
-// exchange sends a request and reads its answer, in a goroutine that may be lost: the base transport may panic, end its goroutine, or
-// return when it likes. Who waits has an error then, at the end of the request's context at the latest.
+// exchange sends a request and reads its answer, in a goroutine that may be lost: the base transport may panic, end its
+// goroutine, or return when it likes. Who waits has an error then, at the end of the request's context at the latest.
 func (g *Gate) exchange(base http.RoundTripper, req *http.Request) (*answer, error) {
 	var a *answer
 	err := errGone // unless the goroutine says otherwise
@@ -47,7 +47,8 @@ func (g *Gate) exchange(base http.RoundTripper, req *http.Request) (*answer, err
 				if a == nil {
 					err = failure.Panicked("the base transport", v)
 				}
-				g.o.Log.Warn("the base transport panicked; the process goes on", "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+				g.o.Log.Warn("the base transport panicked; the process goes on",
+					"panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
 			}
 		}()
 		resp, failure := roundTrip(base, req)
@@ -77,8 +78,8 @@ func (g *Gate) exchange(base http.RoundTripper, req *http.Request) (*answer, err
 // closeAtMost is how long Close waits for base transports after their contexts have ended.
 const closeAtMost = time.Second
 
-// passed is the key of a context's mark that a request has been through the gate of a Cache. A gate below it, of the same Cache, would
-// wait for the very request that it is to send.
+// passed is the key of a context's mark that a request has been through the gate of a Cache. A gate below it, of the
+// same Cache, would wait for the very request that it is to send.
 type passed struct{ g *Gate }
 
 func (g *Gate) pass(ctx context.Context) context.Context {

@@ -44,8 +44,8 @@ var badTransports = map[string]stage.RoundTrip{
 	"a body that ends its goroutine": func(*http.Request) (*http.Response, error) { return bodyThat(ends, nothing), nil },
 }
 
-// Whatever a base transport does wrong is an error for all who wait, without the panic's text, and nothing more: no flight stays open,
-// and the next token comes.
+// Whatever a base transport does wrong is an error for all who wait, without the panic's text, and nothing more: no
+// flight stays open, and the next token comes.
 func TestBadTransportIsAnErrorForThoseWhoWait(t *testing.T) {
 	for name, bad := range badTransports {
 		t.Run(name, func(t *testing.T) {
@@ -92,8 +92,8 @@ func TestAnswerStandsWhateverItsCloseDoes(t *testing.T) {
 	}
 }
 
-// Sign-ins and discovery run in the caller's goroutine, and a panic there is the caller's as with net/http; what has no body is an
-// error. The Cache goes on.
+// Sign-ins and discovery run in the caller's goroutine, and a panic there is the caller's as with net/http; what has no
+// body is an error. The Cache goes on.
 func TestBadTransportInTheCallersGoroutine(t *testing.T) {
 	signIn := url.Values{"grant_type": {"authorization_code"}, "client_id": {"c"}, "code": {"x"}}.Encode()
 	for name, bad := range badTransports {

@@ -119,7 +119,8 @@ func (b *bodyOf) RoundTrip(req *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(b.body)), Request: req}, nil
 }
 
-// longReply finds lengths that go-redis would allocate before it has read anything. Package connect's clients refuse them.
+// longReply finds lengths that go-redis would allocate before it has read anything. Package connect's clients refuse
+// them.
 var longReply = regexp.MustCompile(`[$*%~>=!|][0-9]{5,}`)
 
 // FuzzRedisReply: whatever a Redis answers, bytes on the wire, it is an error or an answer, and the gate goes on.

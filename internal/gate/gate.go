@@ -24,8 +24,9 @@ const (
 	// patience is how long callers wait for a new token while the old one, in the last five minutes of its life, would
 	// do: a healthy Entra ID answers within it.
 	patience = 2 * time.Second
-	// holderAtMost is how long a caller waits for an instance that holds the lease and brings nothing, before it asks as well; up to
-	// half of it is added, by chance. A healthy Entra ID answers well within it, and so does one that is merely slow.
+	// holderAtMost is how long a caller waits for an instance that holds the lease and brings nothing, before it asks as
+	// well; up to half of it is added, by chance. A healthy Entra ID answers well within it, and so does one that is
+	// merely slow.
 	holderAtMost = 5 * time.Second
 	// challengeLife is how long concurrent requests may share the answer to a claims challenge.
 	challengeLife = 5 // seconds

@@ -16,8 +16,8 @@ import (
 // take takes the lease, or waits until what the holder has brought settles the matter. nil and not settled: go on
 // without.
 //
-// A holder that lives and brings nothing may have lost its way to Entra ID while ours is well. Whoever has waited for holderAtMost asks
-// without the lease, and so does who comes after it in the turn: one at a time in each process.
+// A holder that lives and brings nothing may have lost its way to Entra ID while ours is well. Whoever has waited for
+// holderAtMost asks without the lease, and so does who comes after it in the turn: one at a time in each process.
 func (l *leader) take(ctx context.Context, turn *turn) (lease *lock.Lease, settled bool, err error) {
 	g, key := l.g, l.g.o.Names.Lock(l.source.lease())
 	ctx, span := g.o.Metrics.Start(ctx, telemetry.SpanLock)

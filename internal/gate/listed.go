@@ -22,9 +22,11 @@ func (g *Gate) answerEnded(pids []id, scopes msaldoc.Scopes, a *answer) bool {
 	return false
 }
 
-// belongs notes that an answer is of partitions, so that it goes when one of them is removed. false: one was removed after it was
-// asked for, and it must not be kept.
-func (g *Gate) belongs(ctx context.Context, pids []id, rid id, s msaldoc.Scopes, asked redistime.Time, life int64) (bool, error) {
+// belongs notes that an answer is of partitions, so that it goes when one of them is removed. false: one was removed
+// after it was asked for, and it must not be kept.
+func (g *Gate) belongs(
+	ctx context.Context, pids []id, rid id, s msaldoc.Scopes, asked redistime.Time, life int64,
+) (bool, error) {
 	for _, pid := range pids {
 		member := layout.Member{Kind: layout.MemberAnswer, Scopes: layout.MemberScopes(s), ID: rid}
 		if ok, err := g.o.Store.List(ctx, pid, member, life, asked); err != nil || !ok {
@@ -35,8 +37,8 @@ func (g *Gate) belongs(ctx context.Context, pids []id, rid id, s msaldoc.Scopes,
 }
 
 // listNames lists an app's partitions of all names of its tenant with one another: MSAL keeps an app's tokens under the
-// name that its client was given, ForgetAppTokens names one, and the answer came from Entra ID or from a client of another.
-// An error leaves the names to the next answer.
+// name that its client was given, ForgetAppTokens names one, and the answer came from Entra ID or from a client of
+// another. An error leaves the names to the next answer.
 func (g *Gate) listNames(ctx context.Context, r *tokenRequest, life time.Duration) {
 	if r.Kind != tokenreq.App {
 		return

@@ -13,8 +13,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 )
 
-// ownersOf are the partitions of the user whom an answer is of: the one it names, or else those that the request's assertion may be
-// of, or was when it brought the refresh token.
+// ownersOf are the partitions of the user whom an answer is of: the one it names, or else those that the request's
+// assertion may be of, or was when it brought the refresh token.
 func (r *tokenRequest) ownersOf(a *answer) []id {
 	owners := a.Owners()
 	if layout.HomeAccount(a.Body) != "" {
@@ -32,8 +32,8 @@ func (r *tokenRequest) ownersOf(a *answer) []id {
 	return slices.Compact(owners)
 }
 
-// asks tells whether an access token is one of those that the request asks for, scopes aside. One that did not pass the gate
-// says of itself what it can.
+// asks tells whether an access token is one of those that the request asks for, scopes aside. One that did not pass the
+// gate says of itself what it can.
 func (r *tokenRequest) asks(e record.Entry) bool {
 	if e.Asked != "" {
 		return e.Asked == string(r.Asked)
@@ -50,8 +50,8 @@ func match(s *record.Snapshot, r *tokenRequest, us int64) (record.Entry, bool) {
 		return best, false
 	}
 	for _, e := range s.Live(redistime.Time(us)) {
-		if e.Section != msaldoc.SectionAccessToken || e.HomeAccountID != r.Lineage.Account || e.KeyID != "" || e.ExtCacheKey != "" ||
-			!r.asks(e) || !msaldoc.ScopesOf(e.Target).ContainsAll(r.Scopes) {
+		if e.Section != msaldoc.SectionAccessToken || e.HomeAccountID != r.Lineage.Account || e.KeyID != "" ||
+			e.ExtCacheKey != "" || !r.asks(e) || !msaldoc.ScopesOf(e.Target).ContainsAll(r.Scopes) {
 			continue
 		}
 		if !found || e.Stamp > best.Stamp {
@@ -70,7 +70,8 @@ func refreshToken(s *record.Snapshot, r *tokenRequest) (record.Entry, bool) {
 		return best, false
 	}
 	for _, e := range s.Entries {
-		if e.Section != msaldoc.SectionRefreshToken || e.HomeAccountID != r.Lineage.Account || e.Secret == "" || !tokenreq.SameCloud(e.Environment, r.Lineage.Environment) {
+		if e.Section != msaldoc.SectionRefreshToken || e.HomeAccountID != r.Lineage.Account || e.Secret == "" ||
+			!tokenreq.SameCloud(e.Environment, r.Lineage.Environment) {
 			continue
 		}
 		if e.ClientID != r.Client && (e.FamilyID == "" || e.FamilyID != r.Lineage.Family) {
@@ -96,7 +97,8 @@ func answerFrom(s *record.Snapshot, at record.Entry, us int64) *answer {
 	}
 	body += `,"access_token":` + quoted(at.Secret)
 	for _, e := range s.Live(redistime.Time(us)) {
-		if e.Section == msaldoc.SectionIDToken && e.HomeAccountID == at.HomeAccountID && e.ClientID == at.ClientID && e.Realm == at.Realm && tokenreq.SameCloud(e.Environment, at.Environment) {
+		if e.Section == msaldoc.SectionIDToken && e.HomeAccountID == at.HomeAccountID && e.ClientID == at.ClientID &&
+			e.Realm == at.Realm && tokenreq.SameCloud(e.Environment, at.Environment) {
 			body += `,"id_token":` + quoted(e.Secret)
 			break
 		}
@@ -105,8 +107,10 @@ func answerFrom(s *record.Snapshot, at record.Entry, us int64) *answer {
 		body += `,"client_info":` + quoted(tokenresp.ClientInfo(at.HomeAccountID))
 	}
 	body += "}"
-	a := &answer{Answer: &tokenresp.Answer{Status: 200, Header: map[string]string{"Content-Type": "application/json; charset=utf-8"},
-		Body: []byte(body), Started: us, Received: us, Stamp: at.Stamp.Micros()}}
+	a := &answer{Answer: &tokenresp.Answer{
+		Status: 200, Header: map[string]string{"Content-Type": "application/json; charset=utf-8"},
+		Body: []byte(body), Started: us, Received: us, Stamp: at.Stamp.Micros(),
+	}}
 	a.Judge()
 	a.Due = at.Due * second
 	return a
@@ -119,7 +123,8 @@ func entriesOf(r *tokenRequest, a *answer, before *record.Snapshot, session redi
 		HomeAccountID: r.Lineage.Account, Environment: r.Lineage.Environment, Realm: r.tenants[0], ClientID: r.Client,
 		TokenType: a.Member("token_type"), Target: a.Member("scope"), RefreshToken: a.Member("refresh_token"),
 		FamilyID: a.Member("foci"), IDToken: a.Member("id_token"),
-		CachedAt: a.Received / second, ExpiresOn: a.Expires / second, ExtendedExpiresOn: a.Expires / second, RefreshOn: a.Due / second,
+		CachedAt: a.Received / second, ExpiresOn: a.Expires / second, ExtendedExpiresOn: a.Expires / second,
+		RefreshOn: a.Due / second,
 	}
 	if issued.FamilyID == "" {
 		rt, _ := refreshToken(before, r)
@@ -132,7 +137,8 @@ func entriesOf(r *tokenRequest, a *answer, before *record.Snapshot, session redi
 		issued.ExtendedExpiresOn = a.Started/second + in
 	}
 	// With claims MSAL says under which key the token is kept, if it was asked for by WithClaimsFromClient.
-	if tt := issued.TokenType; (r.Challenge == "" || r.Newer) && !r.Special && (tt == "" || strings.EqualFold(tt, "Bearer")) {
+	tt := issued.TokenType
+	if (r.Challenge == "" || r.Newer) && !r.Special && (tt == "" || strings.EqualFold(tt, "Bearer")) {
 		issued.AccessToken = a.Member("access_token")
 	}
 	var out []record.Entry

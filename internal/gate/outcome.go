@@ -35,7 +35,9 @@ func outcomeOf(a *answer) string {
 const aheadRefreshed = "refreshed"
 
 // OutcomesAhead are those of a refresh ahead.
-var OutcomesAhead = []string{aheadRefreshed, outcomeElsewhere, outcomeThrottled, outcomeRefused, outcomeFailed, outcomeStale}
+var OutcomesAhead = []string{
+	aheadRefreshed, outcomeElsewhere, outcomeThrottled, outcomeRefused, outcomeFailed, outcomeStale,
+}
 
 // outcomeAhead is a flight's outcome as that of a refresh ahead.
 func outcomeAhead(outcome string) string {

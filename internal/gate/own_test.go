@@ -58,8 +58,8 @@ func TestOldTokenServesWhilePassingTroubleIsCalledARefusal(t *testing.T) {
 	}
 }
 
-// A token is never handed out past its end: not to who comes late to a flight that its holder keeps open, and not as a flight's
-// answer that is collected late.
+// A token is never handed out past its end: not to who comes late to a flight that its holder keeps open, and not as a
+// flight's answer that is collected late.
 func TestNoTokenPastItsEnd(t *testing.T) {
 	g := newGate(t)
 	var ahead atomic.Int64

@@ -15,7 +15,9 @@ type tokenRequest struct {
 	tenants []string // the names of its endpoint's tenant
 	flight  string
 
-	pids  []id           // what a removal must find this by: an app's partition under each name of its tenant; none: known from the answer
+	// pids are what a removal must find this by: an app's partition under each name of its tenant; none: known from the
+	// answer.
+	pids  []id
 	begun redistime.Time // when MSAL sent it
 
 	// Copies: a flight may go on when RoundTrip has returned, and its caller has the request back.

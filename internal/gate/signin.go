@@ -15,9 +15,10 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 )
 
-// signIn passes a sign-in and takes note of its tokens, and of when it was asked for: sign-outs of before that do not end them.
-// A refresh ahead of them is answered from the user's record, with the old token if need be. Where it is not, for what was asked for
-// is special, none is asked for: a public client of MSAL gives its caller the error of one that fails.
+// signIn passes a sign-in and takes note of its tokens, and of when it was asked for: sign-outs of before that do not
+// end them. A refresh ahead of them is answered from the user's record, with the old token if need be. Where it is not,
+// for what was asked for is special, none is asked for: a public client of MSAL gives its caller the error of one that
+// fails.
 func (t *transport) signIn(req *http.Request, asked tokenreq.Request) (*http.Response, error) {
 	g := t.g
 	began := g.elapsed()
@@ -31,7 +32,9 @@ func (t *transport) signIn(req *http.Request, asked tokenreq.Request) (*http.Res
 	if err != nil {
 		return resp, nil // MSAL sees what there is
 	}
-	a := &answer{Answer: &tokenresp.Answer{Status: resp.StatusCode, Body: body, Started: started, Received: g.o.Clock.Now().Micros(), Stamp: started}}
+	a := &answer{Answer: &tokenresp.Answer{
+		Status: resp.StatusCode, Body: body, Started: started, Received: g.o.Clock.Now().Micros(), Stamp: started,
+	}}
 	a.Judge()
 	if !a.Good {
 		return resp, nil
@@ -46,11 +49,16 @@ func (t *transport) signIn(req *http.Request, asked tokenreq.Request) (*http.Res
 	return resp, nil
 }
 
-// redisTime asks Redis for its time, by which a session is ordered among sign-outs. Where it does not tell, this is what we believe.
+// redisTime asks Redis for its time, by which a session is ordered among sign-outs. Where it does not tell, this is
+// what we believe.
 func (g *Gate) redisTime(ctx context.Context) redistime.Time {
 	var us atomic.Int64
 	keys := []string{g.o.Names.Response("time"), g.o.Names.Pause("time")}
-	if g.o.Redis.Run(ctx, layout.LookScript, keys, func(r redisop.Reply) error { us.Store(r.Time.Micros()); return nil }) != nil || us.Load() == 0 {
+	err := g.o.Redis.Run(ctx, layout.LookScript, keys, func(r redisop.Reply) error {
+		us.Store(r.Time.Micros())
+		return nil
+	})
+	if err != nil || us.Load() == 0 {
 		return g.o.Clock.Now()
 	}
 	return redistime.Time(us.Load())

@@ -9,7 +9,8 @@ import (
 type finding struct {
 	// at is Redis's time of the look, by which what is asked for after it is ordered; 0: Redis did not tell.
 	at int64
-	// stamp is that of the answer that is there, whatever it is worth: what comes is newer, also if Redis's clock went back.
+	// stamp is that of the answer that is there, whatever it is worth: what comes is newer, also if Redis's clock went
+	// back.
 	stamp  int64
 	answer *answer // may be given at once; nil: nothing
 	due    bool    // it should be refreshed
@@ -17,12 +18,13 @@ type finding struct {
 	old      *answer
 	pause    *answer // the outcome after which nobody should ask yet
 	failures int     // in a row, and recently
-	// apart: another credential was refused for the same identity. This one may be refused too, and the next: nobody waits for
-	// their turns for longer than apartAtMost.
+	// apart: another credential was refused for the same identity. This one may be refused too, and the next: nobody waits
+	// for their turns for longer than apartAtMost.
 	apart bool
 }
 
-// heed takes a pause that was found as what it is for a request: applies tells whether a refusal of what it asked for is.
+// heed takes a pause that was found as what it is for a request: applies tells whether a refusal of what it asked for
+// is.
 func (f *finding) heed(r *tokenRequest, p *answer, us int64, applies func(*answer) bool) {
 	if p == nil {
 		return

@@ -25,7 +25,8 @@ const tenantsAtMost = 16384
 // learn takes in an openid-configuration that was fetched from an address; false: it is none.
 //
 // Who serves a document may name any token endpoint in it, so its tenant becomes another name of the endpoint's only
-// where both are of one cloud: else whoever can have a client look at a host of his makes his tenant a name of another's.
+// where both are of one cloud: else whoever can have a client look at a host of his makes his tenant a name of
+// another's.
 func (r *tenants) learn(from *url.URL, body []byte) bool {
 	name := tenantOf(from.Path)
 	endpoint := gjson.GetBytes(body, "token_endpoint").String()
@@ -56,8 +57,8 @@ func (r *tenants) of(endpoint, path string) []string {
 	return names
 }
 
-// tenantOf is the tenant's name in a path, in small letters as MSAL has it in its cache: it asks for the endpoints at the
-// authority as it was written.
+// tenantOf is the tenant's name in a path, in small letters as MSAL has it in its cache: it asks for the endpoints at
+// the authority as it was written.
 func tenantOf(path string) string {
 	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/"), "/")
 	return strings.ToLower(first)

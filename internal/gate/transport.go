@@ -56,7 +56,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if !ok {
 		return t.base.RoundTrip(rest)
 	}
-	switch asked := tokenreq.Understand(req, form, g.o.Lineages.Of(form.Get("refresh_token")), g.o.Clock.Wall()); asked.Kind {
+	asked := tokenreq.Understand(req, form, g.o.Lineages.Of(form.Get("refresh_token")), g.o.Clock.Wall())
+	switch asked.Kind {
 	case tokenreq.Untouched:
 		return t.send(rest, tokenresp.AtMost, errTooLarge)
 	case tokenreq.SignIn:
@@ -88,17 +89,23 @@ func (t *transport) acquire(req *http.Request, asked tokenreq.Request) (*http.Re
 }
 
 // answer answers a repeatable token request, and says how.
-func (t *transport) answer(ctx context.Context, span trace.Span, req *http.Request, r *tokenRequest) (*http.Response, string, error) {
+func (t *transport) answer(
+	ctx context.Context, span trace.Span, req *http.Request, r *tokenRequest,
+) (*http.Response, string, error) {
 	g := t.g
+	respond := func(a *answer, soon bool) (*http.Response, error) {
+		return a.Response(req, g.o.Clock.Now().Micros(), soon)
+	}
 	if r.Grant == tokenreq.GrantRefreshToken && r.Form.Get("refresh_token") == "" {
 		// MSAL posts an empty one for a user token that came without. Entra ID would say the same.
-		resp, err := localAnswer("invalid_request", "the refresh token is empty", g.o.Clock.Now().Micros()).Response(req, g.o.Clock.Now().Micros(), false)
+		empty := localAnswer("invalid_request", "the refresh token is empty", g.o.Clock.Now().Micros())
+		resp, err := respond(empty, false)
 		return resp, outcomeRefused, err
 	}
 	if r.Kind == tokenreq.UnknownRefresh || r.Kind == tokenreq.RotatedRefresh {
 		// Of a sign-in that no Export has told of, or of a refresh that goes back to one: no record tells that it has ended.
 		if from, ok := g.o.Tokens.Of(r.Form.Get("refresh_token")); ok && g.o.Tokens.Ended(from) {
-			resp, err := signedOut(g.o.Clock.Now().Micros()).Response(req, g.o.Clock.Now().Micros(), false)
+			resp, err := respond(signedOut(g.o.Clock.Now().Micros()), false)
 			return resp, outcomeRefused, err
 		}
 	}
@@ -117,12 +124,14 @@ func (t *transport) answer(ctx context.Context, span trace.Span, req *http.Reque
 			g.lead(telemetry.Under(life, span), r, f, true)
 		})
 	}
-	resp, err := a.Response(req, g.o.Clock.Now().Micros(), soon)
+	resp, err := respond(a, soon)
 	return resp, outcome, err
 }
 
 // await waits for the flight of a request, and begins it where there is none.
-func (t *transport) await(ctx context.Context, span trace.Span, r *tokenRequest) (a *answer, soon bool, outcome string, err error) {
+func (t *transport) await(
+	ctx context.Context, span trace.Span, r *tokenRequest,
+) (a *answer, soon bool, outcome string, err error) {
 	a, soon, outcome, err = t.fly(ctx, span, r, r.flight)
 	switch {
 	case a == nil:
@@ -137,7 +146,9 @@ func (t *transport) await(ctx context.Context, span trace.Span, r *tokenRequest)
 }
 
 // fly waits for the flight of a name, and begins it where there is none.
-func (t *transport) fly(ctx context.Context, span trace.Span, r *tokenRequest, name string) (a *answer, soon bool, outcome string, err error) {
+func (t *transport) fly(
+	ctx context.Context, span trace.Span, r *tokenRequest, name string,
+) (a *answer, soon bool, outcome string, err error) {
 	g := t.g
 	f, mine := g.flights.join(g, name, r.pids, func(life context.Context, f *flight) {
 		g.lead(telemetry.Under(life, span), r, f, false)

@@ -1,9 +1,9 @@
-// Package redisop is how Redis is asked: within a time, within our share of the application's pool, and not at all while Redis is
-// known to be away.
+// Package redisop is how Redis is asked: within a time, within our share of the application's pool, and not at all
+// while Redis is known to be away.
 //
-// It owns the bounded client, the slots, the breaker with its probe, the taking of leases, which use the same slots, and the bus, on
-// which the ends of leases are heard as well as what its callers subscribe to. What is asked is its callers' ([Redis.Run] a script,
-// [Redis.Do] anything else).
+// It owns the bounded client, the slots, the breaker with its probe, the taking of leases, which use the same slots,
+// and the bus, on which the ends of leases are heard as well as what its callers subscribe to. What is asked is its
+// callers' ([Redis.Run] a script, [Redis.Do] anything else).
 //
 // # Invariants
 //
@@ -17,8 +17,8 @@
 // # Concurrency
 //
 // Everything is safe for concurrent use. Breaker.mu guards whether it is open and the context that ends when it opens;
-// freshConnection.mu makes one goroutine at a time ask on a new connection, and may be held for as long as that takes. No other
-// mutex is taken under either, and no function of a caller is called.
+// freshConnection.mu makes one goroutine at a time ask on a new connection, and may be held for as long as that takes.
+// No other mutex is taken under either, and no function of a caller is called.
 package redisop
 
 import ()

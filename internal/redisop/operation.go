@@ -25,23 +25,25 @@ type Operation struct {
 // waitAtMost is for how long an operation waits for its turn: callers whose contexts never end must not wait for ever.
 const waitAtMost = 30 * time.Second
 
-// crowdedAtMost is for how long an operation waits for a connection where the application uses all of them. Then it goes on as
-// without Redis: who asks for a token waits for a few of these, and not until the application is done.
+// crowdedAtMost is for how long an operation waits for a connection where the application uses all of them. Then it
+// goes on as without Redis: who asks for a token waits for a few of these, and not until the application is done.
 const crowdedAtMost = 2 * time.Second
 
 // errBusy is no sign that Redis is away: it was not asked.
 var errBusy = fmt.Errorf("msalredis: no Redis connection was free: %w", redis.ErrPoolTimeout)
 
 // prepare makes an operation that nobody's context ends; ctx gives it its values.
-func (r *Redis) prepare(ctx context.Context, key string, op func(context.Context, redis.UniversalClient) error) *Operation {
+func (r *Redis) prepare(
+	ctx context.Context, key string, op func(context.Context, redis.UniversalClient) error,
+) *Operation {
 	return &Operation{
 		key: key, op: op, values: context.WithoutCancel(ctx), until: time.Now().Add(waitAtMost), ended: make(chan struct{}),
 	}
 }
 
-// Begin carries an operation out for who waits with ctx: in this goroutine where ctx never ends and go-redis keeps to the
-// time-out, else in one of its own, so that who waits can leave. Another goroutine costs 40 us on two cores, as much as a
-// GET: each hand-over wakes a thread, which takes the processor that Redis was about to answer on.
+// Begin carries an operation out for who waits with ctx: in this goroutine where ctx never ends and go-redis keeps to
+// the time-out, else in one of its own, so that who waits can leave. Another goroutine costs 40 us on two cores, as
+// much as a GET: each hand-over wakes a thread, which takes the processor that Redis was about to answer on.
 func (r *Redis) Begin(ctx context.Context, o *Operation) {
 	if !r.bounded || ctx.Done() != nil {
 		r.Start(o)
@@ -109,10 +111,11 @@ func (r *Redis) enter(o *Operation) error {
 	}
 }
 
-// send carries an operation out once, and ends it; true: it got no connection, because the application uses all of them.
+// send carries an operation out once, and ends it; true: it got no connection, because the application uses all of
+// them.
 //
-// Where go-redis keeps to the time-out it is taken at its word: its time runs while it waits for Redis. Ours runs on while this
-// process waits for a processor, in a burst for longer than Redis takes, and is the last resort.
+// Where go-redis keeps to the time-out it is taken at its word: its time runs while it waits for Redis. Ours runs on
+// while this process waits for a processor, in a burst for longer than Redis takes, and is the last resort.
 func (r *Redis) send(o *Operation) (again bool) {
 	longest := r.timeout
 	if r.bounded {

@@ -72,8 +72,9 @@ func isPoolError(err error) bool {
 	return errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted)
 }
 
-// poolExhausted tells whether an operation failed for want of a connection, while the application uses all of them and Redis
-// answers on another. go-redis does not say for what an operation waited: all that can be known is that none was left.
+// poolExhausted tells whether an operation failed for want of a connection, while the application uses all of them and
+// Redis answers on another. go-redis does not say for what an operation waited: all that can be known is that none was
+// left.
 func (r *Redis) poolExhausted(key string, err error) bool {
 	var ne net.Error
 	timedOut := errors.Is(err, context.DeadlineExceeded) || errors.As(err, &ne) && ne.Timeout()
@@ -130,8 +131,8 @@ func (r *Redis) node(key string) *redis.Client {
 // connecting is what a new connection may take at least: dialling, TLS and logging in are some round trips.
 const connecting = time.Second
 
-// answers tells whether Redis answers on a new connection, which is made as the application's are: a subscriber's, because
-// go-redis gives anyone else one of the pool, and those may all have been dropped without a word.
+// answers tells whether Redis answers on a new connection, which is made as the application's are: a subscriber's,
+// because go-redis gives anyone else one of the pool, and those may all have been dropped without a word.
 func (r *Redis) answers(key string) bool {
 	node := r.node(key)
 	if node == nil {
@@ -157,8 +158,8 @@ func (r *Redis) answers(key string) bool {
 	}
 }
 
-// probe looks until Redis is back. It looks on new connections, and then clears the pool of dead ones, so that those do not
-// open the breaker again one after another.
+// probe looks until Redis is back. It looks on new connections, and then clears the pool of dead ones, so that those do
+// not open the breaker again one after another.
 func (r *Redis) probe(key string) {
 	pause := 50 * time.Millisecond
 	for workers.Sleep(r.life, pause/2+rand.N(pause)) {
@@ -208,9 +209,9 @@ func (r *Redis) clear() {
 	}
 }
 
-// clearPool asks as many idle connections at a time as we may use: go-redis closes one that does not answer. All of them
-// are held until the last one has answered, since the next to ask would be given one that has. It ends with a round in
-// which all did.
+// clearPool asks as many idle connections at a time as we may use: go-redis closes one that does not answer. All of
+// them are held until the last one has answered, since the next to ask would be given one that has. It ends with a
+// round in which all did.
 func (r *Redis) clearPool(client *redis.Client) {
 	for range client.Options().PoolSize {
 		idle := int(client.PoolStats().IdleConns)

@@ -39,13 +39,13 @@ type Options struct {
 	Workers *workers.Group  // in which operations are carried out
 }
 
-// Redis is a Redis as the library asks it. Scripts are nearly all that it is asked: each does in one round trip what must be
-// atomic, and answers with Redis's clock.
+// Redis is a Redis as the library asks it. Scripts are nearly all that it is asked: each does in one round trip what
+// must be atomic, and answers with Redis's clock.
 type Redis struct {
 	// Breaker is open while Redis is known to be away.
 	//
-	// It is not a library's, because theirs probe with the requests of callers: here a caller never waits for a Redis that is
-	// known to be away, so the probe is a goroutine of our own.
+	// It is not a library's, because theirs probe with the requests of callers: here a caller never waits for a Redis that
+	// is known to be away, so the probe is a goroutine of our own.
 	Breaker *Breaker
 	// Bus is what Redis publishes, on one connection: the ends of leases, and what its users subscribe to.
 	Bus *bus.Bus
@@ -83,20 +83,24 @@ func New(client redis.UniversalClient, o Options) *Redis {
 	case *redis.ClusterClient:
 		size = rc.Options().PoolSize
 		if !rc.Options().ContextTimeoutEnabled {
-			r.log.Warn("the Redis cluster client ignores context deadlines: set ContextTimeoutEnabled in its options, or a hung node holds its connections for ReadTimeout")
+			r.log.Warn("the Redis cluster client ignores context deadlines: set ContextTimeoutEnabled in its options, " +
+				"or a hung node holds its connections for ReadTimeout")
 		}
 	}
 	// Half the pool stays the application's, however long our operations hang.
 	r.slots = make(chan struct{}, max(1, size/2))
 	r.Bus = bus.New(client, max(o.Timeout, time.Second)) // nobody waits for its handshake, but Close does
-	r.locker = lock.New(client, &lock.Options{TTL: o.LeaseTTL, OpTimeout: o.Timeout, InFlight: r.slots, Bus: r.Bus, Unfenced: true})
+	r.locker = lock.New(client, &lock.Options{
+		TTL: o.LeaseTTL, OpTimeout: o.Timeout, InFlight: r.slots, Bus: r.Bus, Unfenced: true,
+	})
 	return r
 }
 
-// callsOut tells whether a client calls the application's code when it connects, which may take its time. (It dials in a
-// goroutine of its own.)
+// callsOut tells whether a client calls the application's code when it connects, which may take its time. (It dials in
+// a goroutine of its own.)
 func callsOut(o *redis.Options) bool {
-	return o.OnConnect != nil || o.CredentialsProvider != nil || o.CredentialsProviderContext != nil || o.StreamingCredentialsProvider != nil
+	return o.OnConnect != nil || o.CredentialsProvider != nil || o.CredentialsProviderContext != nil ||
+		o.StreamingCredentialsProvider != nil
 }
 
 // Close ends the leases and the Bus. What else is under way ends with Options.Life and Options.Workers.
@@ -105,9 +109,9 @@ func (r *Redis) Close() error {
 	return r.locker.Close()
 }
 
-// Do runs one operation. It returns when the operation has ended, when ctx ends, or a time-out after it was sent, whichever
-// is first; the operation itself goes on to its own time-out, so that a caller who leaves does not undo a write.
-// key is what the probe asks for if the operation finds Redis away: on a cluster it leads to the same node.
+// Do runs one operation. It returns when the operation has ended, when ctx ends, or a time-out after it was sent,
+// whichever is first; the operation itself goes on to its own time-out, so that a caller who leaves does not undo a
+// write. key is what the probe asks for if the operation finds Redis away: on a cluster it leads to the same node.
 func (r *Redis) Do(ctx context.Context, key string, op func(context.Context, redis.UniversalClient) error) error {
 	o := r.prepare(ctx, key, op)
 	r.Begin(ctx, o)
@@ -116,15 +120,19 @@ func (r *Redis) Do(ctx context.Context, key string, op func(context.Context, red
 
 // Run runs a script through Do and hands its answer to use, inside the operation, so that a write's result is
 // taken in even when its caller has left.
-func (r *Redis) Run(ctx context.Context, script *redis.Script, keys []string, use func(Reply) error, args ...any) error {
+func (r *Redis) Run(
+	ctx context.Context, script *redis.Script, keys []string, use func(Reply) error, args ...any,
+) error {
 	o := r.Prepare(ctx, script, keys, use, args...)
 	r.Begin(ctx, o)
 	return o.Wait(ctx)
 }
 
-// Prepare makes an operation that runs a script, to be begun once and waited for by any number of callers. ctx gives it its
-// values and does not end it.
-func (r *Redis) Prepare(ctx context.Context, script *redis.Script, keys []string, use func(Reply) error, args ...any) *Operation {
+// Prepare makes an operation that runs a script, to be begun once and waited for by any number of callers. ctx gives it
+// its values and does not end it.
+func (r *Redis) Prepare(
+	ctx context.Context, script *redis.Script, keys []string, use func(Reply) error, args ...any,
+) *Operation {
 	return r.prepare(ctx, keys[0], func(ctx context.Context, client redis.UniversalClient) error {
 		start := time.Now()
 		ctx, ran := r.metrics.Script(ctx, layout.ScriptName(script))

@@ -95,8 +95,8 @@ func does(err error) op { return func(context.Context, redis.UniversalClient) er
 
 var errRefused = &net.OpError{Op: "dial", Err: errors.New("connection refused")}
 
-// Operations queue for the slots, in order, for longer than a time-out, and that is not Redis being away. One whose caller has
-// left is carried out all the same.
+// Operations queue for the slots, in order, for longer than a time-out, and that is not Redis being away. One whose
+// caller has left is carried out all the same.
 func TestQueueIsNoOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMade(t, 1)
@@ -133,8 +133,8 @@ func TestQueueIsNoOutage(t *testing.T) {
 	})
 }
 
-// The first operation that finds Redis away ends what queues, and nobody waits or asks until the probe has found it back, on a
-// new connection.
+// The first operation that finds Redis away ends what queues, and nobody waits or asks until the probe has found it
+// back, on a new connection.
 func TestBreaker(t *testing.T) {
 	for name, finds := range map[string]op{
 		"it is refused": does(errRefused),

@@ -6,8 +6,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// wrongClient says once where the client is not for this Redis. Each call would fail, or find nothing, and be made good by a
-// token request, in every process: nothing but a counter would tell.
+// wrongClient says once where the client is not for this Redis. Each call would fail, or find nothing, and be made good
+// by a token request, in every process: nothing but a counter would tell.
 func (r *Redis) wrongClient(err error) {
 	if cure := r.cure(err); cure != "" {
 		r.wrongClientTold.Do(func() {

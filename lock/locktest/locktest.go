@@ -1,12 +1,12 @@
-// Package locktest holds a lock to its promises: the suite that package lock passes, for whoever has a lock of another make
-// (or another Redis) and wants to know whether it can stand in.
+// Package locktest holds a lock to its promises: the suite that package lock passes, for whoever has a lock of another
+// make (or another Redis) and wants to know whether it can stand in.
 //
 //	func TestConformance(t *testing.T) {
 //		locktest.Run(t, locktest.Harness{ ... })
 //	}
 //
-// Each promise is a subtest of [Run]. None sleeps for luck: where a promise is about time, the suite waits for the event, and up to
-// the bounds that [Harness.TTL] gives.
+// Each promise is a subtest of [Run]. None sleeps for luck: where a promise is about time, the suite waits for the
+// event, and up to the bounds that [Harness.TTL] gives.
 package locktest
 
 import (
@@ -59,8 +59,8 @@ func lease[L Lease](l L, err error) (Lease, error) {
 
 // Harness connects the suite to an implementation. Every field is needed.
 type Harness struct {
-	// Open makes a Locker that shares nothing with the others but the server, as if in a process of its own. The suite calls
-	// close when it is done with it and has released what it took.
+	// Open makes a Locker that shares nothing with the others but the server, as if in a process of its own. The suite
+	// calls close when it is done with it and has released what it took.
 	Open func() (l Locker, close func() error, err error)
 
 	// Key returns a key that was not used before.
@@ -72,8 +72,9 @@ type Harness struct {
 	// ErrHeld and ErrLost are what the implementation says (by errors.Is) when it is busy and when a lease is lost.
 	ErrHeld, ErrLost error
 
-	// TTL is how long the leases of the implementation live unless renewed. A loss is noticed within it. The suite waits for twice as
-	// long in one place, and takes half of it for the difference between woken and not woken: a second is good.
+	// TTL is how long the leases of the implementation live unless renewed. A loss is noticed within it. The suite waits
+	// for twice as long in one place, and takes half of it for the difference between woken and not woken: a second is
+	// good.
 	TTL time.Duration
 }
 

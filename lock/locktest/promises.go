@@ -34,8 +34,8 @@ var promises = []promise{
 	{"TheContextEndsWithRelease", theContextEndsWithRelease},
 }
 
-// oneHolderAtATime shows exclusion by what it is for: a read-modify-write that loses updates if two do it at once. Load and Store are
-// atomic, so that a broken lock fails this check and not the race detector.
+// oneHolderAtATime shows exclusion by what it is for: a read-modify-write that loses updates if two do it at once. Load
+// and Store are atomic, so that a broken lock fails this check and not the race detector.
 func oneHolderAtATime(e *env) error {
 	const lockers, goroutines, turns = 3, 4, 5
 	key := e.Key()
@@ -157,8 +157,8 @@ func releaseWakesTheWaiter(e *env) error {
 		l, err := b.Acquire(e.ctx, key)
 		got <- result{l, err}
 	}()
-	// It cannot be seen from here when Acquire has begun to wait; a tenth of TTL is meant for it, and if it is not enough, Acquire finds the
-	// lease free, which is no less right.
+	// It cannot be seen from here when Acquire has begun to wait; a tenth of TTL is meant for it, and if it is not enough,
+	// Acquire finds the lease free, which is no less right.
 	select {
 	case r := <-got:
 		return fmt.Errorf("Acquire returned (%v) while the lease was held", r.err)

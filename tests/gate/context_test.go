@@ -87,11 +87,14 @@ func TestCallerLeavesWhileRedisHangs(t *testing.T) {
 		client  func(*harness.Instance) confidential.Client
 		waitsIn string
 		asked   bool // Redis hangs from when Entra ID has been asked
+		options []confidential.AcquireByCredentialOption
 	}{
-		"reading":             {full, "tokenstore.(*Store).Load(", false},
-		"looking":             {gateOnly, "gate.(*flight).wait(", false},
-		"keeping the answer":  {full, "gate.(*flight).wait(", true},
-		"storing the entries": {accessorApp, "accessor.(*Accessor).Export(", true},
+		"reading": {full, "tokenstore.(*Store).Load(", false, nil},
+		"looking": {gateOnly, "gate.(*flight).wait(", false, nil},
+		// Of a challenge: an app's callers do not wait for that else.
+		"keeping the answer": {full, "gate.(*flight).wait(", true,
+			[]confidential.AcquireByCredentialOption{confidential.WithClaims(challenge)}},
+		"storing the entries": {accessorApp, "accessor.(*Accessor).Export(", true, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := harness.Breakable(t)
@@ -115,10 +118,10 @@ func TestCallerLeavesWhileRedisHangs(t *testing.T) {
 				door.Open()
 			}
 			left := harness.StartCalls(1, func(int) (confidential.AuthResult, error) {
-				return leaves.AcquireTokenByCredential(ctx, []string{harness.GraphScope})
+				return leaves.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, stage.options...)
 			})
 			stayed := harness.StartCalls(1, func(int) (confidential.AuthResult, error) {
-				return stays.AcquireTokenByCredential(context.Background(), []string{harness.GraphScope})
+				return stays.AcquireTokenByCredential(context.Background(), []string{harness.GraphScope}, stage.options...)
 			})
 			if stage.asked {
 				door.Wait(t)
