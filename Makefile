@@ -7,6 +7,8 @@ COMPILE     := -race -gcflags=all=-dwarf=false
 TESTFLAGS   ?= $(COMPILE) -vet=off -timeout 10m
 # How many tests of one package run side by side, of those that may: most of them wait for a clock.
 SIDEBYSIDE  ?= -parallel 4
+# A program with the race detector sleeps for a second when it ends, to see races of what still runs. Each test binary did.
+export GORACE ?= atexit_sleep_ms=50
 FUZZTIME    ?= 30s
 SOAKTIME    ?= 10m
 # The end-to-end tests: the packages whose tests take -topology (internal/harness).
