@@ -5,8 +5,11 @@ STATICCHECK ?= $$(go tool -n staticcheck)
 COMPILE     := -race -gcflags=all=-dwarf=false
 # make lint vets, once and in full: go test would vet a part of it again.
 TESTFLAGS   ?= $(COMPILE) -vet=off -timeout 10m
-# How many tests of one package run side by side, of those that may: most of them wait for a clock.
-SIDEBYSIDE  ?= -parallel 4
+# How many packages run side by side, and how many tests of one, of those that may. Most of them wait, for a clock
+# or for Redis to be given up: twice as many packages as there are processors keep these busy.
+SIDEBYSIDE  ?= -p $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)) -parallel 4
+# A program with the race detector sleeps for a second when it ends, for races of what still runs. Each test binary did.
+export GORACE ?= atexit_sleep_ms=50
 FUZZTIME    ?= 30s
 SOAKTIME    ?= 10m
 # The end-to-end tests: the packages whose tests take -topology (internal/harness).

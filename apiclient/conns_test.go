@@ -18,16 +18,24 @@ import (
 	"github.com/msal-redis/msal-redis-go/apiclient"
 	"github.com/msal-redis/msal-redis-go/azcred"
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-// 10,000 requests at concurrency 200, with tokens of the emulator through Redis: connections within the bound, which last
-// over a pause, and one token request. -v shows the figures.
+// Thousands of requests at concurrency 200, with tokens of the emulator through Redis: connections within the bound, which
+// last over a pause, and one token request. -v shows the figures.
 //
 // HTTP/2 needs one connection. net/http makes as many as the bound allows when a burst meets none, and closes all but one.
-func TestTenThousandRequestsFewConnections(t *testing.T) {
+func TestThousandsOfRequestsFewConnections(t *testing.T) { fewConnections(t, 2_000) }
+
+func TestLongTenThousandRequestsFewConnections(t *testing.T) {
+	long.Test(t)
+	fewConnections(t, 10_000)
+}
+
+func fewConnections(t *testing.T, requests int) {
 	const concurrency, bound = 200, 64
 	entra, err := entratest.NewServer(nil)
 	if err != nil {
@@ -60,10 +68,6 @@ func TestTenThousandRequestsFewConnections(t *testing.T) {
 
 	for _, http2 := range []bool{false, true} {
 		t.Run(fmt.Sprint("HTTP/2 ", http2), func(t *testing.T) {
-			requests := 10_000
-			if http2 {
-				requests = 2_000
-			}
 			entra.ResetRequests()
 			var conns, open, served, withoutToken atomic.Int64
 			api := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -38,7 +38,7 @@ func worldOn(t *testing.T, url string) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Close)
-	w.env = append(w.env, "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE")) // a second for each process, by default
+	w.env = append(w.env, "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0") // a second for each process, by default
 	return w
 }
 

@@ -34,7 +34,7 @@ func TestTwoProcessesOneTokenRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer w.close()
-		w.env = append(w.env, "REDIS_URL="+url, "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+		w.env = append(w.env, "REDIS_URL="+url, "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 		if err := w.run(t.Context(), &out); err != nil {
 			t.Fatal(err)
 		}

@@ -58,7 +58,7 @@ func startWith(t *testing.T, redisURL string, args ...string) *program {
 	p := &program{t: t, cmd: exec.Command(exe, args...)}
 	// The environment of the test's machine must not choose the Redis or the Entra ID.
 	p.cmd.Env = append(os.Environ(), programEnv+"=1", "REDIS_URL="+redisURL, "AZURE_SCOPE=", "AZURE_TENANT_ID=", "AZURE_CLIENT_ID=", "AZURE_CLIENT_SECRET=",
-		"GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE")) // a second for each of dozens of processes, by default
+		"GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0") // a second for each of dozens of processes, by default
 	// Both are pipes, and the workers have the second one too: Wait returns when nobody holds it any more, and so shows that no
 	// worker is left.
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr

@@ -57,7 +57,7 @@ func TestDocumentKeepsWhatWasHandedOver(t *testing.T) {
 	ctx := context.Background()
 	a := newAccessor(t)
 	a.o.LocalTTL = 24 * time.Hour
-	const users = 600
+	const users = 200
 	for n := range users {
 		knowing(a, userKey(n), accessToken(t, userKey(n), "login.microsoftonline.com", "s", time.Hour))
 	}
@@ -71,7 +71,7 @@ func TestDocumentKeepsWhatWasHandedOver(t *testing.T) {
 	start := time.Now()
 	for n := range users {
 		read(n)
-		start = start.Add(-2 * time.Second) // a goroutine may wait for a processor for as long
+		start = start.Add(-6 * time.Second) // a goroutine may wait for a processor for as long
 		a.o.Clock = redistime.New(start, layout.TombstoneLife)
 	}
 	missing := 0
@@ -99,12 +99,13 @@ func TestDocumentIsBounded(t *testing.T) {
 	a.o.LocalTTL = 24 * time.Hour
 	u := &counting{}
 	large := strings.Repeat("x", 16<<10)
+	const more = 2 // each costs a document as large as the bound
 	for n := range inFlightAtMost {
 		knowing(a, userKey(n), accessToken(t, userKey(n), "login.microsoftonline.com", large, time.Hour))
 		a.use(a.managers.of(u), userKey(n), a.record(userKey(n)))
 	}
 	last := inFlightAtMost
-	for ; last < inFlightAtMost+8; last++ {
+	for ; last < inFlightAtMost+more; last++ {
 		knowing(a, userKey(last), accessToken(t, userKey(last), "login.microsoftonline.com", large, time.Hour))
 		if err := a.Replace(ctx, u, cache.ReplaceHints{PartitionKey: userKey(last)}); err != nil {
 			t.Fatal(err)
@@ -116,7 +117,7 @@ func TestDocumentIsBounded(t *testing.T) {
 	if !u.holds(userKey(last-1)) || u.holds(userKey(0)) {
 		t.Error("not those that were used last")
 	}
-	for n := range inFlightAtMost + 8 {
+	for n := range inFlightAtMost + more {
 		a.use(a.managers.of(u), fmt.Sprintf("nobody%d.tenant", n), &tokenstore.Record{User: true})
 	}
 	a.managers.of(u).view.Store(nil)

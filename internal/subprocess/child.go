@@ -66,7 +66,7 @@ func Start[Order, Outcome any](s Spec) (*Child[Order, Outcome], error) {
 	}
 	c.cmd = exec.Command(s.Command[0], s.Command[1:]...)
 	// A child that was built with the race detector would sleep for a second when it ends.
-	c.cmd.Env = append(os.Environ(), "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
+	c.cmd.Env = append(os.Environ(), "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0")
 	c.cmd.Env = append(append(c.cmd.Env, s.Env...), roleVariable+"="+s.Role)
 	c.cmd.Stdout, c.cmd.Stderr = &c.inbox, &c.log
 	c.cmd.WaitDelay = 5 * time.Second // for who has inherited its output

@@ -122,12 +122,19 @@ func checkOwners(t *testing.T, records []harness.Record) (owners map[string]stri
 	return owners
 }
 
-// No record has another partition's entries, whatever the order of misses and hits of 20 tenants and 20 users on one
+// No record has another partition's entries, whatever the order of misses and hits of as many tenants as users on one
 // client of each of two instances.
-func TestNoRecordHasAnotherPartitionsEntries(t *testing.T) {
+func TestNoRecordHasAnotherPartitionsEntries(t *testing.T) { ownEntries(t, 10) }
+
+func TestLongNoRecordHasAnotherPartitionsEntries(t *testing.T) {
+	long.Test(t)
+	ownEntries(t, 20)
+}
+
+func ownEntries(t *testing.T, partitions int) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
-	users := w.AddUsers(20)
+	users := w.AddUsers(partitions)
 	a, b := w.Instance(), w.Instance()
 	apps := []confidential.Client{a.App(), b.App()}
 	for n, u := range users {
@@ -139,12 +146,12 @@ func TestNoRecordHasAnotherPartitionsEntries(t *testing.T) {
 	}
 	var steps []step
 	for app := range apps {
-		for n := range 20 {
+		for n := range partitions {
 			for _, scope := range []string{harness.GraphScope, "https://org.crm4.dynamics.com/.default"} {
 				steps = append(steps, step{app, n, scope})
 			}
 			for _, scope := range []string{harness.UserScope, harness.MailScope} {
-				steps = append(steps, step{app, 20 + n, scope})
+				steps = append(steps, step{app, partitions + n, scope})
 			}
 		}
 	}
@@ -157,8 +164,8 @@ func TestNoRecordHasAnotherPartitionsEntries(t *testing.T) {
 	errs := harness.Parallel(goroutines, func(g int) error {
 		for i := g; i < len(steps); i += goroutines {
 			s := steps[i]
-			if s.n >= 20 {
-				if _, err := harness.Silent(ctx, apps[s.app], users[s.n-20].HomeAccountID(), s.scope); err != nil {
+			if s.n >= partitions {
+				if _, err := harness.Silent(ctx, apps[s.app], users[s.n-partitions].HomeAccountID(), s.scope); err != nil {
 					return err
 				}
 				continue
@@ -175,8 +182,8 @@ func TestNoRecordHasAnotherPartitionsEntries(t *testing.T) {
 	}
 	records := w.Records()
 	owners := checkOwners(t, records)
-	if len(owners) != 40 {
-		t.Errorf("%d records, want 40", len(owners))
+	if len(owners) != 2*partitions {
+		t.Errorf("%d records, want %d", len(owners), 2*partitions)
 	}
 	access := map[string]int{}
 	for _, r := range records {
@@ -189,7 +196,7 @@ func TestNoRecordHasAnotherPartitionsEntries(t *testing.T) {
 			t.Errorf("%d access tokens of %.20s, want one for each scope", access[key], who)
 		}
 	}
-	w.Count(t, 20+40+20, "sign-ins, two scopes of each tenant, one more of each user")
+	w.Count(t, 4*partitions, "sign-ins, two scopes of each tenant, one more of each user")
 }
 
 // On-behalf-of tokens are in no record: MSAL exports, under an assertion's key, what the client's users have. Not even a
@@ -293,7 +300,7 @@ func TestUnknownMembersOfEntriesSurvive(t *testing.T) {
 
 // Two processes that store different scopes of one partition at the same moment, again and again, lose nothing: for apps,
 // whose requests the emulator lets go on only together; and for users, whose refreshes take turns.
-func TestConcurrentStoresOfOnePartitionLoseNothing(t *testing.T) { concurrentStores(t, 30) }
+func TestConcurrentStoresOfOnePartitionLoseNothing(t *testing.T) { concurrentStores(t, 15) }
 
 func TestLongConcurrentStoresOfOnePartitionLoseNothing(t *testing.T) {
 	long.Test(t)

@@ -7,6 +7,7 @@ import (
 )
 
 // finds explores without each of some rules, and wants a trace that breaks an invariant and has, or has not, a step.
+// With all the rules nothing is broken there: TestLongNoOrderOfStepsBreaksAnInvariant.
 func finds(t *testing.T, space, step string, has bool, rules map[Rules]string) {
 	t.Helper()
 	for rule, broken := range rules {
@@ -16,9 +17,6 @@ func finds(t *testing.T, space, step string, has bool, rules map[Rules]string) {
 				t.Errorf("has %q in its trace: %v, want %v", step, !has, has)
 			}
 		})
-	}
-	if r := explore(All, space); r.Broken != "" || r.Cut {
-		t.Errorf("with all rules: %q", r.Broken)
 	}
 }
 

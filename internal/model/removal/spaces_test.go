@@ -28,6 +28,11 @@ var spaces = map[string]Bounds{
 	"sessions ahead":        {Instances: 2, SignIns: 2, SignOuts: 2, Ahead: 6},
 }
 
+// large are those of more than 40,000 states, which make test-long visits.
+var large = []string{
+	"cut off", "declined", "late sign-outs", "loss and eviction", "rotation, lease ends", "slow looks", "two sign-outs",
+}
+
 // deep are explored with -model.deep.
 var deep = map[string]Bounds{
 	"away, a sign-in":            {Instances: 2, SignIns: 2, SignOuts: 1, Refreshes: 1, Cuts: 1, Aging: true},
