@@ -26,8 +26,8 @@ func Closed(doing string, err error) error {
 
 // ErrRedisLogin is what entralogin gets whose credential asks here. The token might open another Redis than this one,
 // which nothing tells; it needs no sharing there either.
-var ErrRedisLogin = New("a token that opens Redis is not looked for in Redis: give entralogin a credential of its own, " +
-	"without this Cache's accessor and HTTP client")
+var ErrRedisLogin = New("a token that opens Redis is not looked for in Redis: give entralogin a " +
+	"credential of its own, without this Cache's accessor and HTTP client")
 
 // Error implements error.
 func (e *Error) Error() string {
