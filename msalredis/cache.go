@@ -43,19 +43,21 @@ type Cache struct {
 // New makes a Cache on a Redis client, which stays the caller's to close. nil opts are all defaults. It asks Redis
 // nothing: a Redis that is away does not keep a service from starting. An error names the option to change.
 //
-// An application's own commands share the client's connection pool; operations of this package never take more
-// than half of it. What is more than that queues, first come, first served, for as long as the caller's context allows, 30 s
-// at most. So does an operation that gets no connection because the application uses all of them. Neither is taken for Redis
-// being away; when Redis is found away, all that queues ends at once.
+// An application's own commands share the client's connection pool; operations of this package never take more than
+// half of it. What is more than that queues, first come, first served, for as long as the caller's context allows, 30 s
+// at most. So does an operation that gets no connection because the application uses all of them. Neither is taken for
+// Redis being away; when Redis is found away, all that queues ends at once.
 func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (*Cache, error) {
 	if isNil(client) {
 		return nil, errors.New("msalredis: New: the Redis client is nil")
 	}
 	if _, ring := client.(*redis.Ring); ring {
-		return nil, errors.New("msalredis: New: a redis.Ring has no one server on which instances hear of each other; use a redis.ClusterClient")
+		return nil, errors.New("msalredis: New: a redis.Ring has no one server on which instances hear of each other; use " +
+			"a redis.ClusterClient")
 	}
 	if isNil(s) {
-		return nil, errors.New("msalredis: New: the serializer is nil; use serializer.NewEncrypted, or serializer.Plaintext to store tokens unencrypted")
+		return nil, errors.New("msalredis: New: the serializer is nil; use serializer.NewEncrypted, or " +
+			"serializer.Plaintext to store tokens unencrypted")
 	}
 	o, err := opts.filled()
 	if err != nil {
@@ -132,10 +134,11 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	return c, nil
 }
 
-// Close flushes what waits for Redis, within OpTimeout, and ends every goroutine of the Cache but those of idle connections to
-// Entra ID, which the HTTP client's CloseIdleConnections ends, and those in a base transport that ignores its context; tokens that Redis does not take in that time stay where MSAL has
-// them, in memory. Calls under way return [ErrClosed] or their answer, later
-// ones return [ErrClosed]. It does not close the Redis client. Closing twice is harmless.
+// Close flushes what waits for Redis, within OpTimeout, and ends every goroutine of the Cache but those of idle
+// connections to Entra ID, which the HTTP client's CloseIdleConnections ends, and those in a base transport that
+// ignores its context; tokens that Redis does not take in that time stay where MSAL has them, in memory. Calls under
+// way return [ErrClosed] or their answer, later ones return [ErrClosed]. It does not close the Redis client. Closing
+// twice is harmless.
 func (c *Cache) Close() error {
 	if err := c.close(); err != nil {
 		return fmt.Errorf("msalredis: closing: %w", err)

@@ -47,8 +47,8 @@ type Options struct {
 	// comes from memory or from Entra ID. Default false.
 	FailClosed bool
 
-	// LocalBytes bounds the memory for tokens known in this process, for answers of the gate, for on-behalf-of tokens in MSAL's
-	// memory, and for writes that wait for Redis to come back: each of them. Default 64 MiB.
+	// LocalBytes bounds the memory for tokens known in this process, for answers of the gate, for on-behalf-of tokens in
+	// MSAL's memory, and for writes that wait for Redis to come back: each of them. Default 64 MiB.
 	LocalBytes int64
 
 	// Logger receives what an operator should know. It never receives a token, a secret, or the id of a user or
