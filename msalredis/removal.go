@@ -14,13 +14,14 @@ import (
 // homeAccountID is that of MSAL's Account, in letters of any case.
 //
 // This process forgets at once, the others when they hear of it, after LocalTTL at most. On-behalf-of tokens that MSAL
-// holds in memory go when it is heard, or else when the connection that missed it is made anew; where the gate is not
-// used, others keep them. If Redis cannot be reached, an error is returned, and the sign-out is tried again until it is
-// done or the Cache is closed. It then ends what began before it was asked for: a sign-in that came meanwhile, on
-// whatever instance, is kept.
+// holds in memory go when an instance hears of the sign-out or, where the message was lost with a connection, when that
+// connection is made anew; where the gate is not used, other instances keep them.
 //
-// MSAL's own RemoveAccount does the same where the client has loaded the account before (Account, then
-// RemoveAccount), and else returns an error that names this method.
+// If Redis cannot be reached, an error is returned, and the sign-out is tried again until it is done or the Cache is
+// closed. It then ends what began before it was asked for: a sign-in that came meanwhile, on any instance, is kept.
+//
+// MSAL's own RemoveAccount does the same if the client has loaded the account before (Account, then RemoveAccount).
+// Otherwise it returns an error that names this method.
 func (c *Cache) RemoveAccount(ctx context.Context, homeAccountID string) error {
 	if err := c.usable(ctx); err != nil {
 		return err
@@ -31,7 +32,7 @@ func (c *Cache) RemoveAccount(ctx context.Context, homeAccountID string) error {
 	return c.remover.SignOut(ctx, []string{homeAccountID})
 }
 
-// checkNames refuses names that nothing can have: a removal that finds nothing says nothing of it.
+// checkNames refuses names that nothing can have: a removal that finds nothing is no error, so nobody would notice.
 func checkNames(what string, names ...string) error {
 	for _, name := range names {
 		if name == "" {

@@ -42,7 +42,7 @@ type Remover struct {
 // New makes a Remover. It hears nothing before Listen.
 func New(o Options) *Remover { return &Remover{o: o, self: rand.Text()} }
 
-// visitedAtMost bounds the partitions that are removed with one: who writes to Redis can list any.
+// visitedAtMost bounds the partitions that are removed with one: whoever can write to Redis can list any.
 const visitedAtMost = 4096
 
 // waitingSize is about what the wait of a removal takes of memory.
@@ -112,7 +112,7 @@ func (rs *Remover) begin(r *tokenstore.Record, only msaldoc.Scopes) *tokenstore.
 	return m
 }
 
-// carryOut carries a removal out in Redis, also that of the partitions which are listed with its own.
+// carryOut carries a removal out in Redis, of its own partition and of those that are listed with it.
 func (rs *Remover) carryOut(ctx context.Context, m *tokenstore.Removal, first bool) error {
 	return rs.visit(ctx, m, first, map[layout.ID]bool{m.ID: true})
 }
