@@ -38,7 +38,8 @@ func TestSecondProcessGetsUserTokenWithoutTokenRequest(t *testing.T) {
 	first := w.Instance()
 	result := first.SignIn(first.App(), u)
 	first.Close()
-	out := w.Processes(1)[0].Do(harness.Order{Op: "silent", Account: u.HomeAccountID(), Scopes: []string{harness.UserScope}})
+	out := w.Processes(1)[0].Do(harness.Order{Op: "silent", Account: u.HomeAccountID(),
+		Scopes: []string{harness.UserScope}})
 	harness.SameToken(t, []harness.Outcome{{Tokens: []string{harness.HashOf(result.AccessToken)}}, out})
 	w.Count(t, 1, "sign-in and silent call")
 }
@@ -70,7 +71,8 @@ func TestStampedeRefreshTokenOneRedemption(t *testing.T) {
 	i.SignIn(i.App(), u)
 	w.Entra.SetBehavior(func(b *entratest.Behavior) { b.Latency = 300 * time.Millisecond })
 	ps := w.Processes(stampeding)
-	harness.SameToken(t, harness.DoAll(ps, harness.Order{Op: "silent", Account: u.HomeAccountID(), Scopes: []string{harness.MailScope}, N: 32}))
+	harness.SameToken(t, harness.DoAll(ps,
+		harness.Order{Op: "silent", Account: u.HomeAccountID(), Scopes: []string{harness.MailScope}, N: 32}))
 	w.Count(t, 1, "refresh", entratest.ByGrant("refresh_token"))
 }
 
@@ -84,7 +86,8 @@ func TestStampedeOnBehalfOfOneRequest(t *testing.T) {
 	}
 	w.Entra.SetBehavior(func(b *entratest.Behavior) { b.Latency = 300 * time.Millisecond })
 	ps := w.Processes(stampeding)
-	harness.SameToken(t, harness.DoAll(ps, harness.Order{Op: "obo", Assertion: assertion, Scopes: []string{harness.UserScope}, N: 32}))
+	harness.SameToken(t, harness.DoAll(ps,
+		harness.Order{Op: "obo", Assertion: assertion, Scopes: []string{harness.UserScope}, N: 32}))
 	w.Count(t, 1, "on-behalf-of")
 }
 
@@ -95,7 +98,8 @@ func TestFiftyTenantsOnOneClientNoTokenRequest(t *testing.T) {
 	ctx := context.Background()
 	name := func(n int) string { return fmt.Sprintf("%08d-1111-4222-8333-00000000000b", n) }
 	for n := range 50 {
-		if _, err := app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithTenantID(name(n))); err != nil {
+		if _, err := app.AcquireTokenByCredential(ctx, []string{harness.GraphScope},
+			confidential.WithTenantID(name(n))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,14 +140,16 @@ func TestFiftyTenantsColdReadNoTokenRequest(t *testing.T) {
 	ctx := context.Background()
 	name := func(n int) string { return fmt.Sprintf("%08d-1111-4222-8333-00000000000c", n) }
 	for n := range 50 {
-		if _, err := first.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithTenantID(name(n))); err != nil {
+		if _, err := first.AcquireTokenByCredential(ctx, []string{harness.GraphScope},
+			confidential.WithTenantID(name(n))); err != nil {
 			t.Fatal(err)
 		}
 	}
 	app := w.Instance().App()
 	errs := harness.Parallel(32, func(g int) error {
 		for n := range 50 {
-			if _, err := app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithTenantID(name((n+g)%50))); err != nil {
+			if _, err := app.AcquireTokenByCredential(ctx, []string{harness.GraphScope},
+				confidential.WithTenantID(name((n+g)%50))); err != nil {
 				return err
 			}
 		}
@@ -166,7 +172,8 @@ func TestFiftyUsersOnOneClientNoError(t *testing.T) {
 	for _, u := range users {
 		own[u.HomeAccountID()] = i.SignIn(app, u).AccessToken
 	}
-	for name, app := range map[string]confidential.Client{"the client of the sign-ins": app, "a new instance": w.Instance().App()} {
+	for name, app := range map[string]confidential.Client{"the client of the sign-ins": app,
+		"a new instance": w.Instance().App()} {
 		errs := harness.Parallel(32, func(g int) error {
 			for n := range 50 { // each user once
 				u := users[(n*7+g*13)%50]
@@ -298,7 +305,8 @@ func TestSignOutReachesOthersAtOnce(t *testing.T) {
 	})
 }
 
-// A process hears of leases that end and of removals on one connection: one with the gate at work and waiting, one at rest.
+// A process hears of leases that end and of removals on one connection: one with the gate at work and waiting, one at
+// rest.
 func TestOneSubscriptionConnectionPerProcess(t *testing.T) {
 	w := harness.Breakable(t)
 	ctx := context.Background()
@@ -471,7 +479,8 @@ func TestPublicClientFindsItsTokensElsewhere(t *testing.T) {
 		t.Fatalf("%d accounts, want 2", len(accounts))
 	}
 	for _, account := range accounts {
-		if _, err := second.AcquireTokenSilent(ctx, []string{harness.UserScope}, public.WithSilentAccount(account)); err != nil {
+		if _, err := second.AcquireTokenSilent(ctx, []string{harness.UserScope},
+			public.WithSilentAccount(account)); err != nil {
 			t.Errorf("silent: %v", err)
 		}
 	}
@@ -479,7 +488,8 @@ func TestPublicClientFindsItsTokensElsewhere(t *testing.T) {
 	// Another scope costs a refresh, once for both instances.
 	third := w.Instance().Public()
 	for _, c := range []public.Client{second, third} {
-		if _, err := c.AcquireTokenSilent(ctx, []string{harness.MailScope}, public.WithSilentAccount(accounts[0])); err != nil {
+		if _, err := c.AcquireTokenSilent(ctx, []string{harness.MailScope},
+			public.WithSilentAccount(accounts[0])); err != nil {
 			t.Errorf("silent: %v", err)
 		}
 	}
@@ -492,7 +502,8 @@ func TestPublicClientFindsItsTokensElsewhere(t *testing.T) {
 		left, err := third.Accounts(ctx)
 		return err == nil && len(left) == 1 && left[0].HomeAccountID == accounts[1].HomeAccountID
 	})
-	if _, err := third.AcquireTokenSilent(ctx, []string{harness.UserScope}, public.WithSilentAccount(accounts[0])); err == nil {
+	if _, err := third.AcquireTokenSilent(ctx, []string{harness.UserScope},
+		public.WithSilentAccount(accounts[0])); err == nil {
 		t.Error("a signed-out account still has a token")
 	}
 }
@@ -532,7 +543,8 @@ func TestDroppedClientsAreNotKeptAlive(t *testing.T) {
 	runtime.GC()
 	runtime.ReadMemStats(&m0)
 	for range 300 {
-		if _, err := i.App(confidential.WithInstanceDiscovery(false)).AcquireTokenByCredential(ctx, []string{harness.GraphScope}); err != nil {
+		if _, err := i.App(confidential.WithInstanceDiscovery(false)).AcquireTokenByCredential(ctx,
+			[]string{harness.GraphScope}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -78,8 +78,8 @@ func originOf(u *url.URL) string {
 	return u.Scheme + "://" + strings.Map(small, u.Hostname()) + ":" + port
 }
 
-// small makes ASCII's letters small and leaves all others: to Unicode the small form of İ is i, and in the name of a host it stands for
-// another one (UTS 46, by which net/http asks DNS).
+// small makes ASCII's letters small and leaves all others: to Unicode the small form of İ is i, and in the name of a
+// host it stands for another one (UTS 46, by which net/http asks DNS).
 func small(r rune) rune {
 	if 'A' <= r && r <= 'Z' {
 		return r + 'a' - 'A'

@@ -32,8 +32,8 @@ type challenge struct {
 	params map[string]string // names in lower case
 }
 
-// challenges reads the list of RFC 9110 section 11.6.1. A word that "=" follows is a parameter, any other a scheme; what
-// is no list is read as far as it goes.
+// challenges reads the list of RFC 9110 section 11.6.1. A word that "=" follows is a parameter, any other a scheme;
+// what is no list is read as far as it goes.
 func challenges(s string) (list []challenge) {
 	for {
 		s = strings.TrimLeft(s, " \t,")

@@ -19,7 +19,12 @@ func TestClaimsOfAChallenge(t *testing.T) {
 		headers []string
 		want    string
 	}{
-		"Graph":              {[]string{`Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", client_id="00000003-0000-0000-c000-000000000000", errorDescription="Continuous access evaluation resulted in challenge with result: InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp", error="insufficient_claims", claims="` + std + `"`}, doc},
+		"Graph": {[]string{`Bearer realm="", ` +
+			`authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", ` +
+			`client_id="00000003-0000-0000-c000-000000000000", ` +
+			`errorDescription="Continuous access evaluation resulted in challenge with result: ` +
+			`InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp", ` +
+			`error="insufficient_claims", claims="` + std + `"`}, doc},
 		"other alphabet":     {[]string{`Bearer error="insufficient_claims", claims="` + url + `"`}, doc},
 		"no quotes":          {[]string{`bearer error=insufficient_claims,claims=` + std}, doc},
 		"white space":        {[]string{"Bearer  error = \"insufficient_claims\" ,\tclaims = \"" + std + "\""}, doc},
@@ -42,17 +47,20 @@ func TestClaimsOfAChallenge(t *testing.T) {
 
 // Whatever a server sends is read to its end, and gives a JSON object or nothing.
 func FuzzClaimsOf(f *testing.F) {
-	for _, s := range []string{``, `=`, `Bearer`, `Bearer claims=`, `Bearer claims="e30`, `a=b, c d="\`, `Bearer claims="eyJhIjoxfQ=="`, "\t ,=,= \""} {
+	for _, s := range []string{``, `=`, `Bearer`, `Bearer claims=`, `Bearer claims="e30`, `a=b, c d="\`,
+		`Bearer claims="eyJhIjoxfQ=="`, "\t ,=,= \""} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
 		var object map[string]any
-		if c := apiclient.ClaimsOf(http.Header{"Www-Authenticate": {s}}); c != "" && json.Unmarshal([]byte(c), &object) != nil {
+		if c := apiclient.ClaimsOf(http.Header{"Www-Authenticate": {s}}); c != "" &&
+			json.Unmarshal([]byte(c), &object) != nil {
 			t.Errorf("%q is no object", c)
 		}
 		// Quoted, it is one parameter and hides no other, wherever it stands.
 		quoted := `"` + strings.NewReplacer(`"`, `\"`, `\`, `\\`).Replace(s) + `"`
-		for _, h := range []string{`Bearer error_description=` + quoted + `, claims="eyJhIjoxfQ=="`, `Basic realm=` + quoted + `, Bearer claims="eyJhIjoxfQ=="`} {
+		for _, h := range []string{`Bearer error_description=` + quoted + `, claims="eyJhIjoxfQ=="`,
+			`Basic realm=` + quoted + `, Bearer claims="eyJhIjoxfQ=="`} {
 			if c := apiclient.ClaimsOf(http.Header{"Www-Authenticate": {h}}); c != `{"a":1}` {
 				t.Errorf("%q asks for claims %q", h, c)
 			}

@@ -19,15 +19,16 @@ import (
 // upload is a request whose body cannot be had again.
 func upload(t *testing.T) *http.Request {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, resource, io.MultiReader(strings.NewReader("payload")))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, resource,
+		io.MultiReader(strings.NewReader("payload")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return req
 }
 
-// Who only uploads streams is refused once, not until the token ends: the request cannot be sent again, but the next has the token that
-// the challenge asked for. Of two refused together one asks for it.
+// Who only uploads streams is refused once, not until the token ends: the request cannot be sent again, but the next
+// has the token that the challenge asked for. Of two refused together one asks for it.
 func TestChallengeOfAStreamIsForTheNext(t *testing.T) {
 	t.Parallel()
 	var sent atomic.Int64
@@ -75,7 +76,8 @@ func TestChallengeOfAStreamIsForTheNext(t *testing.T) {
 	}
 }
 
-// restless gives another token each time, as after a renewal elsewhere, and tells in it whether it was asked for with claims.
+// restless gives another token each time, as after a renewal elsewhere, and tells in it whether it was asked for with
+// claims.
 type restless struct{ n, claims atomic.Int64 }
 
 func (c *restless) GetToken(_ context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -87,7 +89,8 @@ func (c *restless) GetToken(_ context.Context, o policy.TokenRequestOptions) (az
 	return azcore.AccessToken{Token: fmt.Sprint(kind, "-", c.n.Add(1)), ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// A token that is merely another is no answer to a challenge: if it is refused too, the claims are asked for; once, whatever comes then.
+// A token that is merely another is no answer to a challenge: if it is refused too, the claims are asked for; once,
+// whatever comes then.
 func TestChallengeIsAnsweredOnceThoughTokensChange(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -116,7 +119,8 @@ func TestChallengeIsAnsweredOnceThoughTokensChange(t *testing.T) {
 			})
 			cred := &restless{}
 			var err error
-			if a.client, err = apiclient.New(resource, cred, &apiclient.Options{Transport: a.base, RetryDelay: time.Millisecond}); err != nil {
+			if a.client, err = apiclient.New(resource, cred,
+				&apiclient.Options{Transport: a.base, RetryDelay: time.Millisecond}); err != nil {
 				t.Fatal(err)
 			}
 			var status int

@@ -36,21 +36,22 @@ type Options struct {
 	// MaxRetries is how often a request is repeated, the answer to a challenge aside; negative: never. Default: 3.
 	MaxRetries int
 
-	// MaxRetryDelay is the longest wait before a repetition, but for what is added by chance: an answer that asks for more is the
-	// caller's. Default: 5 minutes, the window of Dataverse's service protection limits. Negative: no limit.
+	// MaxRetryDelay is the longest wait before a repetition, but for what is added by chance: an answer that asks for more
+	// is the caller's. Default: 5 minutes, the window of Dataverse's service protection limits. Negative: no limit.
 	MaxRetryDelay time.Duration
 
-	// RetryDelay is the first wait where the API names none. It doubles with each repetition. Default: 800 ms. Negative: none.
+	// RetryDelay is the first wait where the API names none. It doubles with each repetition. Default: 800 ms. Negative:
+	// none.
 	RetryDelay time.Duration
 
-	// Transport sends the requests. Give one of [NewTransport] to several clients that are to share connections. Default: one
-	// of the client's own.
+	// Transport sends the requests. Give one of [NewTransport] to several clients that are to share connections. Default:
+	// one of the client's own.
 	Transport http.RoundTripper
 }
 
-// New makes the client of the API at resource, an https URL: its host is where the token goes, and by default its scope is
-// the resource with /.default. Make it once and share it: it is safe for concurrent use, and its connections are its own.
-// It asks nothing of anybody.
+// New makes the client of the API at resource, an https URL: its host is where the token goes, and by default its scope
+// is the resource with /.default. Make it once and share it: it is safe for concurrent use, and its connections are its
+// own. It asks nothing of anybody.
 //
 // The error of a request that got no token wraps the credential's.
 func New(resource string, cred azcore.TokenCredential, opts *Options) (*http.Client, error) {
@@ -91,9 +92,9 @@ func New(resource string, cred azcore.TokenCredential, opts *Options) (*http.Cli
 	return &http.Client{Transport: t}, nil
 }
 
-// NewTransport is what a client has whose Options name none: net/http's default transport with a bound on connections, all
-// of which may stay idle, where the default keeps two for a host and closes the others after each burst. Make one where
-// clients are to share it, such as those of one API for each of many tenants.
+// NewTransport is what a client has whose Options name none: net/http's default transport with a bound on connections,
+// all of which may stay idle, where the default keeps two for a host and closes the others after each burst. Make one
+// where clients are to share it, such as those of one API for each of many tenants.
 func NewTransport(maxConnsPerHost int) *http.Transport {
 	return &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
@@ -155,8 +156,9 @@ func (t *transport) CloseIdleConnections() {
 
 // send sends the request once, with a token if there is one.
 //
-// What is sent is a shallow copy, for net/http does more with a request than send it: it repeats by itself what no server has begun, for
-// which it needs GetBody, and it reads the trailers, which the caller may set until the body has ended.
+// What is sent is a shallow copy, for net/http does more with a request than send it: it repeats by itself what no
+// server has begun, for which it needs GetBody, and it reads the trailers, which the caller may set until the body has
+// ended.
 func (t *transport) send(c *call, token string) (*http.Response, error) {
 	body, err := c.body()
 	if err != nil {
@@ -176,8 +178,8 @@ func (t *transport) send(c *call, token string) (*http.Response, error) {
 	return resp, err
 }
 
-// drainAtMost is how much of an answer that nobody reads is read so that its connection can be used again. Errors are smaller; what is
-// larger costs its connection or, with HTTP/2, nothing.
+// drainAtMost is how much of an answer that nobody reads is read so that its connection can be used again. Errors are
+// smaller; what is larger costs its connection or, with HTTP/2, nothing.
 const drainAtMost = 16 << 10
 
 func drain(resp *http.Response) {

@@ -120,9 +120,11 @@ func (a *api) send(t *testing.T, req *http.Request) (int, string) {
 }
 
 func refuse(w http.ResponseWriter, claims string) {
-	header := `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", error="invalid_token"`
+	header := `Bearer realm="", authorization_uri="https://login.microsoftonline.com/common/oauth2/authorize", ` +
+		`error="invalid_token"`
 	if claims != "" {
-		header = `Bearer realm="", error="insufficient_claims", claims="` + base64.StdEncoding.EncodeToString([]byte(claims)) + `"`
+		encoded := base64.StdEncoding.EncodeToString([]byte(claims))
+		header = `Bearer realm="", error="insufficient_claims", claims="` + encoded + `"`
 	}
 	w.Header().Set("WWW-Authenticate", header)
 	w.WriteHeader(http.StatusUnauthorized)
@@ -133,7 +135,8 @@ func TestTokenAndRequestReachTheAPI(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
-		fmt.Fprint(w, r.Method, " ", r.Header.Get("Authorization"), " ", r.Header.Get("Content-Type"), " ", r.ContentLength, " ", string(body), " ", r.Proto)
+		fmt.Fprint(w, r.Method, " ", r.Header.Get("Authorization"), " ", r.Header.Get("Content-Type"), " ", r.ContentLength,
+			" ", string(body), " ", r.Proto)
 	})
 	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPatch, resource+"/x", strings.NewReader("payload"))
 	req.Header.Set("Content-Type", "text/csv")
@@ -188,8 +191,8 @@ func testAnswersAreStreamed(t *testing.T, status int) {
 	}
 }
 
-// The token goes nowhere but to its origin: not to another host, a subdomain, a parent, another port, plain HTTP, a host that
-// merely begins so; nor there by a redirect.
+// The token goes nowhere but to its origin: not to another host, a subdomain, a parent, another port, plain HTTP, a
+// host that merely begins so; nor there by a redirect.
 func TestTokenIsForItsOriginOnly(t *testing.T) {
 	t.Parallel()
 	a := newAPI(t, func(w http.ResponseWriter, r *http.Request) {
@@ -199,7 +202,9 @@ func TestTokenIsForItsOriginOnly(t *testing.T) {
 		}
 		fmt.Fprint(w, r.Header.Get("Authorization"))
 	})
-	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.Header.Get("Authorization")) }))
+	plain := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.Header.Get("Authorization"))
+	}))
 	t.Cleanup(plain.Close)
 	for _, address := range []string{
 		"https://other.example.com/",
@@ -220,15 +225,16 @@ func TestTokenIsForItsOriginOnly(t *testing.T) {
 			t.Errorf("a redirect to %s was sent a token", address)
 		}
 	}
-	for _, address := range []string{"https://API.example.com/", "https://api.example.com:443/", resource + "/?to=/again", resource + "/?to=https://api.example.com:443/"} {
+	for _, address := range []string{"https://API.example.com/", "https://api.example.com:443/", resource + "/?to=/again",
+		resource + "/?to=https://api.example.com:443/"} {
 		if _, got := a.do(t, http.MethodGet, address, ""); got != "Bearer token-0" {
 			t.Errorf("%s: Authorization %q, want the token", address, got)
 		}
 	}
 }
 
-// A claims challenge is answered by a token for these claims and one repetition, with the body; the second refusal is the
-// caller's.
+// A claims challenge is answered by a token for these claims and one repetition, with the body; the second refusal is
+// the caller's.
 func TestClaimsChallengeIsAnsweredOnce(t *testing.T) {
 	t.Parallel()
 	var sent atomic.Int64
@@ -251,7 +257,8 @@ func TestClaimsChallengeIsAnsweredOnce(t *testing.T) {
 		t.Errorf("the credential was asked for claims %q", last.Claims)
 	}
 	sent.Store(0)
-	if status, body := a.do(t, http.MethodGet, resource+"/never", ""); status != 401 || body != "refused" || sent.Load() != 2 {
+	if status, body := a.do(t, http.MethodGet, resource+"/never", ""); status != 401 ||
+		body != "refused" || sent.Load() != 2 {
 		t.Errorf("status %d, body %q after %d requests, want the second refusal", status, body, sent.Load())
 	}
 }
@@ -367,7 +374,8 @@ func TestThrottlingAndRetries(t *testing.T) {
 	}
 }
 
-// A wait that the caller's context would not outlive is not begun: the caller has the API's answer instead, and at once.
+// A wait that the caller's context would not outlive is not begun: the caller has the API's answer instead, and at
+// once.
 func TestNoWaitBeyondTheCallersContext(t *testing.T) {
 	t.Parallel()
 	for _, after := range []string{"3600", time.Now().Add(time.Hour).UTC().Format(http.TimeFormat), ""} {
@@ -458,8 +466,8 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-// Of names that are not ASCII the token goes to the one that net/http asks, and to none that merely has the same small letters: İ is not i
-// to DNS, nor ẞ what ß is.
+// Of names that are not ASCII the token goes to the one that net/http asks, and to none that merely has the same small
+// letters: İ is not i to DNS, nor ẞ what ß is.
 func TestTokenForANameThatIsNotASCII(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -480,10 +488,11 @@ func TestTokenForANameThatIsNotASCII(t *testing.T) {
 			dialled = addr
 			return nil, net.ErrClosed
 		}}
-		client, err := apiclient.New(test.resource, &credential{}, &apiclient.Options{MaxRetries: -1, Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-			authorization = r.Header.Get("Authorization")
-			return base.RoundTrip(r)
-		})})
+		client, err := apiclient.New(test.resource, &credential{},
+			&apiclient.Options{MaxRetries: -1, Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				authorization = r.Header.Get("Authorization")
+				return base.RoundTrip(r)
+			})})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -27,7 +27,8 @@ import (
 // Thousands of requests at concurrency 200, with tokens of the emulator through Redis: connections within the bound, which
 // last over a pause, and one token request. -v shows the figures.
 //
-// HTTP/2 needs one connection. net/http makes as many as the bound allows when a burst meets none, and closes all but one.
+// HTTP/2 needs one connection. net/http makes as many as the bound allows when a burst meets none, and closes all but
+// one.
 func TestThousandsOfRequestsFewConnections(t *testing.T) { fewConnections(t, 2_000) }
 
 func TestLongTenThousandRequestsFewConnections(t *testing.T) {
@@ -52,7 +53,8 @@ func fewConnections(t *testing.T, requests int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := msalredis.New(redistest.Start(t).Client(), sealer, &msalredis.Options{Prefix: redistest.Prefix(t), OpTimeout: 10 * time.Second})
+	tokens, err := msalredis.New(redistest.Start(t).Client(), sealer,
+		&msalredis.Options{Prefix: redistest.Prefix(t), OpTimeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +63,8 @@ func fewConnections(t *testing.T, requests int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cred, err := azcred.New(entra.Authority(entratest.DefaultTenant), clientID, secret, tokens, &azcred.Options{Transport: entra.Transport()})
+	cred, err := azcred.New(entra.Authority(entratest.DefaultTenant), clientID, secret, tokens,
+		&azcred.Options{Transport: entra.Transport()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,8 +122,10 @@ func fewConnections(t *testing.T, requests int) {
 			burst(requests / 2)
 			first := conns.Load()
 			burst(requests / 2) // after a pause, in which all were idle
-			t.Logf("%d requests, %d at a time, in %v: %d connections made, %d of them in the second half, %d open at the end; %d token requests",
-				served.Load(), concurrency, time.Since(start).Round(time.Millisecond), conns.Load(), conns.Load()-first, open.Load(), entra.Count())
+			t.Logf("%d requests, %d at a time, in %v: %d connections made, %d of them in the second half, %d open at the "+
+				"end; %d token requests",
+				served.Load(), concurrency, time.Since(start).Round(time.Millisecond), conns.Load(), conns.Load()-first,
+				open.Load(), entra.Count())
 			if n := served.Load(); n != int64(requests) {
 				t.Errorf("%d requests served, want %d", n, requests)
 			}

@@ -17,7 +17,8 @@ func ExampleNew() {
 	fmt.Println(client != nil, err)
 
 	// An API whose scope is not its address.
-	client, err = apiclient.New("https://orders.contoso.com", cred, &apiclient.Options{Scopes: []string{"api://orders/.default"}})
+	client, err = apiclient.New("https://orders.contoso.com", cred,
+		&apiclient.Options{Scopes: []string{"api://orders/.default"}})
 	fmt.Println(client != nil, err)
 
 	if _, err = apiclient.New("http://orders.contoso.com", cred, nil); err == nil {

@@ -20,13 +20,15 @@ import (
 	"github.com/msal-redis/msal-redis-go/apiclient"
 )
 
-// What net/http repeats by itself, because the server has not begun, it repeats for a client of this package too: a stream that is refused,
-// one that a server which shuts down will not serve, a pooled connection that the server has closed.
+// What net/http repeats by itself, because the server has not begun, it repeats for a client of this package too: a
+// stream that is refused, one that a server which shuts down will not serve, a pooled connection that the server has
+// closed.
 func TestNetHTTPRepeatsByItself(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []struct {
 		name string
-		// transport is to a new server that has the fault at the first request (which is counted) and echoes the body of the next.
+		// transport is to a new server that has the fault at the first request (which is counted) and echoes the body of the
+		// next.
 		transport func(t *testing.T) (*http.Transport, *atomic.Int64)
 	}{
 		{"REFUSED_STREAM", func(t *testing.T) (*http.Transport, *atomic.Int64) {
@@ -55,7 +57,8 @@ func TestNetHTTPRepeatsByItself(t *testing.T) {
 					client := &http.Client{Transport: base}
 					if by == "apiclient" {
 						var err error
-						if client, err = apiclient.New(resource, &credential{}, &apiclient.Options{Transport: base, MaxRetries: -1}); err != nil {
+						if client, err = apiclient.New(resource, &credential{},
+							&apiclient.Options{Transport: base, MaxRetries: -1}); err != nil {
 							t.Fatal(err)
 						}
 					}
@@ -96,7 +99,8 @@ func http2Server(t *testing.T, wrong func(f *http2.Framer, stream uint32) error)
 	t.Helper()
 	certified := httptest.NewTLSServer(nil) // for its certificate
 	certified.Close()
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: certified.TLS.Certificates, NextProtos: []string{"h2"}})
+	l, err := tls.Listen("tcp", "127.0.0.1:0",
+		&tls.Config{Certificates: certified.TLS.Certificates, NextProtos: []string{"h2"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,14 +180,15 @@ func answer(f *http2.Framer, stream uint32, body []byte) error {
 	e := hpack.NewEncoder(&headers)
 	_ = e.WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
 	_ = e.WriteField(hpack.HeaderField{Name: "content-length", Value: fmt.Sprint(len(body))})
-	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: headers.Bytes(), EndHeaders: true}); err != nil {
+	if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: headers.Bytes(),
+		EndHeaders: true}); err != nil {
 		return err
 	}
 	return f.WriteData(stream, true, body)
 }
 
-// closedConnection is a server whose first connection has served a request, is back in the pool, and is closed since, which the client
-// notices when it writes.
+// closedConnection is a server whose first connection has served a request, is back in the pool, and is closed since,
+// which the client notices when it writes.
 func closedConnection(t *testing.T) (*http.Transport, *atomic.Int64) {
 	t.Helper()
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -64,8 +64,9 @@ func (c *call) idempotent() bool {
 	return c.r.Header.Get("Idempotency-Key") != "" || c.r.Header.Get("Repeatability-Request-ID") != ""
 }
 
-// retryAfter is for how long an API asks to be left alone, in the headers that azcore reads, in its order: RFC 9110 section 10.2.3 is the
-// last. It is zero where the API says nothing, and the longest there is where it says more than that.
+// retryAfter is for how long an API asks to be left alone, in the headers that azcore reads, in its order: RFC 9110
+// section 10.2.3 is the last. It is zero where the API says nothing, and the longest there is where it says more than
+// that.
 func retryAfter(h http.Header) time.Duration {
 	for _, header := range []struct {
 		name string

@@ -27,11 +27,12 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // saying is an answer.
 func saying(r *http.Request, status int, h http.Header, body io.Reader) *http.Response {
-	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(body), Request: r, ProtoMajor: 1, ProtoMinor: 1, ContentLength: -1}
+	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(body), Request: r, ProtoMajor: 1,
+		ProtoMinor: 1, ContentLength: -1}
 }
 
-// When attempts are made, by the fake clock of a bubble: after what the API asks for, and never later than the caller's context or
-// MaxRetryDelay allows; the answer is the caller's at once then.
+// When attempts are made, by the fake clock of a bubble: after what the API asks for, and never later than the caller's
+// context or MaxRetryDelay allows; the answer is the caller's at once then.
 func TestWhenAttemptsAreMade(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
@@ -54,29 +55,42 @@ func TestWhenAttemptsAreMade(t *testing.T) {
 		{name: "seconds", h: header("Retry-After", "2"), want: []time.Duration{0, 2000 * ms, 4000 * ms, 6000 * ms}},
 		{name: "a date", h: header("Retry-After", time.Date(2000, 1, 1, 0, 0, 7, 0, time.UTC).Format(http.TimeFormat)),
 			timeout: 7500 * ms, want: []time.Duration{0, 7000 * ms}}, // then it is over, and the backoff's 2.4 s are too long
-		{name: "retry-after-ms", h: header("retry-after-ms", "150", "Retry-After", "60"), want: []time.Duration{0, 150 * ms, 300 * ms, 450 * ms}},
-		{name: "x-ms-retry-after-ms", h: header("x-ms-retry-after-ms", "150", "Retry-After", "60"), want: []time.Duration{0, 150 * ms, 300 * ms, 450 * ms}},
-		{name: "the first of both", h: header("x-ms-retry-after-ms", "9", "retry-after-ms", "150"), want: []time.Duration{0, 150 * ms, 300 * ms, 450 * ms}},
-		{name: "503", status: 503, h: header("retry-after-ms", "150"), want: []time.Duration{0, 150 * ms, 300 * ms, 450 * ms}},
-		{name: "by chance", h: header("Retry-After", "2"), random: 0.5, want: []time.Duration{0, 2250 * ms, 4500 * ms, 6750 * ms}},
+		{name: "retry-after-ms", h: header("retry-after-ms", "150", "Retry-After", "60"),
+			want: []time.Duration{0, 150 * ms, 300 * ms, 450 * ms}},
+		{name: "x-ms-retry-after-ms", h: header("x-ms-retry-after-ms", "150", "Retry-After", "60"),
+			want: []time.Duration{0, 150 * ms, 300 * ms, 450 * ms}},
+		{name: "the first of both", h: header("x-ms-retry-after-ms", "9", "retry-after-ms", "150"),
+			want: []time.Duration{0, 150 * ms, 300 * ms, 450 * ms}},
+		{name: "503", status: 503, h: header("retry-after-ms", "150"),
+			want: []time.Duration{0, 150 * ms, 300 * ms, 450 * ms}},
+		{name: "by chance", h: header("Retry-After", "2"), random: 0.5,
+			want: []time.Duration{0, 2250 * ms, 4500 * ms, 6750 * ms}},
 		{name: "nothing", h: header(), want: []time.Duration{0, 800 * ms, 3200 * ms, 8800 * ms}},
 		{name: "nothing, by chance", h: header(), random: 0.5, want: []time.Duration{0, 900 * ms, 3600 * ms, 9900 * ms}},
-		{name: "nothing that is understood", h: header("Retry-After", "soon"), want: []time.Duration{0, 800 * ms, 3200 * ms, 8800 * ms}},
-		{name: "nothing, MaxRetryDelay", h: header(), max: time.Second, want: []time.Duration{0, 800 * ms, 1800 * ms, 2800 * ms}},
+		{name: "nothing that is understood", h: header("Retry-After", "soon"),
+			want: []time.Duration{0, 800 * ms, 3200 * ms, 8800 * ms}},
+		{name: "nothing, MaxRetryDelay", h: header(), max: time.Second,
+			want: []time.Duration{0, 800 * ms, 1800 * ms, 2800 * ms}},
 		{name: "more than MaxRetryDelay", h: header("Retry-After", "301"), want: []time.Duration{0}},
 		{name: "more than MaxRetryDelay in ms", h: header("retry-after-ms", "300001"), want: []time.Duration{0}},
-		{name: "no limit", h: header("Retry-After", "3600"), max: -1, want: []time.Duration{0, 3600_000 * ms, 7200_000 * ms, 10800_000 * ms}},
-		{name: "an hour of seconds", h: header("Retry-After", "3600"), timeout: time.Minute, max: -1, want: []time.Duration{0}},
-		{name: "retry-after-ms beyond the context", h: header("retry-after-ms", "1500"), timeout: time.Second, want: []time.Duration{0}},
-		{name: "x-ms-retry-after-ms beyond the context", h: header("x-ms-retry-after-ms", "1500"), timeout: time.Second, want: []time.Duration{0}},
-		{name: "chance within the context", h: header("Retry-After", "2"), timeout: 2200 * ms, random: 0.5, want: []time.Duration{0, 2100 * ms}},
+		{name: "no limit", h: header("Retry-After", "3600"), max: -1,
+			want: []time.Duration{0, 3600_000 * ms, 7200_000 * ms, 10800_000 * ms}},
+		{name: "an hour of seconds", h: header("Retry-After", "3600"), timeout: time.Minute, max: -1,
+			want: []time.Duration{0}},
+		{name: "retry-after-ms beyond the context", h: header("retry-after-ms", "1500"), timeout: time.Second,
+			want: []time.Duration{0}},
+		{name: "x-ms-retry-after-ms beyond the context", h: header("x-ms-retry-after-ms", "1500"), timeout: time.Second,
+			want: []time.Duration{0}},
+		{name: "chance within the context", h: header("Retry-After", "2"), timeout: 2200 * ms, random: 0.5,
+			want: []time.Duration{0, 2100 * ms}},
 		{name: "seconds that overflow", h: header("Retry-After", "9223372037"), want: []time.Duration{0}},
 		{name: "seconds that overflow, no limit", h: header("Retry-After", "9223372037"), max: -1, want: []time.Duration{0}},
 		{name: "seconds that overflow to a small number", h: header("Retry-After", "18446744074"), want: []time.Duration{0}},
 		{name: "seconds of no int64", h: header("Retry-After", strings.Repeat("9", 30)), want: []time.Duration{0}},
 		{name: "ms that overflow", h: header("retry-after-ms", "9223372036855"), want: []time.Duration{0}},
 		{name: "ms of no int64", h: header("x-ms-retry-after-ms", strings.Repeat("9", 30)), want: []time.Duration{0}},
-		{name: "less than nothing", h: header("Retry-After", "-"+strings.Repeat("9", 30)), want: []time.Duration{0, 800 * ms, 3200 * ms, 8800 * ms}},
+		{name: "less than nothing", h: header("Retry-After", "-"+strings.Repeat("9", 30)),
+			want: []time.Duration{0, 800 * ms, 3200 * ms, 8800 * ms}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -195,7 +209,8 @@ func TestAnswersAreNotReadToTheirEnd(t *testing.T) {
 			}
 		}
 		if bodies[last].read != 0 || bodies[last].closed != 0 {
-			t.Errorf("%s: of the caller's answer %d bytes are read, and it is closed %d times", name, bodies[last].read, bodies[last].closed)
+			t.Errorf("%s: of the caller's answer %d bytes are read, and it is closed %d times", name, bodies[last].read,
+				bodies[last].closed)
 		}
 		resp.Body.Close()
 	}
@@ -271,7 +286,10 @@ func TestWhatFailsBelow(t *testing.T) {
 	}
 	sent := 0
 	client, err = apiclient.New(resource, &credential{}, &apiclient.Options{RetryDelay: -1,
-		Transport: roundTripper(func(r *http.Request) (*http.Response, error) { sent++; return saying(r, 429, nil, http.NoBody), nil })})
+		Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			sent++
+			return saying(r, 429, nil, http.NoBody), nil
+		})})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,11 +303,13 @@ func TestWhatFailsBelow(t *testing.T) {
 
 // Whatever number a server sends is understood as that, or as the longest wait that there is, and never as less.
 func FuzzRetryAfter(f *testing.F) {
-	for _, s := range []string{"", "1", "-1", "+1", "0", "9223372036", "9223372037", "18446744074", "99999999999999999999999", "1.5", "Fri, 31 Dec 9999 23:59:59 GMT", "soon"} {
+	for _, s := range []string{"", "1", "-1", "+1", "0", "9223372036", "9223372037", "18446744074",
+		"99999999999999999999999", "1.5", "Fri, 31 Dec 9999 23:59:59 GMT", "soon"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		for name, unit := range map[string]time.Duration{"Retry-After": time.Second, "Retry-After-Ms": time.Millisecond, "X-Ms-Retry-After-Ms": time.Millisecond} {
+		for name, unit := range map[string]time.Duration{"Retry-After": time.Second, "Retry-After-Ms": time.Millisecond,
+			"X-Ms-Retry-After-Ms": time.Millisecond} {
 			got := apiclient.RetryAfter(http.Header{name: {s}})
 			if got < 0 {
 				t.Errorf("%s: %q is %v", name, s, got)

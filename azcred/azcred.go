@@ -23,12 +23,12 @@ type Options struct {
 	// answer can name a tenant, and must not be able to choose any. "*" allows all. Default: none.
 	AdditionallyAllowedTenants []string
 
-	// CAE is another cache for tokens of requests with EnableCAE. One is enough: a Cache keeps tokens with the capability and without
-	// apart. With another, RemoveAccount and ForgetAppTokens are to be called on both. Default: that of New.
+	// CAE is another cache for tokens of requests with EnableCAE. One is enough: a Cache keeps tokens with the capability
+	// and without apart. With another, RemoveAccount and ForgetAppTokens are to be called on both. Default: that of New.
 	CAE *msalredis.Cache
 
-	// Transport takes token requests from the gate to Entra ID, in place of the transport of a Cache's HTTPClient: for a proxy
-	// or a CA of one's own, or an emulator. Default: that one.
+	// Transport takes token requests from the gate to Entra ID, in place of the transport of a Cache's HTTPClient: for a
+	// proxy or a CA of one's own, or an emulator. Default: that one.
 	Transport http.RoundTripper
 
 	// MSAL are further options of both MSAL clients, such as confidential.WithX5C and WithAzureRegion. They come last, so
@@ -49,7 +49,9 @@ var _ azcore.TokenCredential = (*Credential)(nil)
 
 // New makes the credential of an app. authority, clientID and cred are those of confidential.New. It asks neither Redis
 // nor Entra ID anything.
-func New(authority, clientID string, cred confidential.Credential, tokens *msalredis.Cache, opts *Options) (*Credential, error) {
+func New(
+	authority, clientID string, cred confidential.Credential, tokens *msalredis.Cache, opts *Options,
+) (*Credential, error) {
 	if tokens == nil {
 		return nil, errors.New("azcred: New needs a Cache")
 	}
@@ -63,7 +65,8 @@ func New(authority, clientID string, cred confidential.Credential, tokens *msalr
 	}
 	tenant, _, _ := strings.Cut(strings.TrimPrefix(u.Path, "/"), "/")
 	if tenant == "" {
-		return nil, errors.New("azcred: the authority names no tenant; it looks like https://login.microsoftonline.com/TENANT")
+		return nil, errors.New("azcred: the authority names no tenant; it looks like " +
+			"https://login.microsoftonline.com/TENANT")
 	}
 	client := func(tokens *msalredis.Cache, capabilities ...string) (confidential.Client, error) {
 		app, err := confidential.New(authority, clientID, cred, slices.Concat([]confidential.Option{
@@ -102,23 +105,28 @@ func (o *Options) gate(tokens *msalredis.Cache) *http.Client {
 	return &http.Client{Transport: tokens.Transport(o.Transport)}
 }
 
-// OnBehalfOf is the credential of a user whose access token, assertion, an API has received: its tokens are the API's for
-// that user. Make one for each request; it costs nothing. Tokens are shared by assertion, through the gate.
+// OnBehalfOf is the credential of a user whose access token, assertion, an API has received: its tokens are the API's
+// for that user. Make one for each request; it costs nothing. Tokens are shared by assertion, through the gate.
 func (c *Credential) OnBehalfOf(assertion string) *Credential {
 	user := *c
-	user.acquire = func(ctx context.Context, app confidential.Client, o policy.TokenRequestOptions) (confidential.AuthResult, error) {
+	user.acquire = func(
+		ctx context.Context, app confidential.Client, o policy.TokenRequestOptions,
+	) (confidential.AuthResult, error) {
 		return app.AcquireTokenOnBehalfOf(ctx, assertion, o.Scopes,
 			confidential.WithTenantID(o.TenantID), confidential.WithClaims(o.Claims))
 	}
 	return &user
 }
 
-func forApp(ctx context.Context, app confidential.Client, o policy.TokenRequestOptions) (confidential.AuthResult, error) {
-	return app.AcquireTokenByCredential(ctx, o.Scopes, confidential.WithTenantID(o.TenantID), confidential.WithClaims(o.Claims))
+func forApp(
+	ctx context.Context, app confidential.Client, o policy.TokenRequestOptions,
+) (confidential.AuthResult, error) {
+	return app.AcquireTokenByCredential(ctx, o.Scopes, confidential.WithTenantID(o.TenantID),
+		confidential.WithClaims(o.Claims))
 }
 
-// GetToken implements azcore.TokenCredential. Claims are those of an API's challenge: nothing older than this call answers
-// it. An error is ctx's, or tells the Azure SDK not to try again: the gate has done what can be done.
+// GetToken implements azcore.TokenCredential. Claims are those of an API's challenge: nothing older than this call
+// answers it. An error is ctx's, or tells the Azure SDK not to try again: the gate has done what can be done.
 func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	if len(o.Scopes) == 0 {
 		return azcore.AccessToken{}, final{errors.New("azcred: GetToken needs at least one scope")}
@@ -130,7 +138,8 @@ func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 	r, err := c.acquire(ctx, c.client(o.EnableCAE), o)
 	switch {
 	case err == nil:
-		return azcore.AccessToken{Token: r.AccessToken, ExpiresOn: r.ExpiresOn.UTC(), RefreshOn: r.Metadata.RefreshOn.UTC()}, nil
+		return azcore.AccessToken{Token: r.AccessToken, ExpiresOn: r.ExpiresOn.UTC(), RefreshOn: r.Metadata.RefreshOn.UTC()},
+			nil
 	case ctx.Err() != nil:
 		return azcore.AccessToken{}, ctx.Err()
 	}
@@ -145,12 +154,15 @@ func (c *Credential) tenantOf(asked string) (string, error) {
 		return c.tenant, nil
 	case !isTenant(asked):
 		return "", errors.New("azcred: a token was asked for what is no tenant: neither an id nor a domain")
-	case slices.Contains(c.allowed, "*") || slices.ContainsFunc(c.allowed, func(t string) bool { return strings.EqualFold(t, asked) }):
+	case slices.Contains(c.allowed, "*") || slices.ContainsFunc(c.allowed, func(t string) bool {
+		return strings.EqualFold(t, asked)
+	}):
 		return asked, nil
 	case len(c.allowed) == 0 && c.tenant == "organizations":
 		return asked, nil // the credential has no tenant of its own to compare with
 	}
-	return "", errors.New("azcred: a token for another tenant was asked; Options.AdditionallyAllowedTenants does not have it")
+	return "", errors.New("azcred: a token for another tenant was asked; Options.AdditionallyAllowedTenants does not " +
+		"have it")
 }
 
 // isTenant tells an id or a domain from what would lead elsewhere as a part of the authority's URL.

@@ -128,7 +128,8 @@ func cae(scope string) policy.TokenRequestOptions {
 	return policy.TokenRequestOptions{Scopes: []string{scope}, EnableCAE: true}
 }
 
-// One request for each token, of each kind, whatever the number of processes and goroutines; a token says when it is due.
+// One request for each token, of each kind, whatever the number of processes and goroutines; a token says when it is
+// due.
 func TestOneRequestPerTokenInAllProcesses(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -212,8 +213,8 @@ func TestCAETokensAreKeptApart(t *testing.T) {
 	}
 }
 
-// With a cache of its own for CAE, what is forgotten in one cache is gone from every process's memory, and the other cache
-// keeps its own: each MSAL client has the gate of its own cache, also with a transport of the caller's.
+// With a cache of its own for CAE, what is forgotten in one cache is gone from every process's memory, and the other
+// cache keeps its own: each MSAL client has the gate of its own cache, also with a transport of the caller's.
 func TestForgottenTokensAreAskedForAnew(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -294,13 +295,14 @@ func TestTenants(t *testing.T) {
 		}
 	}
 	// What is no tenant is none whatever is allowed, and asks nobody anything.
-	for _, asked := range []string{"../common", "common/../" + other, "..", ".", "-", other + "/oauth2", other + "?x=", other + "#", other + "%2f..", `..\common`,
-		" " + other, other + "\n", "t\u00e9nant.example", "user@contoso.com"} {
+	for _, asked := range []string{"../common", "common/../" + other, "..", ".", "-", other + "/oauth2", other + "?x=",
+		other + "#", other + "%2f..", `..\common`, " " + other, other + "\n", "t\u00e9nant.example", "user@contoso.com"} {
 		for _, allowed := range [][]string{nil, {"*"}, {asked}} {
 			cred := w.credential(func(o *azcred.Options) { o.AdditionallyAllowedTenants = allowed })
 			for _, cred := range []*azcred.Credential{cred, cred.OnBehalfOf("assertion")} {
 				_, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{Scopes: []string{vault}, TenantID: asked})
-				if err == nil || !strings.Contains(err.Error(), "no tenant") || strings.Contains(err.Error(), asked) && len(asked) > 2 {
+				if err == nil || !strings.Contains(err.Error(), "no tenant") ||
+					strings.Contains(err.Error(), asked) && len(asked) > 2 {
 					t.Errorf("allowed %q, asked %q: %v, want an error that says so and does not quote it", allowed, asked, err)
 				}
 			}
@@ -333,8 +335,8 @@ func TestOnBehalfOf(t *testing.T) {
 	w.count(3, "two users and the app")
 }
 
-// Errors are not tried again by azcore, say what Entra ID said, and say nothing secret. A caller that leaves gets its own
-// context's error.
+// Errors are not tried again by azcore, say what Entra ID said, and say nothing secret. A caller that leaves gets its
+// own context's error.
 func TestErrors(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -349,7 +351,8 @@ func TestErrors(t *testing.T) {
 	}
 	_, err = cred.GetToken(context.Background(), cae(vault))
 	var final interface{ NonRetriable() }
-	if !errors.As(err, &final) || !strings.Contains(err.Error(), "AADSTS7000215") || strings.Contains(err.Error(), "not-the-secret") {
+	if !errors.As(err, &final) || !strings.Contains(err.Error(), "AADSTS7000215") ||
+		strings.Contains(err.Error(), "not-the-secret") {
 		t.Errorf("a wrong secret: %v", err)
 	}
 	if _, err = cred.GetToken(context.Background(), policy.TokenRequestOptions{}); !errors.As(err, &final) {
@@ -374,7 +377,8 @@ func TestErrors(t *testing.T) {
 	}
 }
 
-// Printed in whatever way, by mistake or in a log, a credential shows neither the app's secret nor a user's assertion; nor does what has one.
+// Printed in whatever way, by mistake or in a log, a credential shows neither the app's secret nor a user's assertion;
+// nor does what has one.
 func TestPrintedCredentialsShowNoSecrets(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -387,13 +391,16 @@ func TestPrintedCredentialsShowNoSecrets(t *testing.T) {
 	}
 	for name, v := range map[string]any{
 		"a pointer": cred, "the value": *cred, "of a user": user, "of a user, the value": *user,
-		"in a list": []any{cred, *user}, "in a field": struct{ c azcred.Credential }{*cred}, "in an interface": struct{ c azcore.TokenCredential }{user},
-		"a pointer to a pointer": &cred, "apiclient": client, "its transport": client.Transport, "an oauth2 source": tokensource.OnBehalfOf(t.Context(), confidential.Client{}, "a-user's-assertion", nil),
+		"in a list": []any{cred, *user}, "in a field": struct{ c azcred.Credential }{*cred},
+		"in an interface": struct{ c azcore.TokenCredential }{user}, "a pointer to a pointer": &cred, "apiclient": client,
+		"its transport":    client.Transport,
+		"an oauth2 source": tokensource.OnBehalfOf(t.Context(), confidential.Client{}, "a-user's-assertion", nil),
 	} {
 		for _, verb := range strings.Split("%v %+v %#v %s %q %x %X %d %t %p %T %w %!", " ") {
 			text := fmt.Sprintf(verb, v)
 			for _, hidden := range []string{secret, "a-user's-assertion"} {
-				if strings.Contains(text, hidden) || strings.Contains(strings.ToLower(text), fmt.Sprintf("%x", hidden)) || strings.Contains(text, fmt.Sprintf("%q", hidden)) {
+				if strings.Contains(text, hidden) || strings.Contains(strings.ToLower(text), fmt.Sprintf("%x", hidden)) ||
+					strings.Contains(text, fmt.Sprintf("%q", hidden)) {
 					t.Errorf("%s is printed by %s with a secret", name, verb)
 				}
 			}
@@ -407,15 +414,16 @@ func TestPrintedCredentialsShowNoSecrets(t *testing.T) {
 	}
 }
 
-// Any credential of azidentity shares its tokens with the gate as its transport: with a secret and with an assertion, with
-// CAE and without, of a user too.
+// Any credential of azidentity shares its tokens with the gate as its transport: with a secret and with an assertion,
+// with CAE and without, of a user too.
 func TestAzidentityOverTheGate(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	_, ada := w.user("ada@contoso.com")
 	for name, newCred := range map[string]func(azcore.ClientOptions) (azcore.TokenCredential, error){
 		"secret": func(o azcore.ClientOptions) (azcore.TokenCredential, error) {
-			return azidentity.NewClientSecretCredential(tenant, clientID, secret, &azidentity.ClientSecretCredentialOptions{ClientOptions: o})
+			return azidentity.NewClientSecretCredential(tenant, clientID, secret,
+				&azidentity.ClientSecretCredentialOptions{ClientOptions: o})
 		},
 		"assertion": func(o azcore.ClientOptions) (azcore.TokenCredential, error) {
 			return azidentity.NewClientAssertionCredential(tenant, clientID,

@@ -48,8 +48,8 @@ func (w *world) eventually(what string, f func() bool) {
 	}
 }
 
-// A sign-out, and the app's tokens forgotten, end the tokens of requests with EnableCAE as they end the others: at once in the process
-// where it is done, and in another as soon as that hears of it.
+// A sign-out, and the app's tokens forgotten, end the tokens of requests with EnableCAE as they end the others: at once
+// in the process where it is done, and in another as soon as that hears of it.
 func TestRemovalsEndTokensWithCAEAndWithout(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -58,7 +58,8 @@ func TestRemovalsEndTokensWithCAEAndWithout(t *testing.T) {
 		as     func(cred *azcred.Credential, assertion string) *azcred.Credential
 		remove func(c *msalredis.Cache, u entratest.User) error
 	}{
-		{"RemoveAccount", (*azcred.Credential).OnBehalfOf, func(c *msalredis.Cache, u entratest.User) error { return c.RemoveAccount(ctx, u.HomeAccountID()) }},
+		{"RemoveAccount", (*azcred.Credential).OnBehalfOf,
+			func(c *msalredis.Cache, u entratest.User) error { return c.RemoveAccount(ctx, u.HomeAccountID()) }},
 		{"ForgetAppTokens", func(cred *azcred.Credential, _ string) *azcred.Credential { return cred },
 			func(c *msalredis.Cache, _ entratest.User) error { return c.ForgetAppTokens(ctx, clientID, tenant) }},
 	} {
@@ -100,7 +101,8 @@ func TestRemovalsEndTokensWithCAEAndWithout(t *testing.T) {
 			}
 			w.count(len(kinds), "one for each token that is gone")
 			for kind, o := range kinds {
-				if get(t, here.OnBehalfOf(other), o).Token != others[kind] || get(t, there.OnBehalfOf(other), o).Token != others[kind] {
+				if get(t, here.OnBehalfOf(other), o).Token != others[kind] ||
+					get(t, there.OnBehalfOf(other), o).Token != others[kind] {
 					t.Errorf("%s: another user's token is gone too", kind)
 				}
 			}
@@ -109,8 +111,8 @@ func TestRemovalsEndTokensWithCAEAndWithout(t *testing.T) {
 	}
 }
 
-// On one Cache callers with EnableCAE and without never get each other's token, whoever comes first and of whichever process: what is
-// stored for one is no answer for the other, for the app, for a user, and after a challenge.
+// On one Cache callers with EnableCAE and without never get each other's token, whoever comes first and of whichever
+// process: what is stored for one is no answer for the other, for the app, for a user, and after a challenge.
 func TestOneCacheKeepsCAETokensApart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -132,7 +134,8 @@ func TestOneCacheKeepsCAETokensApart(t *testing.T) {
 					for _, c := range []*azcred.Credential{one, two, as(w.credential())} {
 						for _, cae := range []bool{true, false} {
 							if ask(c, cae, "") != tokens[cae] {
-								t.Errorf("%s, CAE first %v, %s: a caller with EnableCAE %v has not the token that is for it", name, first, when, cae)
+								t.Errorf("%s, CAE first %v, %s: a caller with EnableCAE %v has not the token that is for it",
+									name, first, when, cae)
 							}
 						}
 					}
@@ -150,11 +153,12 @@ func TestOneCacheKeepsCAETokensApart(t *testing.T) {
 	}
 }
 
-// What thousands of assertions leave in memory is bounded, with EnableCAE as without: MSAL keeps each one's token, some 5 KB, as long as
-// it is not told otherwise. Not run beside others: it reads the heap.
+// What thousands of assertions leave in memory is bounded, with EnableCAE as without: MSAL keeps each one's token, some
+// 5 KB, as long as it is not told otherwise. Not run beside others: it reads the heap.
 func TestOnBehalfOfMemoryIsBounded(t *testing.T) {
 	w := newWorld(t)
-	tokens, err := msalredis.New(w.redis.Client(), w.sealer, &msalredis.Options{Prefix: w.prefix, OpTimeout: 10 * time.Second, LocalBytes: 256 << 10})
+	tokens, err := msalredis.New(w.redis.Client(), w.sealer,
+		&msalredis.Options{Prefix: w.prefix, OpTimeout: 10 * time.Second, LocalBytes: 256 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,16 +197,18 @@ func (f forgetful) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return &http.Response{
 		StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{"Content-Type": {"application/json"}}, Request: r,
-		Body: io.NopCloser(strings.NewReader(fmt.Sprintf(`{"token_type":"Bearer","scope":%q,"expires_in":3600,"access_token":"a token for %s"}`,
-			graph, form.Get("assertion")))),
+		Body: io.NopCloser(strings.NewReader(
+			fmt.Sprintf(`{"token_type":"Bearer","scope":%q,"expires_in":3600,"access_token":"a token for %s"}`,
+				graph, form.Get("assertion")))),
 	}, nil
 }
 
 // jwt is an unsigned one, as long as they are.
 func jwt(subject string, n int) string {
 	part := base64.RawURLEncoding.EncodeToString
-	return part([]byte(`{"alg":"RS256"}`)) + "." + part(fmt.Appendf(nil, `{"tid":%q,"oid":"%08d-0000-4000-8000-000000000001","sub":%q,"more":%q}`,
-		tenant, n, subject, strings.Repeat("m", 1000))) + "." + part(make([]byte, 256))
+	return part([]byte(`{"alg":"RS256"}`)) + "." + part(
+		fmt.Appendf(nil, `{"tid":%q,"oid":"%08d-0000-4000-8000-000000000001","sub":%q,"more":%q}`,
+			tenant, n, subject, strings.Repeat("m", 1000))) + "." + part(make([]byte, 256))
 }
 
 // heap is what lives on the heap.

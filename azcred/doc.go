@@ -16,10 +16,11 @@
 //	})
 //
 // Choose azidentity where its way of finding a credential is wanted. Choose this package where the application has an
-// MSAL client for the same app anyway (their tokens are then the same), where callers of different tokens should
-// not wait behind each other (azidentity's credentials hold a mutex while they ask), or where
-// [msalredis.Cache.RemoveAccount] and [msalredis.Cache.ForgetAppTokens] are to reach this process's memory too: what azidentity
-// holds there stays until it is due, up to 28 hours with continuous access evaluation, and its on-behalf-of tokens are not bounded.
+// MSAL client for the same app anyway (their tokens are then the same), where callers of different tokens should not
+// wait behind each other (azidentity's credentials hold a mutex while they ask), or where
+// [msalredis.Cache.RemoveAccount] and [msalredis.Cache.ForgetAppTokens] are to reach this process's memory too: what
+// azidentity holds there stays until it is due, up to 28 hours with continuous access evaluation, and its on-behalf-of
+// tokens are not bounded.
 //
 // A managed identity needs neither: its tokens come from an endpoint on its own machine, which caches them.
 //
@@ -27,6 +28,7 @@
 //
 // A token for a client that can answer a claims challenge (capability CP1) lives up to 28 hours, and an API may refuse
 // it at any time. MSAL's cache does not tell it from an ordinary one, so, as in azidentity, there are two MSAL clients:
-// one with the capability for requests with EnableCAE (those of every Azure SDK client), one without for the others. Both
-// use the same Cache, which keeps their tokens apart: what is said of sharing, sign-outs and memory is true of both.
+// one with the capability for requests with EnableCAE (those of every Azure SDK client), one without for the others.
+// Both use the same Cache, which keeps their tokens apart: what is said of sharing, sign-outs and memory is true of
+// both.
 package azcred

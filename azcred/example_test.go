@@ -19,8 +19,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-// An azidentity credential shares its tokens with the gate as its transport. Here two of them, as in two processes, cost one
-// token request. A service uses tokens.HTTPClient(); this example puts the gate before an emulator instead.
+// An azidentity credential shares its tokens with the gate as its transport. Here two of them, as in two processes,
+// cost one token request. A service uses tokens.HTTPClient(); this example puts the gate before an emulator instead.
 func Example_azidentity() {
 	entra, err := entratest.NewServer(nil)
 	if err != nil {

@@ -38,7 +38,8 @@ const (
 	userScope   = "https://graph.microsoft.com/User.Read"
 )
 
-var user = entratest.User{ObjectID: "00000001-0000-4000-8000-00000000000a", TenantID: entratest.DefaultTenant, Username: "ada@contoso.com", Name: "Ada"}
+var user = entratest.User{ObjectID: "00000001-0000-4000-8000-00000000000a", TenantID: entratest.DefaultTenant,
+	Username: "ada@contoso.com", Name: "Ada"}
 
 // world is a Redis and an Entra ID.
 type world struct {
@@ -95,14 +96,17 @@ var (
 	}}
 	naively = contender{"naive GET and SET", func(at place, base http.RoundTripper) (process, error) {
 		rdb := redis.NewClient(&redis.Options{Addr: at.Redis})
-		return process{rdb: rdb, accessor: naive{rdb}, http: &http.Client{Transport: base}, close: func() { rdb.Close() }}, nil
+		return process{rdb: rdb, accessor: naive{rdb}, http: &http.Client{Transport: base}, close: func() {
+			rdb.Close()
+		}}, nil
 	}}
 	locked = contender{"naive with redislock", func(at place, base http.RoundTripper) (process, error) {
 		rdb := redis.NewClient(&redis.Options{Addr: at.Redis})
 		locker := redislock.New(rdb)
 		return process{rdb: rdb, accessor: naive{rdb}, http: &http.Client{Transport: base}, close: func() { rdb.Close() },
 			around: func(ctx context.Context, call func() error) error {
-				l, err := locker.Obtain(ctx, "token-lock", 10*time.Second, &redislock.Options{RetryStrategy: redislock.LinearBackoff(100 * time.Millisecond)})
+				l, err := locker.Obtain(ctx, "token-lock", 10*time.Second,
+					&redislock.Options{RetryStrategy: redislock.LinearBackoff(100 * time.Millisecond)})
 				if err != nil {
 					return err
 				}
@@ -131,7 +135,10 @@ func sealedBy(name string, sealer func(place) (serializer.Serializer, error)) co
 		if err != nil {
 			return process{}, err
 		}
-		return process{rdb: rdb, accessor: tokens, http: &http.Client{Transport: tokens.Transport(base)}, close: func() { tokens.Close(); rdb.Close() }}, nil
+		return process{rdb: rdb, accessor: tokens, http: &http.Client{Transport: tokens.Transport(base)}, close: func() {
+			tokens.Close()
+			rdb.Close()
+		}}, nil
 	}}
 }
 

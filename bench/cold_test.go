@@ -9,8 +9,8 @@ import (
 )
 
 // BenchmarkColdRead is what a new process waits for its tokens when they are in Redis: the first Replace of a new
-// client. The naive accessor is the floor: a GET of one plain value and MSAL's own Unmarshal. The contenders take turns, and
-// the time is the median, so that what else the machine does touches both alike.
+// client. The naive accessor is the floor: a GET of one plain value and MSAL's own Unmarshal. The contenders take
+// turns, and the time is the median, so that what else the machine does touches both alike.
 func BenchmarkColdRead(b *testing.B) {
 	for _, kind := range []string{"app", "user"} {
 		b.Run(kind, func(b *testing.B) {

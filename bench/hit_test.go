@@ -10,8 +10,8 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 )
 
-// BenchmarkHit is a call for an app's token that is cached. What differs is less than what the machine's speed changes by
-// within a second, so the contenders take turns of about a millisecond, and the time is the median of the turns.
+// BenchmarkHit is a call for an app's token that is cached. What differs is less than what the machine's speed changes
+// by within a second, so the contenders take turns of about a millisecond, and the time is the median of the turns.
 func BenchmarkHit(b *testing.B) {
 	w := newWorld(b)
 	type turn struct {

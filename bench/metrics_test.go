@@ -15,8 +15,9 @@ import (
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-// BenchmarkHitMetrics is a hit of this library without OpenTelemetry, and with its SDK: a meter whose reader collects every
-// ten milliseconds, a thousand times as often as most, and a tracer that samples everything. They take turns, as in BenchmarkHit.
+// BenchmarkHitMetrics is a hit of this library without OpenTelemetry, and with its SDK: a meter whose reader collects
+// every ten milliseconds, a thousand times as often as most, and a tracer that samples everything. They take turns, as
+// in BenchmarkHit.
 func BenchmarkHitMetrics(b *testing.B) {
 	w := newWorld(b)
 	reader := metric.NewManualReader()
@@ -38,7 +39,10 @@ func BenchmarkHitMetrics(b *testing.B) {
 		if err != nil {
 			return process{}, err
 		}
-		return process{rdb: rdb, accessor: tokens, http: &http.Client{Transport: tokens.Transport(base)}, close: func() { tokens.Close(); rdb.Close() }}, nil
+		return process{rdb: rdb, accessor: tokens, http: &http.Client{Transport: tokens.Transport(base)}, close: func() {
+			tokens.Close()
+			rdb.Close()
+		}}, nil
 	}}
 	type turn struct {
 		contender

@@ -11,7 +11,8 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 )
 
-// BenchmarkPartitions is a hit, and the first Replace of a new client, where Redis holds 100 to 100,000 tenants' tokens.
+// BenchmarkPartitions is a hit, and the first Replace of a new client, where Redis holds 100 to 100,000 tenants'
+// tokens.
 func BenchmarkPartitions(b *testing.B) {
 	w := newWorld(b)
 	first := w.with(b, library, w.entra.Transport())
@@ -46,7 +47,8 @@ func BenchmarkPartitions(b *testing.B) {
 				}
 				t := &timed{ExportReplace: p.accessor}
 				p.accessor = t
-				if _, err := w.app(b, p, tenantName(rand.IntN(n))).AcquireTokenByCredential(context.Background(), scopes(graph)); err != nil {
+				if _, err := w.app(b, p, tenantName(rand.IntN(n))).AcquireTokenByCredential(context.Background(),
+					scopes(graph)); err != nil {
 					b.Fatal(err)
 				}
 				p.close()
@@ -54,7 +56,8 @@ func BenchmarkPartitions(b *testing.B) {
 			}
 			ns := median(took)
 			b.ReportMetric(ns, "replace-ns/op")
-			results.add(fmt.Sprintf("cold read, %d partitions", n), library.name, b.N, ns, "token requests", float64(w.entra.Count()-sent))
+			results.add(fmt.Sprintf("cold read, %d partitions", n), library.name, b.N, ns, "token requests",
+				float64(w.entra.Count()-sent))
 		})
 	}
 }

@@ -46,7 +46,8 @@ func peers(b *testing.B) []program {
 func BenchmarkPeer(b *testing.B) {
 	w := newWorld(b)
 	for _, kind := range []string{"hits", "cold"} {
-		workload := map[string]string{"hits": "hit, whole call in another process", "cold": "new client in a running process, whole first call"}[kind]
+		workload := map[string]string{"hits": "hit, whole call in another process",
+			"cold": "new client in a running process, whole first call"}[kind]
 		for _, c := range append([]program{{name: naively.name}, {name: library.name}}, peers(b)...) {
 			b.Run(kind+"/"+c.name, func(b *testing.B) {
 				workers := w.spawn(b, 1, c.name, tenantName(0), c.command...)

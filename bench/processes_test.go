@@ -8,7 +8,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/entratest"
 )
 
-// BenchmarkProcesses is 1 to 64 cold processes with 4 callers each that want one token: how the cost grows with a fleet.
+// BenchmarkProcesses is 1 to 64 cold processes with 4 callers each that want one token: how the cost grows with a
+// fleet.
 func BenchmarkProcesses(b *testing.B) {
 	w := newWorld(b)
 	w.entra.SetBehavior(func(e *entratest.Behavior) { e.Latency = entraTakes })

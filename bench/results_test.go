@@ -78,9 +78,11 @@ func (t *table) write(dir string) error {
 		return err
 	}
 	for file, about := range map[string]struct{ title, x, y string }{
-		steadyPicture:   {"Calls while a token is refreshed, 300 ms at Entra ID, " + steadyLoad[len("steady load, "):] + ": the slowest of each 50 ms", "seconds", "ms"},
+		steadyPicture: {"Calls while a token is refreshed, 300 ms at Entra ID, " + steadyLoad[len("steady load, "):] +
+			": the slowest of each 50 ms", "seconds", "ms"},
 		requestsPicture: {"Token requests for one token", "cold processes, 4 callers each", "token requests"},
-		timePicture:     {"Time until the slowest caller has the token, 300 ms at Entra ID", "cold processes, 4 callers each", "ms"},
+		timePicture: {"Time until the slowest caller has the token, 300 ms at Entra ID", "cold processes, 4 callers each",
+			"ms"},
 	} {
 		p := plot.New()
 		p.Title.Text, p.X.Label.Text, p.Y.Label.Text = about.title, about.x, about.y
@@ -144,7 +146,8 @@ func (sizes) Ticks(_, _ float64) (ticks []plot.Tick) {
 
 func (t *table) markdown() string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "# Results\n\nWritten by `make bench`; what the workloads are says [bench/README.md](../README.md). One run; ratios are to the\nfirst line of a workload.\n\n")
+	fmt.Fprintf(&s, "# Results\n\nWritten by `make bench`; what the workloads are says [bench/README.md](../README.md). "+
+		"One run; ratios are to the\nfirst line of a workload.\n\n")
 	for _, line := range machine(t.server) {
 		fmt.Fprintf(&s, "- %s\n", line)
 	}
@@ -154,7 +157,8 @@ func (t *table) markdown() string {
 	s.WriteString("\n## Goals\n\n| | goal | shown | |\n|---|---|---|---|\n")
 	for _, g := range goals {
 		if shown, reached, ok := g.check(t); ok {
-			fmt.Fprintf(&s, "| %s | %s | %s | %s |\n", g.what, g.goal, shown, map[bool]string{true: "reached", false: "**missed**"}[reached])
+			fmt.Fprintf(&s, "| %s | %s | %s | %s |\n", g.what, g.goal, shown,
+				map[bool]string{true: "reached", false: "**missed**"}[reached])
 		}
 	}
 	s.WriteString("\n## Figures\n\n")
@@ -206,7 +210,8 @@ func machine(server string) []string {
 	msal := said("go", "list", "-m", "-f", "{{.Version}}", "github.com/AzureAD/microsoft-authentication-library-for-go")
 	return []string{
 		fmt.Sprintf("%d cores, %s%s, %s", runtime.NumCPU(), cpu, memory, runtime.GOOS),
-		fmt.Sprintf("%s, MSAL Go %s, Redis %s on loopback, Node %s", runtime.Version(), msal, server, said("node", "--version")),
+		fmt.Sprintf("%s, MSAL Go %s, Redis %s on loopback, Node %s", runtime.Version(), msal, server,
+			said("node", "--version")),
 		"commit " + said("git", "describe", "--always", "--dirty", "--exclude=*"),
 		"`" + "make bench" + "`, " + time.Now().UTC().Format("2006-01-02"),
 	}

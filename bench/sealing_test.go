@@ -34,8 +34,8 @@ func (e encryptedOnly) Open(sealed, data []byte) ([]byte, error) {
 	return e.AEAD.Open(nil, nil, sealed, data)
 }
 
-// BenchmarkSealing is the first Replace of a new client for a user, and what Redis keeps of the user, without encryption
-// and compression, with the first, and with both.
+// BenchmarkSealing is the first Replace of a new client for a user, and what Redis keeps of the user, without
+// encryption and compression, with the first, and with both.
 func BenchmarkSealing(b *testing.B) {
 	type turn struct {
 		contender
@@ -56,7 +56,8 @@ func BenchmarkSealing(b *testing.B) {
 			}
 			accessor := &timed{ExportReplace: p.accessor}
 			p.accessor = accessor
-			if account, err := t.w.app(b, p, tenantName(0)).Account(context.Background(), user.HomeAccountID()); err != nil || account.IsZero() {
+			if account, err := t.w.app(b, p, tenantName(0)).Account(context.Background(), user.HomeAccountID()); err != nil ||
+				account.IsZero() {
 				b.Fatalf("the user is not there: %v", err)
 			}
 			p.close()

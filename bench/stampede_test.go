@@ -17,9 +17,10 @@ import (
 const entraTakes = 300 * time.Millisecond
 
 // alone is the floor: MSAL without an accessor, with its callers' one answer at hand in each process.
-var alone = contender{"single-flight in each process, no Redis", func(_ place, base http.RoundTripper) (process, error) {
-	return process{http: &http.Client{Transport: &sharing{base: base}}}, nil
-}}
+var alone = contender{"single-flight in each process, no Redis",
+	func(_ place, base http.RoundTripper) (process, error) {
+		return process{http: &http.Client{Transport: &sharing{base: base}}}, nil
+	}}
 
 // sharing is one token request for all who ask at once. It compares nothing: its callers want one token.
 type sharing struct {
@@ -43,12 +44,15 @@ func (s *sharing) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	header := http.Header{"Content-Type": {"application/json"}}
-	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(bytes.NewReader(body.([]byte))), Request: r}, nil
+	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(bytes.NewReader(body.([]byte))),
+		Request: r}, nil
 }
 
 // burst has callers in each of the processes want one token that nobody has, and says how long the slowest waited, how
 // long after Entra ID's last answer, and how many token requests that took.
-func (w *world) burst(b *testing.B, workers []*worker, tenant string, goroutines int) (slowest, late time.Duration, requests int) {
+func (w *world) burst(
+	b *testing.B, workers []*worker, tenant string, goroutines int,
+) (slowest, late time.Duration, requests int) {
 	sent := w.entra.Count()
 	var ended int64
 	for _, o := range tell(b, workers, order{Op: "burst", Tenant: tenant, N: goroutines}) {
@@ -68,7 +72,8 @@ func BenchmarkStampede(b *testing.B) {
 	w := newWorld(b)
 	w.entra.SetBehavior(func(e *entratest.Behavior) { e.Latency = entraTakes })
 	tenants := 0
-	for _, c := range append([]program{{name: memory.name}, {name: naively.name}, {name: locked.name}, {name: alone.name}, {name: library.name}}, peers(b)...) {
+	for _, c := range append([]program{{name: memory.name}, {name: naively.name}, {name: locked.name}, {name: alone.name},
+		{name: library.name}}, peers(b)...) {
 		b.Run(c.name, func(b *testing.B) {
 			var took, late []float64
 			requests := 0

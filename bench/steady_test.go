@@ -14,8 +14,8 @@ import (
 const steadyLoad = "steady load, 4 processes, 400 calls/s"
 
 // BenchmarkSteadyLoad is a fleet under load while its token is refreshed ten times. The token lives 304 s, of which
-// MSAL uses four: alone, it asks anew every four seconds; this library does when half of them are over. Its time is that of
-// the call of which one in a hundred takes longer. It takes as long as it takes, whatever -benchtime says.
+// MSAL uses four: alone, it asks anew every four seconds; this library does when half of them are over. Its time is
+// that of the call of which one in a hundred takes longer. It takes as long as it takes, whatever -benchtime says.
 func BenchmarkSteadyLoad(b *testing.B) {
 	const (
 		processes = 4
@@ -29,7 +29,8 @@ func BenchmarkSteadyLoad(b *testing.B) {
 			load := func() (calls []sample, requests []entratest.Request, written int) {
 				writes, sent := w.writes(b), w.entra.Count()
 				begin := time.Now().Add(200 * time.Millisecond)
-				for _, o := range tell(b, w.spawned, order{Op: "load", Tenant: tenantName(0), Begin: begin, For: window, Rate: rate}) {
+				for _, o := range tell(b, w.spawned,
+					order{Op: "load", Tenant: tenantName(0), Begin: begin, For: window, Rate: rate}) {
 					calls = append(calls, o.Calls...)
 				}
 				return calls, w.entra.Requests()[sent:], w.writes(b) - writes
@@ -72,7 +73,8 @@ func BenchmarkSteadyLoad(b *testing.B) {
 				"calls over 20 ms", over(calls, slow), "calls over 20 ms without a refresh", over(quiet, slow),
 				"calls that waited for Entra ID", over(calls, entraTakes*9/10),
 				"ms the longest call", ms(took[len(took)-1]),
-				"writes per refresh", float64(writes)/float64(max(1, refreshes)), "writes in a window without a refresh", float64(quietWrites))
+				"writes per refresh", float64(writes)/float64(max(1, refreshes)), "writes in a window without a refresh",
+				float64(quietWrites))
 			results.latencies(c.name, calls)
 		})
 	}
@@ -97,8 +99,9 @@ func (w *world) writes(b *testing.B) int {
 	n := 0
 	for command, calls := range w.calls(b) {
 		switch command {
-		case "set", "setex", "psetex", "mset", "getset", "getdel", "append", "incr", "incrby", "del", "unlink", "hset", "hsetnx", "hmset", "hdel", "hincrby",
-			"sadd", "srem", "zadd", "zrem", "zremrangebyscore", "lpush", "rpush", "expire", "pexpire", "expireat", "pexpireat", "persist", "publish", "spublish":
+		case "set", "setex", "psetex", "mset", "getset", "getdel", "append", "incr", "incrby", "del", "unlink", "hset",
+			"hsetnx", "hmset", "hdel", "hincrby", "sadd", "srem", "zadd", "zrem", "zremrangebyscore", "lpush", "rpush", "expire",
+			"pexpire", "expireat", "pexpireat", "persist", "publish", "spublish":
 			n += calls
 		}
 	}

@@ -8,9 +8,9 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 )
 
-// BenchmarkStore is what a caller waits, once a new token has come, until it is in Redis: Export. The naive accessor
-// is the floor: MSAL's own Marshal and a SET of one plain value. The tokens come from memory. The contenders take turns, and
-// the time is the median, as in BenchmarkColdRead.
+// BenchmarkStore is what a caller waits, once a new token has come, until it is in Redis: Export. The naive accessor is
+// the floor: MSAL's own Marshal and a SET of one plain value. The tokens come from memory. The contenders take turns,
+// and the time is the median, as in BenchmarkColdRead.
 func BenchmarkStore(b *testing.B) {
 	for _, kind := range []string{"app", "user"} {
 		b.Run(kind, func(b *testing.B) {
@@ -34,7 +34,8 @@ func BenchmarkStore(b *testing.B) {
 				app := w.app(b, p, tenantName(0))
 				t.call = func() {
 					// A challenge makes MSAL ask whatever it has.
-					if _, err := app.AcquireTokenByCredential(context.Background(), scopes(graph), confidential.WithClaims(`{"access_token":{"nbf":{"essential":true}}}`)); err != nil {
+					if _, err := app.AcquireTokenByCredential(context.Background(), scopes(graph),
+						confidential.WithClaims(`{"access_token":{"nbf":{"essential":true}}}`)); err != nil {
 						b.Fatal(err)
 					}
 				}

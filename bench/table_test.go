@@ -123,7 +123,8 @@ func (t *table) print(to io.Writer) {
 	fmt.Fprintln(to)
 	for _, g := range goals {
 		if shown, reached, ok := g.check(t); ok {
-			fmt.Fprintf(to, "%s  %s: %s; goal %s\n", map[bool]string{true: "reached", false: "MISSED "}[reached], g.what, shown, g.goal)
+			fmt.Fprintf(to, "%s  %s: %s; goal %s\n", map[bool]string{true: "reached", false: "MISSED "}[reached],
+				g.what, shown, g.goal)
 		}
 	}
 }

@@ -58,7 +58,8 @@ func BenchmarkWire(b *testing.B) {
 	}
 }
 
-// BenchmarkIdleFleet is what a fleet that nobody asks for tokens sends to Redis, after it was asked. Its time means nothing.
+// BenchmarkIdleFleet is what a fleet that nobody asks for tokens sends to Redis, after it was asked. Its time means
+// nothing.
 func BenchmarkIdleFleet(b *testing.B) {
 	w := newWorld(b)
 	workers := w.spawn(b, 4, library.name, tenantName(0))

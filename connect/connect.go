@@ -28,9 +28,9 @@ type Options struct {
 }
 
 // Open makes a client and asks Redis nothing: a Redis that is away does not keep a service from starting, and a wrong
-// password is found out later. The client of one address finds out with its first command whether that is a single server
-// or a node of a cluster, and is a *redis.ClusterClient either way: transactions keep to one slot, and each command goes
-// to one node. The caller closes the client. Errors wrap [ErrURL].
+// password is found out later. The client of one address finds out with its first command whether that is a single
+// server or a node of a cluster, and is a *redis.ClusterClient either way: transactions keep to one slot, and each
+// command goes to one node. The caller closes the client. Errors wrap [ErrURL].
 func Open(url string, opts *Options) (redis.UniversalClient, error) {
 	t, err := parse(url, opts)
 	if err != nil {
@@ -42,12 +42,12 @@ func Open(url string, opts *Options) (redis.UniversalClient, error) {
 // pingTimeout bounds Dial where the caller's context has no nearer end.
 const pingTimeout = 10 * time.Second
 
-// Dial makes a client as [Open] does and asks Redis whether it may be used: every primary of a cluster, and the one that
-// Sentinel names. One address that turns out to be a node of a cluster gives a client of the cluster, else a *redis.Client.
-// It takes 10 s at most. The caller closes the client.
+// Dial makes a client as [Open] does and asks Redis whether it may be used: every primary of a cluster, and the one
+// that Sentinel names. One address that turns out to be a node of a cluster gives a client of the cluster, else a
+// *redis.Client. It takes 10 s at most. The caller closes the client.
 //
-// Errors say what to change, and hold neither a password nor the URL. Those of the URL itself wrap [ErrURL]; the others wrap
-// what go-redis, net or crypto/tls said.
+// Errors say what to change, and hold neither a password nor the URL. Those of the URL itself wrap [ErrURL]; the others
+// wrap what go-redis, net or crypto/tls said.
 func Dial(ctx context.Context, url string, opts *Options) (redis.UniversalClient, error) {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()

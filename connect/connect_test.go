@@ -58,20 +58,23 @@ func TestDialStandalone(t *testing.T) {
 	s := redistest.Start(t)
 	s.AddUser("app", password, "~* &* +@all")
 	s.Do("CONFIG", "SET", "requirepass", password)
-	for name, user := range map[string]*url.Userinfo{"password": url.UserPassword("", password), "user": url.UserPassword("app", password)} {
+	for name, user := range map[string]*url.Userinfo{"password": url.UserPassword("", password),
+		"user": url.UserPassword("app", password)} {
 		u := url.URL{Scheme: "redis", User: user, Host: s.Addr(), Path: "/3"}
 		t.Run(name, func(t *testing.T) {
 			client := dial(t, u.String(), nil)
 			works(t, client)
 			o := client.(*redis.Client).Options()
-			if !o.ContextTimeoutEnabled || !o.DisableIdentity || o.DialTimeout != 2*time.Second || o.ConnMaxIdleTime != 3*time.Minute ||
-				o.PoolSize < 20 || o.DB != 3 {
+			if !o.ContextTimeoutEnabled || !o.DisableIdentity || o.DialTimeout != 2*time.Second ||
+				o.ConnMaxIdleTime != 3*time.Minute || o.PoolSize < 20 || o.DB != 3 {
 				t.Errorf("options %+v", o)
 			}
 		})
 	}
-	u := url.URL{Scheme: "redis", User: url.UserPassword("", password), Host: s.Addr(), RawQuery: "pool_size=7&dial_timeout=3s&conn_max_idle_time=1m"}
-	if o := dial(t, u.String(), nil).(*redis.Client).Options(); o.PoolSize != 7 || o.DialTimeout != 3*time.Second || o.ConnMaxIdleTime != time.Minute {
+	u := url.URL{Scheme: "redis", User: url.UserPassword("", password), Host: s.Addr(),
+		RawQuery: "pool_size=7&dial_timeout=3s&conn_max_idle_time=1m"}
+	if o := dial(t, u.String(), nil).(*redis.Client).Options(); o.PoolSize != 7 || o.DialTimeout != 3*time.Second ||
+		o.ConnMaxIdleTime != time.Minute {
 		t.Errorf("what the URL sets is changed: %+v", o)
 	}
 }
@@ -83,7 +86,8 @@ func TestDialTLS(t *testing.T) {
 	works(t, dial(t, "rediss://"+s.Addr(), &connect.Options{TLSConfig: trusting}))
 	works(t, dial(t, "rediss://"+s.Addr()+"?skip_verify=true", &connect.Options{InsecureSkipVerify: true}))
 	// Said in the options alone it changes nothing.
-	if _, err := connect.Dial(t.Context(), "rediss://"+s.Addr(), &connect.Options{InsecureSkipVerify: true}); err == nil || !strings.Contains(err.Error(), "RootCAs") {
+	if _, err := connect.Dial(t.Context(), "rediss://"+s.Addr(), &connect.Options{InsecureSkipVerify: true}); err == nil ||
+		!strings.Contains(err.Error(), "RootCAs") {
 		t.Errorf("an unknown CA: %v", err)
 	}
 	for name, refused := range map[string]struct {
@@ -93,16 +97,19 @@ func TestDialTLS(t *testing.T) {
 		"in the URL":       {"rediss://" + s.Addr() + "?skip_verify=true", &connect.Options{TLSConfig: trusting}},
 		"in the TLSConfig": {"rediss://" + s.Addr(), &connect.Options{TLSConfig: &tls.Config{InsecureSkipVerify: true}}},
 	} {
-		if _, err := connect.Dial(t.Context(), refused.url, refused.opts); !errors.Is(err, connect.ErrURL) || !strings.Contains(err.Error(), "InsecureSkipVerify") {
+		if _, err := connect.Dial(t.Context(), refused.url, refused.opts); !errors.Is(err, connect.ErrURL) ||
+			!strings.Contains(err.Error(), "InsecureSkipVerify") {
 			t.Errorf("no verification %s: %v", name, err)
 		}
 	}
 	wrongName := trusting.Clone()
 	wrongName.ServerName = "redis.example"
-	if _, err := connect.Dial(t.Context(), "rediss://"+s.Addr(), &connect.Options{TLSConfig: wrongName}); err == nil || !strings.Contains(err.Error(), "for another name") {
+	if _, err := connect.Dial(t.Context(), "rediss://"+s.Addr(), &connect.Options{TLSConfig: wrongName}); err == nil ||
+		!strings.Contains(err.Error(), "for another name") {
 		t.Errorf("another name: %v", err)
 	}
-	if _, err := connect.Dial(t.Context(), "redis://"+s.Addr(), nil); err == nil || !strings.Contains(err.Error(), "rediss://") {
+	if _, err := connect.Dial(t.Context(), "redis://"+s.Addr(), nil); err == nil ||
+		!strings.Contains(err.Error(), "rediss://") {
 		t.Errorf("plain to a TLS port: %v", err)
 	}
 }
@@ -111,7 +118,8 @@ func TestDialTLSWithClientCertificate(t *testing.T) {
 	t.Parallel()
 	s := redistest.StartTLS(t, redistest.ClientCertificate())
 	works(t, dial(t, "rediss://"+s.Addr(), &connect.Options{TLSConfig: s.TLSConfig()}))
-	_, err := connect.Dial(t.Context(), "rediss://"+s.Addr(), &connect.Options{TLSConfig: &tls.Config{RootCAs: s.TLSConfig().RootCAs}})
+	_, err := connect.Dial(t.Context(), "rediss://"+s.Addr(),
+		&connect.Options{TLSConfig: &tls.Config{RootCAs: s.TLSConfig().RootCAs}})
 	if err == nil || !strings.Contains(err.Error(), "client certificate") {
 		t.Errorf("without a certificate: %v", err)
 	}
@@ -132,19 +140,23 @@ func TestDialCluster(t *testing.T) {
 			continue
 		}
 		works(t, client)
-		if o := client.(*redis.ClusterClient).Options(); !o.ContextTimeoutEnabled || !o.DisableIdentity || o.DialTimeout != 2*time.Second || o.PoolSize < 20 {
+		if o := client.(*redis.ClusterClient).Options(); !o.ContextTimeoutEnabled || !o.DisableIdentity ||
+			o.DialTimeout != 2*time.Second || o.PoolSize < 20 {
 			t.Errorf("%s: options %+v", name, o)
 		}
 	}
-	if _, err := connect.Dial(t.Context(), "redis://"+addrs[0]+","+addrs[1]+"/2", nil); !errors.Is(err, connect.ErrURL) || !strings.Contains(err.Error(), "database 0") {
+	if _, err := connect.Dial(t.Context(), "redis://"+addrs[0]+","+addrs[1]+"/2", nil); !errors.Is(err, connect.ErrURL) ||
+		!strings.Contains(err.Error(), "database 0") {
 		t.Errorf("a database of a cluster: %v", err)
 	}
-	if _, err := connect.Dial(t.Context(), "redis://"+addrs[0]+"/2", nil); err == nil || !strings.Contains(err.Error(), "database") {
+	if _, err := connect.Dial(t.Context(), "redis://"+addrs[0]+"/2", nil); err == nil ||
+		!strings.Contains(err.Error(), "database") {
 		t.Errorf("a database of one node: %v", err)
 	}
 	// A node that is away is named.
 	c.Nodes[1].Kill()
-	if _, err := connect.Dial(t.Context(), "redis://"+strings.Join(addrs, ","), nil); err == nil || !strings.Contains(err.Error(), addrs[1]) {
+	if _, err := connect.Dial(t.Context(), "redis://"+strings.Join(addrs, ","), nil); err == nil ||
+		!strings.Contains(err.Error(), addrs[1]) {
 		t.Errorf("a node is away: %v", err)
 	}
 }
@@ -219,7 +231,8 @@ func TestErrorsSayWhatToChange(t *testing.T) {
 		}
 	}
 	s.Do("CONFIG", "SET", "requirepass", "x")
-	if _, err := connect.Dial(t.Context(), "redis://"+s.Addr(), nil); err == nil || !strings.Contains(err.Error(), "wants a password") {
+	if _, err := connect.Dial(t.Context(), "redis://"+s.Addr(), nil); err == nil ||
+		!strings.Contains(err.Error(), "wants a password") {
 		t.Errorf("no password: %v", err)
 	}
 }
@@ -229,7 +242,8 @@ func TestFrozenServer(t *testing.T) {
 	t.Parallel()
 	s := redistest.Start(t)
 	s.Freeze()
-	for _, u := range []string{"redis://" + s.Addr(), "redis://" + s.Addr() + "," + s.Addr(), "redis://" + s.Addr() + "?master_name=p"} {
+	for _, u := range []string{"redis://" + s.Addr(), "redis://" + s.Addr() + "," + s.Addr(),
+		"redis://" + s.Addr() + "?master_name=p"} {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
 		begin := time.Now()
@@ -253,7 +267,8 @@ func TestOpenAsksNothing(t *testing.T) {
 	if _, err := connect.Open("redis://host?nonsense=1", nil); !errors.Is(err, connect.ErrURL) {
 		t.Errorf("%v", err)
 	}
-	if _, err := connect.Open("redis://host", &connect.Options{TLSConfig: &tls.Config{}}); !errors.Is(err, connect.ErrURL) {
+	_, err = connect.Open("redis://host", &connect.Options{TLSConfig: &tls.Config{}})
+	if !errors.Is(err, connect.ErrURL) {
 		t.Errorf("a TLSConfig without TLS: %v", err)
 	}
 }
@@ -261,23 +276,35 @@ func TestOpenAsksNothing(t *testing.T) {
 func ExampleDial() {
 	ctx := context.Background()
 	_, err := connect.Dial(ctx, "redis://127.0.0.1:1?nonsense=1", nil)
-	fmt.Println(err)
-	// Output: connect: the Redis URL cannot be used: it has parameters that go-redis does not know for this kind of server: nonsense
+	fmt.Println(strings.Replace(err.Error(), ": ", ":\n", 2))
+	// Output:
+	// connect:
+	// the Redis URL cannot be used:
+	// it has parameters that go-redis does not know for this kind of server: nonsense
 }
 
-// Whatever is wrong with a URL, no error shows what may be a password: one that a : or , has made a host of, or ? and & the name of a
-// parameter.
+// Whatever is wrong with a URL, no error shows what may be a password: one that a : or , has made a host of, or ? and &
+// the name of a parameter.
 func TestMalformedURLsShowNoPassword(t *testing.T) {
 	t.Parallel()
-	for _, secret := range []string{"sesame", "Sesame-0123", "p%40ss", "se:zame", "se,zame", "se?zame", "se/zame", "se#zame", "se&zame", "se=zame", "se zame", "se;zame", "se[zame]", "se%zame", "séşzame", "se\x1bzame"} {
+	for _, secret := range []string{"sesame", "Sesame-0123", "p%40ss", "se:zame", "se,zame", "se?zame", "se/zame",
+		"se#zame", "se&zame", "se=zame", "se zame", "se;zame", "se[zame]", "se%zame", "séşzame", "se\x1bzame"} {
 		for _, url := range []string{
-			"redis://:%s:host:6379", "redis://user:%s:host:6379", "rediss://:%s:host", "redis://:%s,host:6379", "redis://user:%s,host", "redis://user:%s;host:6379",
-			"redis://user:%s host:6379", "redis://:%s/host:6379", "redis://:%s?host:6379", "redis://:%s#host:6379", "redis://:%s&host:6379", "redis://:%s\\@host",
-			"redis://user:%s", "redis://:%s", "redis://user:%s%%40host:6379", "redis://user:x%s:y@host:", "redis:/user:%s@host:6379", "redis:user:%s@host", "redis//user:%s@host", "://user:%s@host",
-			"user:%s@host:6379", "http://user:%s@host", " redis ://user:%s@host", "redis://user:%s@host:port", "redis://user:%s@ho st", "redis://user:%s@[::1", "redis://user:%s@host:99999", "redis://user:%s@:6379",
-			"redis://user:%s@,host", "redis://user:%s@host,,b", "redis://user:%s@host?x", "redis://user:%s@host?%s", "redis://host?%s", "redis://host?db=%s", "redis://host?addr=%s:1:2", "redis://host?addr=%s",
-			"redis://host?master_name=m&replica_only=%s", "redis://host?x=1&%s", "redis://host/%s", "redis://host:6379/0/%s", "redis://%s@host?nonsense=1", "redis://host:%s", "redis://host?db=1&db=%s", "redis://host?Db=%s",
-			"unix://:%s/run/redis.sock", "unix://user:%s", "unix://:%s:/run/redis.sock", "unix://:%s@host/run/redis.sock?x=1", "redis://user:%s@host\n:6379", "redis://%s@host", "redis://%s:@host", "redis://host,:%s", "redis://host,[%s]", "redis://[%s]:1",
+			"redis://:%s:host:6379", "redis://user:%s:host:6379", "rediss://:%s:host", "redis://:%s,host:6379",
+			"redis://user:%s,host", "redis://user:%s;host:6379",
+			"redis://user:%s host:6379", "redis://:%s/host:6379", "redis://:%s?host:6379", "redis://:%s#host:6379",
+			"redis://:%s&host:6379", "redis://:%s\\@host",
+			"redis://user:%s", "redis://:%s", "redis://user:%s%%40host:6379", "redis://user:x%s:y@host:",
+			"redis:/user:%s@host:6379", "redis:user:%s@host", "redis//user:%s@host", "://user:%s@host",
+			"user:%s@host:6379", "http://user:%s@host", " redis ://user:%s@host", "redis://user:%s@host:port",
+			"redis://user:%s@ho st", "redis://user:%s@[::1", "redis://user:%s@host:99999", "redis://user:%s@:6379",
+			"redis://user:%s@,host", "redis://user:%s@host,,b", "redis://user:%s@host?x", "redis://user:%s@host?%s",
+			"redis://host?%s", "redis://host?db=%s", "redis://host?addr=%s:1:2", "redis://host?addr=%s",
+			"redis://host?master_name=m&replica_only=%s", "redis://host?x=1&%s", "redis://host/%s", "redis://host:6379/0/%s",
+			"redis://%s@host?nonsense=1", "redis://host:%s", "redis://host?db=1&db=%s", "redis://host?Db=%s",
+			"unix://:%s/run/redis.sock", "unix://user:%s", "unix://:%s:/run/redis.sock", "unix://:%s@host/run/redis.sock?x=1",
+			"redis://user:%s@host\n:6379", "redis://%s@host", "redis://%s:@host", "redis://host,:%s",
+			"redis://host,[%s]", "redis://[%s]:1",
 		} {
 			url := strings.ReplaceAll(strings.ReplaceAll(url, "%%", "\x00"), "%s", secret)
 			url = strings.ReplaceAll(url, "\x00", "%")
@@ -289,7 +316,8 @@ func TestMalformedURLsShowNoPassword(t *testing.T) {
 				continue
 			}
 			if errors.Is(err, connect.ErrURL) {
-				for _, part := range strings.FieldsFunc(secret, func(r rune) bool { return strings.ContainsRune(":,?/#&=;[]% \x1b", r) }) {
+				for _, part := range strings.FieldsFunc(secret,
+					func(r rune) bool { return strings.ContainsRune(":,?/#&=;[]% \x1b", r) }) {
 					if len(part) > 3 && strings.Contains(strings.ToLower(err.Error()), strings.ToLower(part)) {
 						t.Errorf("%q: shown: %v", url, err)
 					}
@@ -304,13 +332,17 @@ func TestMalformedURLsShowNoPassword(t *testing.T) {
 // A host that is missing is not this machine.
 func TestHostsAreWritten(t *testing.T) {
 	t.Parallel()
-	for _, url := range []string{"redis://", "redis:///0", "redis://:6379", "redis://user:x@:6379/1", "redis://,host", "redis://host,", "redis://:6379,host", "redis://host,:6380", "redis://user:x@,host", "redis://h?addr=:6379",
+	for _, url := range []string{"redis://", "redis:///0", "redis://:6379", "redis://user:x@:6379/1", "redis://,host",
+		"redis://host,", "redis://:6379,host", "redis://host,:6380", "redis://user:x@,host", "redis://h?addr=:6379",
 		"redis://,", "rediss://,host?master_name=m", "redis://?master_name=m", "redis://h?addr="} {
 		if _, err := connect.Open(url, nil); !errors.Is(err, connect.ErrURL) {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
-	for url, want := range map[string]string{"redis://localhost": "localhost:6379", "redis://[::1]": "[::1]:6379", "redis://[::1]:7": "[::1]:7", "redis://[fe80::1%25lo]:7": "[fe80::1%lo]:7", "redis://redis_1.example.:8/2": "redis_1.example.:8", "redis://bücher.example": "bücher.example:6379", "redis://token_cache-redis.1": "token_cache-redis.1:6379", "redis://127.0.0.1": "127.0.0.1:6379"} {
+	for url, want := range map[string]string{"redis://localhost": "localhost:6379", "redis://[::1]": "[::1]:6379",
+		"redis://[::1]:7": "[::1]:7", "redis://[fe80::1%25lo]:7": "[fe80::1%lo]:7",
+		"redis://redis_1.example.:8/2": "redis_1.example.:8", "redis://bücher.example": "bücher.example:6379",
+		"redis://token_cache-redis.1": "token_cache-redis.1:6379", "redis://127.0.0.1": "127.0.0.1:6379"} {
 		for _, more := range []string{"", ",other:1"} {
 			host, db, found := strings.Cut(strings.TrimPrefix(url, "redis://"), "/")
 			if found && more != "" {
@@ -360,7 +392,8 @@ func TestUsersWithoutPasswords(t *testing.T) {
 		{"rediss://app:@host,other", login, true},
 	} {
 		client, err := connect.Open(test.url, test.opts)
-		if (err == nil) != test.fine || err != nil && (!errors.Is(err, connect.ErrURL) || !strings.Contains(err.Error(), "no password")) {
+		if (err == nil) != test.fine || err != nil && (!errors.Is(err, connect.ErrURL) ||
+			!strings.Contains(err.Error(), "no password")) {
 			t.Errorf("%s, Credentials %v: %v", test.url, test.opts != nil, err)
 		}
 		if err == nil {
@@ -378,13 +411,15 @@ type subscribed struct {
 func TestSentinelsNameIsNotThePrimarys(t *testing.T) {
 	t.Parallel()
 	for url, want := range map[string]string{
-		"rediss://sentinel.example?master_name=m": "", "rediss://a.example,b.example?master_name=m": "", "rediss://one.example": "one.example", "rediss://a.example,b.example": "",
+		"rediss://sentinel.example?master_name=m": "", "rediss://a.example,b.example?master_name=m": "",
+		"rediss://one.example": "one.example", "rediss://a.example,b.example": "",
 	} {
 		if got := connect.ServerName(t, url, nil); got != want {
 			t.Errorf("%s: verifies %q, want %q", url, got, want)
 		}
 	}
-	if got := connect.ServerName(t, "rediss://sentinel.example?master_name=m", &connect.Options{TLSConfig: &tls.Config{ServerName: "redis.example"}}); got != "redis.example" {
+	if got := connect.ServerName(t, "rediss://sentinel.example?master_name=m",
+		&connect.Options{TLSConfig: &tls.Config{ServerName: "redis.example"}}); got != "redis.example" {
 		t.Errorf("what the caller names: %q", got)
 	}
 }

@@ -21,12 +21,12 @@
 //
 // The language is go-redis's (redis.ParseURL, redis.ParseClusterURL, redis.ParseFailoverURL), its query parameters and
 // addr=host:port included; the comma is our one addition. Characters such as @ : / ? # and % are percent-encoded in a
-// password. Hosts are written out, localhost too, and are names or addresses: what is neither is refused and not shown, because
-// a : in place of the @ makes a host of the password.
+// password. Hosts are written out, localhost too, and are names or addresses: what is neither is refused and not shown,
+// because a : in place of the @ makes a host of the password.
 //
-// One address is enough for a cluster, by Dial and by Open, also where Redis is away at the start: what is there is asked
-// (CLUSTER SLOTS) when it first answers. A cluster has database 0 only: one that is asked for another says so with every
-// command. Tests: TestOneAddressOfACluster, TestOneAddressOfASingleServer.
+// One address is enough for a cluster, by Dial and by Open, also where Redis is away at the start: what is there is
+// asked (CLUSTER SLOTS) when it first answers. A cluster has database 0 only: one that is asked for another says so
+// with every command. Tests: TestOneAddressOfACluster, TestOneAddressOfASingleServer.
 //
 // # What is set
 //
@@ -42,16 +42,17 @@
 // # TLS
 //
 // rediss:// verifies the server's certificate, by the system's CAs or those of [Options.TLSConfig]. A URL or
-// configuration that asks for less is refused, because whoever sits between could read every password and answer with tokens
-// of his own, unless [Options.InsecureSkipVerify] says so aloud, in the caller's own code.
+// configuration that asks for less is refused, because whoever sits between could read every password and answer with
+// tokens of his own, unless [Options.InsecureSkipVerify] says so aloud, in the caller's own code.
 //
-// One address is the name by which its server and the nodes of its cluster are verified. With several, and with Sentinels, each is
-// verified by the host that is dialled: the primary by the host that the Sentinels give, unless TLSConfig.ServerName is set.
+// One address is the name by which its server and the nodes of its cluster are verified. With several, and with
+// Sentinels, each is verified by the host that is dialled: the primary by the host that the Sentinels give, unless
+// TLSConfig.ServerName is set.
 //
 // # Replies
 //
-// A reply of more than 64 MiB, of arrays nested 32 deep, or not in Redis's protocol is an error and ends the connection, before
-// go-redis allocates for it: whoever answers in Redis's place cannot take a process's memory.
+// A reply of more than 64 MiB, of arrays nested 32 deep, or not in Redis's protocol is an error and ends the
+// connection, before go-redis allocates for it: whoever answers in Redis's place cannot take a process's memory.
 //
 // # Why a package of its own
 //

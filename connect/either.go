@@ -10,10 +10,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// One address does not say whether a single server or a node of a cluster is there, and while Redis is away nobody does. A
-// cluster client can wait: it asks for the slots with its first command. A server that has none refuses that, and is then
-// taken for a cluster of one node. Only where each command is to go is asked, by asker; retries, redirections and reloads
-// are go-redis's.
+// One address does not say whether a single server or a node of a cluster is there, and while Redis is away nobody
+// does. A cluster client can wait: it asks for the slots with its first command. A server that has none refuses that,
+// and is then taken for a cluster of one node. Only where each command is to go is asked, by asker; retries,
+// redirections and reloads are go-redis's.
 
 // asClusterOptions are those of a cluster client for what stands at the one address that o has.
 func asClusterOptions(o *redis.Options) *redis.ClusterOptions {
@@ -35,9 +35,9 @@ func asClusterOptions(o *redis.Options) *redis.ClusterOptions {
 		ContextTimeoutEnabled: o.ContextTimeoutEnabled, DisableIdentity: o.DisableIdentity,
 		PoolFIFO: o.PoolFIFO, PoolSize: o.PoolSize, PoolTimeout: o.PoolTimeout, MaxConcurrentDials: o.MaxConcurrentDials,
 		MinIdleConns: o.MinIdleConns, MaxIdleConns: o.MaxIdleConns, MaxActiveConns: o.MaxActiveConns,
-		ConnMaxIdleTime: o.ConnMaxIdleTime, ConnMaxLifetime: o.ConnMaxLifetime, ConnMaxLifetimeJitter: o.ConnMaxLifetimeJitter,
-		PipelinePoolSize: o.PipelinePoolSize, PipelineReadBufferSize: o.PipelineReadBufferSize,
-		PipelineWriteBufferSize: o.PipelineWriteBufferSize,
+		ConnMaxIdleTime: o.ConnMaxIdleTime, ConnMaxLifetime: o.ConnMaxLifetime,
+		ConnMaxLifetimeJitter: o.ConnMaxLifetimeJitter, PipelinePoolSize: o.PipelinePoolSize,
+		PipelineReadBufferSize: o.PipelineReadBufferSize, PipelineWriteBufferSize: o.PipelineWriteBufferSize,
 	}
 }
 
@@ -53,8 +53,8 @@ func newEither(o *redis.Options) *redis.ClusterClient {
 
 const allSlots = 16384
 
-// asker stands before one node. It answers CLUSTER SLOTS for a server that refuses it, and asks such a server no more until a
-// redirection shows that a cluster has taken its place, or that the user may not ask.
+// asker stands before one node. It answers CLUSTER SLOTS for a server that refuses it, and asks such a server no more
+// until a redirection shows that a cluster has taken its place, or that the user may not ask.
 type asker struct {
 	addr  string
 	alone atomic.Bool
@@ -82,7 +82,8 @@ func (a *asker) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		case asks && strings.HasPrefix(err.Error(), "redis: can't parse"):
 			return fmt.Errorf("%w: %w", errReply, err)
 		case strings.Contains(err.Error(), noSelect):
-			return fmt.Errorf("connect: this Redis is a cluster: remove the number after the host, a cluster has database 0 only: %w", err)
+			return fmt.Errorf("connect: this Redis is a cluster: remove the number after the host, a cluster has "+
+				"database 0 only: %w", err)
 		}
 		return err
 	}
@@ -123,8 +124,8 @@ func refuses(err error) bool {
 	return errors.As(err, &refusal)
 }
 
-// isCluster tells whether a server that answers is a node of a cluster. What a node holds only some users may ask; in which
-// mode it runs everybody hears who logs in. The error is of a server that does not answer.
+// isCluster tells whether a server that answers is a node of a cluster. What a node holds only some users may ask; in
+// which mode it runs everybody hears who logs in. The error is of a server that does not answer.
 func isCluster(ctx context.Context, client redis.UniversalClient) (bool, error) {
 	err := client.ClusterSlots(ctx).Err()
 	if !refuses(err) {

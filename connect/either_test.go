@@ -184,7 +184,8 @@ func TestOneAddressOfACluster(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "a cluster has database 0 only") {
 			t.Errorf("Open: %v", err)
 		}
-		if client, err := connect.Dial(t.Context(), "redis://"+first+"/2", nil); err == nil || !strings.Contains(err.Error(), "remove the number") {
+		if client, err := connect.Dial(t.Context(), "redis://"+first+"/2", nil); err == nil ||
+			!strings.Contains(err.Error(), "remove the number") {
 			t.Errorf("Dial: %T, %v", client, err)
 		}
 	})

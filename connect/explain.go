@@ -56,15 +56,18 @@ func (t *target) advice(err error) string {
 	case t.credentials != nil && has("failed to subscribe to streaming credentials"):
 		return "there is no login for it from Options.Credentials"
 	case t.credentials != nil && has("WRONGPASS"):
-		return "it refuses the login of Options.Credentials: make its identity a user of this Redis (on Azure a data access policy assignment)"
+		return "it refuses the login of Options.Credentials: make its identity a user of this Redis (on Azure a data " +
+			"access policy assignment)"
 	case errors.As(err, &unknownCA):
 		return "its certificate is of a CA that this machine does not know: give that CA (Options.TLSConfig.RootCAs)"
 	case errors.As(err, &wrongName):
-		return "its certificate is for another name: write a host of the certificate into the URL, or set Options.TLSConfig.ServerName"
+		return "its certificate is for another name: write a host of the certificate into the URL, or set " +
+			"Options.TLSConfig.ServerName"
 	case errors.As(err, &invalid):
 		return "its certificate is not valid now, or not for this use: renew it, or set this machine's clock"
 	case errors.As(err, &record):
-		return "it does not speak TLS on this port: use its TLS port (6380 or 10000 on Azure), or redis:// on a private network"
+		return "it does not speak TLS on this port: use its TLS port (6380 or 10000 on Azure), or redis:// " +
+			"on a private network"
 	case has("certificate required", "bad certificate"):
 		return "it wants a client certificate: give one (Options.TLSConfig.Certificates)"
 	case has("all sentinels specified in configuration are unreachable"):
@@ -72,7 +75,8 @@ func (t *target) advice(err error) string {
 			return "the Sentinels know no primary of this name: set master_name to the one in sentinel.conf"
 		}
 		if has("NOAUTH", "WRONGPASS") {
-			return "the Sentinels refuse the login: user:password before the hosts are theirs, the server's go into the parameters username and password"
+			return "the Sentinels refuse the login: user:password before the hosts are theirs, the server's go into the " +
+				"parameters username and password"
 		}
 		return "no Sentinel answers: check their addresses and port (26379), the firewall, and whether they want TLS"
 	case has("NOAUTH"):
@@ -90,7 +94,8 @@ func (t *target) advice(err error) string {
 	case errors.As(err, &dns):
 		return "its name is not known here: check the host, and the private DNS zone where it has a private endpoint"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		return "nothing listens there: check host and port (6379, 6380 for TLS, 10000 for Azure Managed Redis), and that it runs"
+		return "nothing listens there: check host and port (6379, 6380 for TLS, 10000 for Azure Managed " +
+			"Redis), and that it runs"
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 		if t.tls == nil {
 			return "it ended the connection: if it wants TLS, write rediss://"
@@ -99,7 +104,8 @@ func (t *target) advice(err error) string {
 	case errors.As(err, &refusal):
 		return "it refuses"
 	case t.credentials != nil && errors.Is(err, context.DeadlineExceeded):
-		return "it does not answer, or Options.Credentials has no login yet: check host, port and firewall, and the way to Entra ID"
+		return "it does not answer, or Options.Credentials has no login yet: check host, port and firewall, and " +
+			"the way to Entra ID"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
 		if t.tls == nil {
 			return "it does not answer: check host, port and firewall; if it wants TLS, write rediss://"

@@ -11,8 +11,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// FuzzOpen: whatever is written as a URL, it is a client with all that the cache wants of one, or an error that says what
-// to change and shows no password.
+// FuzzOpen: whatever is written as a URL, it is a client with all that the cache wants of one, or an error that says
+// what to change and shows no password.
 func FuzzOpen(f *testing.F) {
 	const secret = "sesame-0123"
 	resolver := net.DefaultResolver // go-redis looks a client's host up
@@ -21,12 +21,18 @@ func FuzzOpen(f *testing.F) {
 	}}
 	f.Cleanup(func() { net.DefaultResolver = resolver })
 	for _, s := range []string{
-		"redis://user:" + secret + "@host:6379/3", "rediss://:" + secret + "@host?skip_verify=true", "unix://u:" + secret + "@/run/redis.sock?db=1",
-		"redis://a:1,b:2,[::1]:3?addr=c:4&read_only=1", "rediss://s1,s2?master_name=m&username=u&password=" + secret + "&db=2",
-		"redis://h?pool_size=-1", "redis://h?pool_size=2147483647", "redis://h?max_concurrent_dials=-1", "redis://h?db=0&db=1&addr=i",
-		"redis://:" + secret + ":host:6379", "redis://:" + secret + ",host:6379", "redis://u:" + secret + ";host", "redis://u:p?" + secret + ":host", "redis://" + secret + "@host",
-		"unix://:" + secret + "/run/redis.sock", "redis://,host", "redis://:6379", "redis://h?addr=:1", "rediss://s?master_name=m", "redis://[fe80::1%25eth0]:1",
-		"redis://u:" + secret + "/#@host", "redis://h?" + secret, "REDIS://[::1", "rediss://h,i?dial_timeout=-1&pipeline_read_buffer_size=9e9",
+		"redis://user:" + secret + "@host:6379/3", "rediss://:" + secret + "@host?skip_verify=true",
+		"unix://u:" + secret + "@/run/redis.sock?db=1",
+		"redis://a:1,b:2,[::1]:3?addr=c:4&read_only=1",
+		"rediss://s1,s2?master_name=m&username=u&password=" + secret + "&db=2",
+		"redis://h?pool_size=-1", "redis://h?pool_size=2147483647", "redis://h?max_concurrent_dials=-1",
+		"redis://h?db=0&db=1&addr=i",
+		"redis://:" + secret + ":host:6379", "redis://:" + secret + ",host:6379", "redis://u:" + secret + ";host",
+		"redis://u:p?" + secret + ":host", "redis://" + secret + "@host",
+		"unix://:" + secret + "/run/redis.sock", "redis://,host", "redis://:6379", "redis://h?addr=:1",
+		"rediss://s?master_name=m", "redis://[fe80::1%25eth0]:1",
+		"redis://u:" + secret + "/#@host", "redis://h?" + secret, "REDIS://[::1",
+		"rediss://h,i?dial_timeout=-1&pipeline_read_buffer_size=9e9",
 	} {
 		for opts := range byte(4) {
 			f.Add(s, opts)
@@ -60,7 +66,8 @@ func FuzzOpen(f *testing.F) {
 		switch c := client.(type) {
 		case *redis.ClusterClient:
 			o := c.Options()
-			settings = redis.Options{ContextTimeoutEnabled: o.ContextTimeoutEnabled, DisableIdentity: o.DisableIdentity, PoolSize: o.PoolSize}
+			settings = redis.Options{ContextTimeoutEnabled: o.ContextTimeoutEnabled, DisableIdentity: o.DisableIdentity,
+				PoolSize: o.PoolSize}
 			config = o.TLSConfig
 			one = understood.kind == single
 			if o.ReadOnly || o.RouteByLatency || o.RouteRandomly {
@@ -76,7 +83,8 @@ func FuzzOpen(f *testing.F) {
 		if wanted := strings.HasPrefix(strings.ToLower(strings.TrimSpace(text)), "rediss:"); wanted != (config != nil) {
 			t.Fatalf("TLS asked for %v, TLS used %v", wanted, config != nil)
 		}
-		if config != nil && (config.InsecureSkipVerify && !opts.InsecureSkipVerify || config.MinVersion < tls.VersionTLS12 || one && config.ServerName == "") {
+		if config != nil && (config.InsecureSkipVerify && !opts.InsecureSkipVerify || config.MinVersion < tls.VersionTLS12 ||
+			one && config.ServerName == "") {
 			t.Fatal("TLS without verification that nobody asked for")
 		}
 	})

@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// go-redis allocates what a reply says of its length before anything of it has come, and panics where that is absurd: who
-// answers in Redis's place, or a Redis that was taken over, could end the process with one line. So a connection is read
-// through replies, which follow RESP just far enough to know lengths and nesting.
+// go-redis allocates what a reply says of its length before anything of it has come, and panics where that is absurd:
+// who answers in Redis's place, or a Redis that was taken over, could end the process with one line. So a connection is
+// read through replies, which follow RESP just far enough to know lengths and nesting.
 // https://redis.io/docs/latest/develop/reference/protocol-spec/
 
 const (
@@ -20,7 +20,8 @@ const (
 	elementSize  = 32 // bytes for each element of an array, set or map
 )
 
-var errReply = errors.New("connect: Redis answers with more than 64 MiB, or not in its own protocol; the connection is closed")
+var errReply = errors.New("connect: Redis answers with more than 64 MiB, or not in its own protocol; the " +
+	"connection is closed")
 
 type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 

@@ -75,7 +75,8 @@ func TestRepliesAreBounded(t *testing.T) {
 		"large arrays in large arrays":       {then: strings.Repeat("*100000\r\n", 1<<10)},
 		"a line without an end":              {first: "+", then: strings.Repeat("x", 1<<16)},
 		"an array that is sent, of millions": {first: "*67108864\r\n", then: strings.Repeat(":1\r\n", 1<<14)},
-		"strings, many and large":            {first: "*100000\r\n", then: "$1000000\r\n" + strings.Repeat("x", 1000000) + "\r\n"},
+		"strings, many and large": {first: "*100000\r\n",
+			then: "$1000000\r\n" + strings.Repeat("x", 1000000) + "\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			first := []byte(test.first)
@@ -106,8 +107,10 @@ func TestRepliesAreBounded(t *testing.T) {
 // What Redis does say passes, whole, byte by byte, and however it nests, and is counted per reply.
 func TestRepliesPass(t *testing.T) {
 	large := "$" + fmt.Sprint(40<<20) + "\r\n" + strings.Repeat("x", 40<<20) + "\r\n"
-	stream := "+OK\r\n-ERR no\r\n:1\r\n$-1\r\n$0\r\n\r\n$5\r\na\r\nb\n\r\n*-1\r\n*0\r\n*2\r\n*1\r\n:1\r\n$1\r\nx\r\n_\r\n#t\r\n,1.5\r\n(123456789012345678901234567890123\r\n" +
-		"=5\r\ntxt:x\r\n!3\r\nERR\r\n%1\r\n+a\r\n*1\r\n:1\r\n~1\r\n+a\r\n>2\r\n+message\r\n+x\r\n|1\r\n+ttl\r\n:1\r\n*1\r\n|1\r\n+a\r\n+b\r\n:2\r\n|0\r\n:3\r\n"
+	stream := "+OK\r\n-ERR no\r\n:1\r\n$-1\r\n$0\r\n\r\n$5\r\na\r\nb\n\r\n*-1\r\n*0\r\n*2\r\n*1\r\n:1\r\n$1\r\nx\r\n" +
+		"_\r\n#t\r\n,1.5\r\n(123456789012345678901234567890123\r\n" +
+		"=5\r\ntxt:x\r\n!3\r\nERR\r\n%1\r\n+a\r\n*1\r\n:1\r\n~1\r\n+a\r\n>2\r\n+message\r\n+x\r\n" +
+		"|1\r\n+ttl\r\n:1\r\n*1\r\n|1\r\n+a\r\n+b\r\n:2\r\n|0\r\n:3\r\n"
 	for name, chunk := range map[string]int{"whole": 1 << 30, "byte by byte": 1, "in parts": 7} {
 		var r replies
 		for b := []byte(stream); len(b) > 0; b = b[min(chunk, len(b)):] {
@@ -126,9 +129,11 @@ func TestRepliesPass(t *testing.T) {
 	}
 }
 
-// FuzzReplies: whatever comes, it does not matter in which parts, and go-redis gets an answer or an error from what passes.
+// FuzzReplies: whatever comes, it does not matter in which parts, and go-redis gets an answer or an error from what
+// passes.
 func FuzzReplies(f *testing.F) {
-	for _, s := range []string{"*2\r\n$1\r\nx\r\n*1\r\n:1\r\n", "|1\r\n+a\r\n+b\r\n*0\r\n", "%1\r\n*1\r\n:1\r\n+b\r\n", "$-1\r\n*-1\r\n", "*1\r\n$3\r\nab", "=3\r\nabc\r\n", "(1\r\n", "$?\r\n", "*-2\r\n", "$-7\r\n"} {
+	for _, s := range []string{"*2\r\n$1\r\nx\r\n*1\r\n:1\r\n", "|1\r\n+a\r\n+b\r\n*0\r\n", "%1\r\n*1\r\n:1\r\n+b\r\n",
+		"$-1\r\n*-1\r\n", "*1\r\n$3\r\nab", "=3\r\nabc\r\n", "(1\r\n", "$?\r\n", "*-2\r\n", "$-7\r\n"} {
 		f.Add([]byte(s), byte(3))
 	}
 	var says []byte
@@ -166,7 +171,8 @@ func FuzzReplies(f *testing.F) {
 			parts.follow(b[:n])
 			b = b[n:]
 		}
-		if accepted == parts.bad || accepted && (whole.body != parts.body || whole.held != parts.held || len(whole.open) != len(parts.open)) {
+		if accepted == parts.bad || accepted && (whole.body != parts.body || whole.held != parts.held ||
+			len(whole.open) != len(parts.open)) {
 			t.Fatalf("whole: %+v, in parts: %+v", whole, parts)
 		}
 		says = stream

@@ -14,8 +14,8 @@ import (
 	"github.com/redis/go-redis/v9/auth"
 )
 
-// ErrURL: the URL, or the [Options] beside it, must be changed. The error that arrives says how. It holds no part of the
-// URL but the names of parameters, because a password with an unencoded character may end up in any other.
+// ErrURL: the URL, or the [Options] beside it, must be changed. The error that arrives says how. It holds no part of
+// the URL but the names of parameters, because a password with an unencoded character may end up in any other.
 var ErrURL = errors.New("connect: the Redis URL cannot be used")
 
 type kind int
@@ -108,7 +108,8 @@ func parse(text string, opts *Options) (*target, error) {
 	case q.Has("master_name"):
 		t.kind = sentinel
 		if q.Get("master_name") == "" {
-			return nil, bad("master_name is empty: it is the name in the line \"sentinel monitor NAME host port quorum\" of sentinel.conf")
+			return nil, bad("master_name is empty: it is the name in the line \"sentinel monitor NAME host port " +
+				"quorum\" of sentinel.conf")
 		}
 	case len(t.addrs) > 1:
 		t.kind = cluster
@@ -150,7 +151,8 @@ func (t *target) check(q url.Values) error {
 			return bad("%s must be between %d and %d", name, l.least, l.most)
 		}
 	}
-	for _, name := range []string{"read_only", "route_by_latency", "route_randomly", "replica_only", "use_disconnected_replicas"} {
+	for _, name := range []string{"read_only", "route_by_latency", "route_randomly", "replica_only",
+		"use_disconnected_replicas"} {
 		if truth(q.Get(name)) {
 			return bad("remove %s: tokens are read from the primary, a replica's may be old", name)
 		}
@@ -194,8 +196,9 @@ func (t *target) secure(scheme string, skip bool, o Options) error {
 	return nil
 }
 
-// address is a host and Redis's port where there is none. What is neither a name nor an address is refused unseen: a : or , in
-// place of the @ makes a host of the password, and hosts are shown in errors, in go-redis's log and to name servers.
+// address is a host and Redis's port where there is none. What is neither a name nor an address is refused unseen: a :
+// or , in place of the @ makes a host of the password, and hosts are shown in errors, in go-redis's log and to name
+// servers.
 func address(text string, portless bool) (string, error) {
 	m := hostPort.FindStringSubmatch(text)
 	var ip error
@@ -218,7 +221,8 @@ func address(text string, portless bool) (string, error) {
 
 var (
 	// An address in brackets, which may have a zone, or a name; and a port.
-	hostPort = regexp.MustCompile(`^(?:\[([0-9A-Fa-f:.]+(?:%(?:25)?[\w.-]+)?)\]|([\pL\pN](?:[\pL\pN_.-]*[\pL\pN.])?))(?::([0-9]{1,5}))?$`)
+	hostPort = regexp.MustCompile(
+		`^(?:\[([0-9A-Fa-f:.]+(?:%(?:25)?[\w.-]+)?)\]|([\pL\pN](?:[\pL\pN_.-]*[\pL\pN.])?))(?::([0-9]{1,5}))?$`)
 	// Without a value, what looks like a name may be what follows an unencoded ? of a password.
 	parameters = regexp.MustCompile(`^([a-z_]+=[^&]*(&|$))*$`)
 )

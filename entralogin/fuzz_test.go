@@ -19,7 +19,8 @@ func FuzzObjectID(f *testing.F) {
 		if (id == "") != (err != nil) {
 			t.Fatalf("neither a principal nor an error: %v", err)
 		}
-		if err != nil && (!strings.Contains(err.Error(), "Options.Username") || len(token) > 40 && strings.Contains(err.Error(), token)) {
+		if err != nil && (!strings.Contains(err.Error(), "Options.Username") ||
+			len(token) > 40 && strings.Contains(err.Error(), token)) {
 			t.Fatalf("%v", err)
 		}
 	})

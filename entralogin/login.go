@@ -35,7 +35,8 @@ const (
 	mostHanging   = 3           // requests of a credential that ignores its context, at a time
 )
 
-// ErrNoToken is what a connection gets that cannot log in for want of a token. The credential's own error is wrapped beside it.
+// ErrNoToken is what a connection gets that cannot log in for want of a token. The credential's own error is wrapped
+// beside it.
 var ErrNoToken = errors.New("entralogin: no token to log in to Redis with")
 
 // Options are the settings of a [Login]. nil is the zero value.
@@ -113,9 +114,10 @@ func New(cred azcore.TokenCredential, opts *Options) (*Login, error) {
 	return l, nil
 }
 
-// Subscribe implements auth.StreamingCredentialsProvider: go-redis calls it for each connection. It returns the token at hand, or
-// waits for one: go-redis gives it no context, so it waits for [Wait] at most. While the credential is left alone after a
-// failure it fails at once, so that connections in number are no requests in number. Errors wrap [ErrNoToken].
+// Subscribe implements auth.StreamingCredentialsProvider: go-redis calls it for each connection. It returns the token
+// at hand, or waits for one: go-redis gives it no context, so it waits for [Wait] at most. While the credential is left
+// alone after a failure it fails at once, so that connections in number are no requests in number. Errors wrap
+// [ErrNoToken].
 func (l *Login) Subscribe(listener auth.CredentialsListener) (auth.Credentials, auth.UnsubscribeFunc, error) {
 	l.mu.Lock()
 	if !l.alive() {
@@ -215,10 +217,12 @@ func (l *Login) ask() *request {
 	return r
 }
 
-// request asks the credential. One that ignores its context is given up, and asked again later; what it says after all is taken.
+// request asks the credential. One that ignores its context is given up, and asked again later; what it says after all
+// is taken.
 func (l *Login) request(r *request) {
 	if l.hangs() {
-		l.answered(r, credentials{}, fmt.Errorf("%w: the credential ignores its context, and %d requests of it hang", ErrNoToken, mostHanging))
+		l.answered(r, credentials{}, fmt.Errorf("%w: the credential ignores its context, and %d requests of it hang",
+			ErrNoToken, mostHanging))
 		return
 	}
 	ctx, cancel := context.WithTimeout(redislogin.Mark(context.Background()), requestAtMost)
@@ -234,7 +238,8 @@ func (l *Login) request(r *request) {
 	select {
 	case <-done:
 	case <-limit.C:
-		l.giveUp(r, fmt.Errorf("%w: the credential has not answered within %v, and ignores that its context has ended", ErrNoToken, requestAtMost))
+		l.giveUp(r, fmt.Errorf("%w: the credential has not answered within %v, and ignores that its context has ended",
+			ErrNoToken, requestAtMost))
 	}
 }
 
@@ -244,8 +249,8 @@ func (l *Login) hangs() bool {
 	return l.hanging == mostHanging
 }
 
-// answered takes an answer in and tells the listeners. A failure they are not told: go-redis would close connections whose
-// token is still good.
+// answered takes an answer in and tells the listeners. A failure they are not told: go-redis would close connections
+// whose token is still good.
 func (l *Login) answered(r *request, c credentials, err error) {
 	l.mu.Lock()
 	late := r.over
@@ -317,7 +322,8 @@ func (l *Login) token(ctx context.Context) (credentials, error) {
 		return credentials{}, fmt.Errorf("%w: %w", ErrNoToken, err)
 	}
 	if !t.ExpiresOn.After(time.Now()) {
-		return credentials{}, fmt.Errorf("%w: the credential answered with an expired one; check this machine's clock", ErrNoToken)
+		return credentials{}, fmt.Errorf("%w: the credential answered with an expired one; check this machine's clock",
+			ErrNoToken)
 	}
 	c := credentials{user: l.o.Username, token: t.Token, expires: t.ExpiresOn, refresh: t.RefreshOn}
 	if c.user == "" {

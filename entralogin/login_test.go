@@ -33,7 +33,8 @@ const principal = "7a1c0b2e-0000-4000-8000-00000000feed"
 // token is one of a principal's, told apart by its number.
 func token(t *testing.T, oid string, n int) string {
 	t.Helper()
-	s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"oid": oid, "n": n}).SignedString([]byte("not Entra ID's key"))
+	s, err := jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.MapClaims{"oid": oid, "n": n}).SignedString(
+		[]byte("not Entra ID's key"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,8 +128,8 @@ func subscribe(t *testing.T, l *entralogin.Login, who auth.CredentialsListener) 
 	}
 }
 
-// A token is renewed in the half minute after the moment at which MSAL would give a new one, every connection hears of it, and a
-// hundred connections make one request.
+// A token is renewed in the half minute after the moment at which MSAL would give a new one, every connection hears of
+// it, and a hundred connections make one request.
 func TestRenewedInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cred := lasting(t, time.Hour)
@@ -175,7 +176,8 @@ func TestRenewedWhenTheCredentialSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cred := &credential{answer: func(_ context.Context, n int) (azcore.AccessToken, error) {
 			now := time.Now()
-			return azcore.AccessToken{Token: token(t, principal, n), ExpiresOn: now.Add(24 * time.Hour), RefreshOn: now.Add(12 * time.Hour)}, nil
+			return azcore.AccessToken{Token: token(t, principal, n), ExpiresOn: now.Add(24 * time.Hour),
+				RefreshOn: now.Add(12 * time.Hour)}, nil
 		}}
 		_, _, leave := subscribe(t, login(t, cred), &listener{})
 		defer leave()
@@ -210,8 +212,9 @@ func TestShortTokensDoNotHammer(t *testing.T) {
 	}
 }
 
-// A token that works is kept to its end, however often its renewal fails; the tries never end, grow no denser than one a second, and the first
-// that succeeds reaches every connection. Connections are not told of failures: go-redis would close them.
+// A token that works is kept to its end, however often its renewal fails; the tries never end, grow no denser than one
+// a second, and the first that succeeds reaches every connection. Connections are not told of failures: go-redis would
+// close them.
 func TestFailuresKeepTheTokenToItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const outage = 10 * time.Hour
@@ -246,7 +249,8 @@ func TestFailuresKeepTheTokenToItsEnd(t *testing.T) {
 		time.Sleep(outage)
 		synctest.Wait()
 		for i, at := range cred.asked[1:] {
-			if gap := at.Sub(cred.asked[i]); gap < 900*time.Millisecond || i > 0 && at.Sub(cred.asked[0]) < outage && gap > 34*time.Second {
+			if gap := at.Sub(cred.asked[i]); gap < 900*time.Millisecond ||
+				i > 0 && at.Sub(cred.asked[0]) < outage && gap > 34*time.Second {
 				t.Fatalf("try %d came %v after the one before", i+2, gap)
 			}
 		}
@@ -324,18 +328,21 @@ func TestCredentialThatHangs(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 10 {
 			wg.Go(func() {
-				if _, _, err := l.Subscribe(&listener{}); !errors.Is(err, entralogin.ErrNoToken) || time.Since(begun) != entralogin.Wait {
+				if _, _, err := l.Subscribe(&listener{}); !errors.Is(err, entralogin.ErrNoToken) ||
+					time.Since(begun) != entralogin.Wait {
 					t.Errorf("%v after %v", err, time.Since(begun))
 				}
 			})
 		}
 		wg.Wait()
-		if _, _, err := l.Subscribe(&listener{}); !errors.Is(err, entralogin.ErrNoToken) || time.Since(begun) != entralogin.Wait {
+		if _, _, err := l.Subscribe(&listener{}); !errors.Is(err, entralogin.ErrNoToken) ||
+			time.Since(begun) != entralogin.Wait {
 			t.Errorf("the next: %v after %v", err, time.Since(begun))
 		}
 		time.Sleep(30 * time.Second)
 		synctest.Wait()
-		if _, _, err := l.Subscribe(&listener{}); !errors.Is(err, entralogin.ErrNoToken) || time.Since(begun) != 2*entralogin.Wait+30*time.Second {
+		if _, _, err := l.Subscribe(&listener{}); !errors.Is(err, entralogin.ErrNoToken) ||
+			time.Since(begun) != 2*entralogin.Wait+30*time.Second {
 			t.Errorf("after the request's end: %v after %v", err, time.Since(begun))
 		}
 		if n := cred.requests(); n != 2 {
@@ -345,8 +352,8 @@ func TestCredentialThatHangs(t *testing.T) {
 	})
 }
 
-// A credential that ignores its context is given up and asked again, with three of its requests under way at most; and what it
-// says too late is taken if it is newer.
+// A credential that ignores its context is given up and asked again, with three of its requests under way at most; and
+// what it says too late is taken if it is newer.
 func TestCredentialThatIgnoresItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answers := make(chan azcore.AccessToken)
@@ -356,7 +363,8 @@ func TestCredentialThatIgnoresItsContext(t *testing.T) {
 		l := login(t, cred)
 		refused := func(want string) {
 			t.Helper()
-			if _, _, err := l.Subscribe(&listener{}); !errors.Is(err, entralogin.ErrNoToken) || !strings.Contains(err.Error(), want) {
+			if _, _, err := l.Subscribe(&listener{}); !errors.Is(err, entralogin.ErrNoToken) ||
+				!strings.Contains(err.Error(), want) {
 				t.Errorf("%v, want %q", err, want)
 			}
 		}
@@ -370,7 +378,8 @@ func TestCredentialThatIgnoresItsContext(t *testing.T) {
 			case n == 3:
 				time.Sleep(40 * time.Second) // the pause after three failures
 				refused("3 requests of it hang")
-				answers <- azcore.AccessToken{Token: token(t, principal, 1), ExpiresOn: time.Now().Add(time.Second)} // spent before it serves
+				// spent before it serves
+				answers <- azcore.AccessToken{Token: token(t, principal, 1), ExpiresOn: time.Now().Add(time.Second)}
 				time.Sleep(40 * time.Second)
 			}
 		}
@@ -401,7 +410,8 @@ func TestCredentialThatIgnoresItsContext(t *testing.T) {
 	})
 }
 
-// While one connection is slow to hear of a token the next one comes; the other connections hear of both in their order.
+// While one connection is slow to hear of a token the next one comes; the other connections hear of both in their
+// order.
 func TestTheNewestTokenIsHeardLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cred := lasting(t, time.Hour)
@@ -419,7 +429,8 @@ func TestTheNewestTokenIsHeardLast(t *testing.T) {
 			_, _, leave := subscribe(t, l, c)
 			defer leave()
 		}
-		time.Sleep(2*time.Hour + 40*time.Minute) // the third token is there since 1:50, the slow connection is through at 2:25
+		// the third token is there since 1:50, the slow connection is through at 2:25
+		time.Sleep(2*time.Hour + 40*time.Minute)
 		synctest.Wait()
 		for _, c := range connections {
 			if c.last() != token(t, principal, 3) || len(c.heard) != 2 {
@@ -446,7 +457,9 @@ func TestErrorsAndNoTokenInThem(t *testing.T) {
 		{"no token", "AADSTS700016", azcore.AccessToken{}, errors.New("AADSTS700016: no such application")},
 	} {
 		var records bytes.Buffer
-		l, err := entralogin.New(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) { return c.answer, c.err }},
+		l, err := entralogin.New(&credential{answer: func(context.Context, int) (azcore.AccessToken, error) {
+			return c.answer, c.err
+		}},
 			&entralogin.Options{Logger: slog.New(slog.NewTextHandler(&records, nil))})
 		if err != nil {
 			t.Fatal(err)
@@ -455,7 +468,8 @@ func TestErrorsAndNoTokenInThem(t *testing.T) {
 		if !errors.Is(err, entralogin.ErrNoToken) || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.name, err)
 		}
-		if secret := c.answer.Token; secret != "" && strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err)+records.String(), secret) {
+		if secret := c.answer.Token; secret != "" &&
+			strings.Contains(fmt.Sprintf("%v %+v %#v", err, err, err)+records.String(), secret) {
 			t.Errorf("%s: a token is shown: %v, %s", c.name, err, records.String())
 		}
 	}
@@ -471,7 +485,8 @@ func TestErrorsAndNoTokenInThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unsubscribe()
-	if user, password := c.BasicAuth(); user != "service" || password != "opaque-s3cret" || c.RawCredentials() != password {
+	if user, password := c.BasicAuth(); user != "service" || password != "opaque-s3cret" ||
+		c.RawCredentials() != password {
 		t.Errorf("credentials of %q", user)
 	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {

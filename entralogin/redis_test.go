@@ -28,9 +28,9 @@ import (
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-// realm is Redis as Azure guards it: a token logs in, and Redis cuts the connections whose token has ended. A real server
-// knows no token's end, so here each token has a user of its own, and its end is the user's: ACL DELUSER cuts every connection
-// that is still logged in as that user.
+// realm is Redis as Azure guards it: a token logs in, and Redis cuts the connections whose token has ended. A real
+// server knows no token's end, so here each token has a user of its own, and its end is the user's: ACL DELUSER cuts
+// every connection that is still logged in as that user.
 type realm struct {
 	t       *testing.T
 	servers []*redistest.Server
@@ -64,7 +64,8 @@ func (r *realm) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Ac
 	return azcore.AccessToken{Token: secret, ExpiresOn: now.Add(life), RefreshOn: now.Add(life / 3)}, nil
 }
 
-// newRealm closes the servers to everyone else. The first token lives for three seconds and is due after one; the others live long.
+// newRealm closes the servers to everyone else. The first token lives for three seconds and is due after one; the
+// others live long.
 func newRealm(t *testing.T, servers ...*redistest.Server) *realm {
 	for _, s := range servers {
 		s.AddUser("admin", "admin", "~* &* +@all")
@@ -175,7 +176,8 @@ func TestConnectionsLogInAgain(t *testing.T) {
 			t.Parallel()
 			url, servers := start(t)
 			r := newRealm(t, servers...)
-			client := r.dial(url + "pool_fifo=true") // each connection has its turn: go-redis logs one in anew when it is put back
+			// each connection has its turn: go-redis logs one in anew when it is put back
+			client := r.dial(url + "pool_fifo=true")
 			users, before := who(t, client)
 			if !all(users, r.user(1)) {
 				t.Fatalf("logged in as %v", users)
@@ -277,14 +279,16 @@ func newCache(t *testing.T, client redis.UniversalClient, o msalredis.Options) *
 	return cache
 }
 
-// The cache works on through three more logins: nobody gets an error, Redis never counts as away, and the token is in Redis at the end.
+// The cache works on through three more logins: nobody gets an error, Redis never counts as away, and the token is in
+// Redis at the end.
 func TestCacheGoesOnThroughLogins(t *testing.T) {
 	t.Parallel()
 	r := newRealm(t, redistest.Start(t))
 	r.life = func(int) time.Duration { return 3 * time.Second } // due after one; cut after two or more
 	client := r.dial("redis://" + r.servers[0].Addr())
 	var records lockedBuffer
-	cache := newCache(t, client, msalredis.Options{Logger: slog.New(slog.NewTextHandler(&records, nil)), LocalTTL: time.Millisecond})
+	cache := newCache(t, client, msalredis.Options{Logger: slog.New(slog.NewTextHandler(&records, nil)),
+		LocalTTL: time.Millisecond})
 	entra := newEntra(t)
 	cred, err := confidential.NewCredFromSecret("s3cret")
 	if err != nil {
@@ -318,14 +322,15 @@ func TestCacheGoesOnThroughLogins(t *testing.T) {
 	}
 }
 
-// A credential that looks for its token in the Redis that the token opens gets an error that says so, at once: by the gate, and by
-// the accessor.
+// A credential that looks for its token in the Redis that the token opens gets an error that says so, at once: by the
+// gate, and by the accessor.
 func TestCredentialOverTheSameRedis(t *testing.T) {
 	t.Parallel()
 	for name, over := range map[string]func(*testing.T, *entratest.Server, *msalredis.Cache) azcore.TokenCredential{
 		"gate": func(t *testing.T, entra *entratest.Server, cache *msalredis.Cache) azcore.TokenCredential {
-			cred, err := azidentity.NewClientSecretCredential("contoso.onmicrosoft.com", clientID, "s3cret", &azidentity.ClientSecretCredentialOptions{
-				ClientOptions: azcore.ClientOptions{Transport: &http.Client{Transport: cache.Transport(entra.Transport())}}})
+			cred, err := azidentity.NewClientSecretCredential("contoso.onmicrosoft.com", clientID, "s3cret",
+				&azidentity.ClientSecretCredentialOptions{
+					ClientOptions: azcore.ClientOptions{Transport: &http.Client{Transport: cache.Transport(entra.Transport())}}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -360,7 +365,8 @@ func TestCredentialOverTheSameRedis(t *testing.T) {
 			cred <- over(t, entra, newCache(t, client, msalredis.Options{Logger: slog.New(slog.DiscardHandler)}))
 			begun := time.Now()
 			err = client.Ping(t.Context()).Err()
-			if !errors.Is(err, entralogin.ErrNoToken) || !strings.Contains(err.Error(), "credential of its own") || time.Since(begun) > entralogin.Wait/2 {
+			if !errors.Is(err, entralogin.ErrNoToken) || !strings.Contains(err.Error(), "credential of its own") ||
+				time.Since(begun) > entralogin.Wait/2 {
 				t.Errorf("%v after %v", err, time.Since(begun))
 			}
 			if n := entra.Count(); n > 1 { // one where MSAL heard of it from the accessor too late
@@ -403,7 +409,8 @@ func TestDialSaysWhatIsWrongWithTheLogin(t *testing.T) {
 			t.Errorf("%q after %v", c.want, d)
 		}
 	}
-	if _, err := connect.Dial(t.Context(), "redis://"+s.Addr()+"?master_name=p", &connect.Options{Credentials: login(t, lasting(t, time.Hour))}); !errors.Is(err, connect.ErrURL) {
+	if _, err := connect.Dial(t.Context(), "redis://"+s.Addr()+"?master_name=p",
+		&connect.Options{Credentials: login(t, lasting(t, time.Hour))}); !errors.Is(err, connect.ErrURL) {
 		t.Errorf("with Sentinel: %v", err)
 	}
 }

@@ -49,8 +49,8 @@ func (s *Server) AuthorizeCode(authCodeURL, username string) (code string, err e
 	return code, nil
 }
 
-// checkAuthorize checks an authorization request (RFC 6749 section 4.1.1). redirectable says whether the error may be told to the redirect
-// URI: not before that one is known to be the client's (section 4.1.2.1).
+// checkAuthorize checks an authorization request (RFC 6749 section 4.1.1). redirectable says whether the error may be
+// told to the redirect URI: not before that one is known to be the client's (section 4.1.2.1).
 func (s *Server) checkAuthorize(tenant string, q url.Values) (redirectable bool, oerr *oauthError) {
 	if !isMultiTenant(tenant) {
 		if _, oerr := s.resolveTenant(tenant); oerr != nil {
@@ -64,9 +64,11 @@ func (s *Server) checkAuthorize(tenant string, q url.Values) (redirectable bool,
 	case !ok:
 		return false, unknownApp(q.Get("client_id"), tenant)
 	case !app.allowsRedirect(q.Get("redirect_uri")):
-		return false, errorf(invalidRequest, 50011, "The redirect URI '%s' specified in the request does not match the redirect URIs configured for the application '%s'.", q.Get("redirect_uri"), app.ClientID)
+		return false, errorf(invalidRequest, 50011, "The redirect URI '%s' specified in the request does not match the "+
+			"redirect URIs configured for the application '%s'.", q.Get("redirect_uri"), app.ClientID)
 	case q.Get("response_type") != "code":
-		return true, errorf("unsupported_response_type", 700054, "response_type '%s' is not enabled for the application.", q.Get("response_type"))
+		return true, errorf("unsupported_response_type", 700054, "response_type '%s' is not enabled for the application.",
+			q.Get("response_type"))
 	case q.Get("scope") == "":
 		return true, missing("scope")
 	}
@@ -104,7 +106,8 @@ func (s *Server) issueCode(tenant string, q url.Values, username string) (string
 	return code, nil
 }
 
-// serveAuthorize is the page a browser opens. With login_hint it signs that user in at once; without, it lists the users.
+// serveAuthorize is the page a browser opens. With login_hint it signs that user in at once; without, it lists the
+// users.
 func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 	setHeaders(w, r)
 	q, tenant := r.URL.Query(), r.PathValue("tenant")

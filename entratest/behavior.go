@@ -8,12 +8,14 @@ type Behavior struct {
 	// Default: 1 hour.
 	AccessTokenLifetime time.Duration
 
-	// VaryLifetimes, where it is not 0 and AccessTokenLifetime is, makes lifetimes differ as Entra ID's do: a user's tokens live
-	// 3,599 to 4,922 seconds, another time with each answer, and an app's 3,599 or, for some resources, 86,399. It is the seed: the n-th
-	// answer to the same app, user, tenant and resource is the same each time. Default: 0, all live for 1 hour.
+	// VaryLifetimes, where it is not 0 and AccessTokenLifetime is, makes lifetimes differ as Entra ID's do: a user's
+	// tokens live 3,599 to 4,922 seconds, another time with each answer, and an app's 3,599 or, for some resources,
+	// 86,399. It is the seed: the n-th answer to the same app, user, tenant and resource is the same each time. Default:
+	// 0, all live for 1 hour.
 	VaryLifetimes uint64
 
-	// RefreshIn, in whole seconds, is sent as refresh_in. Default: none is sent, as with Entra ID's tokens of 60 to 90 minutes.
+	// RefreshIn, in whole seconds, is sent as refresh_in. Default: none is sent, as with Entra ID's tokens of 60 to 90
+	// minutes.
 	RefreshIn time.Duration
 
 	// ExtExpiresIn is sent as ext_expires_in; a negative one is not sent. Default: equal to expires_in.
@@ -44,13 +46,14 @@ type Behavior struct {
 	// OmitScope leaves scope out, which RFC 6749 section 5.1 allows where all was granted.
 	OmitScope bool
 
-	// PlainThrottling makes a [Fault] of Status 429 that says no more what Entra ID's gateway sends: the text Too Many Requests, with
-	// Retry-After 60. Default: an error in JSON, without the header.
+	// PlainThrottling makes a [Fault] of Status 429 that says no more what Entra ID's gateway sends: the text Too Many
+	// Requests, with Retry-After 60. Default: an error in JSON, without the header.
 	PlainThrottling bool
 
-	// ConditionalAccess are resources, as in https://graph.microsoft.com, that demand more than a refresh token, an assertion or a
-	// password shows. Such requests are refused with AADSTS50076, suberror and claims, until the user signs in for the resource, or with
-	// those claims, by a code: that sign-in and what descends from it is granted. Default: none.
+	// ConditionalAccess are resources, as in https://graph.microsoft.com, that demand more than a refresh token, an
+	// assertion or a password shows. Such requests are refused with AADSTS50076, suberror and claims, until the user signs
+	// in for the resource, or with those claims, by a code: that sign-in and what descends from it is granted. Default:
+	// none.
 	ConditionalAccess []string
 
 	// DeclinedScopes are left out of the granted scopes.

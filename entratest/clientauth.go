@@ -36,7 +36,8 @@ func (s *Server) authenticate(q *tokenRequest) (proof string, oerr *oauthError) 
 	switch {
 	case app.Public:
 		if secret != "" || assertion != "" {
-			return "", errorf(invalidClient, 700025, "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.")
+			return "", errorf(invalidClient, 700025,
+				"Client is public so neither 'client_assertion' nor 'client_secret' should be presented.")
 		}
 		return proofNone, nil
 	case assertion != "":
@@ -46,22 +47,27 @@ func (s *Server) authenticate(q *tokenRequest) (proof string, oerr *oauthError) 
 		return proofCertificate, s.checkAssertion(q, assertion)
 	case secret != "":
 		if app.Secret == "" || subtle.ConstantTimeCompare([]byte(secret), []byte(app.Secret)) == 0 {
-			return "", errorf(invalidClient, 7000215, "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'.", app.ClientID)
+			return "", errorf(invalidClient, 7000215, "Invalid client secret provided. Ensure the secret being sent in the "+
+				"request is the client secret value, not the client secret ID, for a secret added to app '%s'.", app.ClientID)
 		}
 		return proofSecret, nil
 	case q.grant == "client_credentials":
 		return "", noCredential()
 	default:
-		return "", errorf(invalidClient, 7000218, "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
+		return "", errorf(invalidClient, 7000218,
+			"The request body must contain the following parameter: 'client_assertion' or 'client_secret'.")
 	}
 }
 
 func noCredential() *oauthError {
-	return errorf(invalidClient, 7000216, "'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.")
+	return errorf(invalidClient, 7000216,
+		"'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.")
 }
 
 func unknownApp(clientID, tenant string) *oauthError {
-	return errorf(unauthorizedClient, 700016, "Application with identifier '%s' was not found in the directory '%s'. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You may have sent your authentication request to the wrong tenant.", clientID, tenant)
+	return errorf(unauthorizedClient, 700016, "Application with identifier '%s' was not found in the directory '%s'. "+
+		"This can happen if the application has not been installed by the administrator of the tenant or consented to by "+
+		"any user in the tenant. You may have sent your authentication request to the wrong tenant.", clientID, tenant)
 }
 
 // checkAssertion verifies a signed assertion (RFC 7523 section 3): by the app's certificate, or by this emulator's
@@ -81,13 +87,15 @@ func (s *Server) checkAssertion(q *tokenRequest, assertion string) *oauthError {
 	switch {
 	case err == nil:
 	case errors.Is(err, errUnknownCertificate):
-		return errorf(invalidClient, 700027, "The certificate with identifier used to sign the client assertion is not registered on application. [Reason - The key was not found.]. App: '%s'.", q.app.ClientID)
+		return errorf(invalidClient, 700027, "The certificate with identifier used to sign the client assertion is not "+
+			"registered on application. [Reason - The key was not found.]. App: '%s'.", q.app.ClientID)
 	case errors.Is(err, jwt.ErrTokenMalformed):
 		return errorf(invalidClient, 50027, "JWT token is invalid or malformed.")
 	case errors.Is(err, jwt.ErrTokenExpired), errors.Is(err, jwt.ErrTokenNotValidYet):
 		return errorf(invalidClient, 700024, "Client assertion is not within its valid time range.")
 	default:
-		return errorf(invalidClient, 700027, "The certificate used to sign the client assertion failed signature validation. [Reason - The key used to sign is not that of the named certificate.]. App: '%s'.", q.app.ClientID)
+		return errorf(invalidClient, 700027, "The certificate used to sign the client assertion failed signature "+
+			"validation. [Reason - The key used to sign is not that of the named certificate.]. App: '%s'.", q.app.ClientID)
 	}
 	if !strings.EqualFold(claims.Issuer, q.app.ClientID) || !strings.EqualFold(claims.Subject, q.app.ClientID) {
 		return errorf(invalidClient, 700021, "Client assertion application identifier doesn't match 'client_id' parameter.")
@@ -102,8 +110,9 @@ func (s *Server) checkAssertion(q *tokenRequest, assertion string) *oauthError {
 
 var errUnknownCertificate = errors.New("certificate not registered")
 
-// namesCertificate reports whether a JWT header points to a certificate: x5t#S256, x5t, or x5c (RFC 7515 section 4.1). MSAL Go writes
-// x5t#S256 in padded standard base64 where the RFC wants base64url (accesstokens.go, Credential.JWT); Entra ID takes both.
+// namesCertificate reports whether a JWT header points to a certificate: x5t#S256, x5t, or x5c (RFC 7515 section 4.1).
+// MSAL Go writes x5t#S256 in padded standard base64 where the RFC wants base64url (accesstokens.go, Credential.JWT);
+// Entra ID takes both.
 func namesCertificate(header map[string]any, cert *x509.Certificate) bool {
 	if cert == nil {
 		return false
@@ -127,8 +136,8 @@ func sameBytes(text string, want []byte) bool {
 	return text == base64.RawStdEncoding.EncodeToString(want)
 }
 
-// isTokenAudience accepts the tenant's token endpoint and its issuer, on any name of the cloud, with the tenant by name or
-// GUID: the clients choose among these.
+// isTokenAudience accepts the tenant's token endpoint and its issuer, on any name of the cloud, with the tenant by name
+// or GUID: the clients choose among these.
 func (s *Server) isTokenAudience(q *tokenRequest, aud string) bool {
 	u, err := url.Parse(aud)
 	if err != nil || u.Scheme != "https" || (!isLoginHost(u.Host) && u.Host != s.host && u.Host != q.host) {
@@ -146,11 +155,13 @@ func (s *Server) isTokenAudience(q *tokenRequest, aud string) bool {
 // checkFederated accepts a token this emulator issued for exchange: to the app itself, or to an agent by fmi_path.
 func checkFederated(app *App, claims jwt.MapClaims) *oauthError {
 	if text(claims, "aud") != exchangeAudience {
-		return errorf(invalidClient, 700212, "No matching federated identity record found for presented assertion audience '%s'.", text(claims, "aud"))
+		return errorf(invalidClient, 700212,
+			"No matching federated identity record found for presented assertion audience '%s'.", text(claims, "aud"))
 	}
 	sub := text(claims, "sub")
 	if strings.EqualFold(sub, app.ClientID) || strings.HasSuffix(strings.ToLower(sub), "/"+strings.ToLower(app.ClientID)) {
 		return nil
 	}
-	return errorf(invalidClient, 700213, "No matching federated identity record found for presented assertion subject '%s'.", sub)
+	return errorf(invalidClient, 700213,
+		"No matching federated identity record found for presented assertion subject '%s'.", sub)
 }

@@ -22,8 +22,8 @@ func (b Behavior) demands(resource string) bool {
 	return slices.ContainsFunc(b.ConditionalAccess, func(r string) bool { return resourceKey(r) == resourceKey(resource) })
 }
 
-// stepUp refuses a request for a guarded resource whose session has not passed the policy. Entra ID says interaction_required to
-// on-behalf-of and invalid_grant to the rest.
+// stepUp refuses a request for a guarded resource whose session has not passed the policy. Entra ID says
+// interaction_required to on-behalf-of and invalid_grant to the rest.
 func (s *Server) stepUp(q *tokenRequest, resource, session string) *oauthError {
 	if !q.behavior.demands(resource) {
 		return nil
@@ -38,17 +38,20 @@ func (s *Server) stepUp(q *tokenRequest, resource, session string) *oauthError {
 	if q.grant == jwtBearer {
 		code = interactionRequired
 	}
-	oerr := errorf(code, 50076, "Due to a configuration change made by your administrator, or because you moved to a new location, you must use multi-factor authentication to access '%s'.", resource)
+	oerr := errorf(code, 50076, "Due to a configuration change made by your administrator, or because you moved to a "+
+		"new location, you must use multi-factor authentication to access '%s'.", resource)
 	oerr.suberror, oerr.claims = "basic_action", policyClaims(resource)
 	return oerr
 }
 
-// pass notes that a sign-in satisfied conditional access: it was for a guarded resource, or it carried the claims of a challenge. claims
-// are those of the authorization request and of the token request.
+// pass notes that a sign-in satisfied conditional access: it was for a guarded resource, or it carried the claims of a
+// challenge. claims are those of the authorization request and of the token request.
 func (s *Server) pass(q *tokenRequest, resource, session string, claims ...string) {
 	demanded := q.behavior.demands(resource)
 	for _, guarded := range q.behavior.ConditionalAccess {
-		demanded = demanded || slices.ContainsFunc(claims, func(c string) bool { return strings.Contains(c, policyOf(guarded)) })
+		demanded = demanded || slices.ContainsFunc(claims, func(c string) bool {
+			return strings.Contains(c, policyOf(guarded))
+		})
 	}
 	if demanded {
 		s.mu.Lock()

@@ -19,15 +19,19 @@ func TestConditionalAccess(t *testing.T) {
 	c := secretClient(t, s, webApp, secret)
 	plain := authCode(t, s, c, []string{"https://contoso.sharepoint.com/AllSites.Read"})
 	refresh := func(r confidential.AuthResult, scope string, opts ...confidential.AcquireSilentOption) error {
-		_, err := c.AcquireTokenSilent(t.Context(), []string{scope}, append(opts, confidential.WithSilentAccount(r.Account))...)
+		_, err := c.AcquireTokenSilent(t.Context(), []string{scope},
+			append(opts, confidential.WithSilentAccount(r.Account))...)
 		return err
 	}
 	const guarded = "https://org.crm4.dynamics.com"
 	s.SetBehavior(func(b *entratest.Behavior) { b.ConditionalAccess = []string{guarded + "/"} })
-	challenge := `"suberror":"basic_action","claims":"{\"access_token\":{\"capolids\":{\"essential\":true,\"values\":[\"<guid>\"]}}}"}`
+	challenge := `"suberror":"basic_action",` +
+		`"claims":"{\"access_token\":{\"capolids\":{\"essential\":true,\"values\":[\"<guid>\"]}}}"}`
 	head := func(code string) string {
-		return `{"error":"` + code + `","error_description":"AADSTS50076: Due to a configuration change made by your administrator, or because you moved to a new location, ` +
-			`you must use multi-factor authentication to access 'https://org.crm4.dynamics.com'. …","error_codes":[50076],"timestamp":"…","trace_id":"…","correlation_id":"…",` +
+		return `{"error":"` + code + `","error_description":"AADSTS50076: Due to a configuration change made by your ` +
+			`administrator, or because you moved to a new location, ` +
+			`you must use multi-factor authentication to access 'https://org.crm4.dynamics.com'. …","error_codes":[50076],` +
+			`"timestamp":"…","trace_id":"…","correlation_id":"…",` +
 			`"error_uri":"https://login.microsoftonline.com/error?code=50076",`
 	}
 	if err := refresh(plain, guarded+"/user_impersonation"); !strings.Contains(text(err), "AADSTS50076") {
@@ -47,7 +51,8 @@ func TestConditionalAccess(t *testing.T) {
 		code string
 	}{
 		"on-behalf-of": {obo, "interaction_required"},
-		"password":     {form("grant_type", "password", "client_id", desktop, "username", ada.Username, "password", ada.Password, "scope", crm), "invalid_grant"},
+		"password": {form("grant_type", "password", "client_id", desktop, "username", ada.Username, "password",
+			ada.Password, "scope", crm), "invalid_grant"},
 	} {
 		a := post(t, s, tenant, tt.form)
 		if diff := cmp.Diff(head(tt.code)+challenge, skeleton(t, a.raw)); diff != "" || a.status != http.StatusBadRequest {
@@ -68,7 +73,8 @@ func TestConditionalAccess(t *testing.T) {
 func TestConditionalAccessByClaims(t *testing.T) {
 	s := start(t, nil)
 	s.SetBehavior(func(b *entratest.Behavior) { b.ConditionalAccess = []string{"https://org.crm4.dynamics.com"} })
-	refused := post(t, s, tenant, form("grant_type", "password", "client_id", desktop, "username", ada.Username, "password", ada.Password, "scope", crm))
+	refused := post(t, s, tenant, form("grant_type", "password", "client_id", desktop, "username", ada.Username,
+		"password", ada.Password, "scope", crm))
 	var claims string
 	if err := json.Unmarshal([]byte(refused.raw), &struct {
 		Claims *string `json:"claims"`
@@ -79,7 +85,8 @@ func TestConditionalAccessByClaims(t *testing.T) {
 		claims string
 		want   int
 	}{"with": {claims, http.StatusOK}, "without": {"", http.StatusBadRequest}} {
-		q := form("client_id", webApp, "redirect_uri", reply, "response_type", "code", "scope", "User.Read offline_access", "claims", tt.claims)
+		q := form("client_id", webApp, "redirect_uri", reply, "response_type", "code", "scope", "User.Read offline_access",
+			"claims", tt.claims)
 		code, err := s.AuthorizeCode(s.Authority(tenant)+"/oauth2/v2.0/authorize?"+q.Encode(), ada.Username)
 		if err != nil {
 			t.Fatal(err)
@@ -89,16 +96,20 @@ func TestConditionalAccessByClaims(t *testing.T) {
 		if a.status != http.StatusOK {
 			t.Fatal(a.raw)
 		}
-		if a := post(t, s, tenant, with(app, "grant_type", "refresh_token", "refresh_token", a.RefreshToken, "scope", crm)); a.status != tt.want {
+		if a := post(t, s, tenant, with(app, "grant_type", "refresh_token", "refresh_token", a.RefreshToken, "scope",
+			crm)); a.status != tt.want {
 			t.Errorf("%s: %s", name, a.raw)
 		}
 	}
 }
 
 func TestConditionalAccessBody(t *testing.T) {
-	got := entratest.ConditionalAccessBody("invalid_grant", 53003, "Access has been blocked.", "message_only", `{"access_token":{}}`)
-	want := `{"error":"invalid_grant","error_description":"AADSTS53003: Access has been blocked. …","error_codes":[53003],"timestamp":"…","trace_id":"…","correlation_id":"…",` +
-		`"error_uri":"https://login.microsoftonline.com/error?code=53003","suberror":"message_only","claims":"{\"access_token\":{}}"}`
+	got := entratest.ConditionalAccessBody("invalid_grant", 53003, "Access has been blocked.", "message_only",
+		`{"access_token":{}}`)
+	want := `{"error":"invalid_grant","error_description":"AADSTS53003: Access has been blocked. …",` +
+		`"error_codes":[53003],"timestamp":"…","trace_id":"…","correlation_id":"…",` +
+		`"error_uri":"https://login.microsoftonline.com/error?code=53003","suberror":"message_only",` +
+		`"claims":"{\"access_token\":{}}"}`
 	if diff := cmp.Diff(want, skeleton(t, got)); diff != "" {
 		t.Error(diff)
 	}

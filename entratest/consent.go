@@ -12,9 +12,9 @@ var oidcScopes = []string{"email", "openid", "profile"}
 // consent is what a user lets an app do at a resource in a tenant. Its texts are lower-case.
 type consent struct{ client, user, tenant, resource string }
 
-// consentTo adds what a request asks for to what its user consented to before, and returns all of it, in order. The names are
-// short and each is there once. .default asks for nothing new: it stands for what there is, or for one permission of a user who
-// has consented to none.
+// consentTo adds what a request asks for to what its user consented to before, and returns all of it, in order. The
+// names are short and each is there once. .default asks for nothing new: it stands for what there is, or for one
+// permission of a user who has consented to none.
 func (s *Server) consentTo(q *tokenRequest, tid string, u User, set scopeSet) []string {
 	key := consent{strings.ToLower(q.app.ClientID), u.HomeAccountID(), tid, resourceKey(set.resource)}
 	s.mu.Lock()
@@ -57,9 +57,9 @@ func (set scopeSet) standIn() string {
 	return "user_impersonation"
 }
 
-// granted is the scope of the answer: OpenID Connect's, all that was consented, .default where it was asked for. What was asked comes
-// back in the words it was asked, since MSAL takes what is missing for declined (tokens.go, findDeclinedScopes); the
-// rest as full URIs, or as bare names where the request names no resource.
+// granted is the scope of the answer: OpenID Connect's, all that was consented, .default where it was asked for. What
+// was asked comes back in the words it was asked, since MSAL takes what is missing for declined (tokens.go,
+// findDeclinedScopes); the rest as full URIs, or as bare names where the request names no resource.
 func (set scopeSet) granted(consented, declined []string) string {
 	var out []string
 	if strings.EqualFold(set.resource, graph) {

@@ -71,7 +71,8 @@ func (s *Server) serveDeviceCode(w http.ResponseWriter, r *http.Request) {
 		"verification_uri": page,
 		"expires_in":       max(seconds(b.DeviceCodeLifetime), 1),
 		"interval":         5,
-		"message":          "To sign in, use a web browser to open the page " + page + " and enter the code " + d.userCode + " to authenticate.",
+		"message": "To sign in, use a web browser to open the page " + page + " and enter the code " + d.userCode +
+			" to authenticate.",
 	})
 }
 
@@ -116,7 +117,8 @@ func (s *Server) decideDevice(userCode string, decide func(*device)) error {
 }
 
 // grantDeviceCode is the poll of RFC 8628 section 3.4, with the error codes of
-// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code. It is never impatient: slow_down comes by a [Fault] only.
+// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-device-code. It is never impatient: slow_down comes by
+// a [Fault] only.
 func (s *Server) grantDeviceCode(q *tokenRequest, proof string) (*answer, *oauthError) {
 	value := q.form.Get("device_code")
 	if value == "" {
@@ -126,7 +128,8 @@ func (s *Server) grantDeviceCode(q *tokenRequest, proof string) (*answer, *oauth
 	d, ok := s.devices[value]
 	if !ok || !strings.EqualFold(d.client, q.app.ClientID) {
 		s.mu.Unlock()
-		return nil, errorf("bad_verification_code", 70018, "Invalid verification code due to user typing in wrong user code for device code flow.")
+		return nil, errorf("bad_verification_code", 70018,
+			"Invalid verification code due to user typing in wrong user code for device code flow.")
 	}
 	state := *d
 	expired := time.Since(d.issued) > q.behavior.DeviceCodeLifetime
@@ -137,13 +140,17 @@ func (s *Server) grantDeviceCode(q *tokenRequest, proof string) (*answer, *oauth
 	s.mu.Unlock()
 	switch {
 	case state.redeemed:
-		return nil, errorf(invalidGrant, 54005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token.")
+		return nil, errorf(invalidGrant, 54005,
+			"OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an "+
+				"existing refresh token.")
 	case expired:
-		return nil, errorf("expired_token", 70020, "The provided value for the input parameter 'device_code' is not valid. This device code has expired.")
+		return nil, errorf("expired_token", 70020,
+			"The provided value for the input parameter 'device_code' is not valid. This device code has expired.")
 	case state.denied:
 		return nil, errorf("authorization_declined", 70000, "The end user denied the authorization request.")
 	case !state.approved:
-		return nil, errorf("authorization_pending", 70016, "OAuth 2.0 device flow error. Authorization is pending. Continue polling.")
+		return nil, errorf("authorization_pending", 70016,
+			"OAuth 2.0 device flow error. Authorization is pending. Continue polling.")
 	case revoked:
 		return nil, errRevoked()
 	}

@@ -33,12 +33,13 @@ type App struct {
 	Unconsented []string
 
 	// Consented are scopes that every user consented to already, as an administrator does for all. They come back with
-	// every answer for their resource. Default: none, so what a user's answers bring is what was asked for that user so far: consent is
-	// incremental, per app, user, tenant and resource.
+	// every answer for their resource. Default: none, so what a user's answers bring is what was asked for that user so
+	// far: consent is incremental, per app, user, tenant and resource.
 	Consented []string
 
-	// Family is the id of the family of client IDs that the app belongs to; Microsoft's own has "1". It is sent as foci, and apps of one family
-	// can redeem each other's refresh tokens. Default: none, as with every app that is not Microsoft's.
+	// Family is the id of the family of client IDs that the app belongs to; Microsoft's own has "1". It is sent as foci,
+	// and apps of one family can redeem each other's refresh tokens. Default: none, as with every app that is not
+	// Microsoft's.
 	Family string
 }
 
@@ -145,8 +146,8 @@ func (s *Server) AddUser(u User) {
 	s.secrets.add(u.Password)
 }
 
-// RevokeUser ends the user's sign-ins, as an administrator's "revoke sessions" or a new password does: every code and refresh
-// token issued so far is refused with AADSTS50173. A new sign-in works. Access tokens live on.
+// RevokeUser ends the user's sign-ins, as an administrator's "revoke sessions" or a new password does: every code and
+// refresh token issued so far is refused with AADSTS50173. A new sign-in works. Access tokens live on.
 func (s *Server) RevokeUser(homeAccountID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,7 +165,9 @@ func (s *Server) signIn(name string) (User, int, *oauthError) {
 	defer s.mu.Unlock()
 	u, ok := s.users[strings.ToLower(name)]
 	if !ok {
-		return User{}, 0, errorf(invalidGrant, 50034, "The user account %s does not exist in the directory. To sign into this application, the account must be added to the directory.", name)
+		return User{}, 0, errorf(invalidGrant, 50034,
+			"The user account %s does not exist in the directory. To sign into this application, the account must be added to "+
+				"the directory.", name)
 	}
 	return u.User, u.epoch, nil
 }
@@ -204,8 +207,8 @@ func tenantID(tenant string) string {
 	return uuid.NewSHA1(uuid.NameSpaceDNS, []byte(tenant)).String()
 }
 
-// AddDomain makes a domain a name of a tenant, which is given by its GUID or by another domain. Without it each domain is a tenant of
-// its own.
+// AddDomain makes a domain a name of a tenant, which is given by its GUID or by another domain. Without it each domain
+// is a tenant of its own.
 func (s *Server) AddDomain(domain, tenant string) {
 	tid := s.tenantID(tenant)
 	s.mu.Lock()
@@ -226,11 +229,14 @@ func (s *Server) tenantID(tenant string) string {
 // resolveTenant turns the tenant of a path into its GUID.
 func (s *Server) resolveTenant(tenant string) (string, *oauthError) {
 	if !domainName.MatchString(tenant) {
-		return "", errorf(invalidRequest, 900023, "Specified tenant identifier '%s' is neither a valid DNS name, nor a valid external domain.", tenant)
+		return "", errorf(invalidRequest, 900023,
+			"Specified tenant identifier '%s' is neither a valid DNS name, nor a valid external domain.", tenant)
 	}
 	tid := s.tenantID(tenant)
 	if s.tenants != nil && !s.tenants[tid] {
-		return "", errorf(invalidRequest, 90002, "Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.", tenant)
+		return "", errorf(invalidRequest, 90002, "Tenant '%s' not found. Check to make sure you have the correct tenant ID "+
+			"and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are "+
+			"no active subscriptions for the tenant.", tenant)
 	}
 	return tid, nil
 }

@@ -80,7 +80,8 @@ func issuer(host, tid string) string { return "https://" + issuerHost(host) + "/
 func (s *Server) serveInstanceDiscovery(w http.ResponseWriter, r *http.Request) {
 	asked, err := url.Parse(r.URL.Query().Get("authorization_endpoint"))
 	if err != nil || asked.Host == "" {
-		s.writeError(w, r, errorf(invalidRequest, 900144, "The request body must contain the following parameter: 'authorization_endpoint'."))
+		s.writeError(w, r, errorf(invalidRequest, 900144,
+			"The request body must contain the following parameter: 'authorization_endpoint'."))
 		return
 	}
 	type entry struct {

@@ -24,18 +24,22 @@ func TestAuthorities(t *testing.T) {
 		opts      []confidential.Option
 		issuer    string
 	}{
-		"public":             {"https://login.microsoftonline.com/" + tenant, nil, "login.microsoftonline.com"},
-		"alias":              {"https://login.windows.net/" + tenant, nil, "login.microsoftonline.com"},
-		"sts":                {"https://sts.windows.net/" + tenant, nil, "login.microsoftonline.com"},
-		"US government":      {"https://login.microsoftonline.us/" + tenant, nil, "login.microsoftonline.us"},
-		"China":              {"https://login.partner.microsoftonline.cn/" + tenant, nil, "login.partner.microsoftonline.cn"},
-		"region":             {"https://login.microsoftonline.com/" + tenant, []confidential.Option{confidential.WithAzureRegion("westeurope")}, "login.microsoftonline.com"},
-		"CIAM":               {"https://contoso.ciamlogin.com/" + tenant, []confidential.Option{confidential.WithInstanceDiscovery(false)}, "contoso.ciamlogin.com"},
-		"local":              {s.LocalAuthority(tenant), []confidential.Option{confidential.WithInstanceDiscovery(false)}, s.Host()},
+		"public":        {"https://login.microsoftonline.com/" + tenant, nil, "login.microsoftonline.com"},
+		"alias":         {"https://login.windows.net/" + tenant, nil, "login.microsoftonline.com"},
+		"sts":           {"https://sts.windows.net/" + tenant, nil, "login.microsoftonline.com"},
+		"US government": {"https://login.microsoftonline.us/" + tenant, nil, "login.microsoftonline.us"},
+		"China":         {"https://login.partner.microsoftonline.cn/" + tenant, nil, "login.partner.microsoftonline.cn"},
+		"region": {"https://login.microsoftonline.com/" + tenant,
+			[]confidential.Option{confidential.WithAzureRegion("westeurope")}, "login.microsoftonline.com"},
+		"CIAM": {"https://contoso.ciamlogin.com/" + tenant,
+			[]confidential.Option{confidential.WithInstanceDiscovery(false)}, "contoso.ciamlogin.com"},
+		"local": {s.LocalAuthority(tenant), []confidential.Option{confidential.WithInstanceDiscovery(false)},
+			s.Host()},
 		"local, discovering": {s.LocalAuthority(tenant), nil, s.Host()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := confidential.New(tt.authority, webApp, cred, append(tt.opts, confidential.WithHTTPClient(s.HTTPClient()))...)
+			c, err := confidential.New(tt.authority, webApp, cred,
+				append(tt.opts, confidential.WithHTTPClient(s.HTTPClient()))...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -43,7 +47,8 @@ func TestAuthorities(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if iss := claimsOf(t, got.AccessToken)["iss"].(string); !strings.HasPrefix(iss, "https://"+tt.issuer+"/") || !strings.HasSuffix(iss, "/v2.0") {
+			if iss := claimsOf(t, got.AccessToken)["iss"].(string); !strings.HasPrefix(iss, "https://"+tt.issuer+"/") ||
+				!strings.HasSuffix(iss, "/v2.0") {
 				t.Errorf("issuer %s, want host %s", iss, tt.issuer)
 			}
 		})
@@ -61,12 +66,14 @@ func TestInstanceDiscovery(t *testing.T) {
 			Aliases          []string `json:"aliases"`
 		} `json:"metadata"`
 	}) {
-		q := url.Values{"api-version": {"1.1"}, "authorization_endpoint": {"https://" + host + "/" + tenant + "/oauth2/v2.0/authorize"}}
+		q := url.Values{"api-version": {"1.1"},
+			"authorization_endpoint": {"https://" + host + "/" + tenant + "/oauth2/v2.0/authorize"}}
 		status = getJSON(t, s, "https://login.microsoftonline.com/common/discovery/instance?"+q.Encode(), &body)
 		return status, body
 	}
 	status, body := ask("login.microsoft.com")
-	if status != http.StatusOK || body.Endpoint != "https://login.microsoft.com/"+tenant+"/v2.0/.well-known/openid-configuration" {
+	if status != http.StatusOK || body.Endpoint != "https://login.microsoft.com/"+tenant+
+		"/v2.0/.well-known/openid-configuration" {
 		t.Errorf("%d %+v", status, body)
 	}
 	if m := body.Metadata[0]; m.PreferredCache != "login.windows.net" || !slices.Contains(m.Aliases, "sts.windows.net") {
@@ -80,11 +87,13 @@ func TestInstanceDiscovery(t *testing.T) {
 func TestOpenIDConfiguration(t *testing.T) {
 	s := start(t, &entratest.Config{Tenants: []string{tenant}})
 	var body map[string]any
-	if status := getJSON(t, s, s.Authority("common")+"/v2.0/.well-known/openid-configuration", &body); status != 200 || body["issuer"] != "https://login.microsoftonline.com/{tenantid}/v2.0" {
+	if status := getJSON(t, s, s.Authority("common")+"/v2.0/.well-known/openid-configuration", &body); status != 200 ||
+		body["issuer"] != "https://login.microsoftonline.com/{tenantid}/v2.0" {
 		t.Errorf("common: %d %v", status, body)
 	}
 	for _, path := range []string{"/v2.0/.well-known/openid-configuration", "/discovery/v2.0/keys"} {
-		if status := getJSON(t, s, s.Authority("fabrikam.com")+path, &body); status != http.StatusBadRequest || !strings.HasPrefix(body["error_description"].(string), "AADSTS90002") {
+		if status := getJSON(t, s, s.Authority("fabrikam.com")+path, &body); status != http.StatusBadRequest ||
+			!strings.HasPrefix(body["error_description"].(string), "AADSTS90002") {
 			t.Errorf("unknown tenant: %d %v", status, body)
 		}
 	}
@@ -122,7 +131,8 @@ func TestTransportOfAnotherProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	if resp, err := client.Get("https://login.microsoftonline.com/"); err == nil || !strings.Contains(err.Error(), "no emulator address") {
+	if resp, err := client.Get("https://login.microsoftonline.com/"); err == nil ||
+		!strings.Contains(err.Error(), "no emulator address") {
 		if err == nil {
 			resp.Body.Close()
 		}

@@ -48,9 +48,10 @@
 //
 // Always, since Entra ID's recorded answers have it always:
 //
-//   - A user's token is for all the scopes that the user consented to at the resource: OpenID Connect's first (with Graph), .default
-//     last where it was asked for. Consent grows with what is asked for, per app, user, tenant and resource; [App].Consented
-//     is there from the start. A token may thus serve more requests than the one that brought it.
+//   - A user's token is for all the scopes that the user consented to at the resource: OpenID Connect's first (with
+//     Graph), .default last where it was asked for. Consent grows with what is asked for, per app, user, tenant and
+//     resource; [App].Consented is there from the start. A token may thus serve more requests than the one that brought
+//     it.
 //   - An app's answer has no scope.
 //   - Endpoints are named by the tenant's GUID, whatever name they were asked by. A region's configuration has no
 //     device endpoint, and an authorization endpoint that says unsupported.
@@ -58,7 +59,8 @@
 //   - foci, and refresh tokens that all of a family can redeem, for apps with [App].Family.
 //
 // What varies there is a [Behavior]: VaryLifetimes (lifetimes that differ from answer to answer, by a seed),
-// PlainThrottling (429 as text, with Retry-After 60), ConditionalAccess (refusals with suberror and claims, until a sign-in).
+// PlainThrottling (429 as text, with Retry-After 60), ConditionalAccess (refusals with suberror and claims, until a
+// sign-in).
 //
 // # Recording
 //
@@ -68,7 +70,7 @@
 //
 // # What it is not
 //
-// It is no identity provider: it grants what is asked. Consent screens, federation, B2C and key-bound
-// tokens' proofs are not emulated, and of conditional access no more than a step up; their errors can be had by a [Fault]
-// with [ErrorBody] or [ConditionalAccessBody]. Where Entra ID's behaviour is undocumented the emulator is strict.
+// It is no identity provider: it grants what is asked. Consent screens, federation, B2C and key-bound tokens' proofs
+// are not emulated, and of conditional access no more than a step up; their errors can be had by a [Fault] with
+// [ErrorBody] or [ConditionalAccessBody]. Where Entra ID's behaviour is undocumented the emulator is strict.
 package entratest

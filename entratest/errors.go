@@ -51,8 +51,8 @@ func (e *oauthError) status() int {
 
 func (e *oauthError) name() string { return fmt.Sprintf("AADSTS%d", e.number) }
 
-// body writes the error as Entra ID does. The numbers are hints for people; programs go by error, suberror and the status
-// (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
+// body writes the error as Entra ID does. The numbers are hints for people; programs go by error, suberror and the
+// status (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
 func (e *oauthError) body(trace, correlation string) []byte {
 	now := time.Now().UTC().Format("2006-01-02 15:04:05Z")
 	body, err := json.Marshal(struct {
@@ -90,8 +90,8 @@ func ErrorBody(oauthError string, aadsts int, message string) string {
 }
 
 // ConditionalAccessBody is an [ErrorBody] with what conditional access adds: a suberror, and the claims that the next
-// sign-in has to carry. For example ConditionalAccessBody("invalid_grant", 53003, "Access has been blocked ...", "message_only",
-// `{"access_token":{"capolids":{"essential":true,"values":["..."]}}}`).
+// sign-in has to carry. For example ConditionalAccessBody("invalid_grant", 53003, "Access has been blocked ...",
+// "message_only", `{"access_token":{"capolids":{"essential":true,"values":["..."]}}}`).
 func ConditionalAccessBody(oauthError string, aadsts int, message, suberror, claims string) string {
 	oerr := errorf(oauthError, aadsts, "%s", message)
 	oerr.suberror, oerr.claims = suberror, claims

@@ -48,7 +48,8 @@ func assertionForm(a string) url.Values {
 
 func TestErrors(t *testing.T) {
 	s := start(t, &entratest.Config{Tenants: []string{tenant, ada.TenantID}})
-	s.AddApp(entratest.App{ClientID: "66666666-6666-4666-8666-666666666666", Public: true, Unconsented: []string{"Mail.Read"}})
+	s.AddApp(entratest.App{ClientID: "66666666-6666-4666-8666-666666666666", Public: true,
+		Unconsented: []string{"Mail.Read"}})
 	token := func(clientID, aud string) string {
 		t.Helper()
 		v, err := s.UserToken(clientID, ada.Username, aud)
@@ -73,11 +74,12 @@ func TestErrors(t *testing.T) {
 			"client_id", api, "client_secret", secret, "scope", graph, "assertion", a)
 	}
 	userFIC := func(f string) url.Values {
-		return form("grant_type", "user_fic", "client_id", api, "client_secret", secret, "scope", graph, "username", ada.Username,
-			"user_federated_identity_credential", f)
+		return form("grant_type", "user_fic", "client_id", api, "client_secret", secret, "scope", graph,
+			"username", ada.Username, "user_federated_identity_credential", f)
 	}
 	password := func() url.Values {
-		return form("grant_type", "password", "client_id", desktop, "username", ada.Username, "password", ada.Password, "scope", "User.Read")
+		return form("grant_type", "password", "client_id", desktop, "username", ada.Username, "password", ada.Password,
+			"scope", "User.Read")
 	}
 
 	for name, tt := range map[string]struct {
@@ -87,77 +89,114 @@ func TestErrors(t *testing.T) {
 		err    string
 		number int
 	}{
-		"no grant_type":              {form: form("client_id", webApp), status: 400, err: "invalid_request", number: 900144},
-		"unknown grant_type":         {form: with(appForm(), "grant_type", "magic"), status: 400, err: "unsupported_grant_type", number: 70003},
-		"no client_id":               {form: with(appForm(), "client_id", ""), status: 400, err: "invalid_request", number: 900144},
-		"unknown app":                {form: with(appForm(), "client_id", "nobody"), status: 400, err: "unauthorized_client", number: 700016},
-		"unknown tenant":             {tenant: "fabrikam.com", form: appForm(), status: 400, err: "invalid_request", number: 90002},
-		"malformed tenant":           {tenant: "a$b", form: appForm(), status: 400, err: "invalid_request", number: 900023},
-		"app without tenant":         {tenant: "common", form: appForm(), status: 400, err: "invalid_request", number: 50059},
-		"bad secret":                 {form: with(appForm(), "client_secret", "wrong"), status: 401, err: "invalid_client", number: 7000215},
-		"no credential":              {form: with(appForm(), "client_secret", ""), status: 401, err: "invalid_client", number: 7000216},
-		"no credential, user flow":   {form: with(obo("x"), "client_secret", ""), status: 401, err: "invalid_client", number: 7000218},
-		"credential of public app":   {form: with(password(), "client_secret", "x"), status: 401, err: "invalid_client", number: 700025},
-		"public app for itself":      {form: form("grant_type", "client_credentials", "client_id", desktop, "scope", graph), status: 401, err: "invalid_client", number: 7000216},
-		"no scope":                   {form: with(appForm(), "scope", ""), status: 400, err: "invalid_request", number: 900144},
-		"app scope not default":      {form: with(appForm(), "scope", "https://graph.microsoft.com/User.Read"), status: 400, err: "invalid_scope", number: 1002012},
-		"app scope of two resources": {form: with(appForm(), "scope", graph+" "+crm), status: 400, err: "invalid_scope", number: 70011},
-		"malformed scope":            {form: with(appForm(), "scope", "https://x"), status: 400, err: "invalid_scope", number: 70011},
-		"user scope of two":          {form: with(password(), "scope", "User.Read https://org.crm4.dynamics.com/x"), status: 400, err: "invalid_request", number: 28000},
-		"default mixed":              {form: with(password(), "scope", graph+" User.Read"), status: 400, err: "invalid_scope", number: 70011},
-		"claims no JSON":             {form: with(appForm(), "claims", "{"), status: 400, err: "invalid_request", number: 9002313},
-		"no consent":                 {form: with(password(), "client_id", "66666666-6666-4666-8666-666666666666", "scope", "mail.read"), status: 400, err: "invalid_grant", number: 65001},
-		"wrong password":             {form: with(password(), "password", "x"), status: 400, err: "invalid_grant", number: 50126},
-		"user without password":      {form: with(password(), "username", bob.Username), status: 400, err: "invalid_grant", number: 50126},
-		"unknown user":               {form: with(password(), "username", "eve"), status: 400, err: "invalid_grant", number: 50034},
+		"no grant_type": {form: form("client_id", webApp), status: 400, err: "invalid_request", number: 900144},
+		"unknown grant_type": {form: with(appForm(), "grant_type", "magic"), status: 400,
+			err: "unsupported_grant_type", number: 70003},
+		"no client_id": {form: with(appForm(), "client_id", ""), status: 400,
+			err: "invalid_request", number: 900144},
+		"unknown app": {form: with(appForm(), "client_id", "nobody"), status: 400,
+			err: "unauthorized_client", number: 700016},
+		"unknown tenant": {tenant: "fabrikam.com", form: appForm(), status: 400,
+			err: "invalid_request", number: 90002},
+		"malformed tenant":   {tenant: "a$b", form: appForm(), status: 400, err: "invalid_request", number: 900023},
+		"app without tenant": {tenant: "common", form: appForm(), status: 400, err: "invalid_request", number: 50059},
+		"bad secret": {form: with(appForm(), "client_secret", "wrong"), status: 401,
+			err: "invalid_client", number: 7000215},
+		"no credential": {form: with(appForm(), "client_secret", ""), status: 401,
+			err: "invalid_client", number: 7000216},
+		"no credential, user flow": {form: with(obo("x"), "client_secret", ""), status: 401,
+			err: "invalid_client", number: 7000218},
+		"credential of public app": {form: with(password(), "client_secret", "x"), status: 401,
+			err: "invalid_client", number: 700025},
+		"public app for itself": {form: form("grant_type", "client_credentials", "client_id", desktop, "scope", graph),
+			status: 401, err: "invalid_client", number: 7000216},
+		"no scope": {form: with(appForm(), "scope", ""), status: 400,
+			err: "invalid_request", number: 900144},
+		"app scope not default": {form: with(appForm(), "scope", "https://graph.microsoft.com/User.Read"), status: 400,
+			err: "invalid_scope", number: 1002012},
+		"app scope of two resources": {form: with(appForm(), "scope", graph+" "+crm), status: 400,
+			err: "invalid_scope", number: 70011},
+		"malformed scope": {form: with(appForm(), "scope", "https://x"), status: 400,
+			err: "invalid_scope", number: 70011},
+		"user scope of two": {form: with(password(), "scope", "User.Read https://org.crm4.dynamics.com/x"), status: 400,
+			err: "invalid_request", number: 28000},
+		"default mixed": {form: with(password(), "scope", graph+" User.Read"), status: 400,
+			err: "invalid_scope", number: 70011},
+		"claims no JSON": {form: with(appForm(), "claims", "{"), status: 400, err: "invalid_request", number: 9002313},
+		"no consent": {form: with(password(), "client_id", "66666666-6666-4666-8666-666666666666", "scope",
+			"mail.read"), status: 400, err: "invalid_grant", number: 65001},
+		"wrong password": {form: with(password(), "password", "x"), status: 400, err: "invalid_grant", number: 50126},
+		"user without password": {form: with(password(), "username", bob.Username), status: 400,
+			err: "invalid_grant", number: 50126},
+		"unknown user": {form: with(password(), "username", "eve"), status: 400, err: "invalid_grant", number: 50034},
 
-		"assertion malformed":         {form: assertionForm("nonsense"), status: 401, err: "invalid_client", number: 50027},
-		"assertion type missing":      {form: with(key(nil), "client_assertion_type", ""), status: 400, err: "invalid_request", number: 900144},
-		"assertion, app without cert": {form: with(key(nil), "client_id", webApp), status: 401, err: "invalid_client", number: 700027},
+		"assertion malformed": {form: assertionForm("nonsense"), status: 401, err: "invalid_client", number: 50027},
+		"assertion type missing": {form: with(key(nil), "client_assertion_type", ""), status: 400,
+			err: "invalid_request", number: 900144},
+		"assertion, app without cert": {form: with(key(nil), "client_id", webApp), status: 401,
+			err: "invalid_client", number: 700027},
 		"assertion of other cert": {form: key(func(j *jwt.Token, _ jwt.MapClaims) { j.Header["x5t#S256"] = "AAAA" }),
 			status: 401, err: "invalid_client", number: 700027},
 		"assertion without cert": {form: key(func(j *jwt.Token, _ jwt.MapClaims) { delete(j.Header, "x5t#S256") }),
 			status: 401, err: "invalid_client", number: 700027},
 		"assertion badly signed": {form: with(key(nil), "client_assertion", breakSignature(assertion(t, s, nil))),
 			status: 401, err: "invalid_client", number: 700027},
-		"assertion expired": {form: key(func(_ *jwt.Token, c jwt.MapClaims) { c["exp"] = time.Now().Add(-time.Second).Unix() }),
+		"assertion expired": {form: key(func(_ *jwt.Token, c jwt.MapClaims) {
+			c["exp"] = time.Now().Add(-time.Second).Unix()
+		}),
 			status: 401, err: "invalid_client", number: 700024},
-		"assertion too early": {form: key(func(_ *jwt.Token, c jwt.MapClaims) { c["nbf"] = time.Now().Add(time.Minute).Unix() }),
+		"assertion too early": {form: key(func(_ *jwt.Token, c jwt.MapClaims) {
+			c["nbf"] = time.Now().Add(time.Minute).Unix()
+		}),
 			status: 401, err: "invalid_client", number: 700024},
 		"assertion of other app": {form: key(func(_ *jwt.Token, c jwt.MapClaims) { c["sub"] = webApp }),
 			status: 401, err: "invalid_client", number: 700021},
 		"assertion of other issuer": {form: key(func(_ *jwt.Token, c jwt.MapClaims) { c["iss"] = webApp }),
 			status: 401, err: "invalid_client", number: 700021},
-		"assertion for elsewhere": {form: key(func(_ *jwt.Token, c jwt.MapClaims) { c["aud"] = "https://evil.example/oauth2/v2.0/token" }),
+		"assertion for elsewhere": {form: key(func(_ *jwt.Token, c jwt.MapClaims) {
+			c["aud"] = "https://evil.example/oauth2/v2.0/token"
+		}),
 			status: 401, err: "invalid_client", number: 700023},
-		"assertion for other tenant": {form: key(func(_ *jwt.Token, c jwt.MapClaims) { c["aud"] = s.Authority("fabrikam.com") + "/v2.0" }),
+		"assertion for other tenant": {form: key(func(_ *jwt.Token, c jwt.MapClaims) {
+			c["aud"] = s.Authority("fabrikam.com") + "/v2.0"
+		}),
 			status: 401, err: "invalid_client", number: 700023},
 		"access token as assertion": {form: assertionForm(appToken), status: 401, err: "invalid_client", number: 700212},
 
-		"refresh without token":     {form: refreshForm(""), status: 400, err: "invalid_request", number: 900144},
-		"refresh with nonsense":     {form: refreshForm("nonsense"), status: 400, err: "invalid_grant", number: 9002313},
-		"refresh by other app":      {form: with(refreshForm(rt), "client_id", webApp, "client_secret", secret), status: 400, err: "invalid_grant", number: 70000},
-		"refresh in unknown tenant": {tenant: "fabrikam.com", form: refreshForm(rt), status: 400, err: "invalid_request", number: 90002},
+		"refresh without token": {form: refreshForm(""), status: 400, err: "invalid_request", number: 900144},
+		"refresh with nonsense": {form: refreshForm("nonsense"), status: 400, err: "invalid_grant", number: 9002313},
+		"refresh by other app": {form: with(refreshForm(rt), "client_id", webApp, "client_secret", secret), status: 400,
+			err: "invalid_grant", number: 70000},
+		"refresh in unknown tenant": {tenant: "fabrikam.com", form: refreshForm(rt), status: 400,
+			err: "invalid_request", number: 90002},
 
-		"obo without assertion":  {form: obo(""), status: 400, err: "invalid_request", number: 900144},
-		"obo without use":        {form: with(obo("x"), "requested_token_use", ""), status: 400, err: "invalid_request", number: 900144},
-		"obo of other use":       {form: with(obo("x"), "requested_token_use", "magic"), status: 400, err: "unsupported_grant_type", number: 70003},
-		"obo with nonsense":      {form: obo("nonsense"), status: 400, err: "invalid_request", number: 50027},
-		"obo expired":            {form: obo(expired), status: 400, err: "invalid_grant", number: 500133},
-		"obo forged":             {form: obo(foreign), status: 400, err: "invalid_grant", number: 50013},
-		"obo of other signature": {form: obo(breakSignature(token(api, ""))), status: 400, err: "invalid_grant", number: 50013},
-		"obo of other audience":  {form: obo(token(webApp, graph)), status: 400, err: "invalid_grant", number: 500131},
-		"obo of an app":          {form: obo(appToken), status: 400, err: "unauthorized_client", number: 7000114},
+		"obo without assertion": {form: obo(""), status: 400, err: "invalid_request", number: 900144},
+		"obo without use": {form: with(obo("x"), "requested_token_use", ""), status: 400,
+			err: "invalid_request", number: 900144},
+		"obo of other use": {form: with(obo("x"), "requested_token_use", "magic"), status: 400,
+			err: "unsupported_grant_type", number: 70003},
+		"obo with nonsense": {form: obo("nonsense"), status: 400, err: "invalid_request", number: 50027},
+		"obo expired":       {form: obo(expired), status: 400, err: "invalid_grant", number: 500133},
+		"obo forged":        {form: obo(foreign), status: 400, err: "invalid_grant", number: 50013},
+		"obo of other signature": {form: obo(breakSignature(token(api, ""))), status: 400,
+			err: "invalid_grant", number: 50013},
+		"obo of other audience": {form: obo(token(webApp, graph)), status: 400, err: "invalid_grant", number: 500131},
+		"obo of an app":         {form: obo(appToken), status: 400, err: "unauthorized_client", number: 7000114},
 
 		"fic without credential": {form: userFIC(""), status: 400, err: "invalid_request", number: 900144},
-		"fic without user":       {form: with(userFIC(fic), "username", ""), status: 400, err: "invalid_request", number: 900144},
-		"fic of unknown user":    {form: with(userFIC(fic), "username", "eve"), status: 400, err: "invalid_grant", number: 50034},
-		"fic of other app":       {form: with(userFIC(fic), "client_id", webApp), status: 400, err: "invalid_grant", number: 500131},
-		"fic of other audience":  {form: userFIC(token(api, "")), status: 400, err: "invalid_grant", number: 500131},
-		"fic forged":             {form: userFIC(forge(t, fic)), status: 400, err: "invalid_grant", number: 50013},
+		"fic without user": {form: with(userFIC(fic), "username", ""), status: 400,
+			err: "invalid_request", number: 900144},
+		"fic of unknown user": {form: with(userFIC(fic), "username", "eve"), status: 400,
+			err: "invalid_grant", number: 50034},
+		"fic of other app": {form: with(userFIC(fic), "client_id", webApp), status: 400,
+			err: "invalid_grant", number: 500131},
+		"fic of other audience": {form: userFIC(token(api, "")), status: 400, err: "invalid_grant", number: 500131},
+		"fic forged":            {form: userFIC(forge(t, fic)), status: 400, err: "invalid_grant", number: 50013},
 
-		"device without code":      {form: form("grant_type", "device_code", "client_id", desktop), status: 400, err: "invalid_request", number: 900144},
-		"device with unknown code": {form: form("grant_type", "device_code", "client_id", desktop, "device_code", "x"), status: 400, err: "bad_verification_code", number: 70018},
+		"device without code": {form: form("grant_type", "device_code", "client_id", desktop), status: 400,
+			err: "invalid_request", number: 900144},
+		"device with unknown code": {form: form("grant_type", "device_code", "client_id", desktop, "device_code", "x"),
+			status: 400, err: "bad_verification_code", number: 70018},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if tt.tenant == "" {
@@ -169,18 +208,21 @@ func TestErrors(t *testing.T) {
 				t.Fatalf("%d %s, want %d %s AADSTS%d", a.status, a.raw, tt.status, tt.err, tt.number)
 			}
 			code := fmt.Sprintf("AADSTS%d", tt.number)
-			if !strings.HasPrefix(a.Description, code+": ") || !strings.Contains(a.Description, " Trace ID: "+a.TraceID+" Correlation ID: "+a.Correlation+" Timestamp: ") {
+			if !strings.HasPrefix(a.Description, code+": ") ||
+				!strings.Contains(a.Description, " Trace ID: "+a.TraceID+" Correlation ID: "+a.Correlation+" Timestamp: ") {
 				t.Errorf("description: %s", a.Description)
 			}
 			if a.header.Get("x-ms-request-id") != a.TraceID || !strings.HasSuffix(a.ErrorURI, fmt.Sprint("=", tt.number)) ||
-				a.header.Get("Content-Type") != "application/json; charset=utf-8" || !strings.Contains(a.header.Get("Cache-Control"), "no-store") {
+				a.header.Get("Content-Type") != "application/json; charset=utf-8" ||
+				!strings.Contains(a.header.Get("Cache-Control"), "no-store") {
 				t.Errorf("headers %v, body %s", a.header, a.raw)
 			}
 			if r := s.Requests(); len(r) != 1 || r[0].Status != tt.status || r[0].Error != code {
 				t.Errorf("record: %+v", r)
 			}
 			// Entra ID's messages repeat identifiers, never secrets.
-			for _, v := range []string{"client_secret", "client_assertion", "assertion", "refresh_token", "password", "user_federated_identity_credential"} {
+			for _, v := range []string{"client_secret", "client_assertion", "assertion", "refresh_token", "password",
+				"user_federated_identity_credential"} {
 				if sent := tt.form.Get(v); len(sent) > 5 && strings.Contains(a.raw, sent) {
 					t.Errorf("the answer repeats %s", v)
 				}
@@ -200,7 +242,8 @@ func TestErrors(t *testing.T) {
 func TestConsentSuberror(t *testing.T) {
 	s := start(t, nil)
 	s.AddApp(entratest.App{ClientID: desktop, Public: true, Unconsented: []string{"https://org.crm4.dynamics.com"}})
-	a := post(t, s, tenant, form("grant_type", "password", "client_id", desktop, "username", ada.Username, "password", ada.Password, "scope", crm))
+	a := post(t, s, tenant, form("grant_type", "password", "client_id", desktop, "username", ada.Username, "password",
+		ada.Password, "scope", crm))
 	if a.Suberror != "consent_required" {
 		t.Errorf("%s", a.raw)
 	}
@@ -243,7 +286,8 @@ func TestCodeErrors(t *testing.T) {
 	challenge := base64.RawURLEncoding.EncodeToString(sum[:])
 	code := func(pairs ...string) string {
 		t.Helper()
-		q := with(form("client_id", webApp, "redirect_uri", reply, "response_type", "code", "scope", "User.Read offline_access"), pairs...)
+		q := with(form("client_id", webApp, "redirect_uri", reply, "response_type", "code", "scope",
+			"User.Read offline_access"), pairs...)
 		v, err := s.AuthorizeCode(s.Authority(tenant)+"/oauth2/v2.0/authorize?"+q.Encode(), ada.Username)
 		if err != nil {
 			t.Fatal(err)
@@ -261,13 +305,15 @@ func TestCodeErrors(t *testing.T) {
 		err    string
 		number int
 	}{
-		"unknown":                    {form: redeem("nonsense"), err: "invalid_grant", number: 70000},
-		"missing":                    {form: redeem(""), err: "invalid_request", number: 900144},
-		"no redirect":                {form: redeem(code(), "redirect_uri", ""), err: "invalid_request", number: 900144},
-		"other redirect":             {form: redeem(code(), "redirect_uri", reply+"2"), err: "invalid_client", number: 500112},
-		"other app":                  {form: redeem(code(), "client_id", api), err: "invalid_grant", number: 70000},
-		"other tenant":               {tenant: "fabrikam.com", form: redeem(code()), err: "invalid_grant", number: 700005},
-		"other verifier":             {form: redeem(code(pkce...), "code_verifier", "w"+verifier[1:]), err: "invalid_grant", number: 501481},
+		"unknown":     {form: redeem("nonsense"), err: "invalid_grant", number: 70000},
+		"missing":     {form: redeem(""), err: "invalid_request", number: 900144},
+		"no redirect": {form: redeem(code(), "redirect_uri", ""), err: "invalid_request", number: 900144},
+		"other redirect": {form: redeem(code(), "redirect_uri", reply+"2"),
+			err: "invalid_client", number: 500112},
+		"other app":    {form: redeem(code(), "client_id", api), err: "invalid_grant", number: 70000},
+		"other tenant": {tenant: "fabrikam.com", form: redeem(code()), err: "invalid_grant", number: 700005},
+		"other verifier": {form: redeem(code(pkce...), "code_verifier", "w"+verifier[1:]),
+			err: "invalid_grant", number: 501481},
 		"no verifier":                {form: redeem(code(pkce...)), err: "invalid_grant", number: 501481},
 		"verifier without challenge": {form: redeem(code(), "code_verifier", verifier), err: "invalid_grant", number: 501481},
 	} {
@@ -284,10 +330,12 @@ func TestCodeErrors(t *testing.T) {
 	// A refused redemption uses nothing up; an accepted one does.
 	once := code(pkce...)
 	post(t, s, tenant, redeem(once, "code_verifier", "wrong"))
-	if a := post(t, s, tenant, redeem(once, "code_verifier", verifier)); a.status != http.StatusOK || a.RefreshToken != "" {
+	if a := post(t, s, tenant, redeem(once, "code_verifier", verifier)); a.status != http.StatusOK ||
+		a.RefreshToken != "" {
 		t.Errorf("first redemption: %s", a.raw)
 	}
-	if a := post(t, s, tenant, redeem(once, "code_verifier", verifier)); a.Error != "invalid_grant" || !slices.Equal(a.Codes, []int{54005}) {
+	if a := post(t, s, tenant, redeem(once, "code_verifier", verifier)); a.Error != "invalid_grant" ||
+		!slices.Equal(a.Codes, []int{54005}) {
 		t.Errorf("second redemption: %s", a.raw)
 	}
 
@@ -302,7 +350,8 @@ func TestAuthorizeErrors(t *testing.T) {
 	s := start(t, &entratest.Config{Tenants: []string{tenant}})
 	q := func(pairs ...string) string {
 		return s.Authority(tenant) + "/oauth2/v2.0/authorize?" +
-			with(form("client_id", webApp, "redirect_uri", reply, "response_type", "code", "scope", "User.Read"), pairs...).Encode()
+			with(form("client_id", webApp, "redirect_uri", reply, "response_type", "code", "scope", "User.Read"),
+				pairs...).Encode()
 	}
 	for name, tt := range map[string]struct{ url, user, want string }{
 		"unknown app":      {q("client_id", "x"), ada.Username, "AADSTS700016"},
@@ -322,10 +371,12 @@ func TestAuthorizeErrors(t *testing.T) {
 		})
 	}
 	// RFC 8252 section 7.3: a desktop app listens where it can.
-	if _, err := s.AuthorizeCode(q("client_id", desktop, "redirect_uri", "http://localhost:49152"), ada.Username); err != nil {
+	if _, err := s.AuthorizeCode(q("client_id", desktop, "redirect_uri", "http://localhost:49152"),
+		ada.Username); err != nil {
 		t.Error(err)
 	}
-	if _, err := s.AuthorizeCode(q("client_id", webApp, "redirect_uri", "http://localhost:49152"), ada.Username); err == nil {
+	if _, err := s.AuthorizeCode(q("client_id", webApp, "redirect_uri", "http://localhost:49152"),
+		ada.Username); err == nil {
 		t.Error("a loopback address the app does not have")
 	}
 }
@@ -339,11 +390,13 @@ func TestDeviceCodeErrors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return flow.Result.UserCode, form("grant_type", "urn:ietf:params:oauth:grant-type:device_code", "client_id", desktop, "device_code", flow.Result.DeviceCode)
+		return flow.Result.UserCode, form("grant_type", "urn:ietf:params:oauth:grant-type:device_code", "client_id", desktop,
+			"device_code", flow.Result.DeviceCode)
 	}
 	want := func(v url.Values, err string, number int) {
 		t.Helper()
-		if a := post(t, s, tenant, v); a.Error != err || a.status != http.StatusBadRequest || !slices.Equal(a.Codes, []int{number}) {
+		if a := post(t, s, tenant, v); a.Error != err || a.status != http.StatusBadRequest ||
+			!slices.Equal(a.Codes, []int{number}) {
 			t.Errorf("%s, want %s AADSTS%d", a.raw, err, number)
 		}
 	}
@@ -379,7 +432,8 @@ func TestDeviceCodeErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := missing.AcquireTokenByDeviceCode(t.Context(), []string{"User.Read"}); !strings.Contains(text(err), "AADSTS700016") {
+	if _, err := missing.AcquireTokenByDeviceCode(t.Context(), []string{"User.Read"}); !strings.Contains(text(err),
+		"AADSTS700016") {
 		t.Errorf("unknown app: %v", err)
 	}
 }
@@ -388,7 +442,8 @@ func TestRefreshTokenExpiry(t *testing.T) {
 	s := start(t, nil)
 	a := signIn(t, s, "User.Read offline_access")
 	s.SetBehavior(func(b *entratest.Behavior) { b.RefreshTokenLifetime = time.Nanosecond })
-	if a := post(t, s, tenant, refreshForm(a.RefreshToken)); a.Error != "invalid_grant" || !slices.Equal(a.Codes, []int{700082}) {
+	if a := post(t, s, tenant, refreshForm(a.RefreshToken)); a.Error != "invalid_grant" ||
+		!slices.Equal(a.Codes, []int{700082}) {
 		t.Errorf("%s", a.raw)
 	}
 }

@@ -29,7 +29,8 @@ func Example() {
 		log.Fatal(err)
 	}
 	for range 3 {
-		if _, err := app.AcquireTokenByCredential(context.Background(), []string{"https://graph.microsoft.com/.default"}); err != nil {
+		if _, err := app.AcquireTokenByCredential(context.Background(),
+			[]string{"https://graph.microsoft.com/.default"}); err != nil {
 			log.Fatal(err)
 		}
 	}

@@ -69,8 +69,8 @@ func (s *Server) AddFault(f Fault) (remove func()) {
 	}
 }
 
-// takeFault finds the fault for a request and uses it up. Match runs without the lock, so that it may ask the server; a fault that
-// was used up meanwhile does not count.
+// takeFault finds the fault for a request and uses it up. Match runs without the lock, so that it may ask the server; a
+// fault that was used up meanwhile does not count.
 func (s *Server) takeFault(entry *record) *fault {
 	s.mu.Lock()
 	faults := slices.Clone(s.faults)
@@ -152,7 +152,8 @@ func defaultBody(status int) string {
 		oerr = errorf(temporarily, 90033, "A transient error has occurred. Please try again.")
 	default:
 		if status >= 500 {
-			return fmt.Sprintf("<html><head><title>%d %s</title></head><body>Our services aren't available right now</body></html>", status, http.StatusText(status))
+			return fmt.Sprintf("<html><head><title>%d %s</title></head><body>Our services aren't available right "+
+				"now</body></html>", status, http.StatusText(status))
 		}
 		oerr = errorf(invalidRequest, 9002313, "Invalid request. Request is malformed or invalid.")
 	}
@@ -162,8 +163,9 @@ func defaultBody(status int) string {
 // hook is identified by its address, as functions cannot be compared.
 type hook struct{ call func(Request) }
 
-// OnTokenRequest calls hook on the arrival of each token request, in the request's own goroutine, after it was recorded and
-// before it takes effect. hook may block: that holds the request, and only it. It must return before [Server.Close] can.
+// OnTokenRequest calls hook on the arrival of each token request, in the request's own goroutine, after it was recorded
+// and before it takes effect. hook may block: that holds the request, and only it. It must return before [Server.Close]
+// can.
 func (s *Server) OnTokenRequest(call func(Request)) (remove func()) {
 	entry := &hook{call}
 	s.mu.Lock()

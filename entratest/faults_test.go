@@ -19,7 +19,8 @@ func TestFaultStatus(t *testing.T) {
 	s.AddFault(entratest.Fault{Times: 1, Status: http.StatusTooManyRequests, RetryAfter: "17"})
 	_, err := c.AcquireTokenByCredential(t.Context(), []string{graph})
 	var call msalerrors.CallErr
-	if !errors.As(err, &call) || call.Resp.StatusCode != http.StatusTooManyRequests || call.Resp.Header.Get("Retry-After") != "17" {
+	if !errors.As(err, &call) || call.Resp.StatusCode != http.StatusTooManyRequests ||
+		call.Resp.Header.Get("Retry-After") != "17" {
 		t.Fatalf("429: %v", err)
 	}
 	if _, err := c.AcquireTokenByCredential(t.Context(), []string{graph}); err != nil {
@@ -38,12 +39,13 @@ func TestFaultBodies(t *testing.T) {
 		contentType string
 		body        string
 	}{
-		"429":          {entratest.Fault{Status: 429}, 429, "application/json; charset=utf-8", "AADSTS90055"},
-		"503":          {entratest.Fault{Status: 503}, 503, "application/json; charset=utf-8", "temporarily_unavailable"},
-		"502":          {entratest.Fault{Status: 502}, 502, "text/html; charset=utf-8", "<html>"},
-		"400":          {entratest.Fault{Status: 400}, 400, "application/json; charset=utf-8", "invalid_request"},
-		"401":          {entratest.Fault{Status: 401}, 401, "application/json; charset=utf-8", "invalid_client"},
-		"text":         {entratest.Fault{Status: 429, Body: "slow down", ContentType: "text/plain"}, 429, "text/plain", "slow down"},
+		"429": {entratest.Fault{Status: 429}, 429, "application/json; charset=utf-8", "AADSTS90055"},
+		"503": {entratest.Fault{Status: 503}, 503, "application/json; charset=utf-8", "temporarily_unavailable"},
+		"502": {entratest.Fault{Status: 502}, 502, "text/html; charset=utf-8", "<html>"},
+		"400": {entratest.Fault{Status: 400}, 400, "application/json; charset=utf-8", "invalid_request"},
+		"401": {entratest.Fault{Status: 401}, 401, "application/json; charset=utf-8", "invalid_client"},
+		"text": {entratest.Fault{Status: 429, Body: "slow down", ContentType: "text/plain"}, 429,
+			"text/plain", "slow down"},
 		"status 200":   {entratest.Fault{Body: "<html>captive portal"}, 200, "text/html; charset=utf-8", "captive portal"},
 		"empty object": {entratest.Fault{Status: 200}, 200, "application/json; charset=utf-8", "{}"},
 		"own error": {entratest.Fault{Status: 400, Body: entratest.ErrorBody("interaction_required", 50076, "MFA please.")},

@@ -38,7 +38,8 @@ func TestClientSecret(t *testing.T) {
 		t.Fatal(err)
 	}
 	claims := claimsOf(t, first.AccessToken)
-	if claims["aud"] != "https://org.crm4.dynamics.com" || claims["azp"] != webApp || claims["azpacr"] != "1" || claims["idtyp"] != "app" {
+	if claims["aud"] != "https://org.crm4.dynamics.com" || claims["azp"] != webApp || claims["azpacr"] != "1" ||
+		claims["idtyp"] != "app" {
 		t.Errorf("claims: %v", claims)
 	}
 	second, err := c.AcquireTokenByCredential(t.Context(), []string{crm})
@@ -48,7 +49,8 @@ func TestClientSecret(t *testing.T) {
 	if second.AccessToken != first.AccessToken || second.Metadata.TokenSource != confidential.TokenSourceCache {
 		t.Error("MSAL did not find the token in its cache")
 	}
-	if n := s.Count(entratest.ByGrant("client_credentials"), entratest.ByScope(crm), entratest.ByClient(webApp), entratest.ByTenant(tenant)); n != 1 {
+	if n := s.Count(entratest.ByGrant("client_credentials"), entratest.ByScope(crm), entratest.ByClient(webApp),
+		entratest.ByTenant(tenant)); n != 1 {
 		t.Errorf("%d token requests, want 1", n)
 	}
 	// What MSAL does by itself before its first token: instance discovery (for aliases) and the tenant's configuration.
@@ -150,10 +152,12 @@ func TestAuthCodeAndSilent(t *testing.T) {
 	}
 	// A session is one sign-in's.
 	sid := claimsOf(t, got.AccessToken)["sid"]
-	if sid != claimsOf(t, silent("https://contoso.sharepoint.com/AllSites.Read").AccessToken)["sid"] || sid != refreshes[1].Session {
+	if sid != claimsOf(t, silent("https://contoso.sharepoint.com/AllSites.Read").AccessToken)["sid"] ||
+		sid != refreshes[1].Session {
 		t.Errorf("session %v, then another: %v", sid, refreshes[1].Session)
 	}
-	if other := authCode(t, s, secretClient(t, s, webApp, secret), []string{"User.Read"}); sid == "" || sid == claimsOf(t, other.AccessToken)["sid"] {
+	if other := authCode(t, s, secretClient(t, s, webApp, secret), []string{"User.Read"}); sid == "" ||
+		sid == claimsOf(t, other.AccessToken)["sid"] {
 		t.Errorf("session %v, and the next sign-in's is the same", sid)
 	}
 	if n := s.Count(entratest.ByUser(ada.HomeAccountID())); n != 4 {
@@ -263,7 +267,8 @@ func TestOnBehalfOf(t *testing.T) {
 	}
 	// The token of a real sign-in for the API serves as well as UserToken's.
 	a := signIn(t, s, "api://"+api+"/access_as_user")
-	if _, err := secretClient(t, s, api, secret).AcquireTokenOnBehalfOf(t.Context(), a.AccessToken, []string{"User.Read"}); err != nil {
+	if _, err := secretClient(t, s, api, secret).AcquireTokenOnBehalfOf(t.Context(), a.AccessToken,
+		[]string{"User.Read"}); err != nil {
 		t.Error(err)
 	}
 }
@@ -306,7 +311,8 @@ func TestDeviceCode(t *testing.T) {
 	if len(r) != 2 || r[0].Error != "AADSTS70016" || r[1].Status != http.StatusOK {
 		t.Errorf("polls: %+v", r)
 	}
-	if _, err := c.AcquireTokenSilent(t.Context(), []string{"User.Read"}, public.WithSilentAccount(got.Account)); err != nil {
+	if _, err := c.AcquireTokenSilent(t.Context(), []string{"User.Read"},
+		public.WithSilentAccount(got.Account)); err != nil {
 		t.Error(err)
 	}
 	if err := s.ApproveDevice(flow.Result.UserCode, ada.Username); err == nil {
@@ -322,26 +328,30 @@ func TestUserFIC(t *testing.T) {
 	s.AddApp(entratest.App{ClientID: agent})
 	blueprint := secretClient(t, s, webApp, secret)
 	exchange := []string{"api://AzureADTokenExchange/.default"}
-	cred := confidential.NewCredFromAssertionCallback(func(ctx context.Context, _ confidential.AssertionRequestOptions) (string, error) {
-		r, err := blueprint.AcquireTokenByCredential(ctx, exchange, confidential.WithFMIPath(agent))
-		return r.AccessToken, err
-	})
+	cred := confidential.NewCredFromAssertionCallback(
+		func(ctx context.Context, _ confidential.AssertionRequestOptions) (string, error) {
+			r, err := blueprint.AcquireTokenByCredential(ctx, exchange, confidential.WithFMIPath(agent))
+			return r.AccessToken, err
+		})
 	c := confidentialClient(t, s, agent, cred)
 	own, err := c.AcquireTokenByCredential(t.Context(), exchange)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.AcquireTokenByUserFederatedIdentityCredential(t.Context(), []string{graph}, own.AccessToken, confidential.WithUserFICUsername(ada.Username))
+	got, err := c.AcquireTokenByUserFederatedIdentityCredential(t.Context(), []string{graph}, own.AccessToken,
+		confidential.WithUserFICUsername(ada.Username))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got.Account.HomeAccountID != ada.HomeAccountID() {
 		t.Errorf("account %+v", got.Account)
 	}
-	if _, err := c.AcquireTokenSilent(t.Context(), []string{graph}, confidential.WithSilentAccount(got.Account)); err != nil {
+	if _, err := c.AcquireTokenSilent(t.Context(), []string{graph},
+		confidential.WithSilentAccount(got.Account)); err != nil {
 		t.Errorf("silent: %v", err)
 	}
-	byID, err := c.AcquireTokenByUserFederatedIdentityCredential(t.Context(), []string{graph}, own.AccessToken, confidential.WithUserObjectID(ada.ObjectID))
+	byID, err := c.AcquireTokenByUserFederatedIdentityCredential(t.Context(), []string{graph}, own.AccessToken,
+		confidential.WithUserObjectID(ada.ObjectID))
 	if err != nil || byID.Account.HomeAccountID != ada.HomeAccountID() {
 		t.Errorf("by object id: %+v, %v", byID.Account, err)
 	}
@@ -357,15 +367,20 @@ func TestFederatedCredential(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cred := confidential.NewCredFromAssertionCallback(func(context.Context, confidential.AssertionRequestOptions) (string, error) { return token, nil })
+	cred := confidential.NewCredFromAssertionCallback(
+		func(context.Context, confidential.AssertionRequestOptions) (string, error) {
+			return token, nil
+		})
 	c := confidentialClient(t, s, api, cred)
 	if _, err := c.AcquireTokenByCredential(t.Context(), []string{graph}); err != nil {
 		t.Error(err)
 	}
-	if _, err := c.AcquireTokenByUserFederatedIdentityCredential(t.Context(), []string{graph}, token, confidential.WithUserObjectID(ada.ObjectID)); err != nil {
+	if _, err := c.AcquireTokenByUserFederatedIdentityCredential(t.Context(), []string{graph}, token,
+		confidential.WithUserObjectID(ada.ObjectID)); err != nil {
 		t.Error(err)
 	}
-	if _, err := confidentialClient(t, s, webApp, cred).AcquireTokenByCredential(t.Context(), []string{graph}); !strings.Contains(text(err), "AADSTS700213") {
+	if _, err := confidentialClient(t, s, webApp, cred).AcquireTokenByCredential(t.Context(),
+		[]string{graph}); !strings.Contains(text(err), "AADSTS700213") {
 		t.Errorf("another app's credential: %v", err)
 	}
 	if _, err := s.FederatedCredential("nobody"); err == nil {
@@ -377,7 +392,7 @@ func TestPassword(t *testing.T) {
 	s := start(t, nil)
 	c := publicClient(t, s)
 	//lint:ignore SA1019 MSAL still sends this grant, so the emulator answers it
-	got, err := c.AcquireTokenByUsernamePassword(t.Context(), []string{"User.Read"}, ada.Username, ada.Password) //nolint:staticcheck // deprecated, but in use
+	got, err := c.AcquireTokenByUsernamePassword(t.Context(), []string{"User.Read"}, ada.Username, ada.Password)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -385,12 +400,14 @@ func TestPassword(t *testing.T) {
 		t.Errorf("account %+v, other requests %v", got.Account, s.OtherRequests())
 	}
 	//lint:ignore SA1019 MSAL still sends this grant, so the emulator answers it
-	if _, err := c.AcquireTokenByUsernamePassword(t.Context(), []string{"User.Read"}, ada.Username, "wrong"); !strings.Contains(text(err), "AADSTS50126") { //nolint:staticcheck // likewise
+	_, err = c.AcquireTokenByUsernamePassword(t.Context(), []string{"User.Read"}, ada.Username, "wrong")
+	if !strings.Contains(text(err), "AADSTS50126") {
 		t.Errorf("wrong password: %v", err)
 	}
 }
 
-// Interactive sign-in opens a browser; this one follows login_hint, and submits the form that response_mode=form_post brings.
+// Interactive sign-in opens a browser; this one follows login_hint, and submits the form that response_mode=form_post
+// brings.
 func TestInteractive(t *testing.T) {
 	s := start(t, nil)
 	c := publicClient(t, s)
@@ -416,7 +433,8 @@ func TestInteractive(t *testing.T) {
 		}
 		return err
 	}
-	got, err := c.AcquireTokenInteractive(t.Context(), []string{"User.Read"}, public.WithLoginHint(ada.Username), public.WithOpenURL(browser))
+	got, err := c.AcquireTokenInteractive(t.Context(), []string{"User.Read"}, public.WithLoginHint(ada.Username),
+		public.WithOpenURL(browser))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -429,7 +447,9 @@ func TestInteractive(t *testing.T) {
 func TestAuthorizeRedirect(t *testing.T) {
 	s := start(t, nil)
 	jar, _ := cookiejar.New(nil)
-	browser := &http.Client{Transport: s.Transport(), Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	browser := &http.Client{Transport: s.Transport(), Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 	get := func(link string) (*http.Response, string) {
 		t.Helper()
 		resp, err := browser.Get(link)
@@ -443,25 +463,30 @@ func TestAuthorizeRedirect(t *testing.T) {
 		}
 		return resp, string(page)
 	}
-	link := s.LocalAuthority(tenant) + "/oauth2/v2.0/authorize?" + form("client_id", webApp, "redirect_uri", reply, "response_type", "code", "scope", "User.Read", "state", "st4te").Encode()
+	link := s.LocalAuthority(tenant) + "/oauth2/v2.0/authorize?" + form("client_id", webApp, "redirect_uri", reply,
+		"response_type", "code", "scope", "User.Read", "state", "st4te").Encode()
 	if _, page := get(link); !strings.Contains(page, ada.Username) || !strings.Contains(page, bob.Username) {
 		t.Errorf("picker: %s", page)
 	}
 	resp, _ := get(link + "&login_hint=" + ada.Username)
 	back, err := url.Parse(resp.Header.Get("Location"))
-	if err != nil || back.Query().Get("state") != "st4te" || back.Query().Get("code") == "" || !strings.HasPrefix(back.String(), reply) {
+	if err != nil || back.Query().Get("state") != "st4te" || back.Query().Get("code") == "" ||
+		!strings.HasPrefix(back.String(), reply) {
 		t.Fatalf("redirect to %v", back)
 	}
-	a := post(t, s, tenant, form("grant_type", "authorization_code", "client_id", webApp, "client_secret", secret, "redirect_uri", reply, "code", back.Query().Get("code"), "scope", "User.Read"))
+	a := post(t, s, tenant, form("grant_type", "authorization_code", "client_id", webApp, "client_secret", secret,
+		"redirect_uri", reply, "code", back.Query().Get("code"), "scope", "User.Read"))
 	if a.status != http.StatusOK {
 		t.Error(a.raw)
 	}
 	// An error goes to the redirect URI, unless that is what is wrong.
 	resp, _ = get(link + "&login_hint=nobody")
-	if back, _ := url.Parse(resp.Header.Get("Location")); back.Query().Get("error") != "invalid_grant" || back.Query().Get("state") != "st4te" {
+	if back, _ := url.Parse(resp.Header.Get("Location")); back.Query().Get("error") != "invalid_grant" ||
+		back.Query().Get("state") != "st4te" {
 		t.Errorf("redirect to %v", back)
 	}
-	if resp, _ := get(strings.Replace(link, "app.example", "evil.example", 1)); resp.StatusCode != http.StatusBadRequest || resp.Header.Get("Location") != "" {
+	if resp, _ := get(strings.Replace(link, "app.example", "evil.example", 1)); resp.StatusCode != http.StatusBadRequest ||
+		resp.Header.Get("Location") != "" {
 		t.Errorf("foreign redirect URI: %d to %q", resp.StatusCode, resp.Header.Get("Location"))
 	}
 }
@@ -474,19 +499,24 @@ func TestAzureIdentity(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bySecret, err := azidentity.NewClientSecretCredential(tid, webApp, secret, &azidentity.ClientSecretCredentialOptions{ClientOptions: options})
+	bySecret, err := azidentity.NewClientSecretCredential(tid, webApp, secret,
+		&azidentity.ClientSecretCredentialOptions{ClientOptions: options})
 	if err != nil {
 		t.Fatal(err)
 	}
-	byCert, err := azidentity.NewClientCertificateCredential(tid, api, []*certificate{cert}, certKey, &azidentity.ClientCertificateCredentialOptions{ClientOptions: options})
+	byCert, err := azidentity.NewClientCertificateCredential(tid, api, []*certificate{cert}, certKey,
+		&azidentity.ClientCertificateCredentialOptions{ClientOptions: options})
 	if err != nil {
 		t.Fatal(err)
 	}
-	obo, err := azidentity.NewOnBehalfOfCredentialWithSecret(tid, api, assertion, secret, &azidentity.OnBehalfOfCredentialOptions{ClientOptions: options})
+	obo, err := azidentity.NewOnBehalfOfCredentialWithSecret(tid, api, assertion, secret,
+		&azidentity.OnBehalfOfCredentialOptions{ClientOptions: options})
 	if err != nil {
 		t.Fatal(err)
 	}
-	workload, err := azidentity.NewClientAssertionCredential(tid, webApp, func(context.Context) (string, error) { return s.FederatedCredential(webApp) },
+	workload, err := azidentity.NewClientAssertionCredential(tid, webApp, func(context.Context) (string, error) {
+		return s.FederatedCredential(webApp)
+	},
 		&azidentity.ClientAssertionCredentialOptions{ClientOptions: options})
 	if err != nil {
 		t.Fatal(err)

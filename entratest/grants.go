@@ -36,14 +36,15 @@ type refreshToken struct {
 	redeemed   bool
 }
 
-// grantClientCredentials is RFC 6749 section 4.4. Entra ID answers with four fields: no scope, refresh token or client_info
-// (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow).
+// grantClientCredentials is RFC 6749 section 4.4. Entra ID answers with four fields: no scope, refresh token or
+// client_info (https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow).
 func (s *Server) grantClientCredentials(q *tokenRequest, proof string) (*answer, *oauthError) {
 	if q.app.Public {
 		return nil, noCredential()
 	}
 	if isMultiTenant(q.tenant) {
-		return nil, errorf(invalidRequest, 50059, "No tenant-identifying information found in either the request or implied by any provided credentials.")
+		return nil, errorf(invalidRequest, 50059,
+			"No tenant-identifying information found in either the request or implied by any provided credentials.")
 	}
 	scope := q.form.Get("scope")
 	if scope == "" {
@@ -100,13 +101,17 @@ func (s *Server) grantAuthorizationCode(q *tokenRequest, proof string) (*answer,
 	case !strings.EqualFold(code.client, q.app.ClientID):
 		return nil, errorf(invalidGrant, 70000, "The provided authorization code was issued to another application.")
 	case !isMultiTenant(q.tenant) && !isMultiTenant(code.tenant) && s.tenantID(code.tenant) != s.tenantID(q.tenant):
-		return nil, errorf(invalidGrant, 700005, "Provided Authorization Code is intended to use against other tenant, thus rejected.")
+		return nil, errorf(invalidGrant, 700005,
+			"Provided Authorization Code is intended to use against other tenant, thus rejected.")
 	case code.redirectURI != q.form.Get("redirect_uri"):
-		return nil, errorf(invalidClient, 500112, "The reply address '%s' does not match the reply address '%s' provided when requesting Authorization code.", q.form.Get("redirect_uri"), code.redirectURI)
+		return nil, errorf(invalidClient, 500112, "The reply address '%s' does not match the reply address '%s' provided "+
+			"when requesting Authorization code.", q.form.Get("redirect_uri"), code.redirectURI)
 	case time.Since(code.issued) > q.behavior.CodeLifetime:
-		return nil, errorf(invalidGrant, 70008, "The provided authorization code or refresh token has expired due to inactivity. Send a new interactive authorization request for this user and resource.")
+		return nil, errorf(invalidGrant, 70008, "The provided authorization code or refresh token has expired due to "+
+			"inactivity. Send a new interactive authorization request for this user and resource.")
 	case !code.verifies(q.form.Get("code_verifier")):
-		return nil, errorf(invalidGrant, 501481, "The Code_Verifier does not match the code_challenge supplied in the authorization request.")
+		return nil, errorf(invalidGrant, 501481,
+			"The Code_Verifier does not match the code_challenge supplied in the authorization request.")
 	}
 	s.mu.Lock()
 	redeemed, revoked := code.redeemed, s.revoked(code.user, code.epoch)
@@ -114,16 +119,19 @@ func (s *Server) grantAuthorizationCode(q *tokenRequest, proof string) (*answer,
 	s.mu.Unlock()
 	switch {
 	case redeemed:
-		return nil, errorf(invalidGrant, 54005, "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token.")
+		return nil, errorf(invalidGrant, 54005,
+			"OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an "+
+				"existing refresh token.")
 	case revoked:
 		return nil, errRevoked()
 	}
-	return s.userAnswer(q, proof, userGrant{user: code.user, epoch: code.epoch, scopes: scopes, nonce: code.nonce, byCode: true, claims: code.claims})
+	return s.userAnswer(q, proof, userGrant{user: code.user, epoch: code.epoch, scopes: scopes, nonce: code.nonce,
+		byCode: true, claims: code.claims})
 }
 
-// verifies compares a verifier with the challenge of the sign-in. MSAL Go sends an empty code_verifier where it has none
-// (accesstokens.go, FromAuthCode), so empty is absent. A verifier for a code without challenge is refused
-// (RFC 9700 section 4.8.2): somebody removed the challenge on its way.
+// verifies compares a verifier with the challenge of the sign-in. MSAL Go sends an empty code_verifier where it has
+// none (accesstokens.go, FromAuthCode), so empty is absent. A verifier for a code without challenge is refused (RFC
+// 9700 section 4.8.2): somebody removed the challenge on its way.
 func (c *authCode) verifies(verifier string) bool {
 	if c.challenge == "" {
 		return verifier == ""
@@ -142,11 +150,13 @@ func (s *Server) revoked(u User, epoch int) bool {
 }
 
 func errRevoked() *oauthError {
-	return errorf(invalidGrant, 50173, "The provided grant has expired due to it being revoked, a fresh auth token is needed. The user might have changed or reset their password.")
+	return errorf(invalidGrant, 50173,
+		"The provided grant has expired due to it being revoked, a fresh auth token is needed. The user might have changed "+
+			"or reset their password.")
 }
 
-// grantRefreshToken is RFC 6749 section 6. Entra ID's refresh tokens work for any resource and for any tenant the user is in;
-// each use brings a new one, and the old goes on working
+// grantRefreshToken is RFC 6749 section 6. Entra ID's refresh tokens work for any resource and for any tenant the user
+// is in; each use brings a new one, and the old goes on working
 // (https://learn.microsoft.com/entra/identity-platform/refresh-tokens).
 func (s *Server) grantRefreshToken(q *tokenRequest, proof string) (*answer, *oauthError) {
 	value := q.form.Get("refresh_token")
@@ -179,7 +189,8 @@ func (s *Server) grantRefreshToken(q *tokenRequest, proof string) (*answer, *oau
 	case !strings.EqualFold(rt.client, q.app.ClientID) && (rt.family == "" || rt.family != q.app.Family):
 		return nil, errorf(invalidGrant, 70000, "Provided grant is invalid or malformed.")
 	case time.Since(rt.issued) > q.behavior.RefreshTokenLifetime:
-		return nil, errorf(invalidGrant, 700082, "The refresh token has expired due to inactivity. The token was issued on %s and was inactive for %s.", rt.issued.UTC().Format(time.RFC3339), q.behavior.RefreshTokenLifetime)
+		return nil, errorf(invalidGrant, 700082, "The refresh token has expired due to inactivity. The token was issued on "+
+			"%s and was inactive for %s.", rt.issued.UTC().Format(time.RFC3339), q.behavior.RefreshTokenLifetime)
 	}
 	if oerr := s.stepUp(q, scopes.resource, rt.session); oerr != nil {
 		return nil, oerr
@@ -194,9 +205,11 @@ func (s *Server) grantRefreshToken(q *tokenRequest, proof string) (*answer, *oau
 	case revoked:
 		return nil, errRevoked()
 	case redeemed && q.behavior.RotateRefreshTokens:
-		return nil, errorf(invalidGrant, 70000, "Provided grant is invalid or malformed. The refresh token was already redeemed.")
+		return nil, errorf(invalidGrant, 70000,
+			"Provided grant is invalid or malformed. The refresh token was already redeemed.")
 	}
-	return s.userAnswer(q, proof, userGrant{user: rt.user, epoch: rt.epoch, scopes: scopes, generation: rt.generation, session: rt.session})
+	return s.userAnswer(q, proof, userGrant{user: rt.user, epoch: rt.epoch, scopes: scopes, generation: rt.generation,
+		session: rt.session})
 }
 
 // grantOnBehalfOf is RFC 7523 section 2.1 with Microsoft's requested_token_use
@@ -221,15 +234,19 @@ func (s *Server) grantOnBehalfOf(q *tokenRequest, proof string) (*answer, *oauth
 	case errors.Is(err, jwt.ErrTokenMalformed):
 		return nil, errorf(invalidRequest, 50027, "JWT token is invalid or malformed.")
 	case errors.Is(err, jwt.ErrTokenExpired), errors.Is(err, jwt.ErrTokenNotValidYet):
-		return nil, errorf(invalidGrant, 500133, "Assertion is not within its valid time range. Ensure that the access token is not expired before using it for user assertion, or request a new token.")
+		return nil, errorf(invalidGrant, 500133, "Assertion is not within its valid time range. Ensure that the access "+
+			"token is not expired before using it for user assertion, or request a new token.")
 	default:
 		return nil, errorf(invalidGrant, 50013, "Assertion failed signature validation. [Reason - The key was not found.].")
 	}
 	if aud := text(claims, "aud"); !strings.EqualFold(strings.TrimPrefix(aud, "api://"), q.app.ClientID) {
-		return nil, errorf(invalidGrant, 500131, "Assertion audience does not match the Client app presenting the assertion. The audience in the assertion was '%s' and the expected audience is 'api://%s' or one of the Application Uris of this application.", aud, q.app.ClientID)
+		return nil, errorf(invalidGrant, 500131, "Assertion audience does not match the Client app presenting the "+
+			"assertion. The audience in the assertion was '%s' and the expected audience is 'api://%s' or one of the "+
+			"Application Uris of this application.", aud, q.app.ClientID)
 	}
 	if text(claims, "idtyp") == "app" {
-		return nil, errorf(unauthorizedClient, 7000114, "Application '%s' is not allowed to make application on-behalf-of calls.", text(claims, "azp"))
+		return nil, errorf(unauthorizedClient, 7000114,
+			"Application '%s' is not allowed to make application on-behalf-of calls.", text(claims, "azp"))
 	}
 	u, epoch, ok := s.userIn(text(claims, "tid"), text(claims, "oid"))
 	if !ok {

@@ -229,9 +229,10 @@ func servicePrincipal(clientID, tid string) string {
 // (https://learn.microsoft.com/entra/workload-id/workload-identity-federation).
 const exchangeAudience = "api://AzureADTokenExchange"
 
-// UserToken returns an access token for a user, as a web API receives it and passes it on with on-behalf-of. audienceOrScope
-// names the API: its client ID, api://<client ID>, or a scope of it; "" means clientID itself. clientID is the app
-// the user sits at (azp). So for an API that acts on behalf of its callers, UserToken(api, "ada@contoso.com", "").
+// UserToken returns an access token for a user, as a web API receives it and passes it on with on-behalf-of.
+// audienceOrScope names the API: its client ID, api://<client ID>, or a scope of it; "" means clientID itself. clientID
+// is the app the user sits at (azp). So for an API that acts on behalf of its callers, UserToken(api,
+// "ada@contoso.com", "").
 //
 // The token is for the user's home tenant and lives for [Behavior].AccessTokenLifetime.
 func (s *Server) UserToken(clientID, username, audienceOrScope string) (string, error) {
@@ -252,11 +253,11 @@ func (s *Server) UserToken(clientID, username, audienceOrScope string) (string, 
 	}), nil
 }
 
-// FederatedCredential returns a token that proves clientID without a secret of its own: what a workload identity's issuer gives a
-// pod, or Entra ID an agent. It serves as client assertion (confidential.NewCredFromAssertionCallback,
-// azidentity.ClientAssertionCredential) and as the assertion of
-// AcquireTokenByUserFederatedIdentityCredential. The real chain works too: a client_credentials request for
-// api://AzureADTokenExchange/.default, with WithFMIPath(agent) for an agent's client assertion.
+// FederatedCredential returns a token that proves clientID without a secret of its own: what a workload identity's
+// issuer gives a pod, or Entra ID an agent. It serves as client assertion (confidential.NewCredFromAssertionCallback,
+// azidentity.ClientAssertionCredential) and as the assertion of AcquireTokenByUserFederatedIdentityCredential. The real
+// chain works too: a client_credentials request for api://AzureADTokenExchange/.default, with WithFMIPath(agent) for an
+// agent's client assertion.
 func (s *Server) FederatedCredential(clientID string) (string, error) {
 	if _, ok := s.lookupApp(clientID); !ok {
 		return "", errors.New("entratest: FederatedCredential: no app " + clientID)

@@ -6,14 +6,16 @@ import (
 	"time"
 )
 
-// What was recorded of Entra ID, in seconds: a user's token lives from the first to the second of these, an app's for one of the other two.
+// What was recorded of Entra ID, in seconds: a user's token lives from the first to the second of these, an app's for
+// one of the other two.
 const (
 	userShortest, userLongest = 3599, 4922
 	appOrdinary, appLong      = 3599, 86399
 )
 
-// vary sets the lifetimes of the answer to come, where Behavior.VaryLifetimes says so. The n-th answer to the same app, user,
-// tenant and resource has the same with the same seed, whatever else happens in between. A user is nobody for an app's token.
+// vary sets the lifetimes of the answer to come, where Behavior.VaryLifetimes says so. The n-th answer to the same app,
+// user, tenant and resource has the same with the same seed, whatever else happens in between. A user is nobody for an
+// app's token.
 func (s *Server) vary(q *tokenRequest, tid, user, resource string) {
 	if !q.varied {
 		return

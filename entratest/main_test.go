@@ -36,7 +36,8 @@ const (
 )
 
 var (
-	ada = entratest.User{ObjectID: "aaaaaaaa-0000-4000-8000-000000000001", TenantID: "99999999-0000-4000-8000-000000000001", Username: "ada@contoso.com", Name: "Ada", Password: "pa55-ada"}
+	ada = entratest.User{ObjectID: "aaaaaaaa-0000-4000-8000-000000000001",
+		TenantID: "99999999-0000-4000-8000-000000000001", Username: "ada@contoso.com", Name: "Ada", Password: "pa55-ada"}
 	bob = entratest.User{Username: "bob@contoso.com"}
 
 	certKey, cert = newCertificate()
@@ -49,7 +50,8 @@ func newCertificate() (*rsa.PrivateKey, *x509.Certificate) {
 	if err != nil {
 		panic(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "app"}, NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "app"},
+		NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		panic(err)
@@ -81,7 +83,9 @@ func start(t testing.TB, cfg *entratest.Config) *entratest.Server {
 	return s
 }
 
-func secretClient(t testing.TB, s *entratest.Server, clientID, secret string, opts ...confidential.Option) confidential.Client {
+func secretClient(
+	t testing.TB, s *entratest.Server, clientID, secret string, opts ...confidential.Option,
+) confidential.Client {
 	t.Helper()
 	cred, err := confidential.NewCredFromSecret(secret)
 	if err != nil {
@@ -90,7 +94,9 @@ func secretClient(t testing.TB, s *entratest.Server, clientID, secret string, op
 	return confidentialClient(t, s, clientID, cred, opts...)
 }
 
-func confidentialClient(t testing.TB, s *entratest.Server, clientID string, cred confidential.Credential, opts ...confidential.Option) confidential.Client {
+func confidentialClient(
+	t testing.TB, s *entratest.Server, clientID string, cred confidential.Credential, opts ...confidential.Option,
+) confidential.Client {
 	t.Helper()
 	opts = append([]confidential.Option{confidential.WithHTTPClient(s.HTTPClient())}, opts...)
 	c, err := confidential.New(s.Authority(tenant), clientID, cred, opts...)
@@ -102,7 +108,8 @@ func confidentialClient(t testing.TB, s *entratest.Server, clientID string, cred
 
 func publicClient(t testing.TB, s *entratest.Server, opts ...public.Option) public.Client {
 	t.Helper()
-	opts = append([]public.Option{public.WithAuthority(s.Authority(tenant)), public.WithHTTPClient(s.HTTPClient())}, opts...)
+	opts = append([]public.Option{public.WithAuthority(s.Authority(tenant)), public.WithHTTPClient(s.HTTPClient())},
+		opts...)
 	c, err := public.New(desktop, opts...)
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +170,8 @@ func post(t testing.TB, s *entratest.Server, tenant string, v url.Values) tokenA
 
 func tryPost(ctx context.Context, s *entratest.Server, tenant string, v url.Values) (tokenAnswer, error) {
 	var a tokenAnswer
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Authority(tenant)+"/oauth2/v2.0/token", strings.NewReader(v.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.Authority(tenant)+"/oauth2/v2.0/token",
+		strings.NewReader(v.Encode()))
 	if err != nil {
 		return a, err
 	}
@@ -186,8 +194,8 @@ func tryPost(ctx context.Context, s *entratest.Server, tenant string, v url.Valu
 // signIn gets tokens for a user at the desktop app, by the password grant, which is shortest.
 func signIn(t testing.TB, s *entratest.Server, scope string) tokenAnswer {
 	t.Helper()
-	a := post(t, s, tenant, form("grant_type", "password", "client_id", desktop, "username", ada.Username, "password", ada.Password,
-		"scope", scope, "client_info", "1"))
+	a := post(t, s, tenant, form("grant_type", "password", "client_id", desktop, "username", ada.Username,
+		"password", ada.Password, "scope", scope, "client_info", "1"))
 	if a.status != http.StatusOK {
 		t.Fatalf("sign-in: %s", a.raw)
 	}
@@ -195,7 +203,8 @@ func signIn(t testing.TB, s *entratest.Server, scope string) tokenAnswer {
 }
 
 func refreshForm(token string) url.Values {
-	return form("grant_type", "refresh_token", "client_id", desktop, "refresh_token", token, "scope", "User.Read openid profile offline_access", "client_info", "1")
+	return form("grant_type", "refresh_token", "client_id", desktop, "refresh_token", token, "scope",
+		"User.Read openid profile offline_access", "client_info", "1")
 }
 
 func claimsOf(t testing.TB, token string) map[string]any {

@@ -168,8 +168,8 @@ func (s *Server) counted(kind string, next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// OtherRequests counts the requests that were not for tokens, by kind: instance (discovery), openid-configuration, jwks, authorize,
-// devicecode, userrealm, other.
+// OtherRequests counts the requests that were not for tokens, by kind: instance (discovery), openid-configuration,
+// jwks, authorize, devicecode, userrealm, other.
 func (s *Server) OtherRequests() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -180,7 +180,8 @@ func (s *Server) OtherRequests() map[string]int {
 	return out
 }
 
-// Requests returns the token requests since the last [Server.ResetRequests] in order of arrival, those under way included.
+// Requests returns the token requests since the last [Server.ResetRequests] in order of arrival, those under way
+// included.
 func (s *Server) Requests() []Request {
 	records := s.records()
 	out := make([]Request, len(records))
@@ -211,7 +212,8 @@ func matches(r Request, match []func(Request) bool) bool {
 	return !slices.ContainsFunc(match, func(m func(Request) bool) bool { return !m(r) })
 }
 
-// ResetRequests forgets the records, and the counts of [Server.OtherRequests]. Records are kept without bound, so a benchmark calls it.
+// ResetRequests forgets the records, and the counts of [Server.OtherRequests]. Records are kept without bound, so a
+// benchmark calls it.
 func (s *Server) ResetRequests() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -277,8 +279,8 @@ func ByClient(clientID string) func(Request) bool {
 	return func(r Request) bool { return strings.EqualFold(r.ClientID, clientID) }
 }
 
-// ByTenant matches requests to a tenant, by its GUID or its domain: a client that was made with the domain sends to endpoints that
-// are named by the GUID.
+// ByTenant matches requests to a tenant, by its GUID or its domain: a client that was made with the domain sends to
+// endpoints that are named by the GUID.
 func ByTenant(tenant string) func(Request) bool {
 	return func(r Request) bool {
 		return strings.EqualFold(r.Tenant, tenant) || !isMultiTenant(tenant) && tenantID(r.Tenant) == tenantID(tenant)

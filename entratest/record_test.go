@@ -37,13 +37,15 @@ func barrier(t testing.TB, s *entratest.Server, n int) (remove func()) {
 func TestRecord(t *testing.T) {
 	s := start(t, nil)
 	before := time.Now()
-	post(t, s, tenant, with(appForm(), "scope", "openid B.Write/.default  offline_access profile", "client_id", strings.ToUpper(webApp)))
+	post(t, s, tenant, with(appForm(), "scope", "openid B.Write/.default  offline_access profile", "client_id",
+		strings.ToUpper(webApp)))
 	post(t, s, tenant, with(appForm(), "client_secret", "wrong"))
 	r := s.Requests()
 	if len(r) != 2 || r[0].ID != 1 || r[1].ID != 2 {
 		t.Fatalf("%+v", r)
 	}
-	if r[0].Scope != "b.write/.default" || r[0].RawScope != "openid B.Write/.default  offline_access profile" || r[0].Grant != "client_credentials" || r[0].Tenant != tenant {
+	if r[0].Scope != "b.write/.default" || r[0].RawScope != "openid B.Write/.default  offline_access profile" ||
+		r[0].Grant != "client_credentials" || r[0].Tenant != tenant {
 		t.Errorf("%+v", r[0])
 	}
 	if r[0].Status != 200 || r[0].Error != "" || r[1].Status != 401 || r[1].Error != "AADSTS7000215" {
@@ -64,11 +66,13 @@ func TestRecord(t *testing.T) {
 	for name, match := range map[string]func(entratest.Request) bool{
 		"scope": entratest.ByScope(graph + " profile"), "grant and scope": entratest.ByScope("B.WRITE/.default"),
 	} {
-		if n := s.Count(entratest.ByGrant("client_credentials"), entratest.ByTenant("CONTOSO.onmicrosoft.com"), match); n != 1 {
+		if n := s.Count(entratest.ByGrant("client_credentials"), entratest.ByTenant("CONTOSO.onmicrosoft.com"),
+			match); n != 1 {
 			t.Errorf("by %s: %d", name, n)
 		}
 	}
-	if n := s.Count(entratest.ByScope("c")) + s.Count(entratest.ByGrant("x")) + s.Count(entratest.ByUser("u")) + s.Count(entratest.ByTenant("t")); n != 0 {
+	if n := s.Count(entratest.ByScope("c")) + s.Count(entratest.ByGrant("x")) + s.Count(entratest.ByUser("u")) + s.Count(
+		entratest.ByTenant("t")); n != 0 {
 		t.Errorf("matchers match what they should not: %d", n)
 	}
 	s.ResetRequests()
@@ -211,7 +215,8 @@ func TestRequestsOverHTTP(t *testing.T) {
 // Everything secret is known to Secrets, and nothing secret is in the log or the records' JSON.
 func TestSecrets(t *testing.T) {
 	var log lockedBuffer
-	s := start(t, &entratest.Config{Logger: slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
+	s := start(t, &entratest.Config{Logger: slog.New(
+		slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))})
 	c := secretClient(t, s, webApp, secret)
 	got := authCode(t, s, c, []string{"User.Read"})
 	a := signIn(t, s, "User.Read openid offline_access")
@@ -222,8 +227,8 @@ func TestSecrets(t *testing.T) {
 	secrets := s.Secrets()
 	for name, want := range map[string]string{
 		"client secret": secret, "access token": got.AccessToken, "id token": got.IDToken.RawToken, "password": ada.Password,
-		"refresh token": a.RefreshToken, "its successor": r.RefreshToken, "client assertion": signed, "wrong secret": "a-wrong-secret",
-		"code":     s.Requests()[0].Form.Get("code"),
+		"refresh token": a.RefreshToken, "its successor": r.RefreshToken, "client assertion": signed,
+		"wrong secret": "a-wrong-secret", "code": s.Requests()[0].Form.Get("code"),
 		"verifier": s.Requests()[0].Form.Get("code_verifier"),
 	} {
 		if want == "" || !slices.Contains(secrets, want) {

@@ -54,7 +54,9 @@ func parseScopes(raw string) (scopeSet, *oauthError) {
 			return set, badScope(raw)
 		}
 		if set.resource != "" && !strings.EqualFold(set.resource, resource) {
-			return set, errorf(invalidRequest, 28000, "Provided value for the input parameter scope is not valid because it contains more than one resource. Scope %s is not valid.", raw)
+			return set, errorf(invalidRequest, 28000,
+				"Provided value for the input parameter scope is not valid because it contains more than one resource. Scope %s "+
+					"is not valid.", raw)
 		}
 		set.resource = resource
 		set.names = append(set.names, scope)
@@ -74,11 +76,12 @@ func parseScopes(raw string) (scopeSet, *oauthError) {
 }
 
 func badScope(raw string) *oauthError {
-	return errorf(invalidScope, 70011, "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid. The scope %s is not valid.", raw)
+	return errorf(invalidScope, 70011, "The provided request must include a 'scope' input parameter. The provided value "+
+		"for the input parameter 'scope' is not valid. The scope %s is not valid.", raw)
 }
 
-// parseAppScopes is parseScopes for client_credentials: one resource's .default and nothing else. OpenID Connect's scopes, which
-// MSAL Go always adds (accesstokens.go, AppendDefaultScopes), are passed over as Entra ID does.
+// parseAppScopes is parseScopes for client_credentials: one resource's .default and nothing else. OpenID Connect's
+// scopes, which MSAL Go always adds (accesstokens.go, AppendDefaultScopes), are passed over as Entra ID does.
 func parseAppScopes(raw string) (scopeSet, *oauthError) {
 	set, err := parseScopes(raw)
 	if err != nil {
@@ -88,7 +91,8 @@ func parseAppScopes(raw string) (scopeSet, *oauthError) {
 		return set, err
 	}
 	if len(set.names) != 1 || !strings.HasSuffix(strings.ToLower(set.names[0]), "/.default") {
-		return set, errorf(invalidScope, 1002012, "The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).", raw)
+		return set, errorf(invalidScope, 1002012, "The provided value for scope %s is not valid. Client credential flows "+
+			"must have a scope value with /.default suffixed to the resource identifier (application ID URI).", raw)
 	}
 	return set, nil
 }
@@ -104,7 +108,8 @@ func permissions(granted string) string {
 	return strings.Join(out, " ")
 }
 
-// audience is the aud of tokens for a resource: of an app's API its client ID, as in all v2.0 tokens, else the resource.
+// audience is the aud of tokens for a resource: of an app's API its client ID, as in all v2.0 tokens, else the
+// resource.
 func (s *Server) audience(resource string) string {
 	if id, ok := strings.CutPrefix(resource, "api://"); ok {
 		if app, ok := s.lookupApp(id); ok {
@@ -117,8 +122,10 @@ func (s *Server) audience(resource string) string {
 // consented refuses what App.Unconsented lists.
 func (a *App) consented(set scopeSet) *oauthError {
 	for _, u := range a.Unconsented {
-		if strings.EqualFold(u, set.resource) || slices.ContainsFunc(set.names, func(n string) bool { return strings.EqualFold(n, u) }) {
-			err := errorf(invalidGrant, 65001, "The user or administrator has not consented to use the application with ID '%s'. Send an interactive authorization request for this user and resource.", a.ClientID)
+		if strings.EqualFold(u, set.resource) ||
+			slices.ContainsFunc(set.names, func(n string) bool { return strings.EqualFold(n, u) }) {
+			err := errorf(invalidGrant, 65001, "The user or administrator has not consented to use the application with ID "+
+				"'%s'. Send an interactive authorization request for this user and resource.", a.ClientID)
 			err.suberror = "consent_required"
 			return err
 		}

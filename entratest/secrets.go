@@ -35,8 +35,9 @@ func (s *Server) issued(secret string) string {
 	return secret
 }
 
-// Secrets returns every secret issued, registered or received, oldest first: tokens of all kinds, codes, device codes, assertions, client secrets,
-// passwords, code verifiers. A test looks for them where none may be: logs, errors, metrics, keys. Beyond 32,768 the oldest are forgotten.
+// Secrets returns every secret issued, registered or received, oldest first: tokens of all kinds, codes, device codes,
+// assertions, client secrets, passwords, code verifiers. A test looks for them where none may be: logs, errors,
+// metrics, keys. Beyond 32,768 the oldest are forgotten.
 func (s *Server) Secrets() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

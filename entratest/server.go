@@ -215,7 +215,8 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/token", s.serveToken)
 	mux.HandleFunc("POST /{tenant}/oauth2/v2.0/devicecode", s.counted("devicecode", s.serveDeviceCode))
 	mux.HandleFunc("GET /{tenant}/oauth2/v2.0/authorize", s.counted("authorize", s.serveAuthorize))
-	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration", s.counted("openid-configuration", s.serveOpenIDConfiguration))
+	mux.HandleFunc("GET /{tenant}/v2.0/.well-known/openid-configuration",
+		s.counted("openid-configuration", s.serveOpenIDConfiguration))
 	mux.HandleFunc("GET /{tenant}/discovery/v2.0/keys", s.counted("jwks", s.serveKeys))
 	mux.HandleFunc("GET /common/discovery/instance", s.counted("instance", s.serveInstanceDiscovery))
 	mux.HandleFunc("GET /common/UserRealm/{user}", s.counted("userrealm", s.serveUserRealm))

@@ -47,13 +47,17 @@ func TestConsentedScopes(t *testing.T) {
 			{at + ".default", "email openid profile " + at + "Mail.Read " + at + "User.Read " + at + ".default"},
 			{"openid", "email openid profile Mail.Read User.Read"},
 		}},
-		"by an administrator": {[]string{at + "User.ReadWrite.All", "AuditLog.Read.All", "https://org.crm4.dynamics.com/user_impersonation"}, []step{
-			{at + ".default", "email openid profile " + at + "AuditLog.Read.All " + at + "User.ReadWrite.All " + at + ".default"},
-			{at + "Group.Read.All", "email openid profile " + at + "AuditLog.Read.All " + at + "Group.Read.All " + at + "User.ReadWrite.All"},
+		"by an administrator": {[]string{at + "User.ReadWrite.All", "AuditLog.Read.All",
+			"https://org.crm4.dynamics.com/user_impersonation"}, []step{
+			{at + ".default", "email openid profile " + at + "AuditLog.Read.All " + at +
+				"User.ReadWrite.All " + at + ".default"},
+			{at + "Group.Read.All", "email openid profile " + at + "AuditLog.Read.All " + at + "Group.Read.All " + at +
+				"User.ReadWrite.All"},
 			{crm, "https://org.crm4.dynamics.com/user_impersonation https://org.crm4.dynamics.com/.default"},
 		}},
 		"a resource with a slash": {nil, []step{
-			{"https://management.core.windows.net//.default", "https://management.core.windows.net//user_impersonation https://management.core.windows.net//.default"},
+			{"https://management.core.windows.net//.default",
+				"https://management.core.windows.net//user_impersonation https://management.core.windows.net//.default"},
 		}},
 		"resources apart": {nil, []step{
 			{at + "User.Read", "email openid profile " + at + "User.Read"},
@@ -78,7 +82,8 @@ func TestConsentIsOneUsers(t *testing.T) {
 	s.AddUser(entratest.User{Username: "eve@contoso.com", Password: "pa55-eve"})
 	s.AddApp(entratest.App{ClientID: api, Public: true})
 	ask := func(tenant, client, user, password, scope string) string {
-		return post(t, s, tenant, form("grant_type", "password", "client_id", client, "username", user, "password", password, "scope", scope)).Scope
+		return post(t, s, tenant, form("grant_type", "password", "client_id", client, "username", user, "password", password,
+			"scope", scope)).Scope
 	}
 	ask(tenant, desktop, ada.Username, ada.Password, "Mail.Read")
 	for name, got := range map[string]string{
@@ -93,7 +98,8 @@ func TestConsentIsOneUsers(t *testing.T) {
 	s.SetBehavior(func(b *entratest.Behavior) { b.DeclinedScopes = []string{"https://graph.microsoft.com/Files.Read"} })
 	declined := ask(tenant, desktop, ada.Username, ada.Password, "Files.Read User.Read")
 	s.SetBehavior(func(b *entratest.Behavior) { b.DeclinedScopes = nil })
-	if after := ask(tenant, desktop, ada.Username, ada.Password, "User.Read"); declined != "email openid profile Mail.Read User.Read" || after != declined {
+	if after := ask(tenant, desktop, ada.Username, ada.Password, "User.Read"); declined != "email openid profile "+
+		"Mail.Read User.Read" || after != declined {
 		t.Errorf("declined: %q, then %q", declined, after)
 	}
 }
@@ -101,10 +107,13 @@ func TestConsentIsOneUsers(t *testing.T) {
 // A user's answer, member by member, of an app of Microsoft's family and of another.
 func TestUserAnswerShape(t *testing.T) {
 	s := start(t, nil)
-	const scope = `"scope":"email openid profile https://graph.microsoft.com/User.Read https://graph.microsoft.com/.default"`
+	const scope = `"scope":"email openid profile https://graph.microsoft.com/User.Read ` +
+		`https://graph.microsoft.com/.default"`
 	for name, tt := range map[string]struct{ family, want string }{
-		"family": {"1", `{"token_type":"Bearer",` + scope + `,"expires_in":3600,"ext_expires_in":3600,"access_token":"…","refresh_token":"…","id_token":"…","foci":"1","client_info":"…"}`},
-		"other":  {"", `{"token_type":"Bearer",` + scope + `,"expires_in":3600,"ext_expires_in":3600,"access_token":"…","refresh_token":"…","id_token":"…","client_info":"…"}`},
+		"family": {"1", `{"token_type":"Bearer",` + scope + `,"expires_in":3600,"ext_expires_in":3600,"access_token":"…",` +
+			`"refresh_token":"…","id_token":"…","foci":"1","client_info":"…"}`},
+		"other": {"", `{"token_type":"Bearer",` + scope + `,"expires_in":3600,"ext_expires_in":3600,"access_token":"…",` +
+			`"refresh_token":"…","id_token":"…","client_info":"…"}`},
 	} {
 		s.AddApp(entratest.App{ClientID: desktop, Public: true, Family: tt.family})
 		if diff := cmp.Diff(tt.want, skeleton(t, signIn(t, s, graph+" openid profile offline_access").raw)); diff != "" {
@@ -121,7 +130,8 @@ func TestFamilyRefreshToken(t *testing.T) {
 	s.AddApp(entratest.App{ClientID: sibling, Public: true, Family: "1"})
 	s.AddApp(entratest.App{ClientID: stranger, Public: true})
 	token := signIn(t, s, "User.Read offline_access").RefreshToken
-	if a := post(t, s, tenant, with(refreshForm(token), "client_id", sibling)); a.status != http.StatusOK || a.fields["foci"] != "1" {
+	if a := post(t, s, tenant, with(refreshForm(token), "client_id", sibling)); a.status != http.StatusOK ||
+		a.fields["foci"] != "1" {
 		t.Errorf("sibling: %s", skeleton(t, a.raw))
 	}
 	if a := post(t, s, tenant, with(refreshForm(token), "client_id", stranger)); a.Error != "invalid_grant" {
@@ -189,35 +199,42 @@ func TestConfigurationShape(t *testing.T) {
 	}
 	tid := strings.Split(configuration(s.Authority(tenant))["issuer"].(string), "/")[3]
 	for name, tt := range map[string]struct{ authority, host, tenant, authorize, device string }{
-		"domain": {s.Authority(tenant), "login.microsoftonline.com", tid, "/oauth2/v2.0/authorize", "/oauth2/v2.0/devicecode"},
-		"GUID":   {s.Authority(tid), "login.microsoftonline.com", tid, "/oauth2/v2.0/authorize", "/oauth2/v2.0/devicecode"},
-		"common": {s.Authority("common"), "login.microsoftonline.com", "common", "/oauth2/v2.0/authorize", "/oauth2/v2.0/devicecode"},
+		"domain": {s.Authority(tenant), "login.microsoftonline.com", tid, "/oauth2/v2.0/authorize",
+			"/oauth2/v2.0/devicecode"},
+		"GUID": {s.Authority(tid), "login.microsoftonline.com", tid, "/oauth2/v2.0/authorize", "/oauth2/v2.0/devicecode"},
+		"common": {s.Authority("common"), "login.microsoftonline.com", "common", "/oauth2/v2.0/authorize",
+			"/oauth2/v2.0/devicecode"},
 		"region": {"https://westeurope.login.microsoft.com/" + tenant, "westeurope.login.microsoft.com", tid, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			base := "https://" + tt.host + "/" + tt.tenant
-			want := map[string]any{"token_endpoint": base + "/oauth2/v2.0/token", "jwks_uri": base + "/discovery/v2.0/keys", "authorization_endpoint": "unsupported"}
+			want := map[string]any{"token_endpoint": base + "/oauth2/v2.0/token", "jwks_uri": base + "/discovery/v2.0/keys",
+				"authorization_endpoint": "unsupported"}
 			if tt.device != "" {
 				want["authorization_endpoint"], want["device_authorization_endpoint"] = base+tt.authorize, base+tt.device
 			}
 			config := configuration(tt.authority)
 			got := maps.Clone(config)
-			maps.DeleteFunc(got, func(key string, _ any) bool { return !strings.HasSuffix(key, "endpoint") && key != "jwks_uri" })
+			maps.DeleteFunc(got, func(key string, _ any) bool {
+				return !strings.HasSuffix(key, "endpoint") && key != "jwks_uri"
+			})
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
 	s.AddDomain("Contoso.Example", tenant)
-	if got := configuration(s.Authority("contoso.example"))["token_endpoint"]; got != "https://login.microsoftonline.com/"+tid+"/oauth2/v2.0/token" {
+	if got := configuration(s.Authority("contoso.example"))["token_endpoint"]; got != "https://login.microsoftonline.com/"+
+		tid+"/oauth2/v2.0/token" {
 		t.Errorf("another domain of the tenant: %v", got)
 	}
 	// MSAL's requests go there, and count for the domain as well as for the GUID.
 	if _, err := secretClient(t, s, webApp, secret).AcquireTokenByCredential(t.Context(), []string{crm}); err != nil {
 		t.Fatal(err)
 	}
-	if r := s.Requests(); len(r) != 1 || r[0].Tenant != tid || s.Count(entratest.ByTenant(tenant)) != 1 || s.Count(entratest.ByTenant(tid)) != 1 ||
-		s.Count(entratest.ByTenant("fabrikam.com")) != 0 || s.Count(entratest.ByTenant("common")) != 0 {
+	if r := s.Requests(); len(r) != 1 || r[0].Tenant != tid || s.Count(entratest.ByTenant(tenant)) != 1 ||
+		s.Count(entratest.ByTenant(tid)) != 1 || s.Count(entratest.ByTenant("fabrikam.com")) != 0 ||
+		s.Count(entratest.ByTenant("common")) != 0 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -234,7 +251,8 @@ func TestTransportShape(t *testing.T) {
 		t.Errorf("negotiated %q", got)
 	}
 	seen := map[string]bool{}
-	for name, v := range map[string][]string{"token": {"scope", graph}, "another token": {"scope", graph}, "error": {"client_secret", "wrong"}} {
+	for name, v := range map[string][]string{"token": {"scope", graph}, "another token": {"scope", graph},
+		"error": {"client_secret", "wrong"}} {
 		cookies := post(t, s, tenant, with(appForm(), v...)).header.Values("Set-Cookie")
 		if len(cookies) < 2 || len(cookies) > 4 || seen[cookies[0]] || !strings.HasPrefix(cookies[0], "fpc=") {
 			t.Errorf("%s: %d cookies, or those of another", name, len(cookies))

@@ -28,8 +28,8 @@ type tokenRequest struct {
 // maxBody bounds a token request; the largest honest ones carry two tokens.
 const maxBody = 1 << 20
 
-// serveToken is the token endpoint. The order is the contract of faults, hooks and records: the request is recorded, hooks run,
-// a fault may take its place, it takes effect, a fault or latency may still come before the answer.
+// serveToken is the token endpoint. The order is the contract of faults, hooks and records: the request is recorded,
+// hooks run, a fault may take its place, it takes effect, a fault or latency may still come before the answer.
 func (s *Server) serveToken(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 	err := r.ParseForm()
@@ -138,8 +138,8 @@ func (s *Server) grant(q *tokenRequest) (*answer, *oauthError) {
 	return decide(q, proof)
 }
 
-// capabilities reads access_token.xms_cc.values of a claims parameter (OpenID Connect Core section 5.5). The rest of the
-// parameter is a challenge, which is recorded and granted.
+// capabilities reads access_token.xms_cc.values of a claims parameter (OpenID Connect Core section 5.5). The rest of
+// the parameter is a challenge, which is recorded and granted.
 func capabilities(claims string) ([]string, *oauthError) {
 	var parsed struct {
 		AccessToken struct {
@@ -149,7 +149,8 @@ func capabilities(claims string) ([]string, *oauthError) {
 		} `json:"access_token"`
 	}
 	if err := json.Unmarshal([]byte(claims), &parsed); err != nil {
-		return nil, errorf(invalidRequest, 9002313, "Invalid request. Request is malformed or invalid. The claims parameter is not valid JSON.")
+		return nil, errorf(invalidRequest, 9002313,
+			"Invalid request. Request is malformed or invalid. The claims parameter is not valid JSON.")
 	}
 	return parsed.AccessToken.XmsCC.Values, nil
 }
@@ -197,7 +198,8 @@ func (q *tokenRequest) newAnswer() *answer {
 	return a
 }
 
-// keyBound reports whether a proof-of-possession token is asked for (RFC 9449's older kin; MSAL's AuthenticationScheme).
+// keyBound reports whether a proof-of-possession token is asked for (RFC 9449's older kin; MSAL's
+// AuthenticationScheme).
 func (q *tokenRequest) keyBound() bool {
 	return q.form.Get("req_cnf") != "" && !strings.EqualFold(q.form.Get("token_type"), "bearer")
 }

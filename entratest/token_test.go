@@ -72,7 +72,8 @@ func getJSON(t *testing.T, s *entratest.Server, url string, v any) int {
 // A web API verifies the tokens as it would Entra ID's: configuration, keys, signature, issuer, audience.
 func TestTokensVerifyByJWKS(t *testing.T) {
 	s := start(t, nil)
-	for name, authority := range map[string]string{"real name": s.Authority(tenant), "local name": s.LocalAuthority(tenant)} {
+	for name, authority := range map[string]string{"real name": s.Authority(tenant),
+		"local name": s.LocalAuthority(tenant)} {
 		t.Run(name, func(t *testing.T) {
 			var config struct {
 				Issuer string `json:"issuer"`
@@ -86,10 +87,12 @@ func TestTokensVerifyByJWKS(t *testing.T) {
 			getJSON(t, s, config.JWKS, &set)
 			keys := map[string]*rsa.PublicKey{}
 			for _, k := range set.Keys {
-				keys[k.Kid] = &rsa.PublicKey{N: new(big.Int).SetBytes(decode64(t, k.N)), E: int(new(big.Int).SetBytes(decode64(t, k.E)).Int64())}
+				keys[k.Kid] = &rsa.PublicKey{N: new(big.Int).SetBytes(decode64(t, k.N)),
+					E: int(new(big.Int).SetBytes(decode64(t, k.E)).Int64())}
 			}
-			resp, err := s.HTTPClient().PostForm(config.Token, form("grant_type", "password", "client_id", desktop, "username", ada.Username,
-				"password", ada.Password, "scope", "api://"+api+"/access_as_user openid"))
+			resp, err := s.HTTPClient().PostForm(config.Token,
+				form("grant_type", "password", "client_id", desktop, "username", ada.Username,
+					"password", ada.Password, "scope", "api://"+api+"/access_as_user openid"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -129,7 +132,8 @@ func TestTokenSizes(t *testing.T) {
 			t.Errorf("%s token of %d characters, want %d to %d", name, n, tt.min, tt.max)
 		}
 	}
-	if a, b := claimsOf(t, app.AccessToken)["uti"], claimsOf(t, post(t, s, tenant, appForm()).AccessToken)["uti"]; a == b || len(a.(string)) != 22 {
+	if a, b := claimsOf(t, app.AccessToken)["uti"],
+		claimsOf(t, post(t, s, tenant, appForm()).AccessToken)["uti"]; a == b || len(a.(string)) != 22 {
 		t.Errorf("uti %v and %v", a, b)
 	}
 	if !strings.HasPrefix(user.RefreshToken, "0.A") {
@@ -149,7 +153,8 @@ func TestBehavior(t *testing.T) {
 	sign := func() tokenAnswer { return signIn(t, s, "User.Read openid offline_access") }
 
 	a := sign()
-	if number(a, "expires_in") != 3600 || number(a, "ext_expires_in") != 3600 || a.fields["refresh_in"] != nil || a.fields["expires_on"] != nil {
+	if number(a, "expires_in") != 3600 || number(a, "ext_expires_in") != 3600 || a.fields["refresh_in"] != nil ||
+		a.fields["expires_on"] != nil {
 		t.Errorf("defaults: %v", a.fields)
 	}
 	if a.IDToken == "" || a.RefreshToken == "" || a.ClientInfo == "" || a.Scope != "email openid profile User.Read" {
@@ -172,7 +177,8 @@ func TestBehavior(t *testing.T) {
 			ExtExpiresIn: 600 * time.Second, SendExpiresOn: true}
 	})
 	a = sign()
-	if number(a, "expires_in") != 302 || number(a, "ext_expires_in") != 600 || number(a, "refresh_in") != 2 || a.fields["expires_on"] == nil {
+	if number(a, "expires_in") != 302 || number(a, "ext_expires_in") != 600 || number(a, "refresh_in") != 2 ||
+		a.fields["expires_on"] == nil {
 		t.Errorf("set: %v", a.fields)
 	}
 
@@ -199,21 +205,30 @@ func TestScopesDecideTheAnswer(t *testing.T) {
 		granted     string
 		id, refresh bool
 	}{
-		"User.Read":                    {"email openid profile User.Read", false, false},
-		"User.Read offline_access":     {"email openid profile User.Read", false, true},
-		"openid":                       {"email openid profile", true, false},
-		graph + " openid":              {"email openid profile https://graph.microsoft.com/User.Read https://graph.microsoft.com/.default", true, false},
-		crm + " openid offline_access": {"https://org.crm4.dynamics.com/user_impersonation https://org.crm4.dynamics.com/.default", true, true},
-		"api://" + api + "/access_as_user profile":        {"api://" + api + "/access_as_user", false, false},
-		"https://slash.example//.default":                 {"https://slash.example//user_impersonation https://slash.example//.default", false, false},
-		"https://graph.microsoft.com/Mail.Read User.Read": {"email openid profile https://graph.microsoft.com/Mail.Read User.Read", false, false},
+		"User.Read":                {"email openid profile User.Read", false, false},
+		"User.Read offline_access": {"email openid profile User.Read", false, true},
+		"openid":                   {"email openid profile", true, false},
+		graph + " openid": {
+			"email openid profile https://graph.microsoft.com/User.Read https://graph.microsoft.com/.default", true, false,
+		},
+		crm + " openid offline_access": {
+			"https://org.crm4.dynamics.com/user_impersonation https://org.crm4.dynamics.com/.default", true, true,
+		},
+		"api://" + api + "/access_as_user profile": {"api://" + api + "/access_as_user", false, false},
+		"https://slash.example//.default": {
+			"https://slash.example//user_impersonation https://slash.example//.default", false, false,
+		},
+		"https://graph.microsoft.com/Mail.Read User.Read": {
+			"email openid profile https://graph.microsoft.com/Mail.Read User.Read", false, false,
+		},
 	} {
 		a := signIn(t, start(t, nil), scope) // where ada has consented to nothing yet
 		if a.Scope != want.granted || (a.IDToken != "") != want.id || (a.RefreshToken != "") != want.refresh {
 			t.Errorf("%s: scope %q, id token %t, refresh token %t", scope, a.Scope, a.IDToken != "", a.RefreshToken != "")
 		}
 	}
-	if aud := claimsOf(t, signIn(t, start(t, nil), "https://slash.example//.default").AccessToken)["aud"]; aud != "https://slash.example/" {
+	if aud := claimsOf(t, signIn(t, start(t, nil),
+		"https://slash.example//.default").AccessToken)["aud"]; aud != "https://slash.example/" {
 		t.Errorf("aud %v", aud)
 	}
 }
@@ -233,7 +248,8 @@ func TestClaims(t *testing.T) {
 	if _, err := c.AcquireTokenByCredential(t.Context(), []string{graph}, confidential.WithClaims(challenge)); err != nil {
 		t.Fatal(err)
 	}
-	if r := s.Requests(); len(r) != 2 || !strings.Contains(r[1].Claims, "1600000000") || !strings.Contains(r[1].Claims, "CP1") {
+	if r := s.Requests(); len(r) != 2 || !strings.Contains(r[1].Claims, "1600000000") ||
+		!strings.Contains(r[1].Claims, "CP1") {
 		t.Errorf("%+v", r)
 	}
 }
@@ -249,7 +265,8 @@ func TestKeyBoundToken(t *testing.T) {
 // A user's home decides the tenant where the path does not.
 func TestCommonTenant(t *testing.T) {
 	s := start(t, nil)
-	a := post(t, s, "organizations", form("grant_type", "password", "client_id", desktop, "username", ada.Username, "password", ada.Password, "scope", "User.Read"))
+	a := post(t, s, "organizations", form("grant_type", "password", "client_id", desktop, "username", ada.Username,
+		"password", ada.Password, "scope", "User.Read"))
 	if claims := claimsOf(t, a.AccessToken); claims["tid"] != ada.TenantID || claims["oid"] != ada.ObjectID {
 		t.Errorf("claims %v", claims)
 	}

@@ -13,8 +13,8 @@ import (
 
 const module = "github.com/msal-redis/msal-redis-go/"
 
-// arrows are the packages that msalredis is built on, from the bottom up, and what of the project each may import: nothing but
-// packages that stand above it in this list. None may import msalredis.
+// arrows are the packages that msalredis is built on, from the bottom up, and what of the project each may import:
+// nothing but packages that stand above it in this list. None may import msalredis.
 var arrows = []struct {
 	pkg string
 	may []string
@@ -37,16 +37,16 @@ var arrows = []struct {
 	}},
 	{"internal/record", []string{"internal/layout", "internal/msaldoc", "internal/redistime", "serializer"}},
 	{"internal/tokenstore", []string{
-		"internal/bounded", "internal/layout", "internal/msaldoc", "internal/record", "internal/redisop", "internal/redistime", "internal/telemetry",
-		"internal/workers", "serializer",
+		"internal/bounded", "internal/layout", "internal/msaldoc", "internal/record", "internal/redisop",
+		"internal/redistime", "internal/telemetry", "internal/workers", "serializer",
 	}},
 	{"internal/removal", []string{
 		"internal/layout", "internal/msaldoc", "internal/redisop", "internal/redistime", "internal/tokenstore",
 		"internal/workers",
 	}},
 	{"internal/issued", []string{
-		"internal/bounded", "internal/layout", "internal/msaldoc", "internal/redistime", "internal/tokenreq", "internal/tokenresp",
-		"internal/tokenstore",
+		"internal/bounded", "internal/layout", "internal/msaldoc", "internal/redistime", "internal/tokenreq",
+		"internal/tokenresp", "internal/tokenstore",
 	}},
 	{"internal/gate", []string{
 		"internal/bounded", "internal/failure", "internal/issued", "internal/layout", "internal/msaldoc", "internal/record",
@@ -89,7 +89,8 @@ func imports(t *testing.T, folder string) []string {
 	return all
 }
 
-// Arrows between the library's packages point down: each imports only what its line allows, and what it allows stands below it.
+// Arrows between the library's packages point down: each imports only what its line allows, and what it allows stands
+// below it.
 func TestArrowsPointDown(t *testing.T) {
 	below := []string{}
 	for _, a := range arrows {

@@ -19,14 +19,14 @@
 //
 //   - One holder at a time, while Redis keeps the key and the holder heeds [Lease.Context].
 //   - The owner's token is compared on renewal and release: nobody frees another's lease.
-//   - A held lease is renewed; one that is lost says so, by its Context, before another can have it (of processes that run, clocks that
-//     run evenly and keys that are not evicted).
+//   - A held lease is renewed; one that is lost says so, by its Context, before another can have it (of processes that
+//     run, clocks that run evenly and keys that are not evicted).
 //   - A holder that was killed costs the others TTL at most.
 //   - Fences grow, from holder to holder, also when the keys were evicted.
 //   - Waiters are woken by the release. A lost wake-up costs about PollInterval.
 //   - An attempt that ended in an error leaves no lease behind, beyond TTL.
-//   - Every call is bounded: by its context, by OpTimeout, or both. Busy ([ErrHeld]), lost ([ErrLost]) and broken (any other) are
-//     three different errors.
+//   - Every call is bounded: by its context, by OpTimeout, or both. Busy ([ErrHeld]), lost ([ErrLost]) and broken (any
+//     other) are three different errors.
 //   - No goroutine outlives [Locker.Close].
 //
 // Not promised: an order among waiters; a second lease for who has one already; anything about a hash slot that has no

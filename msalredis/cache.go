@@ -43,19 +43,21 @@ type Cache struct {
 // New makes a Cache on a Redis client, which stays the caller's to close. nil opts are all defaults. It asks Redis
 // nothing: a Redis that is away does not keep a service from starting. An error names the option to change.
 //
-// An application's own commands share the client's connection pool; operations of this package never take more
-// than half of it. What is more than that queues, first come, first served, for as long as the caller's context allows, 30 s
-// at most. So does an operation that gets no connection because the application uses all of them. Neither is taken for Redis
-// being away; when Redis is found away, all that queues ends at once.
+// An application's own commands share the client's connection pool; operations of this package never take more than
+// half of it. Further operations queue, first come, first served, for as long as the caller's context allows, 30 s at
+// most. So does an operation that gets no connection because the application uses all of them. A long queue is not
+// taken for Redis being away; when Redis is found away, everything that queues ends at once.
 func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (*Cache, error) {
 	if isNil(client) {
 		return nil, errors.New("msalredis: New: the Redis client is nil")
 	}
 	if _, ring := client.(*redis.Ring); ring {
-		return nil, errors.New("msalredis: New: a redis.Ring has no one server on which instances hear of each other; use a redis.ClusterClient")
+		return nil, errors.New("msalredis: New: a redis.Ring has no one server on which instances hear of each other; use " +
+			"a redis.ClusterClient")
 	}
 	if isNil(s) {
-		return nil, errors.New("msalredis: New: the serializer is nil; use serializer.NewEncrypted, or serializer.Plaintext to store tokens unencrypted")
+		return nil, errors.New("msalredis: New: the serializer is nil; use serializer.NewEncrypted, or " +
+			"serializer.Plaintext to store tokens unencrypted")
 	}
 	o, err := opts.filled()
 	if err != nil {
@@ -133,10 +135,12 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	return c, nil
 }
 
-// Close flushes what waits for Redis, within OpTimeout, and ends every goroutine of the Cache but those of idle connections to
-// Entra ID, which the HTTP client's CloseIdleConnections ends, and those in a base transport that ignores its context; tokens that Redis does not take in that time stay where MSAL has
-// them, in memory. Calls under way return [ErrClosed] or their answer, later
-// ones return [ErrClosed]. It does not close the Redis client. Closing twice is harmless.
+// Close writes what waits for Redis, within OpTimeout, and ends the goroutines of the Cache. Tokens that Redis does not
+// take in that time stay in MSAL's memory only. Calls under way return [ErrClosed] or their answer, later ones return
+// [ErrClosed]. It does not close the Redis client. Closing twice is harmless.
+//
+// Two kinds of goroutines it cannot end: those of idle connections to Entra ID, which the HTTP client's
+// CloseIdleConnections ends, and those in a base transport that ignores its context.
 func (c *Cache) Close() error {
 	if err := c.close(); err != nil {
 		return fmt.Errorf("msalredis: closing: %w", err)
@@ -160,6 +164,6 @@ func (c *Cache) usable(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// clocksDiffer is for how long a server of Redis whose clock was ahead of the others' counts: longer than a token
+// clocksDiffer is for how long the clock of the Redis server that was ahead of the others counts: longer than a token
 // request takes.
 const clocksDiffer = 15 * time.Minute

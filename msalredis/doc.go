@@ -13,10 +13,11 @@
 //
 // The refresh gate ([Cache.Transport], [Cache.HTTPClient]) stands before the token endpoint, the one place that sees a
 // request begin and end. Callers of one identity get one answer: from what the fleet has, or from the one instance that
-// holds the lease. It serves every flow, those included that MSAL cannot persist through an accessor (on-behalf-of), and
-// Azure SDK credentials, as their transport.
+// holds the lease. It serves every flow, those included that MSAL cannot persist through an accessor (on-behalf-of),
+// and Azure SDK credentials, as their transport.
 //
-// Where to read: cache.go for the whole, accessor.go and gate.go for the halves, leader.go how one instance
-// brings a token for all. internal/record is what a process knows of an account or an app, internal/tokenstore who holds that,
-// internal/removal how tokens go away for good. internal/redisop is how Redis is asked, internal/layout what stands there, and the scripts that change it.
+// Where to read: cache.go puts the parts together. The halves are internal/accessor and internal/gate. What a process
+// knows of an account or an app is internal/record's, internal/tokenstore holds it, and internal/removal removes it on
+// every instance. How Redis is asked is in internal/redisop; what is stored there, and the scripts that change it, in
+// internal/layout.
 package msalredis

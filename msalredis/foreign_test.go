@@ -67,7 +67,8 @@ func TestPanickingSerializerAndLogHandler(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if _, body, err := stage.Ask(t.Context(), c.Transport(stage.Says(200, stage.GoodToken)), stage.AppForm("one")); err != nil || !strings.Contains(body, `"a"`) {
+	if _, body, err := stage.Ask(t.Context(), c.Transport(stage.Says(200, stage.GoodToken)),
+		stage.AppForm("one")); err != nil || !strings.Contains(body, `"a"`) {
 		t.Errorf("%q %v", body, err)
 	}
 	if _, err := (guarded{panicky{}}).Open(nil, nil); err == nil || strings.Contains(err.Error(), "a-secret") {

@@ -5,8 +5,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-// guarded makes a panic of a serializer an error: it is called under locks and in goroutines of ours, and all callers know what to do
-// about an error.
+// guarded turns a serializer's panic into an error. A serializer is called under locks and in goroutines of the
+// library, and all its callers handle an error.
 type guarded struct{ serializer.Serializer }
 
 func (g guarded) Seal(plaintext, associatedData []byte) (sealed []byte, err error) {

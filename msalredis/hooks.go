@@ -12,11 +12,12 @@ var _ cache.ExportReplace = (*Cache)(nil)
 // Replace gives MSAL's manager what is known of a partition. MSAL calls it before it reads its cache.
 //
 // While the manager holds the partition, and that knowledge is younger than LocalTTL, it returns at once. Otherwise it
-// asks Redis, for OpTimeout at most once it is its turn (see [New]). It never waits for a lease: MSAL holds a mutex of its own around this call,
-// which the lease's holder may need to store its token.
+// asks Redis, for OpTimeout at most once it is its turn (see [New]). It never waits for a lease: MSAL holds a mutex of
+// its own around this call, which the lease's holder may need to store its token.
 //
-// An error is ctx's, or [redisop.ErrClosed]; Redis's only with FailClosed, or where MSAL asks for all accounts to list them and not all
-// are known; or says that entralogin's credential uses this Cache. It is safe for concurrent use.
+// It returns ctx's error, or [ErrClosed], or an error that says that entralogin's credential uses this Cache. It
+// returns Redis's error only with FailClosed, or where MSAL asks for all accounts to list them and not all are known.
+// It is safe for concurrent use.
 func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.ReplaceHints) error {
 	return c.accessor.Replace(ctx, u, hints)
 }
@@ -24,10 +25,11 @@ func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.Re
 // Export stores what MSAL has changed since Replace. MSAL calls it after a token has arrived, and after
 // RemoveAccount.
 //
-// It writes only what changed, and what it writes never replaces something newer. It waits for Redis for OpTimeout
-// at most once it is its turn (see [New]). If Redis does not take the write, it is kept and made later, and Export returns nil; with FailClosed it
-// is made later all the same, and Redis's error is returned. Else an error is ctx's, [redisop.ErrClosed], that of a RemoveAccount of
-// MSAL, which [Cache.RemoveAccount] explains, or says that MSAL's document could not be had or read. It is safe for concurrent use.
+// It writes only what changed, and what it writes never replaces something newer. It waits for Redis for OpTimeout at
+// most once it is its turn (see [New]). If Redis does not take the write, it is kept and made later, and Export returns
+// nil; with FailClosed it is made later all the same, and Redis's error is returned. Other errors are ctx's,
+// [ErrClosed], that of MSAL's RemoveAccount, which [Cache.RemoveAccount] explains, and one that says that MSAL's
+// document could not be marshalled or read. It is safe for concurrent use.
 func (c *Cache) Export(ctx context.Context, m cache.Marshaler, hints cache.ExportHints) error {
 	return c.accessor.Export(ctx, m, hints)
 }
@@ -41,13 +43,14 @@ func (c *Cache) Export(ctx context.Context, m cache.Marshaler, hints cache.Expor
 // refresh_in is added to those that lack it. Discovery documents are remembered for a day, so that a new MSAL client
 // costs no request.
 //
-// What MSAL would read whole is bounded: an answer of more than 1 MiB to a token request, or a discovery document of more than
-// 256 KiB, is an error, and of headers the gate's own transport takes 64 KiB.
+// MSAL reads answers whole, so their size is bounded: an answer to a token request of more than 1 MiB, or a discovery
+// document of more than 256 KiB, is an error. The gate's own transport takes 64 KiB of headers.
 //
-// Callers of one identity wait for the same answer, each until its own context ends, and for 75 seconds at most. A refresh that has
-// begun goes on when all have left, and so base gets a context that has neither a caller's values nor its deadline; of a request to
-// Entra ID it ends after 30 seconds. Entra ID's errors come as they are, and those that the gate makes itself are not retried by the
-// Azure SDK. While Redis is away, there is one request per process.
+// Callers of one identity wait for the same answer, each until its own context ends, and for 75 seconds at most. A
+// refresh that has begun goes on when all of them have left. So base gets a context with neither a caller's values nor
+// a caller's deadline; it ends 30 seconds after a request to Entra ID began. Entra ID's errors are passed on as they
+// are, and the Azure SDK does not retry those of the gate's own making. While Redis is away, there is one request per
+// process.
 func (c *Cache) Transport(base http.RoundTripper) http.RoundTripper {
 	if isNil(base) {
 		t := http.DefaultTransport.(*http.Transport).Clone()

@@ -26,13 +26,13 @@ type Options struct {
 	RefreshAt float64
 
 	// LocalTTL bounds how long this process relies on what it knows without asking Redis, and so how late it may
-	// learn of a sign-out whose message was lost. It is counted in running time: while a machine is suspended it
-	// stands still. Default 10 s.
+	// learn of a sign-out whose message was lost. The time during which a machine is suspended does not count.
+	// Default 10 s.
 	LocalTTL time.Duration
 
 	// LockTTL is the life of the lease under which one instance of the fleet asks Entra ID; a living holder
-	// renews it. It bounds how long the others wait for a holder that was killed, and how long a process may stand still
-	// that holds one before another asks as well. Default 2 s.
+	// renews it. It bounds how long the others wait for a holder that was killed, and how long a holder may stand still
+	// before another asks as well. Default 2 s.
 	LockTTL time.Duration
 
 	// OpTimeout bounds every Redis operation, from when it is sent. Before that it waits for its turn (see [New]). The
@@ -47,8 +47,8 @@ type Options struct {
 	// comes from memory or from Entra ID. Default false.
 	FailClosed bool
 
-	// LocalBytes bounds the memory for tokens known in this process, for answers of the gate, for on-behalf-of tokens in MSAL's
-	// memory, and for writes that wait for Redis to come back: each of them. Default 64 MiB.
+	// LocalBytes bounds four memories of this process, each by itself: tokens that it knows, answers of the gate,
+	// on-behalf-of tokens in MSAL's memory, and writes that wait for Redis to come back. Default 64 MiB.
 	LocalBytes int64
 
 	// Logger receives what an operator should know. It never receives a token, a secret, or the id of a user or

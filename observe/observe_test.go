@@ -22,8 +22,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
-// documented has each metric of docs/observability.md once, with a value for each of its attributes, as Prometheus's exporter
-// spells them. That the document has the library's names is tested in the module's root.
+// documented has each metric of docs/observability.md once, with a value for each of its attributes, as Prometheus's
+// exporter spells them. That the document has the library's names is tested in the module's root.
 func documented(t *testing.T) *prometheus.Registry {
 	t.Helper()
 	text, err := os.ReadFile("../docs/observability.md")
@@ -32,14 +32,16 @@ func documented(t *testing.T) *prometheus.Registry {
 	}
 	section, _, _ := strings.Cut(string(text), "\n## Spans")
 	registry := prometheus.NewRegistry()
-	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry), otelprometheus.WithoutScopeInfo(), otelprometheus.WithoutTargetInfo())
+	exporter, err := otelprometheus.New(otelprometheus.WithRegisterer(registry), otelprometheus.WithoutScopeInfo(),
+		otelprometheus.WithoutTargetInfo())
 	if err != nil {
 		t.Fatal(err)
 	}
 	provider := metric.NewMeterProvider(metric.WithReader(exporter))
 	t.Cleanup(func() { _ = provider.Shutdown(context.Background()) })
 	meter, ctx := provider.Meter("m"), context.Background()
-	rows := regexp.MustCompile("(?m)^\\| `(msalredis\\.[a-z_.]+)` \\| ([a-z -]+) \\| `([^`]+)` \\|([^|]*)\\|").FindAllStringSubmatch(section, -1)
+	rows := regexp.MustCompile("(?m)^\\| `(msalredis\\.[a-z_.]+)` \\| ([a-z -]+) \\| `([^`]+)` "+
+		"\\|([^|]*)\\|").FindAllStringSubmatch(section, -1)
 	for _, row := range rows {
 		var as []attribute.KeyValue
 		for _, key := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(row[4], -1) {
@@ -72,7 +74,8 @@ func documented(t *testing.T) *prometheus.Registry {
 		}
 	}
 	families, err := registry.Gather()
-	if err != nil || len(rows) == 0 || len(families) != len(rows) || len(rows) != strings.Count(section, "\n| `msalredis.") {
+	if err != nil || len(rows) == 0 || len(families) != len(rows) ||
+		len(rows) != strings.Count(section, "\n| `msalredis.") {
 		t.Fatalf("%d metrics in the document, %d gathered: %v", len(rows), len(families), err)
 	}
 	return registry
@@ -269,7 +272,8 @@ func TestCountersBeginAtZero(t *testing.T) {
 		t.Fatal(err)
 	}
 	listed := 0
-	for _, row := range regexp.MustCompile("(?m)^\\| `(msalredis\\.[a-z_.]+)` \\| counter \\|[^|]*\\| `[^|]*\\|([^|]*)\\|").FindAllStringSubmatch(string(text), -1) {
+	rows := regexp.MustCompile("(?m)^\\| `(msalredis\\.[a-z_.]+)` \\| counter \\|[^|]*\\| `[^|]*\\|([^|]*)\\|")
+	for _, row := range rows.FindAllStringSubmatch(string(text), -1) {
 		name := strings.ReplaceAll(row[1], ".", "_") + "_total"
 		for _, value := range regexp.MustCompile("`([a-z_]+)`").FindAllStringSubmatch(row[2], -1) {
 			listed++

@@ -57,11 +57,13 @@ func start(t *testing.T, targets map[string]*prometheus.Registry) *server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := fmt.Sprintf("global: {scrape_interval: 200ms, evaluation_interval: 200ms}\nrule_files: [%s]\nscrape_configs:\n", rules)
+	config := fmt.Sprintf("global: {scrape_interval: 200ms, evaluation_interval: 200ms}\nrule_files: "+
+		"[%s]\nscrape_configs:\n", rules)
 	for job, registry := range targets {
 		target := httptest.NewServer(promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 		t.Cleanup(target.Close)
-		config += fmt.Sprintf("- {job_name: %s, metrics_path: /, static_configs: [{targets: [%q]}]}\n", job, target.Listener.Addr())
+		config += fmt.Sprintf("- {job_name: %s, metrics_path: /, static_configs: [{targets: [%q]}]}\n", job,
+			target.Listener.Addr())
 	}
 	file := filepath.Join(dir, "prometheus.yml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
@@ -74,7 +76,8 @@ func start(t *testing.T, targets map[string]*prometheus.Registry) *server {
 	address := l.Addr().String()
 	l.Close()
 	var log bytes.Buffer
-	p := exec.Command(binary, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"), "--web.listen-address="+address)
+	p := exec.Command(binary, "--config.file="+file, "--storage.tsdb.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+address)
 	p.Stdout, p.Stderr = &log, &log
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -172,13 +175,15 @@ func working(t *testing.T) *prometheus.Registry {
 		if err != nil {
 			t.Fatal(err)
 		}
-		app, err := confidential.New(entra.Authority(entratest.DefaultTenant), "observed", cred, confidential.WithCache(tokens),
-			confidential.WithHTTPClient(&http.Client{Transport: tokens.Transport(entra.Transport())}))
+		app, err := confidential.New(entra.Authority(entratest.DefaultTenant), "observed", cred,
+			confidential.WithCache(tokens), confidential.WithHTTPClient(
+				&http.Client{Transport: tokens.Transport(entra.Transport())}))
 		if err != nil {
 			t.Fatal(err)
 		}
 		for range 3 {
-			if _, err := app.AcquireTokenByCredential(t.Context(), []string{"https://graph.microsoft.com/.default"}); err != nil {
+			if _, err := app.AcquireTokenByCredential(t.Context(),
+				[]string{"https://graph.microsoft.com/.default"}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -187,7 +192,8 @@ func working(t *testing.T) *prometheus.Registry {
 
 // Each alert has fired, and been quiet, over made-up series of its trouble.
 func TestEachAlertFires(t *testing.T) {
-	if out, err := exec.Command(program(t, "promtool"), "test", "rules", "prometheus/alerts_test.yml").CombinedOutput(); err != nil {
+	if out, err := exec.Command(program(t, "promtool"), "test", "rules",
+		"prometheus/alerts_test.yml").CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 	rules, err := os.ReadFile("prometheus/alerts.yml")
@@ -212,11 +218,12 @@ func TestEachAlertFires(t *testing.T) {
 	}
 }
 
-// promtool finds nothing to say, and a real Prometheus evaluates every alert and every expression of the dashboard: of the metrics that
-// the document lists, each gives something; of a Cache at work, those of what it does.
+// promtool finds nothing to say, and a real Prometheus evaluates every alert and every expression of the dashboard: of
+// the metrics that the document lists, each gives something; of a Cache at work, those of what it does.
 func TestPrometheusEvaluatesAll(t *testing.T) {
 	promtool := program(t, "promtool")
-	for _, args := range [][]string{{"check", "config", "prometheus/prometheus.yml"}, {"check", "rules", "prometheus/alerts.yml"}} {
+	for _, args := range [][]string{{"check", "config", "prometheus/prometheus.yml"},
+		{"check", "rules", "prometheus/alerts.yml"}} {
 		if out, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 		}

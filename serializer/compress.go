@@ -13,8 +13,8 @@ import (
 
 // Tokens are base64 text, of which no compressor makes much: each character holds six bits, but where the next byte of
 // the JSON beneath begins shifts from one to the next. So what is base64 is undone first, and the JSON and the
-// signatures beneath are compressed by S2 (github.com/klauspost/compress/s2, an extension of Snappy) with a dictionary of
-// what such entries and tokens are made of: names of members and claims, hosts, common values. An entry with an
+// signatures beneath are compressed by S2 (github.com/klauspost/compress/s2, an extension of Snappy) with a dictionary
+// of what such entries and tokens are made of: names of members and claims, hosts, common values. An entry with an
 // access token shrinks to half, with a refresh token, which is random, to two thirds, an account to a third.
 //
 // S2 rather than Zstandard, which with the same dictionary makes the access token another tenth smaller, and nothing

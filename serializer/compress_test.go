@@ -17,8 +17,15 @@ func jwt() string {
 	oid := make([]byte, 16)
 	rand.Read(oid)
 	part := base64.RawURLEncoding.EncodeToString
-	return part(fmt.Appendf(nil, `{"typ":"JWT","nonce":"%s","alg":"RS256","x5t":"%s","kid":"%s"}`, part(sig[:32]), part(sig[:20]), part(sig[:20]))) + "." +
-		part(fmt.Appendf(nil, `{"aud":"https://graph.microsoft.com","iss":"https://sts.windows.net/%x/","iat":1795487281,"nbf":1795487281,"exp":1795491181,"acct":0,"acr":"1","aio":"%s","amr":["pwd","mfa"],"app_displayname":"An application","appid":"%x","appidacr":"1","family_name":"Lovelace","given_name":"Ada","idtyp":"user","ipaddr":"203.0.113.7","name":"Ada Lovelace","oid":"%x","platf":"3","puid":"10032000ABCDEF01","rh":"%s","scp":"Calendars.Read email Files.Read.All Mail.Read openid profile User.Read","sub":"%s","tenant_region_scope":"EU","tid":"%x","unique_name":"ada@contoso.com","upn":"ada@contoso.com","uti":"%s","ver":"1.0","wids":["b79fbf4d-3ef9-4689-8143-76b194e85509"],"xms_idrel":"1 26","xms_tcdt":1500000000}`,
+	return part(fmt.Appendf(nil, `{"typ":"JWT","nonce":"%s","alg":"RS256","x5t":"%s","kid":"%s"}`, part(sig[:32]),
+		part(sig[:20]), part(sig[:20]))) + "." +
+		part(fmt.Appendf(nil, `{"aud":"https://graph.microsoft.com","iss":"https://sts.windows.net/%x/","iat":1795487281,`+
+			`"nbf":1795487281,"exp":1795491181,"acct":0,"acr":"1","aio":"%s","amr":["pwd","mfa"],`+
+			`"app_displayname":"An application","appid":"%x","appidacr":"1","family_name":"Lovelace","given_name":"Ada",`+
+			`"idtyp":"user","ipaddr":"203.0.113.7","name":"Ada Lovelace","oid":"%x","platf":"3","puid":"10032000ABCDEF01",`+
+			`"rh":"%s","scp":"Calendars.Read email Files.Read.All Mail.Read openid profile User.Read","sub":"%s",`+
+			`"tenant_region_scope":"EU","tid":"%x","unique_name":"ada@contoso.com","upn":"ada@contoso.com","uti":"%s",`+
+			`"ver":"1.0","wids":["b79fbf4d-3ef9-4689-8143-76b194e85509"],"xms_idrel":"1 26","xms_tcdt":1500000000}`,
 			oid, part(sig[:60]), oid, oid, part(sig[:40]), part(sig[:32]), oid, part(sig[:16]))) + "." + part(sig)
 }
 
@@ -69,7 +76,9 @@ func TestABombDoesNotOpen(t *testing.T) {
 }
 
 func FuzzPack(f *testing.F) {
-	seeds := []string{"", "a", jwt(), strings.Repeat("Ab", 100), `{"secret":"` + jwt() + `","x":"` + strings.Repeat("aB3-_", 13) + `"}`, "-_" + strings.Repeat("Zz", 33) + ".", strings.Repeat("\xff", 70)}
+	seeds := []string{"", "a", jwt(), strings.Repeat("Ab", 100),
+		`{"secret":"` + jwt() + `","x":"` + strings.Repeat("aB3-_", 13) + `"}`, "-_" + strings.Repeat("Zz", 33) + ".",
+		strings.Repeat("\xff", 70)}
 	for _, s := range seeds {
 		f.Add([]byte(s))
 	}
@@ -98,7 +107,8 @@ func BenchmarkCompressed(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	text := []byte(`{"home_account_id":"","environment":"login.microsoftonline.com","credential_type":"AccessToken","secret":"` + jwt() + `"}`)
+	text := []byte(`{"home_account_id":"","environment":"login.microsoftonline.com","credential_type":"AccessToken",` +
+		`"secret":"` + jwt() + `"}`)
 	sealed, err := s.Seal(text, nil)
 	if err != nil {
 		b.Fatal(err)

@@ -29,8 +29,8 @@ import (
 // [ErrUnknownKey] and [ErrAssociatedData]. What is 64 bytes
 // or more is compressed where that makes it smaller; to the rest sealing adds 47 bytes and the length of the key's id.
 //
-// NewEncrypted refuses no keys at all, a zero Key, two keys of one id, one key under two ids, and a key of one byte repeated,
-// such as zeros.
+// NewEncrypted refuses no keys at all, a zero Key, two keys of one id, one key under two ids, and a key of one byte
+// repeated, such as zeros.
 func NewEncrypted(keys ...Key) (Serializer, error) {
 	if len(keys) == 0 {
 		return nil, fmt.Errorf("%w: NewEncrypted needs at least one", ErrKeys)
@@ -108,7 +108,8 @@ func (e *encrypted) Open(sealed, associatedData []byte) ([]byte, error) {
 	}
 	plaintext, err := gcm.Open(nil, nil, sealed[len(header):], additionalData(header, associatedData))
 	if err != nil {
-		return nil, fmt.Errorf("%w: it was altered on purpose, or the key %q of this instance is not the key %q that sealed it",
+		return nil, fmt.Errorf("%w: it was altered on purpose, or the key %q of this instance is not the "+
+			"key %q that sealed it",
 			ErrCorrupt, id, id)
 	}
 	return decompress(sealed[codecOffset], plaintext)

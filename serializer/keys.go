@@ -113,17 +113,19 @@ func ParseKeys(text string) ([]Key, error) {
 	return keys, nil
 }
 
-// checkSecrets refuses what is no key: one byte 32 times, such as the zeros of a value that was never filled in, and the key of
-// another id, with which a rotation would change nothing. They must not be zero Keys.
+// checkSecrets refuses what is no key: one byte 32 times, such as the zeros of a value that was never filled in, and
+// the key of another id, with which a rotation would change nothing. They must not be zero Keys.
 func checkSecrets(keys []Key) error {
 	for i, k := range keys {
 		secret := *k.secret()
 		if secret == [keySize]byte(bytes.Repeat(secret[:1], keySize)) {
-			return fmt.Errorf("%w: key %d (id %q) is one byte 32 times: make a random one, for instance with openssl rand -base64 32", ErrKeys, i+1, k.id)
+			return fmt.Errorf("%w: key %d (id %q) is one byte 32 times: make a random one, for instance with openssl rand "+
+				"-base64 32", ErrKeys, i+1, k.id)
 		}
 		for j, other := range keys[:i] {
 			if secret == *other.secret() {
-				return fmt.Errorf("%w: keys %d and %d (ids %q and %q) are the same key: make a new one", ErrKeys, j+1, i+1, other.id, k.id)
+				return fmt.Errorf("%w: keys %d and %d (ids %q and %q) are the same key: make a new one", ErrKeys, j+1,
+					i+1, other.id, k.id)
 			}
 		}
 	}
@@ -159,10 +161,12 @@ func parseKey(item string) (Key, error) {
 	plain := strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(secret, "="))
 	b, err := base64.RawStdEncoding.Strict().DecodeString(plain)
 	if err != nil { // its text would quote an offset only, but it adds nothing either
-		return Key{}, fmt.Errorf("(id %q) is not base64: write 32 bytes as base64, for instance with openssl rand -base64 32", id)
+		return Key{}, fmt.Errorf("(id %q) is not base64: write 32 bytes as base64, for instance with openssl rand -base64 32",
+			id)
 	}
 	if len(b) != keySize {
-		return Key{}, fmt.Errorf("(id %q) holds %d bytes: it must hold 32, for instance from openssl rand -base64 32", id, len(b))
+		return Key{}, fmt.Errorf("(id %q) holds %d bytes: it must hold 32, for instance from openssl rand -base64 32", id,
+			len(b))
 	}
 	return newKey(id, (*[keySize]byte)(b)), nil
 }

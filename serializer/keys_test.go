@@ -91,7 +91,8 @@ func TestGenerateKey(t *testing.T) {
 
 func FuzzParseKeys(f *testing.F) {
 	k := base64.StdEncoding.EncodeToString(fixedBytes(1))
-	for _, s := range []string{"", "a:" + k, "a:" + k + ",b:" + k, "a:" + k + "\nb:" + k, ":", ",", "a:", k, "a:" + k + ",b:" + base64.StdEncoding.EncodeToString(fixedBytes(2)), "z:" + strings.Repeat("A", 43)} {
+	for _, s := range []string{"", "a:" + k, "a:" + k + ",b:" + k, "a:" + k + "\nb:" + k, ":", ",", "a:", k,
+		"a:" + k + ",b:" + base64.StdEncoding.EncodeToString(fixedBytes(2)), "z:" + strings.Repeat("A", 43)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -145,7 +146,8 @@ func TestKeysThatAreNone(t *testing.T) {
 		_, parsed := ParseKeys(strings.Join(texts, ","))
 		_, made := NewEncrypted(keys...)
 		for by, err := range map[string]error{"ParseKeys": parsed, "NewEncrypted": made} {
-			if (err == nil) != (c.want == "") || err != nil && (!errors.Is(err, ErrKeys) || !strings.Contains(err.Error(), c.want)) {
+			if (err == nil) != (c.want == "") ||
+				err != nil && (!errors.Is(err, ErrKeys) || !strings.Contains(err.Error(), c.want)) {
 				t.Errorf("%s, %s: %v, want %q", c.name, by, err, c.want)
 			}
 		}

@@ -429,8 +429,9 @@ func TestSecretsDoNotLeak(t *testing.T) {
 		fmt.Fprintf(&said, "%v\n%+v\n%#v\n", err, err, err)
 	}
 	secret := base64.StdEncoding.EncodeToString(key)
-	for _, text := range []string{secret, ":" + secret, secret + ":k", "k:" + secret + "=x", "k:" + secret + secret, "k:" + secret + "," + secret,
-		"k:" + secret + ",k:" + secret, "k:" + secret + "l:" + secret, "k " + secret, "k:\"" + secret + "\"", secret + "," + secret} {
+	for _, text := range []string{secret, ":" + secret, secret + ":k", "k:" + secret + "=x", "k:" + secret + secret,
+		"k:" + secret + "," + secret, "k:" + secret + ",k:" + secret, "k:" + secret + "l:" + secret, "k " + secret,
+		"k:\"" + secret + "\"", secret + "," + secret} {
 		_, err := ParseKeys(text)
 		note(nil, err)
 	}
@@ -504,7 +505,8 @@ func referenceSeal(t *testing.T, kind byte, id string, key, nonce, text, ad []by
 }
 
 // sampleText is what is sealed in testdata/v1: an entry as internal/layout writes it.
-const sampleText = "\x01\x0bAccessToken\x06key é" + `{"home_account_id":"u.t","environment":"login.microsoftonline.com","realm":"t",` +
+const sampleText = "\x01\x0bAccessToken\x06key é" + `{"home_account_id":"u.t",` +
+	`"environment":"login.microsoftonline.com","realm":"t",` +
 	`"credential_type":"AccessToken","client_id":"c","secret":"s3cret","target":"a b","refresh_on":"1700001800",` +
 	`"expires_on":"1700003600","extended_expires_on":"1700003600","cached_at":"1700000000","token_type":"Bearer"}`
 

@@ -9,9 +9,10 @@
 // # Ask each time
 //
 // A source asks MSAL each time, which answers from memory (microseconds), hears of a sign-out, and lets one instance of
-// the fleet refresh ahead. oauth2.NewClient and oauth2.ReuseTokenSource keep a token until its Expiry instead. Give a source to
-// an oauth2.Transport, as above, where you can; where a library wraps it, it works as well: Expiry is when the token is to be
-// asked for again, which is when it is due, not when it ends. The end is Extra("expires_at"), a time.Time.
+// the fleet refresh ahead. oauth2.NewClient and oauth2.ReuseTokenSource keep a token until its Expiry instead. Give a
+// source to an oauth2.Transport, as above, where you can; where a library wraps it, it works as well: Expiry is when
+// the token is to be asked for again, which is when it is due, not when it ends. The end is Extra("expires_at"), a
+// time.Time.
 //
 // An oauth2.Transport sends the token to every host that it is asked to call. For one that does not, and that answers
 // challenges and throttling, see package apiclient.

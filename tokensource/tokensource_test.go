@@ -82,7 +82,8 @@ func (w *world) app() (confidential.Client, *msalredis.Cache) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	app, err := confidential.New(w.entra.Authority(tenant), clientID, cred, confidential.WithCache(c), confidential.WithHTTPClient(gate))
+	app, err := confidential.New(w.entra.Authority(tenant), clientID, cred, confidential.WithCache(c),
+		confidential.WithHTTPClient(gate))
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -205,7 +206,8 @@ func TestFuncServesPublicClients(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	c, gate := w.process()
-	app, err := public.New(publicID, public.WithAuthority(w.entra.Authority(tenant)), public.WithCache(c), public.WithHTTPClient(gate))
+	app, err := public.New(publicID, public.WithAuthority(w.entra.Authority(tenant)), public.WithCache(c),
+		public.WithHTTPClient(gate))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -248,7 +250,9 @@ func TestExpiryIsWhenToAskAgain(t *testing.T) {
 			if test.due != 0 {
 				r.Metadata.RefreshOn = time.Now().Add(test.due)
 			}
-			tk := token(t, tokensource.Func(t.Context(), func(context.Context) (confidential.AuthResult, error) { return r, nil }))
+			tk := token(t, tokensource.Func(t.Context(), func(context.Context) (confidential.AuthResult, error) {
+				return r, nil
+			}))
 			if again := time.Until(tk.Expiry); again != test.want || !tk.Valid() {
 				t.Errorf("%s: asked for again in %v, valid %v; want %v, true", test.name, again, tk.Valid(), test.want)
 			}
@@ -261,12 +265,13 @@ func TestReuseTokenSourceAsksAgainWhenDue(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		calls := 0
-		s := oauth2.ReuseTokenSource(nil, tokensource.Func(t.Context(), func(context.Context) (confidential.AuthResult, error) {
-			calls++
-			r := confidential.AuthResult{AccessToken: "abc", ExpiresOn: time.Now().Add(time.Hour)}
-			r.Metadata.RefreshOn = time.Now().Add(20 * time.Minute)
-			return r, nil
-		}))
+		s := oauth2.ReuseTokenSource(nil,
+			tokensource.Func(t.Context(), func(context.Context) (confidential.AuthResult, error) {
+				calls++
+				r := confidential.AuthResult{AccessToken: "abc", ExpiresOn: time.Now().Add(time.Hour)}
+				r.Metadata.RefreshOn = time.Now().Add(20 * time.Minute)
+				return r, nil
+			}))
 		for _, step := range []struct {
 			passes time.Duration
 			calls  int
@@ -284,7 +289,9 @@ func TestReuseTokenSourceAsksAgainWhenDue(t *testing.T) {
 func TestTransportAttachesTheToken(t *testing.T) {
 	t.Parallel()
 	var got string
-	api := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = r.Header.Get("Authorization") }))
+	api := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		got = r.Header.Get("Authorization")
+	}))
 	defer api.Close()
 	s := tokensource.Func(t.Context(), func(context.Context) (confidential.AuthResult, error) {
 		return confidential.AuthResult{AccessToken: "abc", ExpiresOn: time.Now().Add(time.Hour)}, nil
@@ -311,7 +318,8 @@ func TestErrors(t *testing.T) {
 	}
 	w.entra.AddFault(entratest.Fault{Status: 400, Body: entratest.ErrorBody("invalid_scope", 70011, "no such scope")})
 	_, err := tokensource.ForApp(t.Context(), app, scopes).Token()
-	if err == nil || !strings.HasPrefix(err.Error(), "tokensource: ") || !strings.Contains(err.Error(), "AADSTS70011") || strings.Contains(err.Error(), secret) {
+	if err == nil || !strings.HasPrefix(err.Error(), "tokensource: ") || !strings.Contains(err.Error(), "AADSTS70011") ||
+		strings.Contains(err.Error(), secret) {
 		t.Errorf("a refusal: %v", err)
 	}
 }

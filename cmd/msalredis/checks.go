@@ -86,13 +86,15 @@ func (d *doctor) server(ctx context.Context) {
 			", which a client for one server (redis.NewClient) cannot use"
 	} else if slices.ContainsFunc(d.nodes, func(n node) bool { return n.hello["mode"] == "cluster" }) {
 		kind, status = "a node of a cluster, by a client for one server", statusFail
-		advice = "use a client for clusters (connect.Open, connect.Dial or redis.NewClusterClient): this one reaches the keys of one node"
+		advice = "use a client for clusters (connect.Open, connect.Dial or redis.NewClusterClient): this one reaches " +
+			"the keys of one node"
 	}
 	var versions []string
 	for _, n := range d.nodes {
 		versions = append(versions, strings.TrimSpace(n.hello["server"]+" "+n.hello["version"]))
 		if role := n.hello["role"]; role != "" && role != "master" {
-			d.say("server", statusFail, "it is a "+role, "connect to the primary: tokens are written, and a replica refuses that")
+			d.say("server", statusFail, "it is a "+role,
+				"connect to the primary: tokens are written, and a replica refuses that")
 			return
 		}
 		if v := n.hello["version"]; v != "" && older(v, oldest) {
@@ -122,9 +124,11 @@ func (d *doctor) transport(context.Context) {
 	if d.tls == nil {
 		for _, n := range d.nodes {
 			host, _, _ := net.SplitHostPort(n.addr)
-			if ip := net.ParseIP(host); (ip == nil || !ip.IsLoopback()) && host != "localhost" && !strings.HasPrefix(n.addr, "/") {
+			if ip := net.ParseIP(host); (ip == nil || !ip.IsLoopback()) && host != "localhost" &&
+				!strings.HasPrefix(n.addr, "/") {
 				d.say("tls", statusWarn, "none: tokens are sealed, but the password and key names cross the network as they are",
-					"write rediss:// and use the server's TLS port (6380, on Azure Managed Redis 10000), unless the network is the service's own")
+					"write rediss:// and use the server's TLS port (6380, on Azure Managed Redis 10000), unless the network "+
+						"is the service's own")
 				return
 			}
 		}
@@ -133,7 +137,8 @@ func (d *doctor) transport(context.Context) {
 	}
 	found := tls.VersionName(d.tls.Version)
 	if d.skipVerification {
-		d.say("tls", statusWarn, found+", not verified", "give the CA (--ca, Options.TLSConfig.RootCAs) instead of skipping the verification")
+		d.say("tls", statusWarn, found+", not verified",
+			"give the CA (--ca, Options.TLSConfig.RootCAs) instead of skipping the verification")
 		return
 	}
 	if len(d.tls.PeerCertificates) > 0 {
@@ -170,7 +175,8 @@ func (d *doctor) latency(ctx context.Context) {
 	found := fmt.Sprintf("median %v, worst of 21 %v", precise(middle), precise(worst))
 	switch {
 	case middle > opTimeout/2:
-		d.say("latency", statusFail, found, "Options.OpTimeout is 250 ms unless set: bring service and Redis into one region, or raise it")
+		d.say("latency", statusFail, found,
+			"Options.OpTimeout is 250 ms unless set: bring service and Redis into one region, or raise it")
 	case middle > 10*time.Millisecond || worst > opTimeout/2:
 		d.say("latency", statusWarn, found, "within a region 1 to 3 ms are usual; run doctor where the service runs")
 	default:
@@ -226,7 +232,8 @@ func (d *doctor) clock(ctx context.Context) {
 	case refused:
 		d.say("clock", statusSkip, "the user may not ask for the TIME", "see permissions")
 	case offset.Abs() > clockAtMost:
-		d.say("clock", statusWarn, found, "the library goes by Redis's clock, so tokens are right; but client assertions and other services go by this machine's: set both clocks by NTP")
+		d.say("clock", statusWarn, found, "the library goes by Redis's clock, so tokens are right; but client assertions "+
+			"and other services go by this machine's: set both clocks by NTP")
 	default:
 		d.say("clock", statusOK, found, "")
 	}
@@ -236,10 +243,12 @@ func (d *doctor) clock(ctx context.Context) {
 func needed(h, s, z, channel string) [][]any {
 	const ms = "5000"
 	return [][]any{
-		{"set", s, "v", "px", ms}, {"mset", s, "v"}, {"msetnx", s, "v"}, {"pexpire", s, ms}, {"expireat", s, "4102444800"}, {"pttl", s},
+		{"set", s, "v", "px", ms}, {"mset", s, "v"}, {"msetnx", s, "v"}, {"pexpire", s, ms}, {"expireat", s, "4102444800"},
+		{"pttl", s},
 		{"get", s}, {"mget", s}, {"getrange", s, "0", "1"}, {"type", s}, {"del", s},
 		{"hset", h, "f", "v"}, {"pexpire", h, ms}, {"hget", h, "f"}, {"hgetall", h}, {"hdel", h, "f"},
-		{"zadd", z, "1", "m"}, {"pexpire", z, ms}, {"zrange", z, "0", "-1"}, {"zrem", z, "x"}, {"zremrangebyscore", z, "-inf", "0"},
+		{"zadd", z, "1", "m"}, {"pexpire", z, ms}, {"zrange", z, "0", "-1"}, {"zrem", z, "x"},
+		{"zremrangebyscore", z, "-inf", "0"},
 		{"zremrangebyrank", z, "1", "0"}, {"del", z},
 		{"eval", "return redis.call('get', KEYS[1])", "1", s}, {"evalsha", strings.Repeat("0", 40), "1", s},
 		{"time"}, {"ping"}, {"publish", channel, ""},
@@ -325,7 +334,8 @@ func (d *doctor) permissions(ctx context.Context) {
 	case *redis.ClusterClient:
 		user = orDefault(client.Options().Username)
 	}
-	d.say("permissions", statusFail, "missing: "+strings.Join(rules, " "), "ACL SETUSER "+user+" "+strings.Join(rules, " "))
+	d.say("permissions", statusFail, "missing: "+strings.Join(rules, " "),
+		"ACL SETUSER "+user+" "+strings.Join(rules, " "))
 }
 
 func orDefault(user string) string {
@@ -359,11 +369,14 @@ func (d *doctor) scripts(ctx context.Context) {
 	}{
 		{"store", layout.StoreScript, []string{n.Tokens(i), n.Tombstone(i)}, []any{"0", "0", "f", value}},
 		{"load", layout.LoadScript, []string{n.Tokens(i), n.Tombstone(i)}, []any{"", life}},
-		{"respond", layout.RespondScript, []string{n.Response(i), n.Tombstone(i), n.Pause(i)}, []any{strconv.FormatInt(now, 10), value, life}},
+		{"respond", layout.RespondScript, []string{n.Response(i), n.Tombstone(i), n.Pause(i)},
+			[]any{strconv.FormatInt(now, 10), value, life}},
 		{"look", layout.LookScript, []string{n.Response(i), n.Pause(i)}, nil},
-		{"enlist", layout.EnlistScript, []string{n.RIDs(i), n.Tombstone(i)}, []any{"m", life, "10", strconv.FormatInt(now, 10)}},
+		{"enlist", layout.EnlistScript, []string{n.RIDs(i), n.Tombstone(i)},
+			[]any{"m", life, "10", strconv.FormatInt(now, 10)}},
 		{"forget", layout.ForgetScript, []string{n.Response(i), n.Tombstone(i), n.Pause(i)}, []any{"1000"}},
-		{"signout", layout.SignoutScript, []string{n.Tokens(i), n.Tombstone(i), n.RIDs(i)}, []any{"1000", "0", "1", "0", "", "0"}},
+		{"signout", layout.SignoutScript, []string{n.Tokens(i), n.Tombstone(i), n.RIDs(i)},
+			[]any{"1000", "0", "1", "0", "", "0"}},
 	} {
 		note(script.name, script.run.Run(ctx, d.client, script.keys, script.args...).Err())
 	}
@@ -379,16 +392,21 @@ func (d *doctor) scripts(ctx context.Context) {
 	}
 	note("lease", err)
 	_ = locker.Close()
-	_ = d.client.Del(ctx, n.Tokens(i), n.Response(i), n.RIDs(i), n.Tombstone(i), n.Lock(i)).Err() // one slot; else they expire
+	// one slot; else they expire
+	_ = d.client.Del(ctx, n.Tokens(i), n.Response(i), n.RIDs(i), n.Tombstone(i), n.Lock(i)).Err()
 	switch {
 	case first == nil:
 		d.say("scripts", statusOK, "all seven run, and the lease is taken and given back", "")
 	case strings.HasPrefix(first.Error(), "OOM"):
-		d.say("scripts", statusFail, strings.Join(failed, ", ")+": Redis is full: "+first.Error(), "raise maxmemory, or set an eviction policy; see eviction")
-	case strings.HasPrefix(first.Error(), "READONLY"), strings.HasPrefix(first.Error(), "MISCONF"), strings.HasPrefix(first.Error(), "NOREPLICAS"):
-		d.say("scripts", statusFail, strings.Join(failed, ", ")+": Redis takes no writes: "+first.Error(), "look at its role, its disk and its replicas")
+		d.say("scripts", statusFail, strings.Join(failed, ", ")+": Redis is full: "+first.Error(),
+			"raise maxmemory, or set an eviction policy; see eviction")
+	case strings.HasPrefix(first.Error(), "READONLY"), strings.HasPrefix(first.Error(), "MISCONF"),
+		strings.HasPrefix(first.Error(), "NOREPLICAS"):
+		d.say("scripts", statusFail, strings.Join(failed, ", ")+": Redis takes no writes: "+first.Error(),
+			"look at its role, its disk and its replicas")
 	default:
-		d.say("scripts", statusFail, strings.Join(failed, ", ")+": "+first.Error(), "see permissions; where those are right, Lua scripts must be allowed (EVAL, EVALSHA)")
+		d.say("scripts", statusFail, strings.Join(failed, ", ")+": "+first.Error(),
+			"see permissions; where those are right, Lua scripts must be allowed (EVAL, EVALSHA)")
 	}
 }
 
@@ -414,9 +432,11 @@ func (d *doctor) slots(ctx context.Context) {
 	found := fmt.Sprintf("%d of %d covered", covered, allSlots)
 	switch {
 	case covered < allSlots:
-		d.say("slots", statusFail, found, "tokens in the others cannot be kept: look at CLUSTER NODES for a primary that failed")
+		d.say("slots", statusFail, found,
+			"tokens in the others cannot be kept: look at CLUSTER NODES for a primary that failed")
 	case single > 0:
-		d.say("slots", statusWarn, found+"; "+several(single, "range has", "ranges have")+" no replica", "without one, the tokens of a primary that fails are lost until it is back")
+		d.say("slots", statusWarn, found+"; "+several(single, "range has", "ranges have")+" no replica",
+			"without one, the tokens of a primary that fails are lost until it is back")
 	default:
 		d.say("slots", statusOK, found+", each with a replica", "")
 	}
@@ -427,7 +447,8 @@ func (d *doctor) memory(context.Context) {
 	for _, n := range d.nodes {
 		policy := n.info["maxmemory_policy"]
 		if policy == "" {
-			d.say("eviction", statusSkip, "the user may not ask (INFO)", "the policy should be noeviction or volatile-lru: look it up where the server is managed, or allow +info")
+			d.say("eviction", statusSkip, "the user may not ask (INFO)",
+				"the policy should be noeviction or volatile-lru: look it up where the server is managed, or allow +info")
 			return
 		}
 		limit, _ := strconv.ParseInt(n.info["maxmemory"], 10, 64)
@@ -450,11 +471,14 @@ func (d *doctor) memory(context.Context) {
 		case policy == "noeviction":
 			d.say("eviction", statusOK, found, "")
 		case strings.HasSuffix(policy, "-random"), policy == "volatile-ttl":
-			d.say("eviction", statusWarn, found, "this policy takes what is in use, tombstones of sign-outs and leases first where it goes by TTL: set noeviction or volatile-lru")
+			d.say("eviction", statusWarn, found,
+				"this policy takes what is in use, tombstones of sign-outs and leases first where it goes by TTL: set "+
+					"noeviction or volatile-lru")
 		case limit == 0 && (evicted == "" || evicted == "0"):
 			d.say("eviction", statusOK, found, "")
 		default:
-			d.say("eviction", statusWarn, found, "what is evicted costs a token request, a user's record perhaps a sign-in: where that matters give the tokens a server of their own with noeviction")
+			d.say("eviction", statusWarn, found, "what is evicted costs a token request, a user's record perhaps a sign-in: "+
+				"where that matters give the tokens a server of their own with noeviction")
 		}
 	}
 }
@@ -483,13 +507,15 @@ func (d *doctor) persistence(ctx context.Context) {
 		if info["aof_enabled"] == "1" {
 			found = "append-only file on, " + snapshots
 		} else if snapshots == "no snapshots" {
-			advice = "fine for app tokens; a restart signs out users whom no instance has used within 28 hours: appendonly yes keeps them"
+			advice = "fine for app tokens; a restart signs out users whom no instance has used within 28 hours: " +
+				"appendonly yes keeps them"
 		}
 		status := statusOK
 		for _, n := range d.nodes {
 			for _, name := range []string{"rdb_last_bgsave_status", "aof_last_write_status", "aof_last_bgrewrite_status"} {
 				if s := n.info[name]; s != "" && s != "ok" {
-					status, found, advice = statusFail, found+"; "+name+" is "+s, "Redis refuses writes while it cannot save: look at its disk"
+					status, found, advice = statusFail, found+"; "+name+" is "+s,
+						"Redis refuses writes while it cannot save: look at its disk"
 				}
 			}
 		}
@@ -499,7 +525,8 @@ func (d *doctor) persistence(ctx context.Context) {
 
 func (d *doctor) sealing(context.Context) {
 	if len(d.keys) == 0 {
-		d.say("keys", statusSkip, "TOKEN_CACHE_KEYS is not set", "set it as the service has it, to see whether it can be read")
+		d.say("keys", statusSkip, "TOKEN_CACHE_KEYS is not set",
+			"set it as the service has it, to see whether it can be read")
 		return
 	}
 	found := "seals with " + d.keys[0].ID()

@@ -26,8 +26,8 @@ func (c *command) doctor() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor [URL]",
 		Short: "Find out whether a Redis is fit for the cache, and say what to change",
-		Long: `doctor connects as the service does and checks TLS, permissions, latency, the server's version, eviction, persistence,
-cluster slots, the difference of clocks, and that every script of the library runs. Each check is a line:
+		Long: `doctor connects as the service does and checks TLS, permissions, latency, the server's version, eviction,
+persistence, cluster slots, the difference of clocks, and that every script of the library runs. Each check is a line:
 
   ok    as it should be
   warn  works, and not as well as it could
@@ -80,7 +80,8 @@ func (c *command) examine(ctx context.Context) ([]check, error) {
 	}
 	defer s.close()
 	d := &doctor{session: s}
-	for _, look := range []func(context.Context){d.server, d.transport, d.latency, d.clock, d.permissions, d.scripts, d.slots, d.memory, d.persistence, d.sealing} {
+	for _, look := range []func(context.Context){d.server, d.transport, d.latency, d.clock, d.permissions, d.scripts,
+		d.slots, d.memory, d.persistence, d.sealing} {
 		look(ctx)
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

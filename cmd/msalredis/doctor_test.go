@@ -19,7 +19,8 @@ func examined(t *testing.T, want int, change func(*world), args ...string) map[s
 	checks := map[string]check{}
 	for _, more := range []string{"--json=false", "--json"} {
 		var out, report bytes.Buffer
-		w := world{append([]string{"doctor", more}, args...), func(string) string { return "" }, strings.NewReader(""), &out, &report, time.Now}
+		none := func(string) string { return "" }
+		w := world{append([]string{"doctor", more}, args...), none, strings.NewReader(""), &out, &report, time.Now}
 		if change != nil {
 			change(&w)
 		}
@@ -67,7 +68,8 @@ func TestDoctorFindsAGoodServerGood(t *testing.T) {
 	checks := examined(t, exitDone, func(w *world) {
 		w.env = func(name string) string { return map[string]string{"TOKEN_CACHE_KEYS": keys}[name] }
 	}, s.URL())
-	for _, name := range []string{"server", "tls", "latency", "clock", "permissions", "scripts", "slots", "eviction", "persistence", "keys"} {
+	for _, name := range []string{"server", "tls", "latency", "clock", "permissions", "scripts", "slots", "eviction",
+		"persistence", "keys"} {
 		expect(t, checks, name, statusOK)
 	}
 	expect(t, checks, "keys", statusOK, "seals with 2026b", "opens also 2026a")
@@ -101,7 +103,8 @@ func TestDoctorKnowsTheRule(t *testing.T) {
 		slices.Sort(names)
 		return slices.Compact(names)
 	}
-	if want, got := commands(rule(t, "acl", "msal")), tried(needed("h", "s", "z", "c"), "subscribe", "unsubscribe"); !slices.Equal(want, got) {
+	if want, got := commands(rule(t, "acl", "msal")),
+		tried(needed("h", "s", "z", "c"), "subscribe", "unsubscribe"); !slices.Equal(want, got) {
 		t.Errorf("docs/redis.md has %v\ndoctor tries      %v", want, got)
 	}
 	if want, got := commands(rule(t, "acl-cluster", "msal")), tried(clustered()); !slices.Equal(want, got) {
@@ -124,7 +127,8 @@ func TestDoctorNamesMissingPermissions(t *testing.T) {
 		expect(t, checks, name, statusSkip, "INFO")
 	}
 	for _, e := range s.Client().ACLLog(t.Context(), 100).Val() {
-		if e.Object != "info" && e.Object != "cluster|slots" { // the latter by connect, which finds out whether it is a cluster
+		if e.Object != "info" && e.Object != "cluster|slots" {
+			// the latter by connect, which finds out whether it is a cluster
 			t.Errorf("with the whole rule %q was refused", e.Object)
 		}
 	}
@@ -135,7 +139,8 @@ func TestDoctorNamesMissingPermissions(t *testing.T) {
 		user := "without" + strings.Trim(part, "+~&:*")
 		s.AddUser(user, "a-pass-word", strings.Replace(full+" ", part+" ", "", 1))
 		checks := examined(t, exitFinding, nil, url(user))
-		if c := checks["permissions"]; c.Status != statusFail || c.Found != "missing: "+part || c.Advice != "ACL SETUSER "+user+" "+part {
+		if c := checks["permissions"]; c.Status != statusFail || c.Found != "missing: "+part ||
+			c.Advice != "ACL SETUSER "+user+" "+part {
 			t.Errorf("without %s: %+v", part, c)
 		}
 	}
@@ -149,9 +154,12 @@ func TestDoctorOverTLS(t *testing.T) {
 		w.now = func() time.Time { return time.Now().Add(-100 * 24 * time.Hour) }
 	}, url, "--ca", s.CAFile), "tls", statusOK, "TLS 1.3", "certificate ends")
 	expect(t, examined(t, exitDone, nil, url, "--ca", s.CAFile), "tls", statusWarn, "renew") // the test's lives a day
-	expect(t, examined(t, exitDone, nil, url+"?skip_verify=true", "--insecure-skip-verify"), "tls", statusWarn, "not verified")
+	expect(t, examined(t, exitDone, nil, url+"?skip_verify=true", "--insecure-skip-verify"), "tls",
+		statusWarn, "not verified")
 	var report bytes.Buffer
-	if code := run(t.Context(), world{[]string{"doctor", url}, func(string) string { return "" }, nil, &report, &report, time.Now}); code != exitFailed || !strings.Contains(report.String(), "CA") {
+	none := func(string) string { return "" }
+	w := world{[]string{"doctor", url}, none, nil, &report, &report, time.Now}
+	if code := run(t.Context(), w); code != exitFailed || !strings.Contains(report.String(), "CA") {
 		t.Errorf("an unknown CA: exit code %d: %s", code, report.String())
 	}
 	// Without TLS only this machine itself is near enough.
@@ -163,7 +171,8 @@ func TestDoctorOverTLS(t *testing.T) {
 		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
 			other := redistest.Start(t, redistest.Args("--bind", "127.0.0.1", ip.IP.String(), "--protected-mode", "no"))
 			_, port, _ := net.SplitHostPort(other.Addr())
-			expect(t, examined(t, exitDone, nil, "redis://"+net.JoinHostPort(ip.IP.String(), port)), "tls", statusWarn, "rediss://")
+			expect(t, examined(t, exitDone, nil, "redis://"+net.JoinHostPort(ip.IP.String(), port)), "tls",
+				statusWarn, "rediss://")
 			return
 		}
 	}
@@ -198,7 +207,9 @@ func TestDoctorLooksAtSettings(t *testing.T) {
 	s.Do("CONFIG", "SET", "maxmemory", "0")
 	// A clock: ours is what is injected.
 	for offset, says := range map[time.Duration]string{time.Hour: "behind", -time.Hour: "ahead of"} {
-		checks := examined(t, exitDone, func(w *world) { w.now = func() time.Time { return time.Now().Add(offset) } }, s.URL())
+		checks := examined(t, exitDone, func(w *world) {
+			w.now = func() time.Time { return time.Now().Add(offset) }
+		}, s.URL())
 		expect(t, checks, "clock", statusWarn, says, "NTP")
 	}
 	s.ReadOnly()
@@ -214,7 +225,8 @@ func TestOlder(t *testing.T) {
 	for _, c := range []struct {
 		a, b string
 		want bool
-	}{{"6.0.16", "6.2", true}, {"6.2.0", "6.2", false}, {"7.0.15", "6.2", false}, {"10.0", "6.2", false}, {"", "6.2", true}, {"5", "6.2", true}} {
+	}{{"6.0.16", "6.2", true}, {"6.2.0", "6.2", false}, {"7.0.15", "6.2", false}, {"10.0", "6.2", false},
+		{"", "6.2", true}, {"5", "6.2", true}} {
 		if got := older(c.a, c.b); got != c.want {
 			t.Errorf("older(%q, %q) = %v", c.a, c.b, got)
 		}

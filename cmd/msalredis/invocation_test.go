@@ -14,7 +14,8 @@ func invoked(env map[string]string, args ...string) (code int, printed string) {
 	var out bytes.Buffer
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	code = run(ctx, world{args, func(name string) string { return env[name] }, strings.NewReader(""), &out, &out, time.Now})
+	getenv := func(name string) string { return env[name] }
+	code = run(ctx, world{args, getenv, strings.NewReader(""), &out, &out, time.Now})
 	return code, out.String()
 }
 
@@ -24,18 +25,30 @@ func TestNoPasswordIsPrinted(t *testing.T) {
 	const secret = "Sesame-0123"
 	const once = "?dialer_retries=1&max_retries=-1"
 	good := "redis://user:" + secret + "@127.0.0.1:1" + once
-	for _, url := range []string{good, "rediss://:" + secret + "@127.0.0.1:1" + once, "redis://:" + secret + ":127.0.0.1:1", "redis://user:" + secret + "@127.0.0.1:1{", "user:" + secret + "@127.0.0.1", secret} {
+	for _, url := range []string{good, "rediss://:" + secret + "@127.0.0.1:1" + once,
+		"redis://:" + secret + ":127.0.0.1:1", "redis://user:" + secret + "@127.0.0.1:1{", "user:" + secret + "@127.0.0.1",
+		secret} {
 		for _, line := range [][]string{
-			{url}, {"list", url}, {url, "list"}, {"show", url}, {"show", "a", url}, {"keygen", url}, {"keygen", "a", url}, {"doctor", url}, {"doctor", "a", url}, {"purge", url}, {"reseal", url},
-			{"watch", url}, {"help", url}, {"help", "list", url}, {"completion", url}, {"completion", "bash", url}, {"list", "--redis", url}, {"list", "--redis=" + url}, {"list", "--redis", "x", url},
-			{"list", "--redis" + url}, {"list", "--" + url}, {"list", "--=" + url}, {"list", "---" + url}, {"list", "-" + url}, {"list", "-r" + url}, {"list", "-h=" + url}, {"list", "-r", url}, {"list", "--url=" + url}, {"list", "--url", url},
-			{"list", "--json=" + url}, {"list", "--entra=" + url}, {"list", "--insecure-skip-verify=" + url}, {"list", "--help=" + url}, {"watch", "--every", url}, {"watch", "--every=" + url}, {"list", "--ca", url}, {"list", "--ca=" + url, "--redis=rediss://127.0.0.1:1"},
-			{"list", "--prefix", url}, {"watch", "--prefix=" + url}, {"purge", "--yes=" + url}, {"purge", "--dry-run=" + url, "--account", "a"}, {"purge", "--account", url}, {"purge", "--account", url, "--scope", url},
-			{"purge", "--client", url, "--tenant", "t"}, {"purge", "--client", "c", "--tenant", url}, {"purge", "--client", url, "--dry-run"}, {"list", "--scope", url}, {"--redis", url, "nonsense"}, {"--redis"}, {"list", "--", url}, {url + url}, {"list" + url}, {"__complete", url, ""},
+			{url}, {"list", url}, {url, "list"}, {"show", url}, {"show", "a", url}, {"keygen", url}, {"keygen", "a", url},
+			{"doctor", url}, {"doctor", "a", url}, {"purge", url}, {"reseal", url},
+			{"watch", url}, {"help", url}, {"help", "list", url}, {"completion", url}, {"completion", "bash", url},
+			{"list", "--redis", url}, {"list", "--redis=" + url}, {"list", "--redis", "x", url},
+			{"list", "--redis" + url}, {"list", "--" + url}, {"list", "--=" + url}, {"list", "---" + url}, {"list", "-" + url},
+			{"list", "-r" + url}, {"list", "-h=" + url}, {"list", "-r", url}, {"list", "--url=" + url}, {"list", "--url", url},
+			{"list", "--json=" + url}, {"list", "--entra=" + url}, {"list", "--insecure-skip-verify=" + url},
+			{"list", "--help=" + url}, {"watch", "--every", url}, {"watch", "--every=" + url}, {"list", "--ca", url},
+			{"list", "--ca=" + url, "--redis=rediss://127.0.0.1:1"},
+			{"list", "--prefix", url}, {"watch", "--prefix=" + url}, {"purge", "--yes=" + url},
+			{"purge", "--dry-run=" + url, "--account", "a"}, {"purge", "--account", url},
+			{"purge", "--account", url, "--scope", url},
+			{"purge", "--client", url, "--tenant", "t"}, {"purge", "--client", "c", "--tenant", url},
+			{"purge", "--client", url, "--dry-run"}, {"list", "--scope", url}, {"--redis", url, "nonsense"}, {"--redis"},
+			{"list", "--", url}, {url + url}, {"list" + url}, {"__complete", url, ""},
 			{"__complete", "list", url, ""}, {"__complete", "list", "--redis", url, ""}, {"--" + secret}, {"-" + secret},
 		} {
 			for name, env := range map[string]map[string]string{
-				"its place": {"REDIS_URL": good}, "malformed": {"REDIS_URL": url}, "where keys belong": {"REDIS_URL": good, "TOKEN_CACHE_KEYS": url},
+				"its place": {"REDIS_URL": good}, "malformed": {"REDIS_URL": url},
+				"where keys belong": {"REDIS_URL": good, "TOKEN_CACHE_KEYS": url},
 			} {
 				if name != "its place" && (len(line) > 2 || line[0] == "__complete") || line[0] == "keygen" && url == secret {
 					continue // a key's id is printed; and those differ in what they read the environment for
@@ -47,31 +60,40 @@ func TestNoPasswordIsPrinted(t *testing.T) {
 		}
 	}
 	// What is no more than a word is named.
-	for line, want := range map[string]string{"lost": `unknown command "lost"`, "list --all": `unknown flag "all"`, "list lost": `"lost"`, "watch --every soon": "--every has a value that is no duration",
-		"list --redis": "after --redis", "list --json=x": "--json has a value that is no bool", "show": "an argument is missing; see msalredis show --help"} {
+	for line, want := range map[string]string{"lost": `unknown command "lost"`, "list --all": `unknown flag "all"`,
+		"list lost": `"lost"`, "watch --every soon": "--every has a value that is no duration",
+		"list --redis": "after --redis", "list --json=x": "--json has a value that is no bool",
+		"show": "an argument is missing; see msalredis show --help"} {
 		if code, printed := invoked(nil, strings.Fields(line)...); code != exitUsage || !strings.Contains(printed, want) {
 			t.Errorf("%s: exit code %d, want %q: %s", line, code, want, printed)
 		}
 	}
 }
 
-// FuzzInvocation: whatever the words, the command ends with one of its exit codes and prints neither a password nor what moves the cursor.
+// FuzzInvocation: whatever the words, the command ends with one of its exit codes and prints neither a password nor
+// what moves the cursor.
 func FuzzInvocation(f *testing.F) {
 	const secret = "Sesame-0123"
-	for _, line := range []string{"list", "list redis://:" + secret + "@h", "-r" + secret, "--json=" + secret, "help " + secret, "purge --account " + secret, "__complete list " + secret + " ", "show -BBBBBBBBBBBBBBBBBBBBBBB", "--\x1b[31m", "watch --every=" + secret, "completion " + secret, "list --ca " + secret, "--redis=unix://" + secret, "purge --client a --tenant b --yes"} {
+	for _, line := range []string{"list", "list redis://:" + secret + "@h", "-r" + secret, "--json=" + secret,
+		"help " + secret, "purge --account " + secret, "__complete list " + secret + " ", "show -BBBBBBBBBBBBBBBBBBBBBBB",
+		"--\x1b[31m", "watch --every=" + secret, "completion " + secret, "list --ca " + secret, "--redis=unix://" + secret,
+		"purge --client a --tenant b --yes"} {
 		f.Add(line, "redis://:"+secret+":127.0.0.1:1", "k:"+secret)
 	}
 	f.Fuzz(func(t *testing.T, line, url, keys string) {
 		args := strings.Split(line, " ")
 		for _, a := range args {
-			if strings.HasPrefix(a, "__comp") || strings.HasPrefix(a, "--entra") || strings.HasPrefix(a, "comp") || a == "keygen" {
+			if strings.HasPrefix(a, "__comp") || strings.HasPrefix(a, "--entra") || strings.HasPrefix(a, "comp") ||
+				a == "keygen" {
 				t.Skip() // scripts for shells, a login, and a key
 			}
 		}
 		var out, report bytes.Buffer
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel() // nobody is asked
-		code := run(ctx, world{args, func(name string) string { return map[string]string{"REDIS_URL": url, "TOKEN_CACHE_KEYS": keys}[name] }, io.LimitReader(nil, 0), &out, &report, time.Now})
+		env := map[string]string{"REDIS_URL": url, "TOKEN_CACHE_KEYS": keys}
+		getenv := func(name string) string { return env[name] }
+		code := run(ctx, world{args, getenv, io.LimitReader(nil, 0), &out, &report, time.Now})
 		switch code {
 		case exitDone, exitFailed, exitUsage, exitFinding, exitInterrupted:
 		default:

@@ -72,7 +72,8 @@ type entry struct {
 
 // understand makes an item of what stands in Redis. now is Redis's time.
 func (s *session) understand(r raw, now time.Time) item {
-	it := item{ID: r.id, SealedWith: map[string]int{}, Kind: map[string]string{"tokens": kindPartition, "response": kindAnswer, "pause": kindPause}[r.what]}
+	it := item{ID: r.id, SealedWith: map[string]int{},
+		Kind: map[string]string{"tokens": kindPartition, "response": kindAnswer, "pause": kindPause}[r.what]}
 	if r.left > 0 {
 		it.Until = now.Add(time.Duration(r.left) * time.Millisecond)
 	}
@@ -114,7 +115,8 @@ func (s *session) understand(r raw, now time.Time) item {
 			it.Expires = e.Expires
 		}
 	}
-	it.Clients, it.Tenants, it.Scopes, it.realms = unique(it.Clients), unique(it.Tenants), unique(it.Scopes), unique(it.realms)
+	it.Clients, it.Tenants, it.Scopes, it.realms = unique(it.Clients), unique(it.Tenants),
+		unique(it.Scopes), unique(it.realms)
 	return it
 }
 
@@ -153,8 +155,10 @@ func (s *session) takeAnswer(it *item, e *entry, key, value string) error {
 		return err
 	}
 	it.grant = cmp.Or(head.Grant, head.Of)
-	e.Type, e.Client, e.Tenant, e.Scopes, e.Asked = it.Kind, head.Client, head.Tenant, strings.Fields(head.Scopes), time.UnixMicro(head.Started).UTC()
-	it.Clients, it.Tenants, it.Scopes, it.realms = []string{head.Client}, []string{head.Tenant}, e.Scopes, []string{head.Tenant}
+	e.Type, e.Client, e.Tenant, e.Scopes, e.Asked = it.Kind, head.Client, head.Tenant, strings.Fields(head.Scopes),
+		time.UnixMicro(head.Started).UTC()
+	it.Clients, it.Tenants, it.Scopes, it.realms = []string{head.Client}, []string{head.Tenant}, e.Scopes,
+		[]string{head.Tenant}
 	if it.Kind == kindPause {
 		it.Until, it.Status = moment(head.Until/1e6), pauseStatus(head, body)
 		return nil
@@ -189,8 +193,9 @@ func pauseStatus(head layout.AnswerHead, body []byte) string {
 	}
 	text := strconv.Itoa(head.Status)
 	switch code := gjson.GetBytes(body, "error").String(); code {
-	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope",
-		"invalid_resource", "interaction_required", "temporarily_unavailable", "server_error":
+	case "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client",
+		"unsupported_grant_type", "invalid_scope", "invalid_resource", "interaction_required",
+		"temporarily_unavailable", "server_error":
 		text += " " + code
 	}
 	return text
@@ -234,9 +239,12 @@ func (f filter) empty() bool { return f == filter{} }
 
 func (f filter) match(it item) bool {
 	has := func(list []string, wanted string) bool {
-		return wanted == "" || slices.ContainsFunc(list, func(s string) bool { return layout.FoldKey(s) == layout.FoldKey(wanted) })
+		return wanted == "" || slices.ContainsFunc(list, func(s string) bool {
+			return layout.FoldKey(s) == layout.FoldKey(wanted)
+		})
 	}
-	return has([]string{it.Account, it.Username}, f.account) && has(it.Tenants, f.tenant) && has(it.Clients, f.client) && has(it.Scopes, f.scope)
+	return has([]string{it.Account, it.Username}, f.account) && has(it.Tenants, f.tenant) && has(it.Clients, f.client) &&
+		has(it.Scopes, f.scope)
 }
 
 // items are all there are that match, in a stable order: by kind, then by whose they are.

@@ -12,7 +12,8 @@ import (
 // choosing adds the flags that list and purge share: what the one shows, the other removes.
 func (f *filter) choosing(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.account, "account", "", "of this user: MSAL's home account id, or a user name")
-	cmd.Flags().StringVar(&f.tenant, "tenant", "", "of this tenant: an app's, a user's own, or one in which a user has tokens")
+	cmd.Flags().StringVar(&f.tenant, "tenant", "",
+		"of this tenant: an app's, a user's own, or one in which a user has tokens")
 	cmd.Flags().StringVar(&f.client, "client", "", "of this app registration (client id)")
 	cmd.Flags().StringVar(&f.scope, "scope", "", "with an access token for this scope")
 }
@@ -25,11 +26,11 @@ func (c *command) list() *cobra.Command {
 		Long: `list shows partitions (an app's tokens in a tenant, a user's tokens), the answers that the refresh gate shares
 (client credentials, on-behalf-of), and the pauses under way. Never a token.
 
-Names in Redis are hashes; the real ones are inside the sealed values. So list needs TOKEN_CACHE_KEYS; without it, and for
-values sealed with other keys, it shows ids, sizes and times only.
+Names in Redis are hashes; the real ones are inside the sealed values. So list needs TOKEN_CACHE_KEYS; without it, and
+for values sealed with other keys, it shows ids, sizes and times only.
 
-It needs SCAN, which the library itself never uses: give its user +scan besides the rule of docs/redis.md. It reads every
-value of the cache once.`,
+It needs SCAN, which the library itself never uses: give its user +scan besides the rule of docs/redis.md. It reads
+every value of the cache once.`,
 		Example: `  msalredis list
   msalredis list --tenant 11111111-2222-3333-4444-555555555555
   msalredis list --json | jq '[.[] | select(.kind == "user")] | length'`,
@@ -78,15 +79,16 @@ func (s *session) listed(items []item) error {
 		if it.Kind == kindPause {
 			note = it.Status
 		}
-		rows = append(rows, []string{it.Kind, string(it.ID), strings.Join(it.Tenants, " "), who, strings.Join(it.Clients, " "),
-			strings.Join(it.Scopes, " "), note, within(it.Until, now), size(it.Bytes)})
+		rows = append(rows, []string{it.Kind, string(it.ID), strings.Join(it.Tenants, " "), who,
+			strings.Join(it.Clients, " "), strings.Join(it.Scopes, " "), note, within(it.Until, now), size(it.Bytes)})
 		for id, n := range it.SealedWith {
 			keys[id] += n
 		}
 		bytes += it.Bytes
 		unreadable += it.Unreadable
 	}
-	if err := s.table([]string{"KIND", "ID", "TENANT", "ACCOUNT", "CLIENT", "SCOPES", "TOKEN EXPIRES", "RECORD GOES", "SIZE"}, rows); err != nil {
+	if err := s.table([]string{"KIND", "ID", "TENANT", "ACCOUNT", "CLIENT", "SCOPES", "TOKEN EXPIRES", "RECORD GOES",
+		"SIZE"}, rows); err != nil {
 		return err
 	}
 	total := several(len(items), "record", "records") + ", " + size(bytes)

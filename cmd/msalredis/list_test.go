@@ -16,7 +16,8 @@ func (f *fleet) fill() *instance {
 	i.appToken(graph)
 	i.signIn()
 	i.onBehalfOf()
-	remove := f.entra.AddFault(entratest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "600", Match: entratest.ByScope(dataverse)})
+	remove := f.entra.AddFault(entratest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "600",
+		Match: entratest.ByScope(dataverse)})
 	if _, err := i.app.AcquireTokenByCredential(f.t.Context(), []string{dataverse}); err == nil {
 		f.t.Fatal("Entra ID does not throttle")
 	}
@@ -33,7 +34,8 @@ func TestListSaysWhoseAndNeverTokens(t *testing.T) {
 		t.Fatalf("kinds %q", got)
 	}
 	for _, it := range items {
-		if !slices.Contains(it.Clients, clientID) || !slices.Contains(it.Tenants, tenant) || it.Bytes < 100 || it.Until.IsZero() || it.SealedWith["2026a"] == 0 || it.Unreadable != 0 {
+		if !slices.Contains(it.Clients, clientID) || !slices.Contains(it.Tenants, tenant) || it.Bytes < 100 ||
+			it.Until.IsZero() || it.SealedWith["2026a"] == 0 || it.Unreadable != 0 {
 			t.Errorf("%+v", it)
 		}
 		scope := graph
@@ -57,7 +59,8 @@ func TestListSaysWhoseAndNeverTokens(t *testing.T) {
 		}
 	}
 	table := f.must("list")
-	for _, want := range []string{"KIND", "obo-answer", user.Username, "429 throttled", "in 59 min", "5 records", "values by key: 2026a "} {
+	for _, want := range []string{"KIND", "obo-answer", user.Username, "429 throttled", "in 59 min", "5 records",
+		"values by key: 2026a "} {
 		if !strings.Contains(table, want) {
 			t.Errorf("the table has no %q:\n%s", want, table)
 		}
@@ -81,13 +84,16 @@ func TestListSaysWhoseAndNeverTokens(t *testing.T) {
 			t.Errorf("show:\n%s", shown)
 		}
 	}
-	if shown := f.must("show", user.HomeAccountID()); !strings.Contains(shown, "RefreshToken") || !strings.Contains(shown, user.Username) {
+	if shown := f.must("show", user.HomeAccountID()); !strings.Contains(shown, "RefreshToken") ||
+		!strings.Contains(shown, user.Username) {
 		t.Errorf("show of an account:\n%s", shown)
 	}
-	if r := f.run("show", "-BBBBBBBBBBBBBBBBBBBBBBB", "--json"); r.code != exitFinding || r.out != "[]\n" { // an id, not flags
+	if r := f.run("show", "-BBBBBBBBBBBBBBBBBBBBBBB", "--json"); r.code != exitFinding || r.out != "[]\n" {
+		// an id, not flags
 		t.Errorf("exit code %d: %s%s", r.code, r.out, r.report)
 	}
-	if shown := f.must("show", "--json", string(items[0].ID)[:6]); !strings.Contains(shown, string(items[0].ID)) || !strings.Contains(shown, `"asked"`) {
+	if shown := f.must("show", "--json", string(items[0].ID)[:6]); !strings.Contains(shown, string(items[0].ID)) ||
+		!strings.Contains(shown, `"asked"`) {
 		t.Errorf("show of a beginning:\n%s", shown)
 	}
 	if r := f.run("show", "nobody.here"); r.code != exitFinding {
@@ -101,7 +107,8 @@ func TestListWithoutKeys(t *testing.T) {
 	f := newFleet(t)
 	f.fill()
 	r := f.runWith(withoutKeys, "list")
-	if r.code != exitDone || !strings.Contains(r.out, "5 records") || !strings.Contains(r.out, "TOKEN_CACHE_KEYS is not set") || !strings.Contains(r.out, "2026a") {
+	if r.code != exitDone || !strings.Contains(r.out, "5 records") ||
+		!strings.Contains(r.out, "TOKEN_CACHE_KEYS is not set") || !strings.Contains(r.out, "2026a") {
 		t.Errorf("exit code %d:\n%s%s", r.code, r.out, r.report)
 	}
 	for _, name := range []string{clientID, tenant, "graph", user.Username} {
@@ -109,7 +116,8 @@ func TestListWithoutKeys(t *testing.T) {
 			t.Errorf("%q is shown without a key", name)
 		}
 	}
-	if r := f.runWith(withoutKeys, "list", "--tenant", tenant); r.code != exitUsage || !strings.Contains(r.report, "TOKEN_CACHE_KEYS") {
+	if r := f.runWith(withoutKeys, "list", "--tenant", tenant); r.code != exitUsage ||
+		!strings.Contains(r.report, "TOKEN_CACHE_KEYS") {
 		t.Errorf("exit code %d: %s", r.code, r.report)
 	}
 }
@@ -128,11 +136,13 @@ func TestListTellsWhatIsUnreadable(t *testing.T) {
 		t.Error(table)
 	}
 	f.redis.Do("SET", f.prefix+":v1:{AAAAAAAAAAAAAAAAAAAAAAAA}:tokens", "\x1b[31mx")
-	if shown := f.must("show", "AAAAAAAAAAAAAAAAAAAAAAAA"); !strings.Contains(shown, "WRONGTYPE") || strings.Contains(shown, "\x1b") {
+	if shown := f.must("show", "AAAAAAAAAAAAAAAAAAAAAAAA"); !strings.Contains(shown, "WRONGTYPE") ||
+		strings.Contains(shown, "\x1b") {
 		t.Errorf("%q", shown)
 	}
 	f.redis.Do("SET", f.prefix+":v1:{BBBBBBBBBBBBBBBBBBBBBBBB}:response", "\x1b[31mx")
-	if shown := f.must("show", "BBBB"); !strings.Contains(shown, "not a value of the cache") || strings.Contains(shown, "\x1b") {
+	if shown := f.must("show", "BBBB"); !strings.Contains(shown, "not a value of the cache") ||
+		strings.Contains(shown, "\x1b") {
 		t.Errorf("%q", shown)
 	}
 }
@@ -145,7 +155,8 @@ func TestListNamesThePermissionItNeeds(t *testing.T) {
 	f.redis.AddUser("oncall", "a-pass-word", rule(t, "acl", f.prefix))
 	f.url = f.as("oncall", "a-pass-word")
 	for _, args := range []string{"list", "reseal", "purge --tenant " + tenant} {
-		if r := f.run(strings.Fields(args)...); r.code != exitFailed || !strings.Contains(r.report, "+scan") || strings.Contains(r.report, "a-pass-word") {
+		if r := f.run(strings.Fields(args)...); r.code != exitFailed || !strings.Contains(r.report, "+scan") ||
+			strings.Contains(r.report, "a-pass-word") {
 			t.Errorf("%s: exit code %d: %s", args, r.code, r.report)
 		}
 	}

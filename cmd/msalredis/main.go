@@ -132,11 +132,13 @@ Tokens and secrets are never shown. Names of users, tenants and apps are.`,
 		return usagef("%s; see %s --help", misused(err), cmd.CommandPath())
 	})
 	f := root.PersistentFlags()
-	f.StringVar(&c.url, "redis", "", "`URL` of Redis (default $REDIS_URL, which unlike a flag other users of this machine do not see)")
+	f.StringVar(&c.url, "redis", "", "`URL` of Redis (default $REDIS_URL, which unlike a flag other users of this "+
+		"machine do not see)")
 	f.StringVar(&c.prefix, "prefix", "msal", "Options.Prefix of the cache")
 	f.StringVar(&c.ca, "ca", "", "`file` with the CA certificate of Redis, PEM (default: the system's CAs)")
 	f.BoolVar(&c.skipVerification, "insecure-skip-verify", false, "do not verify the certificate of Redis")
-	f.BoolVar(&c.entra, "entra", false, "log in to Azure Managed Redis with Entra ID, by azidentity's DefaultAzureCredential")
+	f.BoolVar(&c.entra, "entra", false,
+		"log in to Azure Managed Redis with Entra ID, by azidentity's DefaultAzureCredential")
 	f.BoolVar(&c.json, "json", false, "JSON for scripts instead of tables")
 	root.AddCommand(c.keygen(), c.doctor(), c.list(), c.show(), c.purge(), c.reseal(), c.watch())
 	root.InitDefaultCompletionCmd()
@@ -190,8 +192,8 @@ func misused(err error) string {
 	return "unknown flag; flags are written --name=value"
 }
 
-// shown is what may be printed of a word that stands where it means nothing: a short one of letters. Anything else may be a
-// password, or a URL with one.
+// shown is what may be printed of a word that stands where it means nothing: a short one of letters. Anything else may
+// be a password, or a URL with one.
 func shown(word string) string {
 	if len(word) > 16 || strings.ContainsFunc(word, func(r rune) bool { return (r < 'a' || r > 'z') && r != '-' }) {
 		return ""

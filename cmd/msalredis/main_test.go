@@ -37,7 +37,8 @@ const (
 	userScope = "https://graph.microsoft.com/User.Read"
 )
 
-var user = entratest.User{ObjectID: "00000001-0000-4000-8000-00000000000a", TenantID: tenant, Username: "ada@contoso.com", Name: "Ada"}
+var user = entratest.User{ObjectID: "00000001-0000-4000-8000-00000000000a", TenantID: tenant,
+	Username: "ada@contoso.com", Name: "Ada"}
 
 func TestMain(m *testing.M) {
 	logging.Disable()
@@ -206,7 +207,9 @@ func (f *fleet) instanceWith(keys string) *instance {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	cache, err := msalredis.New(f.client(), sealer, &msalredis.Options{Prefix: f.prefix, OpTimeout: 10 * time.Second, LocalTTL: time.Minute, Logger: slog.New(slog.DiscardHandler)})
+	cache, err := msalredis.New(f.client(), sealer,
+		&msalredis.Options{Prefix: f.prefix, OpTimeout: 10 * time.Second, LocalTTL: time.Minute,
+			Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -284,8 +287,8 @@ func (f *fleet) requests(do func()) int {
 	return f.entra.Count() - before
 }
 
-// eventually waits for what other goroutines bring about, within a generous bound: below LocalTTL, here a minute, half-way through
-// which an instance would look by itself.
+// eventually waits for what other goroutines bring about, within a generous bound: below LocalTTL, here a minute,
+// half-way through which an instance would look by itself.
 func (f *fleet) eventually(what string, done func() bool) {
 	f.t.Helper()
 	deadline := time.Now().Add(20 * time.Second)
@@ -376,13 +379,16 @@ func TestUsageErrors(t *testing.T) {
 func TestHelpAndCompletion(t *testing.T) {
 	t.Parallel()
 	for args, want := range map[string]string{
-		"": "Exit codes", "--help": "TOKEN_CACHE_KEYS", "keygen --help": "Rotation", "doctor --help": "skip", "list --help": "SCAN", "show --help": "value by value",
+		"": "Exit codes", "--help": "TOKEN_CACHE_KEYS", "keygen --help": "Rotation", "doctor --help": "skip",
+		"list --help": "SCAN", "show --help": "value by value",
 		"purge --help": "--dry-run", "reseal --help": "safe while the service runs", "watch --help": "throttled",
-		"completion bash": "bash completion", "completion zsh": "#compdef", "completion fish": "fish completion", "completion powershell": "Register-ArgumentCompleter",
-		"__complete pur": "purge",
+		"completion bash": "bash completion", "completion zsh": "#compdef", "completion fish": "fish completion",
+		"completion powershell": "Register-ArgumentCompleter", "__complete pur": "purge",
 	} {
 		var out bytes.Buffer
-		if code := run(t.Context(), world{strings.Fields(args), func(string) string { return "" }, nil, &out, io.Discard, time.Now}); code != exitDone || !strings.Contains(out.String(), want) {
+		none := func(string) string { return "" }
+		w := world{strings.Fields(args), none, nil, &out, io.Discard, time.Now}
+		if code := run(t.Context(), w); code != exitDone || !strings.Contains(out.String(), want) {
 			t.Errorf("%q: exit code %d, want %q in %s", args, code, want, out.String())
 		}
 	}
@@ -396,7 +402,8 @@ func TestInterrupted(t *testing.T) {
 	cancel()
 	for _, args := range []string{"list", "doctor", "reseal", "purge --tenant " + tenant} {
 		var report bytes.Buffer
-		if code := run(ctx, world{strings.Fields(args), f.env, strings.NewReader(""), io.Discard, &report, time.Now}); code != exitInterrupted {
+		if code := run(ctx, world{strings.Fields(args), f.env, strings.NewReader(""), io.Discard, &report,
+			time.Now}); code != exitInterrupted {
 			t.Errorf("%s: exit code %d: %s", args, code, report.String())
 		}
 	}

@@ -24,7 +24,8 @@ func TestOnACluster(t *testing.T) {
 func looksAfter(f *fleet) {
 	f.t.Helper()
 	w := f.watch(nil)
-	scopes := []string{graph, dataverse, "https://api.businesscentral.dynamics.com/.default", "https://contoso.sharepoint.com/.default", "https://vault.azure.net/.default"}
+	scopes := []string{graph, dataverse, "https://api.businesscentral.dynamics.com/.default",
+		"https://contoso.sharepoint.com/.default", "https://vault.azure.net/.default"}
 	i := f.instance()
 	for _, scope := range scopes {
 		i.appToken(scope)
@@ -67,8 +68,10 @@ func doctorsCluster(t *testing.T, c *redistest.Cluster) {
 	for _, name := range []string{"permissions", "scripts", "eviction", "persistence"} {
 		expect(t, checks, name, statusOK)
 	}
-	expect(t, examined(t, exitDone, nil, "redis://tokens:a-pass-word@"+strings.Join(c.Addrs(), ",")), "permissions", statusOK)
-	expect(t, examined(t, exitFinding, nil, "redis://less:a-pass-word@"+strings.Join(c.Addrs(), ",")), "permissions", statusFail, "missing: +hset")
+	expect(t, examined(t, exitDone, nil, "redis://tokens:a-pass-word@"+strings.Join(c.Addrs(), ",")),
+		"permissions", statusOK)
+	expect(t, examined(t, exitFinding, nil, "redis://less:a-pass-word@"+strings.Join(c.Addrs(), ",")), "permissions",
+		statusFail, "missing: +hset")
 	for _, n := range c.Nodes {
 		if left := n.Client().Keys(t.Context(), "msal:*").Val(); len(left) > 0 {
 			t.Errorf("doctor left %v", left)

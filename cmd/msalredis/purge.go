@@ -64,22 +64,23 @@ func (c *command) purge() *cobra.Command {
 		Use:   "purge (--account A | --tenant T | --client C) [--scope S]",
 		Short: "Remove tokens so that they do not come back: sign users out, make apps ask anew",
 		Long: `purge removes what "list" shows for the same flags, and does it as the library does: a user is signed out
-(Cache.RemoveAccount), an app's tokens are forgotten (Cache.ForgetAppTokens). Either leaves a tombstone, so that a refresh under
-way brings nothing back, and tells the running instances at once. Deleting keys by hand does neither.
+(Cache.RemoveAccount), an app's tokens are forgotten (Cache.ForgetAppTokens). Either leaves a tombstone, so that a
+refresh under way brings nothing back, and tells the running instances at once. Deleting keys by hand does neither.
 
-A user is signed out of every client, also where --client or --tenant alone chose him: clients of a family share a refresh token.
---client with --tenant names an app and leaves users alone. --scope is for apps: it narrows what is forgotten to tokens for this
-scope, and leaves users alone.
+A user is signed out of every client, also where --client or --tenant alone chose him: clients of a family share a
+refresh token. --client with --tenant names an app and leaves users alone. --scope is for apps: it narrows what is
+forgotten to tokens for this scope, and leaves users alone.
 
-It asks first, unless --yes is given. Exact names (--account with a home account id of Entra ID, two GUIDs with a dot between them;
---client with --tenant, without --scope) need neither SCAN nor TOKEN_CACHE_KEYS, and a tombstone is left also where nothing is stored
-yet; anything else looks for what matches, as list does.
+It asks first, unless --yes is given. Exact names (--account with a home account id of Entra ID, two GUIDs with a dot
+between them; --client with --tenant, without --scope) need neither SCAN nor TOKEN_CACHE_KEYS, and a tombstone is left
+also where nothing is stored yet; anything else looks for what matches, as list does.
 
-What it looks at and cannot read, because it is sealed with a key that is not in TOKEN_CACHE_KEYS (a rotation under way, another
-kind of serializer) or damaged, may match and is left. Then the error says how many values that are and what to do, and the exit code is 3.
+What it looks at and cannot read, because it is sealed with a key that is not in TOKEN_CACHE_KEYS (a rotation under way,
+another kind of serializer) or damaged, may match and is left. Then the error says how many values that are and what to
+do, and the exit code is 3.
 
-Access tokens that Entra ID has issued stay valid to their end wherever they were sent already: revoke the user's sessions, or the
-app's secret, in Entra ID.`,
+Access tokens that Entra ID has issued stay valid to their end wherever they were sent already: revoke the user's
+sessions, or the app's secret, in Entra ID.`,
 		Example: `  msalredis purge --account 00000000-0000-4000-8000-00000000000a.11111111-2222-3333-4444-555555555555
   msalredis purge --tenant 11111111-2222-3333-4444-555555555555
   msalredis purge --client 66666666-7777-8888-9999-000000000000 --scope https://graph.microsoft.com/.default --yes`,
@@ -168,7 +169,8 @@ func (u unread) finding(text string) error {
 		if len(u.keys) > 0 {
 			text += "; add " + strings.Join(slices.Sorted(maps.Keys(u.keys)), ", ") + " to TOKEN_CACHE_KEYS and run it again"
 		}
-		text += "; \"msalredis list\" has them, and a home account id, or a client with its tenant, is purged whether or not it can be read"
+		text += "; \"msalredis list\" has them, and a home account id, or a client with its tenant, is purged whether " +
+			"or not it can be read"
 	}
 	if text == "" {
 		return nil
@@ -187,8 +189,8 @@ func (u *unread) of(it item, hasKey func(string) bool) {
 	}
 }
 
-// unsure tells whether what does not open of an item may be what the filter is for. An app's record is of one client in one
-// tenant, a user's of one account, in any tenants and of any clients.
+// unsure tells whether what does not open of an item may be what the filter is for. An app's record is of one client in
+// one tenant, a user's of one account, in any tenants and of any clients.
 func (f filter) unsure(it item) bool {
 	switch {
 	case it.Unreadable == 0 || it.Kind == kindPause:
@@ -204,14 +206,15 @@ func (f filter) unsure(it item) bool {
 	return true
 }
 
-// homeAccountID is the form of what MSAL has of Entra ID: a user's id, in B2C with the name of a policy, and a tenant's. What has
-// another form, as a user name or the id of an ADFS user, is looked for: a removal of what nobody has would end as if it were done.
+// homeAccountID is the form of what MSAL has of Entra ID: a user's id, in B2C with the name of a policy, and a
+// tenant's. What has another form, as a user name or the id of an ADFS user, is looked for: a removal of what nobody
+// has would end as if it were done.
 var homeAccountID = regexp.MustCompile(`(?i)^` + guid + `(-[\w-]+)?\.` + guid + `$`)
 
 const guid = `[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`
 
-// exact is what a filter names by itself. The names in Redis are computed from it, whoever sealed what stands there, and a
-// tombstone is left also where nothing stands yet.
+// exact is what a filter names by itself. The names in Redis are computed from it, whoever sealed what stands there,
+// and a tombstone is left also where nothing stands yet.
 func (f filter) exact() (removal, bool) {
 	switch {
 	case homeAccountID.MatchString(f.account) && f == filter{account: f.account}:
@@ -302,7 +305,8 @@ func (s *session) remove(ctx context.Context, plan []removal) error {
 			err = cache.ForgetAppTokens(ctx, r.Client, r.Tenant, slices.Clone(r.Scopes)...)
 		default:
 			n := s.names
-			err = layout.ForgetScript.Run(ctx, s.client, []string{n.Response(r.ID), n.Tombstone(r.ID), n.Pause(r.ID)},
+			err = layout.ForgetScript.Run(ctx, s.client,
+				[]string{n.Response(r.ID), n.Tombstone(r.ID), n.Pause(r.ID)},
 				layout.TombstoneLife.Milliseconds()).Err()
 		}
 		if err != nil {

@@ -11,7 +11,8 @@ import (
 func TestPurgeSignsOutOfRunningInstances(t *testing.T) {
 	t.Parallel()
 	for name, args := range map[string]string{
-		"account": "--account " + user.HomeAccountID(), "user name": "--account " + user.Username, "tenant": "--tenant " + tenant, "client": "--client " + clientID,
+		"account": "--account " + user.HomeAccountID(), "user name": "--account " + user.Username,
+		"tenant": "--tenant " + tenant, "client": "--client " + clientID,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -86,7 +87,8 @@ func TestPurgeMakesAppsAskAnew(t *testing.T) {
 		t.Fatal(r.report)
 	}
 	f.eventually("the sign-out to reach the instance", func() bool { return i.silent() != nil })
-	if r := f.runWith(withoutKeys, "purge", "--tenant", tenant, "--yes"); r.code != exitUsage || !strings.Contains(r.report, "TOKEN_CACHE_KEYS") {
+	if r := f.runWith(withoutKeys, "purge", "--tenant", tenant, "--yes"); r.code != exitUsage ||
+		!strings.Contains(r.report, "TOKEN_CACHE_KEYS") {
 		t.Errorf("exit code %d: %s", r.code, r.report)
 	}
 }
@@ -97,7 +99,8 @@ func TestPurgeAsksFirst(t *testing.T) {
 	f.fill()
 	for _, answer := range []string{"", "n\n", "no\n", "yess\n"} {
 		r := f.runWith(func(w *world) { w.in = strings.NewReader(answer) }, "purge", "--tenant", tenant)
-		if r.code != exitFailed || !strings.Contains(r.report, "2 removals. Go on?") || !strings.Contains(r.report, "nothing was removed") {
+		if r.code != exitFailed || !strings.Contains(r.report, "2 removals. Go on?") ||
+			!strings.Contains(r.report, "nothing was removed") {
 			t.Errorf("%q: exit code %d: %s", answer, r.code, r.report)
 		}
 		if got := kinds(f.listed()); got != "app app-answer obo-answer pause user" {
@@ -112,12 +115,14 @@ func TestPurgeAsksFirst(t *testing.T) {
 	if got := kinds(f.listed()); got != "pause" {
 		t.Errorf("left %s", got)
 	}
-	if r := f.run("purge", "--tenant", "another", "--yes"); r.code != exitFinding || !strings.Contains(r.report, "nothing matches") {
+	if r := f.run("purge", "--tenant", "another", "--yes"); r.code != exitFinding ||
+		!strings.Contains(r.report, "nothing matches") {
 		t.Errorf("exit code %d: %s", r.code, r.report)
 	}
 }
 
-// What a purge cannot read may be what it was to remove: it says how much that is, and does not end as if all were done.
+// What a purge cannot read may be what it was to remove: it says how much that is, and does not end as if all were
+// done.
 func TestPurgeSaysWhatItCannotRead(t *testing.T) {
 	t.Parallel()
 	const other = "22222222-bbbb-4bbb-8ccc-000000000002" // a tenant that has nothing
@@ -186,13 +191,15 @@ func TestPurgeSaysWhatItCannotRead(t *testing.T) {
 			c.arrange(f)
 			dry := f.run(append([]string{"purge", "--dry-run"}, strings.Fields(c.args)...)...)
 			r := f.run(append([]string{"purge", "--yes"}, strings.Fields(c.args)...)...)
-			if unread := strings.Contains(dry.report, "may match"); unread != (dry.code == exitFinding) || c.code == exitFinding && !unread {
+			if unread := strings.Contains(dry.report, "may match"); unread != (dry.code == exitFinding) ||
+				c.code == exitFinding && !unread {
 				t.Errorf("a dry run: exit code %d: %s", dry.code, dry.report)
 			}
 			if r.code != c.code || !strings.Contains(r.report, c.want) {
 				t.Errorf("exit code %d, want %d with %q: %s", r.code, c.code, c.want, r.report)
 			}
-			if json := f.run(append([]string{"purge", "--yes", "--json"}, strings.Fields(c.args)...)...); c.code == exitFinding && json.code != exitFinding && c.left != "" {
+			if json := f.run(append([]string{"purge", "--yes", "--json"},
+				strings.Fields(c.args)...)...); c.code == exitFinding && json.code != exitFinding && c.left != "" {
 				t.Errorf("with --json: exit code %d: %s", json.code, json.report)
 			}
 			if f.keys != all {
@@ -205,8 +212,8 @@ func TestPurgeSaysWhatItCannotRead(t *testing.T) {
 	}
 }
 
-// Exact names are computed, with keys and without: the rule of docs/redis.md, which has no SCAN, is enough, values of keys that are
-// not at hand go too, and what is under way is not kept, also where nothing is stored yet.
+// Exact names are computed, with keys and without: the rule of docs/redis.md, which has no SCAN, is enough, values of
+// keys that are not at hand go too, and what is under way is not kept, also where nothing is stored yet.
 func TestPurgeOfExactNames(t *testing.T) {
 	t.Parallel()
 	upper := strings.ToUpper(user.HomeAccountID())
@@ -217,10 +224,12 @@ func TestPurgeOfExactNames(t *testing.T) {
 		left       string
 	}{
 		{"app", app, layout.PartitionID(clientID + "_" + tenant + "_AppTokenCache"), "user"},
-		{"app in capitals", strings.ToUpper(clientID + " " + tenant), layout.PartitionID(clientID + "_" + tenant + "_AppTokenCache"), "user"},
+		{"app in capitals", strings.ToUpper(clientID + " " + tenant),
+			layout.PartitionID(clientID + "_" + tenant + "_AppTokenCache"), "user"},
 		{"account", "--account " + user.HomeAccountID(), layout.PartitionID(user.HomeAccountID()), "app app-answer"},
 		{"account in capitals", "--account " + upper, layout.PartitionID(user.HomeAccountID()), "app app-answer"},
-		{"account of B2C", "--account aaaaaaaa-0000-4000-8000-00000000000a-b2c_1_sign-in." + tenant, layout.PartitionID("aaaaaaaa-0000-4000-8000-00000000000a-b2c_1_sign-in." + tenant), "app app-answer user"},
+		{"account of B2C", "--account aaaaaaaa-0000-4000-8000-00000000000a-b2c_1_sign-in." + tenant,
+			layout.PartitionID("aaaaaaaa-0000-4000-8000-00000000000a-b2c_1_sign-in." + tenant), "app app-answer user"},
 		{"account of nobody", "--account " + nobody, layout.PartitionID(nobody), "app app-answer user"},
 	} {
 		if client, tenant, ok := strings.Cut(c.args, " "); ok && !strings.HasPrefix(c.args, "--") {
@@ -276,8 +285,10 @@ func TestPurgeOfWhatIsNoHomeAccountID(t *testing.T) {
 	f := newFleet(t)
 	f.instance().signIn()
 	id := user.HomeAccountID()
-	for _, account := range []string{"nobody.nowhere", "ada.contoso", "x." + tenant, id[:len(id)-1], id + "0", id + ".", "." + id, "a" + id, strings.Replace(id, ".", "..", 1),
-		strings.Replace(id, ".", "-.", 1), strings.Replace(id, ".", "-a b.", 1), strings.ReplaceAll(id, "-", ""), "{" + id + "}", id + "\n", "ada@contoso.com.", "a.b@c", "ſ." + id} {
+	for _, account := range []string{"nobody.nowhere", "ada.contoso", "x." + tenant, id[:len(id)-1], id + "0", id + ".",
+		"." + id, "a" + id, strings.Replace(id, ".", "..", 1), strings.Replace(id, ".", "-.", 1),
+		strings.Replace(id, ".", "-a b.", 1), strings.ReplaceAll(id, "-", ""), "{" + id + "}", id + "\n", "ada@contoso.com.",
+		"a.b@c", "ſ." + id} {
 		r := f.run("purge", "--yes", "--account", account)
 		if r.code != exitFinding || !strings.Contains(r.report, "nothing matches") {
 			t.Errorf("%q: exit code %d: %s", account, r.code, r.report)
@@ -289,7 +300,8 @@ func TestPurgeOfWhatIsNoHomeAccountID(t *testing.T) {
 	if n := len(f.redis.Client().Keys(t.Context(), f.prefix+":*:tombstone").Val()); n > 0 {
 		t.Errorf("%d tombstones for nobody", n)
 	}
-	for _, args := range []string{"--client redis://h", "--tenant https://login.microsoftonline.com/" + tenant, "--client a@b", "--tenant a\u202eb"} {
+	for _, args := range []string{"--client redis://h", "--tenant https://login.microsoftonline.com/" + tenant,
+		"--client a@b", "--tenant a\u202eb"} {
 		if r := f.run(append([]string{"purge", "--yes"}, strings.Fields(args)...)...); r.code != exitUsage {
 			t.Errorf("%s: exit code %d: %s", args, r.code, r.report)
 		}

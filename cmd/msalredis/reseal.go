@@ -34,12 +34,12 @@ func (c *command) reseal() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reseal",
 		Short: "Seal every value anew with the newest key, so that an old one can be dropped",
-		Long: `reseal opens each value that an older key of TOKEN_CACHE_KEYS has sealed and seals it with the first. Run it when
-all instances have the new key first, and before the old one is taken away; both must be in TOKEN_CACHE_KEYS.
+		Long: `reseal opens each value that an older key of TOKEN_CACHE_KEYS has sealed and seals it with the first. Run it
+when all instances have the new key first, and before the old one is taken away; both must be in TOKEN_CACHE_KEYS.
 
 It is safe while the service runs: a value is replaced only if it is still the one that was read, so nothing newer is
-overwritten, and as contents and stamps stay the same, instances notice nothing. It can be ended at any time and run again: what has the
-newest key is passed over by its header. It needs SCAN, as list does.
+overwritten, and as contents and stamps stay the same, instances notice nothing. It can be ended at any time and run
+again: what has the newest key is passed over by its header. It needs SCAN, as list does.
 
 Values that it cannot open stay as they are, and then it ends with exit code 3.`,
 		Args: cobra.NoArgs,
@@ -69,7 +69,8 @@ Values that it cannot open stay as they are, and then it ends with exit code 3.`
 			if c.json {
 				err = errors.Join(err, c.document(total))
 			} else {
-				say(c.out, "%s resealed with key %s; %d had it already", several(total.Resealed, "value", "values"), s.keys[0].ID(), total.Already)
+				say(c.out, "%s resealed with key %s; %d had it already", several(total.Resealed, "value", "values"),
+					s.keys[0].ID(), total.Already)
 			}
 			if err != nil {
 				return fmt.Errorf("not all was looked at, run it again for the rest: %w", err)
@@ -90,7 +91,8 @@ Values that it cannot open stay as they are, and then it ends with exit code 3.`
 					left = append(left, fmt.Sprintf("%d %s", l.n, l.what))
 				}
 			}
-			return finding{several(total.left(), "value stays as it is: ", "values stay as they are: ") + strings.Join(left, ", ")}
+			stay := several(total.left(), "value stays as it is: ", "values stay as they are: ")
+			return finding{stay + strings.Join(left, ", ")}
 		},
 	}
 }
@@ -159,7 +161,8 @@ func (s *session) resealArgs(r raw, count *resealed) (args []any) {
 		}
 		content, _, _, err := layout.Open(s.sealer, r.key, field, value)
 		switch {
-		case errors.Is(err, serializer.ErrUnknownKey), errors.Is(err, serializer.ErrKind), errors.Is(err, serializer.ErrVersion):
+		case errors.Is(err, serializer.ErrUnknownKey), errors.Is(err, serializer.ErrKind),
+			errors.Is(err, serializer.ErrVersion):
 			count.UnknownKey++
 			continue
 		case err != nil:

@@ -80,7 +80,8 @@ func scanAdvice(err error) string {
 	case isRefused(err):
 		return "; the library never needs SCAN, this command does: give its user +scan besides the rule of docs/redis.md"
 	case strings.Contains(strings.ToLower(err.Error()), "unknown command"):
-		return "; this server does not offer SCAN, so what is in it cannot be listed: name an account, or a client and a tenant"
+		return "; this server does not offer SCAN, so what is in it cannot be listed: name an account, or a " +
+			"client and a tenant"
 	}
 	return ""
 }
@@ -109,7 +110,8 @@ func (s *session) read(ctx context.Context, places []place, each func(raw) error
 		now := places[:min(batch, len(places))]
 		places = places[len(now):]
 		pipe := s.client.Pipeline()
-		hashes, values, lives := make([]*redis.MapStringStringCmd, len(now)), make([]*redis.StringCmd, len(now)), make([]*redis.DurationCmd, len(now))
+		hashes, values, lives := make([]*redis.MapStringStringCmd, len(now)), make([]*redis.StringCmd, len(now)),
+			make([]*redis.DurationCmd, len(now))
 		for i, p := range now {
 			if p.what == "tokens" {
 				hashes[i] = pipe.HGetAll(ctx, p.key)

@@ -12,8 +12,8 @@ func (c *command) show() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show ID | ACCOUNT",
 		Short: "Show one record value by value: type, scopes, expiry, age, key; never a token",
-		Long: `show prints what list has in one line, value by value. ID is an id of list, or its beginning, which takes SCAN to
-complete; ACCOUNT is MSAL's home account id, uid.utid, which does not.`,
+		Long: `show prints what list has in one line, value by value. ID is an id of list, or its beginning, which takes SCAN
+to complete; ACCOUNT is MSAL's home account id, uid.utid, which does not.`,
 		Example: "  msalredis show 00000000-0000-4000-8000-00000000000a.11111111-2222-3333-4444-555555555555",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -71,7 +71,8 @@ complete; ACCOUNT is MSAL's home account id, uid.utid, which does not.`,
 func (s *session) shown(it item) error {
 	now := s.now()
 	say(s.out, "%s %s", it.Kind, it.ID)
-	for _, line := range [][2]string{{"user", it.Username}, {"account", it.Account}, {"grant", it.grant}, {"status", it.Status},
+	for _, line := range [][2]string{{"user", it.Username}, {"account", it.Account}, {"grant", it.grant},
+		{"status", it.Status},
 		{"goes", within(it.Until, now)}, {"size", size(it.Bytes)}} {
 		if line[1] != "" {
 			say(s.out, "%-8s %s", line[0], line[1])
@@ -83,8 +84,9 @@ func (s *session) shown(it item) error {
 	}
 	var rows [][]string
 	for _, e := range it.Entries {
-		rows = append(rows, []string{e.Type, e.Tenant, e.Client, strings.Join(e.Scopes, " "), within(e.Expires, now), within(e.RefreshOn, now),
-			within(e.Asked, now), e.SealedBy, size(e.Bytes), e.Problem})
+		rows = append(rows, []string{e.Type, e.Tenant, e.Client, strings.Join(e.Scopes, " "), within(e.Expires, now),
+			within(e.RefreshOn, now), within(e.Asked, now), e.SealedBy, size(e.Bytes), e.Problem})
 	}
-	return s.table([]string{"TYPE", "TENANT", "CLIENT", "SCOPES", "EXPIRES", "REFRESH", "ASKED FOR", "KEY", "SIZE", "PROBLEM"}, rows)
+	return s.table([]string{"TYPE", "TENANT", "CLIENT", "SCOPES", "EXPIRES", "REFRESH", "ASKED FOR", "KEY",
+		"SIZE", "PROBLEM"}, rows)
 }

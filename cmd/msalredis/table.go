@@ -33,7 +33,8 @@ func (c *command) table(headings []string, rows [][]string) error {
 // document prints v as JSON.
 func (c *command) document(v any) error { return c.encode(v, "  ") }
 
-// encode prints v as JSON, in which what plain leaves out is escaped: what json leaves as it is may still move the cursor.
+// encode prints v as JSON, in which what plain leaves out is escaped: what json leaves as it is may still move the
+// cursor.
 func (c *command) encode(v any, indent string) error {
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)
@@ -56,8 +57,8 @@ func (c *command) encode(v any, indent string) error {
 	return err
 }
 
-// plain keeps what comes from elsewhere, from Redis above all, from moving the cursor of a terminal, turning its text round, or
-// moving the columns of a table.
+// plain keeps what comes from elsewhere, from Redis above all, from moving the cursor of a terminal, turning its text
+// round, or moving the columns of a table.
 func plain(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -20,7 +20,8 @@ import (
 )
 
 // hostile moves a cursor, colours, sets a title, turns text round, ends lines, in 7 bits, in 8, and not in UTF-8.
-const hostile = "\x1b[31m\x1b]0;x\x07\b\t\r\n\v\f\x7f\u0085\u009b31m\u009d\u061c\u200b\u200e\u202e\u2066\u2028\u2029\ufeff\U000e0041\x9b\xff"
+const hostile = "\x1b[31m\x1b]0;x\x07\b\t\r\n\v\f\x7f\u0085\u009b31m\u009d\u061c\u200b\u200e\u202e" +
+	"\u2066\u2028\u2029\ufeff\U000e0041\x9b\xff"
 
 // clean tells what of a text would not be seen.
 func clean(t *testing.T, what, text string) {
@@ -62,8 +63,8 @@ func TestNothingInRedisMovesTheCursor(t *testing.T) {
 		}
 	}
 	good := layout.PartitionID("good")
-	head := layout.AnswerHead{Status: 200, Header: map[string]string{}, Started: now, Received: now, Of: "client_credentials",
-		Grant: hostile, Client: "c" + hostile, Tenant: "t" + hostile, Scopes: "s" + hostile}
+	head := layout.AnswerHead{Status: 200, Header: map[string]string{}, Started: now, Received: now,
+		Of: "client_credentials", Grant: hostile, Client: "c" + hostile, Tenant: "t" + hostile, Scopes: "s" + hostile}
 	plant(names.Response(good), "", layout.EncodeAnswer(head, []byte("{}")))
 	head.Status, head.Until = 400, now+600e6
 	plant(names.Pause(good), "", layout.EncodeAnswer(head, []byte(`{"error":"`+hostile+`"}`)))
@@ -71,7 +72,8 @@ func TestNothingInRedisMovesTheCursor(t *testing.T) {
 	f.redis.Do("HSET", names.Tokens(good), "x"+hostile, hostile)
 	f.redis.Do("SET", names.Tokens(layout.PartitionID("string")), hostile)
 	f.redis.Do("HSET", names.Response(layout.PartitionID("hash")), hostile, hostile)
-	for _, id := range []string{hostile, "A" + hostile, "AAAAAAAAAAAAAAAAAAAAAAA\x1b", "AAAAAAAAAAAAAAAAAAAAAA\u009b", "AAAA", "}AAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAA\nAAAAAAAAAAAA"} {
+	for _, id := range []string{hostile, "A" + hostile, "AAAAAAAAAAAAAAAAAAAAAAA\x1b", "AAAAAAAAAAAAAAAAAAAAAA\u009b",
+		"AAAA", "}AAAAAAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAA\nAAAAAAAAAAAA"} {
 		for _, what := range []string{"tokens", "response", "pause"} {
 			f.redis.Do("SET", f.prefix+":v1:{"+id+"}:"+what, hostile)
 		}
@@ -84,12 +86,15 @@ func TestNothingInRedisMovesTheCursor(t *testing.T) {
 		if !it.ID.Usable() {
 			t.Errorf("an id that is none: %q", it.ID)
 		}
-		if it.Kind == kindUserAnswer && !strings.HasPrefix(it.Clients[0], "c\x1b[31m") { // JSON loses nothing but what is no text
+		if it.Kind == kindUserAnswer && !strings.HasPrefix(it.Clients[0], "c\x1b[31m") {
+			// JSON loses nothing but what is no text
 			t.Errorf("%+v", it)
 		}
 	}
-	for _, args := range []string{"list", "list --json", "show " + string(good), "show --json " + string(good), "show A", "show --json A", "doctor", "doctor --json",
-		"purge --tenant x --yes", "purge --client c --dry-run", "reseal", "reseal --json", "show " + hostile, "purge --account " + hostile, "purge --tenant " + hostile, "list --scope " + hostile, hostile, "list --" + hostile, "keygen " + hostile} {
+	for _, args := range []string{"list", "list --json", "show " + string(good), "show --json " + string(good), "show A",
+		"show --json A", "doctor", "doctor --json", "purge --tenant x --yes", "purge --client c --dry-run", "reseal",
+		"reseal --json", "show " + hostile, "purge --account " + hostile, "purge --tenant " + hostile,
+		"list --scope " + hostile, hostile, "list --" + hostile, "keygen " + hostile} {
 		r := f.run(strings.SplitN(args, " ", 2)...)
 		if parts := strings.Fields(args); !strings.Contains(args, hostile) {
 			r = f.run(parts...)
@@ -170,14 +175,19 @@ func TestNoServerMovesTheCursor(t *testing.T) {
 	t.Parallel()
 	bad := "ERR " + strings.NewReplacer("\r", "", "\n", "").Replace(hostile)
 	for name, known := range map[string]map[string]string{
-		"refuses all":       {},
-		"greets":            {"PING": "+PONG\r\n"},
-		"greets, no rights": {"PING": "+PONG\r\n", "SCAN": "-NOPERM " + bad + "\r\n", "PSUBSCRIBE": "-NOPERM " + bad + "\r\n"},
-		"tells the time":    {"PING": "+PONG\r\n", "TIME": "*2\r\n$10\r\n1800000000\r\n$1\r\n0\r\n"},
+		"refuses all": {},
+		"greets":      {"PING": "+PONG\r\n"},
+		"greets, no rights": {"PING": "+PONG\r\n", "SCAN": "-NOPERM " + bad + "\r\n",
+			"PSUBSCRIBE": "-NOPERM " + bad + "\r\n"},
+		"tells the time": {"PING": "+PONG\r\n", "TIME": "*2\r\n$10\r\n1800000000\r\n$1\r\n0\r\n"},
 		"finds keys": {"PING": "+PONG\r\n", "TIME": "*2\r\n$10\r\n1800000000\r\n$1\r\n0\r\n",
-			"SCAN": "*2\r\n$1\r\n0\r\n*2\r\n$41\r\nmsal:v1:{AAAAAAAAAAAAAAAAAAAAAAAA}:response\r\n$17\r\nmsal:v1:{\x1b}:pause\r\n"},
+			"SCAN": "*2\r\n$1\r\n0\r\n*2\r\n$41\r\nmsal:v1:{AAAAAAAAAAAAAAAAAAAAAAAA}:response\r\n" +
+				"$17\r\nmsal:v1:{\x1b}:pause\r\n"},
 		"listens": {"PING": "+PONG\r\n", "PSUBSCRIBE": "*3\r\n$10\r\npsubscribe\r\n$6\r\nmsal:*\r\n:1\r\n"},
-		"is odd":  {"PING": "+PONG\r\n", "INFO": "$" + strconv.Itoa(len("redis_mode:"+hostile+"\r\nmaxmemory_policy:"+hostile)) + "\r\nredis_mode:" + hostile + "\r\nmaxmemory_policy:" + hostile + "\r\n", "HELLO": "*4\r\n$6\r\nserver\r\n$" + strconv.Itoa(len(hostile)) + "\r\n" + hostile + "\r\n$7\r\nversion\r\n$" + strconv.Itoa(len(hostile)) + "\r\n" + hostile + "\r\n"},
+		"is odd": {"PING": "+PONG\r\n", "INFO": "$" + strconv.Itoa(
+			len("redis_mode:"+hostile+"\r\nmaxmemory_policy:"+hostile)) + "\r\nredis_mode:" + hostile + "\r\nmaxmemory_policy:" +
+			hostile + "\r\n", "HELLO": "*4\r\n$6\r\nserver\r\n$" + strconv.Itoa(len(hostile)) + "\r\n" + hostile +
+			"\r\n$7\r\nversion\r\n$" + strconv.Itoa(len(hostile)) + "\r\n" + hostile + "\r\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -188,10 +198,13 @@ func TestNoServerMovesTheCursor(t *testing.T) {
 				return "-" + bad + "\r\n"
 			})
 			env := func(name string) string {
-				return map[string]string{"REDIS_URL": "redis://" + addr + "?max_retries=-1&protocol=2", "TOKEN_CACHE_KEYS": newKey(t, "2026a")}[name]
+				return map[string]string{"REDIS_URL": "redis://" + addr + "?max_retries=-1&protocol=2",
+					"TOKEN_CACHE_KEYS": newKey(t, "2026a")}[name]
 			}
-			for _, args := range []string{"list", "list --json", "show AAAA", "show AAAAAAAAAAAAAAAAAAAAAAAA", "show --json AAAAAAAAAAAAAAAAAAAAAAAA", "doctor", "doctor --json",
-				"purge --tenant x --yes", "purge --client c --tenant t --yes", "purge --account " + user.HomeAccountID() + " --yes", "reseal", "watch", "watch --json"} {
+			for _, args := range []string{"list", "list --json", "show AAAA", "show AAAAAAAAAAAAAAAAAAAAAAAA",
+				"show --json AAAAAAAAAAAAAAAAAAAAAAAA", "doctor", "doctor --json", "purge --tenant x --yes",
+				"purge --client c --tenant t --yes", "purge --account " + user.HomeAccountID() + " --yes", "reseal",
+				"watch", "watch --json"} {
 				ctx, cancel := context.WithCancel(t.Context())
 				p := &printed{}
 				ended := make(chan struct{})
@@ -202,7 +215,10 @@ func TestNoServerMovesTheCursor(t *testing.T) {
 				if strings.HasPrefix(args, "watch") && known["PSUBSCRIBE"] == "" || !strings.HasPrefix(args, "watch") {
 					<-ended
 				} else {
-					for deadline := time.Now().Add(20 * time.Second); !strings.Contains(p.text(), "who waits") && !strings.Contains(p.text(), "listening"); {
+					for deadline := time.Now().Add(20 * time.Second); ; {
+						if text := p.text(); strings.Contains(text, "who waits") || strings.Contains(text, "listening") {
+							break
+						}
 						if time.Now().After(deadline) {
 							t.Fatalf("watch says nothing: %s", p.text())
 						}
@@ -299,7 +315,8 @@ func readCommand(r *bufio.Reader) ([]string, error) {
 
 // FuzzPlain: what is printed can be seen, and JSON stays the JSON that it was.
 func FuzzPlain(f *testing.F) {
-	for _, s := range []string{"", hostile, "ada@contoso.com", "ü\u0301 日本", "\U0010ffff\U000e0001", "\xed\xa0\x80", `\u001b`, "A" + strings.Repeat("\u009b", 9)} {
+	for _, s := range []string{"", hostile, "ada@contoso.com", "ü\u0301 日本", "\U0010ffff\U000e0001", "\xed\xa0\x80",
+		`\u001b`, "A" + strings.Repeat("\u009b", 9)} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -58,12 +58,12 @@ func (c *command) watch() *cobra.Command {
   removed    a user was signed out, or an app's tokens were forgotten
 
 It shows what goes through Redis: not the hits, which are served from memory, nor what an instance does while Redis is
-away, nor requests that end without a lease. Waits are sampled (--every), so shorter ones are seen by chance. For rates and
-latencies use the metrics of docs/observability.md.
+away, nor requests that end without a lease. Waits are sampled (--every), so shorter ones are seen by chance. For rates
+and latencies use the metrics of docs/observability.md.
 
-The service is not slowed: messages are sent whether or not somebody listens, and each costs watch one small read, at most ten
-batches a second. Its user needs, besides the rule of docs/redis.md, +psubscribe, and for waits +pubsub|channels
-+pubsub|numsub. Ctrl-C ends it.`,
+The service is not slowed: messages are sent whether or not somebody listens, and each costs watch one small read, at
+most ten batches a second. Its user needs, besides the rule of docs/redis.md, +psubscribe, and for waits
++pubsub|channels +pubsub|numsub. Ctrl-C ends it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if every < 100*time.Millisecond {
@@ -126,7 +126,8 @@ func (w *watcher) run(ctx context.Context, every time.Duration) error {
 				return errors.New("the subscription has ended")
 			}
 			if m.Channel == w.names.Changes() {
-				if change, ok := layout.ParseChange(m.Payload, layout.MaxStamp); ok && change.Removed.Latest() > 0 && len(removed) < rememberAtMost {
+				if change, ok := layout.ParseChange(m.Payload, layout.MaxStamp); ok && change.Removed.Latest() > 0 &&
+					len(removed) < rememberAtMost {
 					removed = append(removed, change.ID)
 				}
 			} else if i, what, ok := w.names.Parse(m.Channel); ok && what == "wake" && len(woken) < rememberAtMost {
@@ -178,7 +179,8 @@ func (w *watcher) known(i layout.ID) item {
 
 // of says whose an event is.
 func (e *event) of(it item) {
-	e.Kind, e.Clients, e.Tenants, e.Account, e.Username, e.Scopes = it.Kind, it.Clients, it.Tenants, it.Account, it.Username, it.Scopes
+	e.Kind, e.Clients, e.Tenants, e.Account, e.Username, e.Scopes = it.Kind, it.Clients, it.Tenants, it.Account,
+		it.Username, it.Scopes
 }
 
 // looked looks at what was behind the wake-ups.
@@ -217,8 +219,8 @@ func (w *watcher) looked(ctx context.Context, ids []layout.ID) error {
 	return nil
 }
 
-// recently is how old the token of an id that was not seen before may be to count as what the wake-up was for. A request takes 30 s
-// at most, its retry included a minute.
+// recently is how old the token of an id that was not seen before may be to count as what the wake-up was for. A
+// request takes 30 s at most, its retry included a minute.
 const recently = 90 * time.Second
 
 // news tells what is new of an item since it was last seen.
@@ -338,7 +340,8 @@ func (w *watcher) tell(e event) error {
 		note = several(e.Instances, "instance waits", "instances wait")
 	}
 	line := e.Time.Format("15:04:05.000") + "  " + fmt.Sprintf("%-9s  %-10s  %s", e.Event, e.Kind, e.ID)
-	for _, part := range []string{note, who, strings.Join(e.Tenants, " "), strings.Join(e.Clients, " "), strings.Join(e.Scopes, " ")} {
+	for _, part := range []string{note, who, strings.Join(e.Tenants, " "), strings.Join(e.Clients, " "),
+		strings.Join(e.Scopes, " ")} {
 		if part != "" {
 			line += "  " + part
 		}
@@ -348,7 +351,8 @@ func (w *watcher) tell(e event) error {
 
 func (w *watcher) totals() string {
 	var parts []string
-	for _, name := range []string{eventRefreshed, eventThrottled, eventRefused, eventWaiting, eventReleased, eventRemoved} {
+	for _, name := range []string{eventRefreshed, eventThrottled, eventRefused, eventWaiting,
+		eventReleased, eventRemoved} {
 		if n := w.count[name]; n > 0 {
 			parts = append(parts, fmt.Sprintf("%s %d", name, n))
 		}

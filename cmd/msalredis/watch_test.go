@@ -60,7 +60,8 @@ func (f *fleet) watch(change func(*world)) *watched {
 		}
 	})
 	go func() {
-		machine := world{[]string{"watch", "--json", "--every", "100ms", "--prefix", f.prefix}, f.env, nil, out, says, time.Now}
+		machine := world{[]string{"watch", "--json", "--every", "100ms", "--prefix", f.prefix}, f.env, nil,
+			out, says, time.Now}
 		if change != nil {
 			change(&machine)
 		}
@@ -143,14 +144,19 @@ func TestWatchSeesWhatTheFleetDoes(t *testing.T) {
 	remove()
 	is := func(scope string) func(event) bool {
 		return func(e event) bool {
-			return slices.Contains(e.Clients, clientID) && slices.Contains(e.Tenants, tenant) && slices.ContainsFunc(e.Scopes, func(s string) bool { return strings.EqualFold(s, scope) })
+			return slices.Contains(e.Clients, clientID) && slices.Contains(e.Tenants, tenant) &&
+				slices.ContainsFunc(e.Scopes, func(s string) bool {
+					return strings.EqualFold(s, scope)
+				})
 		}
 	}
-	if e := w.see(eventRefreshed, is(graph)); e.ID != waiting.ID || e.Kind != kindAppAnswer || time.Until(e.Expires) < 50*time.Minute {
+	if e := w.see(eventRefreshed, is(graph)); e.ID != waiting.ID || e.Kind != kindAppAnswer ||
+		time.Until(e.Expires) < 50*time.Minute {
 		t.Errorf("%+v", e)
 	}
 
-	remove = f.entra.AddFault(entratest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "600", Match: entratest.ByScope(dataverse)})
+	remove = f.entra.AddFault(entratest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "600",
+		Match: entratest.ByScope(dataverse)})
 	if _, err := a.app.AcquireTokenByCredential(t.Context(), []string{dataverse}); err == nil {
 		t.Fatal("Entra ID does not throttle")
 	}
@@ -166,15 +172,18 @@ func TestWatchSeesWhatTheFleetDoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	const mail = "https://graph.microsoft.com/Mail.Read"
-	if _, err := a.app.AcquireTokenSilent(t.Context(), []string{mail}, confidential.WithSilentAccount(account)); err != nil {
+	if _, err := a.app.AcquireTokenSilent(t.Context(), []string{mail},
+		confidential.WithSilentAccount(account)); err != nil {
 		t.Fatal(err)
 	}
-	if e := w.see(eventRefreshed, is(mail)); e.Account != user.HomeAccountID() || e.Username != user.Username || e.Kind != kindUser {
+	if e := w.see(eventRefreshed, is(mail)); e.Account != user.HomeAccountID() || e.Username != user.Username ||
+		e.Kind != kindUser {
 		t.Errorf("%+v", e)
 	}
 
 	f.must("purge", "--account", user.HomeAccountID(), "--yes")
-	if e := w.see(eventRemoved, func(event) bool { return true }); e.ID != layout.PartitionID(user.HomeAccountID()) || e.Username != user.Username {
+	if e := w.see(eventRemoved, func(event) bool { return true }); e.ID != layout.PartitionID(user.HomeAccountID()) ||
+		e.Username != user.Username {
 		t.Errorf("%+v", e)
 	}
 	r := w.end()
@@ -195,7 +204,8 @@ func TestWatchWithLess(t *testing.T) {
 	f.redis.Do("ACL", "SETUSER", "oncall", "+psubscribe")
 	w := f.watch(withoutKeys)
 	f.instance().appToken(graph)
-	if e := w.see(eventRefreshed, func(event) bool { return true }); len(e.Clients)+len(e.Scopes) > 0 || e.Kind != kindAnswer {
+	if e := w.see(eventRefreshed, func(event) bool { return true }); len(e.Clients)+len(e.Scopes) > 0 ||
+		e.Kind != kindAnswer {
 		t.Errorf("%+v", e)
 	}
 	f.eventually("watch to say what it cannot see", func() bool { return strings.Contains(w.report(), "+pubsub") })

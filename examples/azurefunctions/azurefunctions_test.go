@@ -114,11 +114,13 @@ func TestInvocations(t *testing.T) {
 		want              *result
 	}{
 		{"accounts", "req", httpTrigger, &result{Outputs: map[string]any{"res": map[string]any{
-			"statusCode": 200.0, "headers": map[string]any{"Content-Type": "application/json"}, "body": []any{"Contoso", "Fabrikam"},
+			"statusCode": 200.0, "headers": map[string]any{"Content-Type": "application/json"},
+			"body": []any{"Contoso", "Fabrikam"},
 		}}}},
 		{"export", "req", httpTrigger, &result{
-			Outputs: map[string]any{"res": map[string]any{"statusCode": 202.0, "body": map[string]any{"queued": 3.0}}, "users": users},
-			Logs:    []string{"export: 3 users queued"},
+			Outputs: map[string]any{"res": map[string]any{"statusCode": 202.0, "body": map[string]any{"queued": 3.0}},
+				"users": users},
+			Logs: []string{"export: 3 users queued"},
 		}},
 		{"nightly", "timer", timerTrigger, &result{
 			Logs: []string{"nightly: 2 accounts, 3 users"}, ReturnValue: "nightly: 2 accounts, 3 users",
@@ -139,7 +141,8 @@ func TestInvocations(t *testing.T) {
 		"/export":  `{"Data":{}}`,
 		"/nightly": `not JSON`,
 	} {
-		if code, _, err := i.do(t.Context(), http.MethodPost, path, []byte(body)); err != nil || code != http.StatusBadRequest {
+		if code, _, err := i.do(t.Context(), http.MethodPost, path, []byte(body)); err != nil ||
+			code != http.StatusBadRequest {
 			t.Errorf("%s with %s: %d, %v; want 400", path, body, code, err)
 		}
 	}
@@ -149,7 +152,8 @@ func TestInvocations(t *testing.T) {
 func TestFailureIsToldToTheHost(t *testing.T) {
 	t.Parallel()
 	w := newTestWorld(t)
-	w.Entra.AddFault(entratest.Fault{Status: 400, Body: entratest.ErrorBody("invalid_client", 7000215, "Invalid client secret provided.")})
+	w.Entra.AddFault(entratest.Fault{Status: 400,
+		Body: entratest.ErrorBody("invalid_client", 7000215, "Invalid client secret provided.")})
 	i := newInstance(t, w)
 	if err := i.invokeAll(t.Context()); err == nil {
 		t.Error("the invocations succeed without a token")
@@ -201,7 +205,8 @@ func TestFunctionFiles(t *testing.T) {
 		}
 	}
 	readJSON(t, "host.json", &host)
-	if host.Version != "2.0" || host.CustomHandler.Description.DefaultExecutablePath != "azurefunctions" || !host.CustomHandler.EnableProxyingHTTPRequest {
+	if host.Version != "2.0" || host.CustomHandler.Description.DefaultExecutablePath != "azurefunctions" ||
+		!host.CustomHandler.EnableProxyingHTTPRequest {
 		t.Errorf("host.json: %+v", host)
 	}
 	var local struct{ Values map[string]string }
@@ -253,7 +258,8 @@ func TestMissingOrWrongSettingIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.close()
-	if s.dataverse.scope != "https://contoso.crm4.dynamics.com/.default" || s.graph.scope != "https://graph.microsoft.com/.default" {
+	if s.dataverse.scope != "https://contoso.crm4.dynamics.com/.default" ||
+		s.graph.scope != "https://graph.microsoft.com/.default" {
 		t.Errorf("scopes %q and %q", s.dataverse.scope, s.graph.scope)
 	}
 }

@@ -155,16 +155,19 @@ func (i *instance) do(ctx context.Context, method, path string, body []byte) (in
 var (
 	httpTrigger = map[string]any{
 		"Url": "http://localhost:7071/api/export?since=2026", "Method": "POST", "Query": `{"since":"2026"}`,
-		"Headers": map[string][]string{"Content-Type": {"application/json"}, "Content-Length": {"2"}, "Host": {"localhost:7071"}},
-		"Params":  map[string]any{}, "Body": "{}",
-		"Identities": `[{"AuthenticationType":"WebJobsAuthLevel","IsAuthenticated":true,"Actor":null,"BootstrapContext":null,"Claims":[],` +
+		"Headers": map[string][]string{"Content-Type": {"application/json"}, "Content-Length": {"2"},
+			"Host": {"localhost:7071"}},
+		"Params": map[string]any{}, "Body": "{}",
+		"Identities": `[{"AuthenticationType":"WebJobsAuthLevel","IsAuthenticated":true,"Actor":null,` +
+			`"BootstrapContext":null,"Claims":[],` +
 			`"Label":null,"Name":null,"NameClaimType":"http://schemas.xmlsoap.org/ws/2005/05/identity/claims/name",` +
 			`"RoleClaimType":"http://schemas.microsoft.com/ws/2008/06/identity/claims/role"}]`,
 	}
 	timerTrigger = map[string]any{
-		"Schedule":       map[string]any{"AdjustForDST": true},
-		"ScheduleStatus": map[string]any{"Last": "2026-01-02T02:30:00Z", "Next": "2026-01-03T02:30:00Z", "LastUpdated": "2026-01-02T02:30:00Z"},
-		"IsPastDue":      false,
+		"Schedule": map[string]any{"AdjustForDST": true},
+		"ScheduleStatus": map[string]any{"Last": "2026-01-02T02:30:00Z", "Next": "2026-01-03T02:30:00Z",
+			"LastUpdated": "2026-01-02T02:30:00Z"},
+		"IsPastDue": false,
 	}
 )
 

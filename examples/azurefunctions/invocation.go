@@ -35,7 +35,8 @@ type httpRequest struct {
 	Body    string         // absent if there is none; in base64 where it is application/octet-stream or multipart
 }
 
-// query is a request's query. The host writes it as a string that holds JSON, and hosts before 2020 wrote the JSON itself.
+// query is a request's query. The host writes it as a string that holds JSON, and hosts before 2020 wrote the JSON
+// itself.
 type query map[string]string
 
 func (q *query) UnmarshalJSON(b []byte) error {

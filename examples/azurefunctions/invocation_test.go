@@ -34,7 +34,8 @@ func TestHTTPTriggers(t *testing.T) {
 		code       int
 	}{
 		{"the stand-in host's", string(stand), map[string]string{"since": "2026"}, 200},
-		{"as documented", `{"Url":"http://localhost:7071/api/order","Method":"POST","Query":"{}","Headers":{"Content-Type":["application/json"]},"Params":{},"Body":"{\"id\":1005}"}`, nil, 200},
+		{"as documented", `{"Url":"http://localhost:7071/api/order","Method":"POST","Query":"{}",` +
+			`"Headers":{"Content-Type":["application/json"]},"Params":{},"Body":"{\"id\":1005}"}`, nil, 200},
 		{"with a query", `{"Query":"{\"name\":\"Ada\",\"n\":\"1,2\"}"}`, map[string]string{"name": "Ada", "n": "1,2"}, 200},
 		{"an older host's", `{"Query":{"name":"Ada"},"Identities":[]}`, map[string]string{"name": "Ada"}, 200},
 		{"an empty query", `{"Query":""}`, nil, 200},

@@ -40,7 +40,8 @@ func resourceAt(url string) resource {
 }
 
 // settings are those an instance does not start without.
-var settings = []string{"REDIS_URL", "TOKEN_CACHE_KEYS", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "DATAVERSE_URL"}
+var settings = []string{"REDIS_URL", "TOKEN_CACHE_KEYS", "AZURE_TENANT_ID", "AZURE_CLIENT_ID",
+	"AZURE_CLIENT_SECRET", "DATAVERSE_URL"}
 
 // newService reads the app settings, which the host hands to its handler as environment.
 func newService(env func(string) string) (*service, error) {
@@ -79,8 +80,8 @@ func newService(env func(string) string) (*service, error) {
 	}
 	// Without the count this is confidential.WithHTTPClient(tokens.HTTPClient()).
 	gate := &http.Client{Transport: s.tokens.Transport(counter{entra, &s.sent})}
-	s.app, err = confidential.New("https://login.microsoftonline.com/"+env("AZURE_TENANT_ID"), env("AZURE_CLIENT_ID"), cred,
-		confidential.WithCache(s.tokens), confidential.WithHTTPClient(gate))
+	s.app, err = confidential.New("https://login.microsoftonline.com/"+env("AZURE_TENANT_ID"),
+		env("AZURE_CLIENT_ID"), cred, confidential.WithCache(s.tokens), confidential.WithHTTPClient(gate))
 	if err != nil {
 		s.close()
 		return nil, err

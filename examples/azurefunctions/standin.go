@@ -18,7 +18,8 @@ type world struct {
 
 func newWorld(env func(string) string) (*world, error) {
 	w := &world{}
-	in, err := standin.Open(standin.Example{Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET", "DATAVERSE_URL"}, Emulate: w.emulate}, env)
+	in, err := standin.Open(standin.Example{Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET", "DATAVERSE_URL"},
+		Emulate: w.emulate}, env)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +38,8 @@ func (w *world) emulate(in *standin.World) error {
 	return nil
 }
 
-// serveAPI is a resource of one collection, for those who have a valid token for it. It has an address of its own, for other processes.
+// serveAPI is a resource of one collection, for those who have a valid token for it. It has an address of its own, for
+// other processes.
 func (w *world) serveAPI(in *standin.World, pattern, property string, names ...string) (url string) {
 	mux := http.NewServeMux()
 	mux.HandleFunc(pattern, func(out http.ResponseWriter, r *http.Request) {

@@ -55,8 +55,9 @@ func TestTwoProcessesOneTokenRequest(t *testing.T) {
 // What is missing is said before anything is started.
 func TestSettingsThatAreMissing(t *testing.T) {
 	for want, env := range map[string]map[string]string{
-		"KEY_VAULT_URL":    {"AZURE_CLIENT_ID": "x", "AZURE_TENANT_ID": "x", "AZURE_CLIENT_SECRET": "x"},
-		"TOKEN_CACHE_KEYS": {"AZURE_CLIENT_ID": "x", "AZURE_TENANT_ID": "x", "AZURE_CLIENT_SECRET": "x", "KEY_VAULT_URL": "x", "KEY_VAULT_SECRET": "x", "REDIS_URL": "x"},
+		"KEY_VAULT_URL": {"AZURE_CLIENT_ID": "x", "AZURE_TENANT_ID": "x", "AZURE_CLIENT_SECRET": "x"},
+		"TOKEN_CACHE_KEYS": {"AZURE_CLIENT_ID": "x", "AZURE_TENANT_ID": "x", "AZURE_CLIENT_SECRET": "x", "KEY_VAULT_URL": "x",
+			"KEY_VAULT_SECRET": "x", "REDIS_URL": "x"},
 	} {
 		err := start(t.Context(), func(name string) string { return env[name] }, new(bytes.Buffer))
 		if err == nil || !strings.Contains(err.Error(), want+" is missing") {

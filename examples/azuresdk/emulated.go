@@ -24,7 +24,8 @@ import (
 
 const vaultHost = "contoso.vault.azure.net"
 
-// world is what the processes talk to. What the environment names is taken from there; the rest is emulated in this process.
+// world is what the processes talk to. What the environment names is taken from there; the rest is emulated in this
+// process.
 type world struct {
 	env   []string          // for the processes
 	entra *entratest.Server // nil: the real one
@@ -95,26 +96,30 @@ func (w *world) build(env func(string) string) error {
 	return nil
 }
 
-// vault is a Key Vault with one secret. It asks for a token as Key Vault does, which clients meet with their first request:
-// https://learn.microsoft.com/azure/key-vault/general/authentication-requests-and-responses
+// vault is a Key Vault with one secret. It asks for a token as Key Vault does, which clients meet with their first
+// request: https://learn.microsoft.com/azure/key-vault/general/authentication-requests-and-responses
 func (w *world) vault() http.Handler {
 	const audience = "https://vault.azure.net"
 	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), w.entra.HTTPClient()),
 		w.entra.URL()+"/"+entratest.DefaultTenant+"/discovery/v2.0/keys")
-	check := oidc.NewVerifier("https://login.microsoftonline.com/"+entratest.DefaultTenant+"/v2.0", keys, &oidc.Config{ClientID: audience})
+	check := oidc.NewVerifier("https://login.microsoftonline.com/"+entratest.DefaultTenant+"/v2.0", keys,
+		&oidc.Config{ClientID: audience})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /secrets/database-password/", func(out http.ResponseWriter, r *http.Request) {
 		out.Header().Set("Content-Type", "application/json; charset=utf-8")
 		token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		if _, err := check.Verify(r.Context(), token); err != nil {
-			out.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer authorization="https://login.microsoftonline.com/%s", resource="%s"`,
-				entratest.DefaultTenant, audience))
+			out.Header().Set("WWW-Authenticate",
+				fmt.Sprintf(`Bearer authorization="https://login.microsoftonline.com/%s", resource="%s"`,
+					entratest.DefaultTenant, audience))
 			out.WriteHeader(http.StatusUnauthorized)
 			fmt.Fprint(out, `{"error":{"code":"Unauthorized","message":"AKV10000: Request is missing a Bearer or PoP token."}}`)
 			return
 		}
 		w.reads.Add(1)
-		fmt.Fprintf(out, `{"value":"not a real password","id":"https://%s/secrets/database-password/4387e9f3d6e14c459867679a90fd0f79","attributes":{"enabled":true}}`, vaultHost)
+		fmt.Fprintf(out, `{"value":"not a real password",`+
+			`"id":"https://%s/secrets/database-password/4387e9f3d6e14c459867679a90fd0f79","attributes":{"enabled":true}}`,
+			vaultHost)
 	})
 	return mux
 }

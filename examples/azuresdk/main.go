@@ -1,6 +1,6 @@
-// Command azuresdk reads a secret of a Key Vault with the Azure SDK, by two credentials side by side: azidentity's over the
-// refresh gate, and azcred, which is MSAL over the whole cache. It does so in two processes, and one token request serves
-// all of them.
+// Command azuresdk reads a secret of a Key Vault with the Azure SDK, by two credentials side by side: azidentity's over
+// the refresh gate, and azcred, which is MSAL over the whole cache. It does so in two processes, and one token request
+// serves all of them.
 //
 //	go run ./examples/azuresdk
 //
@@ -25,7 +25,9 @@ import (
 )
 
 // read is a service. In one of yours env is os.Getenv, and network and options are nil.
-func read(ctx context.Context, env func(string) string, network http.RoundTripper, options *msalredis.Options, out io.Writer) error {
+func read(
+	ctx context.Context, env func(string) string, network http.RoundTripper, options *msalredis.Options, out io.Writer,
+) error {
 	rdb, err := connect.Open(env("REDIS_URL"), nil)
 	if err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
@@ -46,8 +48,8 @@ func read(ctx context.Context, env func(string) string, network http.RoundTrippe
 	defer tokens.Close()
 	tenant, clientID := env("AZURE_TENANT_ID"), env("AZURE_CLIENT_ID")
 
-	// Any credential of azidentity that asks Entra ID: the gate is its transport, and shares its answers. It tries again by itself
-	// what is worth it, so azcore, which would do so under a mutex, need not.
+	// Any credential of azidentity that asks Entra ID: the gate is its transport, and shares its answers. It tries again
+	// by itself what is worth it, so azcore, which would do so under a mutex, need not.
 	gate := &azidentity.ClientSecretCredentialOptions{}
 	gate.Transport = &http.Client{Transport: tokens.Transport(network)} // tokens.HTTPClient(), where network is nil
 	gate.Retry.MaxRetries = -1
@@ -61,7 +63,8 @@ func read(ctx context.Context, env func(string) string, network http.RoundTrippe
 	if err != nil {
 		return fmt.Errorf("AZURE_CLIENT_SECRET: %w", err)
 	}
-	overCache, err := azcred.New("https://login.microsoftonline.com/"+tenant, clientID, secret, tokens, &azcred.Options{Transport: network})
+	overCache, err := azcred.New("https://login.microsoftonline.com/"+tenant, clientID, secret, tokens,
+		&azcred.Options{Transport: network})
 	if err != nil {
 		return err
 	}

@@ -81,7 +81,8 @@ func (w *world) run(ctx context.Context, out io.Writer) error {
 		fmt.Fprintf(out, "process %d\n%s", i+1, &outs[i])
 	}
 	if w.entra != nil {
-		fmt.Fprintf(out, "\nEntra ID (emulated): token requests: %d\nKey Vault (a stand-in): reads: %d\n", w.entra.Count(), w.reads.Load())
+		fmt.Fprintf(out, "\nEntra ID (emulated): token requests: %d\nKey Vault (a stand-in): reads: %d\n",
+			w.entra.Count(), w.reads.Load())
 	}
 	return nil
 }

@@ -29,8 +29,8 @@ Business Central are emulated, unless the environment names real ones:
 
 const host = "api.businesscentral.dynamics.com"
 
-// emulated is Business Central with two environments, which are one service to one app: after so many requests it asks for a
-// pause, and does not say for how long
+// emulated is Business Central with two environments, which are one service to one app: after so many requests it asks
+// for a pause, and does not say for how long
 // (https://learn.microsoft.com/dynamics365/business-central/dev-itpro/administration/operational-limits-online).
 type emulated struct {
 	limit     standin.Limit
@@ -44,41 +44,48 @@ func (e *emulated) serve(w *standin.World) error {
 		ApplicationFamily string `json:"applicationFamily"`
 		Status            string `json:"status"`
 	}
-	environments := []environment{{"Production", "Production", "BusinessCentral", "Active"}, {"UAT", "Sandbox", "BusinessCentral", "Active"}}
+	environments := []environment{{"Production", "Production", "BusinessCentral", "Active"},
+		{"UAT", "Sandbox", "BusinessCentral", "Active"}}
 	companies := map[string][]map[string]string{}
 	customers := map[string][]map[string]string{} // by company
 	for i, env := range environments {
-		for j, name := range []string{"CRONUS DE", "CRONUS FR", "CRONUS GB", "CRONUS IT", "CRONUS NL", "CRONUS PL", "CRONUS US"}[:7-5*i] {
+		for j, name := range []string{"CRONUS DE", "CRONUS FR", "CRONUS GB", "CRONUS IT", "CRONUS NL", "CRONUS PL",
+			"CRONUS US"}[:7-5*i] {
 			id := uuid.NewSHA1(uuid.NameSpaceDNS, []byte(env.Name+name)).String()
 			companies[env.Name] = append(companies[env.Name], map[string]string{"id": id, "name": name})
 			for n := range 100 * (j + 1) {
-				customers[id] = append(customers[id], map[string]string{"id": uuid.NewSHA1(uuid.NameSpaceDNS, fmt.Append(nil, id, n)).String(), "displayName": fmt.Sprint("Customer ", n)})
+				customers[id] = append(customers[id],
+					map[string]string{"id": uuid.NewSHA1(uuid.NameSpaceDNS, fmt.Append(nil, id, n)).String(),
+						"displayName": fmt.Sprint("Customer ", n)})
 			}
 		}
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /admin/v2.28/applications/businesscentral/environments", func(out http.ResponseWriter, r *http.Request) {
-		standin.JSON(out, map[string]any{"value": environments})
-	})
+	mux.HandleFunc("GET /admin/v2.28/applications/businesscentral/environments",
+		func(out http.ResponseWriter, r *http.Request) {
+			standin.JSON(out, map[string]any{"value": environments})
+		})
 	mux.HandleFunc("GET /v2.0/{tenant}/{environment}/api/v2.0/companies", func(out http.ResponseWriter, r *http.Request) {
 		answer(out, r, companies[r.PathValue("environment")])
 	})
-	mux.HandleFunc("GET /v2.0/{tenant}/{environment}/api/v2.0/{company}/customers", func(out http.ResponseWriter, r *http.Request) {
-		var id string
-		_, _ = fmt.Sscanf(r.PathValue("company"), "companies(%36s)", &id) // an id that is none has no customers
-		answer(out, r, customers[id])
-	})
-	guarded := standin.Guard{Entra: w.Entra, Audience: service}.Wrap(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
-		now := e.now.Add(1)
-		defer e.now.Add(-1)
-		for most := e.most.Load(); now > most && !e.most.CompareAndSwap(most, now); most = e.most.Load() {
-		}
-		if _, wait := e.limit.Take(); wait > 0 {
-			standin.Error(out, http.StatusTooManyRequests, "Application_TooManyRequests", "Too many requests. Try again later.")
-			return
-		}
-		mux.ServeHTTP(out, r)
-	}))
+	mux.HandleFunc("GET /v2.0/{tenant}/{environment}/api/v2.0/{company}/customers",
+		func(out http.ResponseWriter, r *http.Request) {
+			var id string
+			_, _ = fmt.Sscanf(r.PathValue("company"), "companies(%36s)", &id) // an id that is none has no customers
+			answer(out, r, customers[id])
+		})
+	guarded := standin.Guard{Entra: w.Entra, Audience: service}.Wrap(
+		http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+			now := e.now.Add(1)
+			defer e.now.Add(-1)
+			for most := e.most.Load(); now > most && !e.most.CompareAndSwap(most, now); most = e.most.Load() {
+			}
+			if _, wait := e.limit.Take(); wait > 0 {
+				standin.Error(out, http.StatusTooManyRequests, "Application_TooManyRequests", "Too many requests. Try again later.")
+				return
+			}
+			mux.ServeHTTP(out, r)
+		}))
 	return w.Serve(map[string]http.Handler{host: guarded})
 }
 

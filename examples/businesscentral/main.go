@@ -74,7 +74,8 @@ func run(ctx context.Context, w *standin.World, out io.Writer) error {
 	}
 	bc := &businessCentral{client: client, tenant: tenant}
 
-	environments, err := list[struct{ Name, Type string }](ctx, bc, service+"/admin/v2.28/applications/businesscentral/environments")
+	environments, err := list[struct{ Name, Type string }](ctx, bc,
+		service+"/admin/v2.28/applications/businesscentral/environments")
 	if err != nil {
 		return err
 	}

@@ -30,8 +30,8 @@ func openOn(t *testing.T, pause time.Duration, url string) *standin.World {
 	return w
 }
 
-// All accounts of both environments, a pause kept, and a token request for each environment: also when a second instance
-// does the same.
+// All accounts of both environments, a pause kept, and a token request for each environment: also when a second
+// instance does the same.
 func TestEveryAccountOfEveryEnvironment(t *testing.T) {
 	t.Parallel()
 	redistest.ByOneAddress(t, func(t *testing.T, url string) {

@@ -55,7 +55,8 @@ func dataverse(w *standin.World, host string, n int, limit *standin.Limit) http.
 			return
 		}
 		part, next := standin.Page(r, accounts, 5000)
-		page := map[string]any{"@odata.context": "https://" + host + "/api/data/v9.2/$metadata#accounts(name,accountnumber)", "value": part}
+		page := map[string]any{"@odata.context": "https://" + host + "/api/data/v9.2/$metadata#accounts(name,accountnumber)",
+			"value": part}
 		if next != "" {
 			page["@odata.nextLink"] = next
 		}

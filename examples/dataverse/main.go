@@ -54,8 +54,8 @@ func run(ctx context.Context, w *standin.World, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("AZURE_CLIENT_SECRET: %w", err)
 	}
-	cred, err := azcred.New("https://login.microsoftonline.com/"+w.Getenv("AZURE_TENANT_ID"), w.Getenv("AZURE_CLIENT_ID"), secret, tokens,
-		&azcred.Options{Transport: w.Network})
+	cred, err := azcred.New("https://login.microsoftonline.com/"+w.Getenv("AZURE_TENANT_ID"),
+		w.Getenv("AZURE_CLIENT_ID"), secret, tokens, &azcred.Options{Transport: w.Network})
 	if err != nil {
 		return err
 	}

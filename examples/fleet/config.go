@@ -68,11 +68,16 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 	f.IntVar(&cfg.Scopes, "scopes", 2, "scopes in each tenant")
 	f.DurationVar(&cfg.Latency, "latency", 300*time.Millisecond, "how long Entra ID takes to answer")
 	f.DurationVar(&cfg.Life, "life", 4*time.Second, "in the phase expiry: the life of a token for MSAL, in whole seconds")
-	f.DurationVar(&cfg.LockTTL, "lock-ttl", 2*time.Second, "the library's Options.LockTTL: the longest wait for a killed leader")
+	f.DurationVar(&cfg.LockTTL, "lock-ttl", 2*time.Second,
+		"the library's Options.LockTTL: the longest wait for a killed leader")
 	f.StringSliceVar(&cfg.Phases, "phases", phaseNames(), "what to play")
 	f.StringSliceVar(&cfg.Systems, "systems", systemNames(), "what to compare")
-	f.StringVar(&cfg.Redis, "redis", env("REDIS_URL"), "a Redis to use instead of the embedded one, as in redis://:password@host:6379/0\n(default: $REDIS_URL); keys of this run only, removed at its end")
-	f.StringSliceVar(&cfg.RealScope, "scope", fields(env("AZURE_SCOPE")), "scopes at the real Entra ID (default: $AZURE_SCOPE); used with\nAZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET instead of the emulator")
+	f.StringVar(&cfg.Redis, "redis", env("REDIS_URL"),
+		"a Redis to use instead of the embedded one, as in redis://:password@host:6379/0\n(default: $REDIS_URL); keys of "+
+			"this run only, removed at its end")
+	f.StringSliceVar(&cfg.RealScope, "scope", fields(env("AZURE_SCOPE")),
+		"scopes at the real Entra ID (default: $AZURE_SCOPE); used with\nAZURE_TENANT_ID, AZURE_CLIENT_ID and "+
+			"AZURE_CLIENT_SECRET instead of the emulator")
 	f.BoolVar(&cfg.JSON, "json", false, "print JSON instead of the table")
 	f.StringVar(&cfg.Plot, "plot", "", "draw an SVG picture to this `file`")
 	f.Uint64Var(&cfg.Seed, "seed", 1, "of the order in which goroutines ask for tokens")
@@ -81,8 +86,8 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 	// Breaks the promises on purpose: the library's accessor without its HTTP client.
 	_ = f.MarkHidden("without-gate")
 	f.Usage = func() {
-		fmt.Fprintf(help, "What a fleet of processes costs Entra ID with plain MSAL, a naive Redis accessor, and this library.\n\n"+
-			"Usage: go run ./examples/fleet [flags]\n\n%s\nPhases:\n", f.FlagUsages())
+		fmt.Fprintf(help, "What a fleet of processes costs Entra ID with plain MSAL, a naive Redis accessor, "+
+			"and this library.\n\nUsage: go run ./examples/fleet [flags]\n\n%s\nPhases:\n", f.FlagUsages())
 		for _, ph := range allPhases {
 			fmt.Fprintf(help, "  %-8s %s\n", ph.name, ph.what)
 		}
@@ -151,14 +156,16 @@ func (c *config) check() error {
 	}
 	switch {
 	case len(c.RealScope) > 0 && given < 3:
-		return errors.New("a scope is given: the real Entra ID needs AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET as well")
+		return errors.New("a scope is given: the real Entra ID needs AZURE_TENANT_ID, AZURE_CLIENT_ID and " +
+			"AZURE_CLIENT_SECRET as well")
 	case len(c.RealScope) > 0:
 		c.Tenants, c.Scopes = 1, len(c.RealScope)
 	}
 	return nil
 }
 
-// real tells whether the real Entra ID is asked. Without a scope nobody is: credentials may be in the environment for other reasons.
+// real tells whether the real Entra ID is asked. Without a scope nobody is: credentials may be in the environment for
+// other reasons.
 func (c *config) real() bool { return len(c.RealScope) > 0 }
 
 // tokens are the distinct tokens of the load.
@@ -172,7 +179,8 @@ func (c *config) tokens() []token {
 	}
 	for t := range c.Tenants {
 		for s := range c.Scopes {
-			out = append(out, token{fmt.Sprintf("tenant-%d.example.com", t), fmt.Sprintf("https://api-%d.example.com/.default", s)})
+			out = append(out, token{fmt.Sprintf("tenant-%d.example.com", t),
+				fmt.Sprintf("https://api-%d.example.com/.default", s)})
 		}
 	}
 	return out

@@ -8,7 +8,8 @@ import (
 
 // clean is the environment of a machine where nothing is configured.
 func clean(t *testing.T) {
-	for _, name := range []string{"REDIS_URL", "AZURE_SCOPE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET"} {
+	for _, name := range []string{"REDIS_URL", "AZURE_SCOPE", "AZURE_TENANT_ID", "AZURE_CLIENT_ID",
+		"AZURE_CLIENT_SECRET"} {
 		t.Setenv(name, "")
 	}
 }
@@ -56,7 +57,8 @@ func TestBadInputIsNamed(t *testing.T) {
 	} {
 		var stdout, stderr bytes.Buffer
 		code := run(t.Context(), []string{tt.args}, &stdout, &stderr)
-		if code != exitTrouble || !strings.HasPrefix(stderr.String(), "fleet: ") || !strings.Contains(stderr.String(), tt.want) {
+		if code != exitTrouble || !strings.HasPrefix(stderr.String(), "fleet: ") ||
+			!strings.Contains(stderr.String(), tt.want) {
 			t.Errorf("%s: exit status %d, stderr %q, want something like %q", tt.args, code, stderr.String(), tt.want)
 		}
 		if strings.Contains(stderr.String(), "a-password") || stdout.Len() > 0 {

@@ -44,8 +44,8 @@ func (e *entra) count() int {
 	return e.emulator.Count()
 }
 
-// requests are the token requests since reset. The emulator's word counts: it has also seen those of workers that died. Of the real Entra ID
-// there is only what the workers report.
+// requests are the token requests since reset. The emulator's word counts: it has also seen those of workers that died.
+// Of the real Entra ID there is only what the workers report.
 func (e *entra) requests(reported []request) []request {
 	if !e.emulated() {
 		return reported

@@ -23,7 +23,8 @@ type workerProcess struct {
 	killed  atomic.Bool
 }
 
-// startFleet starts n workers, numbered from first, and returns when all are ready. They end with ctx, with stop, or with this process.
+// startFleet starts n workers, numbered from first, and returns when all are ready. They end with ctx, with stop, or
+// with this process.
 func startFleet(ctx context.Context, first, n int, s setup) (*fleet, error) {
 	self, err := os.Executable()
 	if err != nil {

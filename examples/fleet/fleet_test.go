@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 const patience = 3 * time.Minute
 
 // small is a run of seconds. Each flag may be given again.
-var small = []string{"--workers=2", "--goroutines=4", "--tenants=2", "--scopes=1", "--latency=100ms", "--life=2s", "--lock-ttl=1s"}
+var small = []string{"--workers=2", "--goroutines=4", "--tenants=2", "--scopes=1", "--latency=100ms",
+	"--life=2s", "--lock-ttl=1s"}
 
 // program is the fleet as a user starts it, without a terminal.
 type program struct {
@@ -57,10 +58,11 @@ func startWith(t *testing.T, redisURL string, args ...string) *program {
 	}
 	p := &program{t: t, cmd: exec.Command(exe, args...)}
 	// The environment of the test's machine must not choose the Redis or the Entra ID.
-	p.cmd.Env = append(os.Environ(), programEnv+"=1", "REDIS_URL="+redisURL, "AZURE_SCOPE=", "AZURE_TENANT_ID=", "AZURE_CLIENT_ID=", "AZURE_CLIENT_SECRET=",
+	p.cmd.Env = append(os.Environ(), programEnv+"=1", "REDIS_URL="+redisURL, "AZURE_SCOPE=", "AZURE_TENANT_ID=",
+		"AZURE_CLIENT_ID=", "AZURE_CLIENT_SECRET=",
 		"GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0") // a second for each of dozens of processes, by default
-	// Both are pipes, and the workers have the second one too: Wait returns when nobody holds it any more, and so shows that no
-	// worker is left.
+	// Both are pipes, and the workers have the second one too: Wait returns when nobody holds it any more, and so shows
+	// that no worker is left.
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // so that a test can do what a terminal does at Ctrl-C
 	if err := p.cmd.Start(); err != nil {
@@ -275,12 +277,14 @@ func onARealRedis(t *testing.T, args ...string) {
 	s := redistest.Start(t, redistest.Password("a-password"))
 	s.Do("SET", "somebody's", "value")
 	for _, p := range []*program{
-		start(t, append(append(small[:len(small):len(small)], "--json", "--systems=library", "--redis", s.URL()), args...)...),
+		start(t, append(append(small[:len(small):len(small)], "--json", "--systems=library", "--redis", s.URL()),
+			args...)...),
 		startWith(t, s.URL(), append(small, "--json", "--systems=library", "--phases=cold")...),
 	} {
 		p.mustExit(exitKept)
 		r := p.report()
-		if !r.Kept || len(r.Promises) == 0 || !strings.HasPrefix(r.Redis, "Redis ") || !strings.HasSuffix(r.Redis, " at "+s.Addr()) {
+		if !r.Kept || len(r.Promises) == 0 || !strings.HasPrefix(r.Redis, "Redis ") ||
+			!strings.HasSuffix(r.Redis, " at "+s.Addr()) {
 			t.Errorf("the report: %s", p.stdout.String())
 		}
 		if strings.Contains(p.stdout.String()+p.stderr.String(), "a-password") {
@@ -295,7 +299,8 @@ func onARealRedis(t *testing.T, args ...string) {
 // TestInterrupted: whoever is told, and when: the program ends long before its work is done, and no worker is left.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
-	terminal := func(pid int) error { return syscall.Kill(-pid, syscall.SIGINT) } // everyone in front of it gets the signal
+	// everyone in front of it gets the signal
+	terminal := func(pid int) error { return syscall.Kill(-pid, syscall.SIGINT) }
 	for _, tt := range []struct {
 		name   string
 		signal func(pid int) error
@@ -331,8 +336,8 @@ func TestInterrupted(t *testing.T) {
 	}
 }
 
-// underLoad is more than what each goroutine asking once for each token can come to, twice for a token that is not there: so the workers are
-// in the steady load, which goes on for more than an hour.
+// underLoad is more than what each goroutine asking once for each token can come to, twice for a token that is not
+// there: so the workers are in the steady load, which goes on for more than an hour.
 const underLoad = 2*4*2*2 + 50
 
 func gets(s *redistest.Server) (n int) {

@@ -92,7 +92,8 @@ func merge(results ...result) (total result) {
 	return total
 }
 
-// quantile is the smallest of the values that a share q of them does not exceed. It is exact: a histogram would save little here.
+// quantile is the smallest of the values that a share q of them does not exceed. It is exact: a histogram would save
+// little here.
 func quantile(sorted []int64, q float64) int64 {
 	if len(sorted) == 0 {
 		return 0

@@ -139,7 +139,8 @@ func demonstrate(ctx context.Context, cfg *config, p *progress) (*report, error)
 	return rep, nil
 }
 
-// play is one phase with one system. Each begins with new processes and nothing in Redis, so that phases can be chosen freely.
+// play is one phase with one system. Each begins with new processes and nothing in Redis, so that phases can be chosen
+// freely.
 func (d *demo) play(ctx context.Context, ph *phase, sys system) (o *outcome, err error) {
 	o = &outcome{Phase: ph.name, System: sys.name, cfg: d.config}
 	d.progress.begin(sys.title+", "+ph.title, d.entra.count)

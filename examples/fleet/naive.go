@@ -9,9 +9,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// naive is the accessor one writes first, and finds in blog posts. It is short, and it shares tokens. It also reads all of a partition
-// from Redis in every call, lets the last writer of a partition win, keeps tokens in clear text, fails with Redis, and does not
-// keep two instances from asking for one token.
+// naive is the accessor one writes first, and finds in blog posts. It is short, and it shares tokens. It also reads all
+// of a partition from Redis in every call, lets the last writer of a partition win, keeps tokens in clear text, fails
+// with Redis, and does not keep two instances from asking for one token.
 type naive struct {
 	rdb    *redis.Client
 	prefix string

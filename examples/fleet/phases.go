@@ -73,22 +73,24 @@ var allPhases = []*phase{
 		promises: []promise{noErrors, {"at most one token request per token and cycle, from its issue until it is due",
 			onePerCycle}, {"of 100 calls 99 take less than half as long as Entra ID", func(o *outcome) (bool, string) {
 			bound := o.cfg.Latency / 2
-			return o.P99 < float64(bound)/1e6, fmt.Sprintf("p99 %.1f ms, max %.0f ms; Entra ID takes %v", o.P99, o.Max, o.cfg.Latency)
+			return o.P99 < float64(bound)/1e6,
+				fmt.Sprintf("p99 %.1f ms, max %.0f ms; Entra ID takes %v", o.P99, o.Max, o.cfg.Latency)
 		}}},
 	},
 	{
 		name: "down", title: "Entra ID down", emulatorOnly: true,
 		what: "everybody has every token; from half of its usable life on Entra ID answers 503, for twice that life",
 		act:  entraDown,
-		promises: []promise{noErrors, {"at most two tries per token and pause, which grows from one second", func(o *outcome) (bool, string) {
-			// Pauses of 1, 2, 4 s and so on fit into the time, and each try is repeated once.
-			pauses := 1
-			for sum, pause := time.Duration(0), time.Second; sum < 2*o.cfg.Life; pause *= 2 {
-				sum += pause
-				pauses++
-			}
-			return o.Requests <= 2*pauses*o.Tokens, fmt.Sprintf("%d token requests for %d tokens", o.Requests, o.Tokens)
-		}}},
+		promises: []promise{noErrors, {"at most two tries per token and pause, which grows from one second",
+			func(o *outcome) (bool, string) {
+				// Pauses of 1, 2, 4 s and so on fit into the time, and each try is repeated once.
+				pauses := 1
+				for sum, pause := time.Duration(0), time.Second; sum < 2*o.cfg.Life; pause *= 2 {
+					sum += pause
+					pauses++
+				}
+				return o.Requests <= 2*pauses*o.Tokens, fmt.Sprintf("%d token requests for %d tokens", o.Requests, o.Tokens)
+			}}},
 	},
 	{
 		name: "throttled", title: "throttled", emulatorOnly: true,
@@ -105,11 +107,13 @@ var allPhases = []*phase{
 		name: "kill", title: "leader killed", emulatorOnly: true,
 		what: "all ask for one token; the first that sends a token request is killed before it is answered",
 		act:  killLeader,
-		promises: []promise{noErrors, {"at most one token request more than the one that died", func(o *outcome) (bool, string) {
-			return o.Requests <= 2, fmt.Sprintf("%d token requests", o.Requests)
-		}}, {"the others go on within LockTTL", func(o *outcome) (bool, string) {
+		promises: []promise{noErrors, {"at most one token request more than the one that died",
+			func(o *outcome) (bool, string) {
+				return o.Requests <= 2, fmt.Sprintf("%d token requests", o.Requests)
+			}}, {"the others go on within LockTTL", func(o *outcome) (bool, string) {
 			bound := atMost(o.cfg.LockTTL + 2*o.cfg.Latency)
-			return o.Max <= float64(bound.Milliseconds()), fmt.Sprintf("the longest call took %.0f ms with a LockTTL of %v", o.Max, o.cfg.LockTTL)
+			return o.Max <= float64(bound.Milliseconds()),
+				fmt.Sprintf("the longest call took %.0f ms with a LockTTL of %v", o.Max, o.cfg.LockTTL)
 		}}},
 	},
 	{
@@ -140,9 +144,9 @@ func phaseNamed(name string) *phase {
 // msalReserve is how long before its end MSAL stops using a token.
 const msalReserve = 5 * time.Minute
 
-// expire lets everybody have every token, and then counts what a steady load costs for one and a quarter of their lives. Without
-// the library all tokens are found expired at once. With it they are renewed half-way through (Options.RefreshAt) while they
-// still serve, and no caller meets their end.
+// expire lets everybody have every token, and then counts what a steady load costs for one and a quarter of their
+// lives. Without the library all tokens are found expired at once. With it they are renewed half-way through
+// (Options.RefreshAt) while they still serve, and no caller meets their end.
 func expire(ctx context.Context, s *stage) error {
 	s.entra.emulator.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = msalReserve + s.Life })
 	if err := s.load(ctx, s.fleet, load{Tokens: s.tokens()}); err != nil {
@@ -188,7 +192,8 @@ func throttled(ctx context.Context, s *stage) error {
 	timer := time.AfterFunc(throttledFor, remove)
 	defer timer.Stop()
 	defer remove()
-	return s.load(ctx, s.fleet, load{Tokens: s.tokens(), For: throttledFor + 2*throttlePause, Pause: 50 * time.Millisecond})
+	return s.load(ctx, s.fleet, load{Tokens: s.tokens(), For: throttledFor + 2*throttlePause,
+		Pause: 50 * time.Millisecond})
 }
 
 // killLeader holds the first token request at the emulator, kills its sender, and lets go.
@@ -217,8 +222,8 @@ func killLeader(ctx context.Context, s *stage) error {
 	return err
 }
 
-// recovery is how long a library may take to notice that Redis is back: its probes are two to three seconds apart after an absence
-// of seconds.
+// recovery is how long a library may take to notice that Redis is back: its probes are two to three seconds apart after
+// an absence of seconds.
 const recovery = 3 * time.Second
 
 func redisAway(ctx context.Context, s *stage) error {
@@ -254,8 +259,9 @@ func exactlyOnePerToken(o *outcome) (bool, string) {
 	return len(perToken) == o.Tokens, fmt.Sprintf("%d token requests for %d tokens", o.Requests, o.Tokens)
 }
 
-// onePerCycle: the library asks again when half of a token's life has passed, in whole seconds as refresh_in is. The time between the first
-// and the last request is seen at the emulator, where the first may have been late: hence the second that is added.
+// onePerCycle: the library asks again when half of a token's life has passed, in whole seconds as refresh_in is. The
+// time between the first and the last request is seen at the emulator, where the first may have been late: hence the
+// second that is added.
 func onePerCycle(o *outcome) (bool, string) {
 	cycle := max(time.Second, (o.cfg.Life / 2).Truncate(time.Second))
 	arrived := map[token][]time.Time{}
@@ -266,10 +272,12 @@ func onePerCycle(o *outcome) (bool, string) {
 		slices.SortFunc(at, time.Time.Compare)
 		span := at[len(at)-1].Sub(at[0])
 		if most := 1 + int((span+time.Second)/cycle); len(at) > most {
-			return false, fmt.Sprintf("%d token requests for %v in %v, %d in all", len(at), t, span.Round(time.Millisecond), o.Requests)
+			return false, fmt.Sprintf("%d token requests for %v in %v, %d in all", len(at), t,
+				span.Round(time.Millisecond), o.Requests)
 		}
 	}
-	return len(arrived) == o.Tokens, fmt.Sprintf("%d token requests for %d tokens in cycles of %v", o.Requests, o.Tokens, cycle)
+	return len(arrived) == o.Tokens, fmt.Sprintf("%d token requests for %d tokens in cycles of %v",
+		o.Requests, o.Tokens, cycle)
 }
 
 func onePerProcessAndToken(o *outcome) (bool, string) {

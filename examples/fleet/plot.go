@@ -28,7 +28,8 @@ func (r *report) plot(file string) error {
 	if err != nil {
 		return err
 	}
-	requests.Title.Text = fmt.Sprintf("%d workers x %d goroutines, %d tokens", r.Config.Workers, r.Config.Goroutines, len(r.Config.tokens()))
+	requests.Title.Text = fmt.Sprintf("%d workers x %d goroutines, %d tokens", r.Config.Workers, r.Config.Goroutines,
+		len(r.Config.tokens()))
 	latency, err := r.panel("AcquireToken, p99 (ms)", 0.001, func(o *outcome) (float64, string) {
 		return o.P99, showMS(o, o.P99)
 	})
@@ -40,7 +41,8 @@ func (r *report) plot(file string) error {
 	requests.Y.Max += 0.2
 
 	svg := vgsvg.New(24*vg.Centimeter, 18*vg.Centimeter)
-	tiles := draw.Tiles{Rows: 2, Cols: 1, PadY: vg.Centimeter, PadTop: vg.Centimeter, PadLeft: 4, PadRight: vg.Centimeter, PadBottom: 4}
+	tiles := draw.Tiles{Rows: 2, Cols: 1, PadY: vg.Centimeter, PadTop: vg.Centimeter, PadLeft: 4,
+		PadRight: vg.Centimeter, PadBottom: 4}
 	plots := [][]*plot.Plot{{requests}, {latency}}
 	for row, canvases := range plot.Align(plots, tiles, draw.New(svg)) {
 		plots[row][0].Draw(canvases[0])
@@ -56,8 +58,8 @@ func (r *report) plot(file string) error {
 	return f.Close()
 }
 
-// panel draws grouped bars on a logarithmic scale that starts at floor. Bars of gonum/plot start at 0, which has no logarithm: so the
-// axis is linear, the values are logarithms, and the ticks say what they stand for.
+// panel draws grouped bars on a logarithmic scale that starts at floor. Bars of gonum/plot start at 0, which has no
+// logarithm: so the axis is linear, the values are logarithms, and the ticks say what they stand for.
 func (r *report) panel(label string, floor float64, value func(*outcome) (float64, string)) (*plot.Plot, error) {
 	height := func(v float64) float64 { return math.Log10(max(v, floor) / floor) }
 	p := plot.New()
@@ -69,7 +71,8 @@ func (r *report) panel(label string, floor float64, value func(*outcome) (float6
 	phases, systems := r.played()
 	width := 60 * vg.Centimeter / vg.Length(4*max(1, len(phases)*len(systems)))
 	for i, sys := range systems {
-		bars, tops := make(plotter.Values, len(phases)), plotter.XYLabels{XYs: make(plotter.XYs, len(phases)), Labels: make([]string, len(phases))}
+		bars, tops := make(plotter.Values, len(phases)),
+			plotter.XYLabels{XYs: make(plotter.XYs, len(phases)), Labels: make([]string, len(phases))}
 		for j, ph := range phases {
 			o := r.outcome(ph.name, sys.name)
 			v, shown := value(o)

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// progress says what is going on: on a terminal in one line that is drawn anew, elsewhere (a log) in a line at the end of each step.
+// progress says what is going on: on a terminal in one line that is drawn anew, elsewhere (a log) in a line at the end
+// of each step.
 type progress struct {
 	out      io.Writer
 	terminal bool
@@ -58,7 +59,8 @@ func (p *progress) end(o *outcome, err error) {
 	close(p.quit)
 	p.drawn.Wait()
 	if !p.terminal && err == nil {
-		fmt.Fprintf(p.out, "%s: %d token requests, %d errors, %.1f s\n", p.title, o.Requests, o.Errors, time.Since(p.begun).Seconds())
+		fmt.Fprintf(p.out, "%s: %d token requests, %d errors, %.1f s\n", p.title, o.Requests, o.Errors,
+			time.Since(p.begun).Seconds())
 	}
 }
 

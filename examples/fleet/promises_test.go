@@ -6,9 +6,11 @@ import (
 	"time"
 )
 
-// TestPromises gives each promise an outcome that keeps it and some that break it: a promise that cannot be broken would be none.
+// TestPromises gives each promise an outcome that keeps it and some that break it: a promise that cannot be broken
+// would be none.
 func TestPromises(t *testing.T) {
-	cfg := &config{Workers: 2, Goroutines: 4, Tenants: 2, Scopes: 1, Latency: 100 * time.Millisecond, Life: 2 * time.Second, LockTTL: time.Second}
+	cfg := &config{Workers: 2, Goroutines: 4, Tenants: 2, Scopes: 1, Latency: 100 * time.Millisecond,
+		Life: 2 * time.Second, LockTTL: time.Second}
 	a, b := cfg.tokens()[0], cfg.tokens()[1]
 	at := func(worker int, tok token, after time.Duration) request {
 		return request{worker, tok, time.Unix(1_800_000_000, 0).Add(after)}
@@ -24,7 +26,8 @@ func TestPromises(t *testing.T) {
 	}{
 		{phase: "cold", name: "one each", sent: once},
 		{phase: "cold", name: "an error", sent: once, errors: 1, broken: "no call fails"},
-		{phase: "cold", name: "two for one", sent: append(once, at(1, a, time.Minute)), broken: "exactly one token request per tenant and scope"},
+		{phase: "cold", name: "two for one", sent: append(once, at(1, a, time.Minute)),
+			broken: "exactly one token request per tenant and scope"},
 		{phase: "cold", name: "none for one", sent: once[:1], broken: "exactly one token request per tenant and scope"},
 
 		{phase: "expiry", name: "a cycle apart", sent: append(once, at(0, a, time.Second), at(0, b, time.Second))},
@@ -43,12 +46,15 @@ func TestPromises(t *testing.T) {
 
 		{phase: "down", name: "two tries", sent: append(once, once...)},
 		{phase: "down", name: "an error", sent: once, errors: 1, broken: "no call fails"},
-		{phase: "down", name: "ten tries", sent: slices.Repeat(once, 10), broken: "at most two tries per token and pause, which grows from one second"},
+		{phase: "down", name: "ten tries", sent: slices.Repeat(once, 10),
+			broken: "at most two tries per token and pause, which grows from one second"},
 
 		{phase: "throttled", name: "one each", sent: once, errors: 5},
-		{phase: "throttled", name: "everybody tries", sent: slices.Repeat(once, 10), broken: "at most one token request per token and pause"},
+		{phase: "throttled", name: "everybody tries", sent: slices.Repeat(once, 10),
+			broken: "at most one token request per token and pause"},
 
-		{phase: "kill", name: "one dies, one comes after it", sent: []request{at(0, a, 0), at(1, a, time.Second)}, max: 1200 * time.Millisecond},
+		{phase: "kill", name: "one dies, one comes after it", sent: []request{at(0, a, 0), at(1, a, time.Second)},
+			max: 1200 * time.Millisecond},
 		{phase: "kill", name: "an error", sent: once, errors: 1, broken: "no call fails"},
 		{phase: "kill", name: "all come after it", sent: []request{at(0, a, 0), at(1, a, 0), at(1, a, 0)},
 			broken: "at most one token request more than the one that died"},
@@ -56,7 +62,8 @@ func TestPromises(t *testing.T) {
 
 		{phase: "redis", name: "one each and process", sent: append(once, at(0, b, 0), at(1, a, 0))},
 		{phase: "redis", name: "an error", sent: once, errors: 1, broken: "no call fails"},
-		{phase: "redis", name: "two by one", sent: append(once, at(0, a, time.Second)), broken: "at most one token request per process and token"},
+		{phase: "redis", name: "two by one", sent: append(once, at(0, a, time.Second)),
+			broken: "at most one token request per process and token"},
 	} {
 		t.Run(tt.phase+", "+tt.name, func(t *testing.T) {
 			for _, sys := range allSystems {

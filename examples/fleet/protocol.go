@@ -2,11 +2,13 @@ package main
 
 import "time"
 
-// The parent and a worker talk in lines of JSON: through the worker's stdin one setup, then loads; through its stdout one
-// reply to each. Secrets come this way because arguments and environments can be read by other processes. The end of
-// stdin is the end of the worker, and the kernel closes a pipe however its other side died: no worker outlives the parent.
+// The parent and a worker talk in lines of JSON: through the worker's stdin one setup, then loads; through its stdout
+// one reply to each. Secrets come this way because arguments and environments can be read by other processes. The end
+// of stdin is the end of the worker, and the kernel closes a pipe however its other side died: no worker outlives the
+// parent.
 //
-// This is internal/subprocess by hand: the example imports nothing internal, so that its folder can be copied elsewhere.
+// This is internal/subprocess by hand: the example imports nothing internal, so that its folder can be copied
+// elsewhere.
 
 // workerMark is the environment variable that makes the executable a worker.
 const workerMark = "MSALREDIS_FLEET_WORKER"
@@ -35,8 +37,8 @@ type setup struct {
 	WithoutGate bool
 }
 
-// load is what every goroutine of a worker does: ask for every token, once; or, where For says so, for one after another
-// with a pause, until it is over.
+// load is what every goroutine of a worker does: ask for every token, once; or, where For says so, for one after
+// another with a pause, until it is over.
 type load struct {
 	Tokens []token
 	For    time.Duration

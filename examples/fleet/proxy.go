@@ -6,10 +6,11 @@ import (
 	"sync"
 )
 
-// proxy stands between the workers and Redis, and takes Redis away from them without stopping a server that others may use.
+// proxy stands between the workers and Redis, and takes Redis away from them without stopping a server that others may
+// use.
 //
-// While it is down it resets new connections rather than close its listener: a client that dials a closed port of the ephemeral range
-// in a loop may be connected to itself, and then the port is gone.
+// While it is down it resets new connections rather than close its listener: a client that dials a closed port of the
+// ephemeral range in a loop may be connected to itself, and then the port is gone.
 type proxy struct {
 	network, backend string
 	listener         net.Listener

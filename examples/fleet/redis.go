@@ -59,7 +59,8 @@ func version(ctx context.Context, rdb *redis.Client) string {
 	return v
 }
 
-// clean removes the run's keys from a Redis that lives on. Where SCAN is refused they stay until they expire: all of them do.
+// clean removes the run's keys from a Redis that lives on. Where SCAN is refused they stay until they expire: all of
+// them do.
 func (s *redisServer) clean(prefix string) {
 	if s.embedded != nil {
 		return

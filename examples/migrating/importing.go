@@ -35,8 +35,8 @@ func (i *importing) Replace(ctx context.Context, u cache.Unmarshaler, hints cach
 	return i.Cache.Replace(ctx, u, hints)
 }
 
-// takeOver stores an old record as MSAL itself would: Export sorts its entries by their own fields, so that what a naive
-// accessor mixed into it of other users stays out.
+// takeOver stores an old record as MSAL itself would: Export sorts its entries by their own fields, so that what a
+// naive accessor mixed into it of other users stays out.
 func (i *importing) takeOver(ctx context.Context, partition string) error {
 	var record document
 	if err := i.Cache.Replace(ctx, &record, cache.ReplaceHints{PartitionKey: partition}); err != nil {

@@ -38,7 +38,9 @@ const (
 
 func main() {
 	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(), "migrating moves a service's tokens from a naive accessor to the shared cache, and counts token requests.\nIt takes no flags.\n")
+		fmt.Fprint(flag.CommandLine.Output(),
+			"migrating moves a service's tokens from a naive accessor to the shared cache, and counts token "+
+				"requests.\nIt takes no flags.\n")
 	}
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -140,7 +142,9 @@ func run(ctx context.Context, redisURL string, out io.Writer) error {
 	return nil
 }
 
-func newApp(entra *entratest.Server, accessor cache.ExportReplace, transport http.RoundTripper) (confidential.Client, error) {
+func newApp(
+	entra *entratest.Server, accessor cache.ExportReplace, transport http.RoundTripper,
+) (confidential.Client, error) {
 	cred, err := confidential.NewCredFromSecret(secret)
 	if err != nil {
 		return confidential.Client{}, err

@@ -62,7 +62,8 @@ func TestOldRecordsDoNotReplaceNewOnes(t *testing.T) {
 	}
 	record := func(secret string) string {
 		rt := func(home string) string {
-			return `"` + home + `-login-refreshtoken-app":{"home_account_id":"` + home + `","environment":"login","credential_type":"RefreshToken","client_id":"app","secret":"` + secret + `"}`
+			return `"` + home + `-login-refreshtoken-app":{"home_account_id":"` + home + `","environment":"login",` +
+				`"credential_type":"RefreshToken","client_id":"app","secret":"` + secret + `"}`
 		}
 		return `{"RefreshToken":{` + rt("ada.contoso") + `,` + rt("eve.contoso") + `}}`
 	}

@@ -15,8 +15,8 @@ import (
 
 var example = standin.Example{
 	Name: "multitenant",
-	Help: `A daemon for hundreds of tenants, as several instances that share their tokens. Entra ID, Redis and Graph are emulated,
-unless the environment names real ones:
+	Help: `A daemon for hundreds of tenants, as several instances that share their tokens. Entra ID, Redis and Graph are
+emulated, unless the environment names real ones:
 
   AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
                     the app registration: multitenant, with Graph's application permission Organization.Read.All
@@ -36,14 +36,18 @@ func emulate(w *standin.World, n int) error {
 	}
 	w.Set("AZURE_TENANT_IDS", strings.Join(tenants, ","))
 	w.Entra.AddFault(entratest.Fault{Match: entratest.ByTenant(tenants[n-1]), Status: http.StatusBadRequest,
-		Body: entratest.ErrorBody("unauthorized_client", 700016, "Application was not found in the directory. This can happen if the "+
-			"application has not been installed by the administrator of the tenant or consented to by any user in the tenant.")})
+		Body: entratest.ErrorBody("unauthorized_client", 700016,
+			"Application was not found in the directory. This can happen if the "+
+				"application has not been installed by the administrator of the tenant or consented to by any "+
+				"user in the tenant.")})
 	apis := map[string]http.Handler{}
 	for _, c := range clouds {
 		mux := http.NewServeMux()
 		mux.HandleFunc("GET /v1.0/organization", func(out http.ResponseWriter, r *http.Request) {
 			tenant := standin.CallerOf(r).Tenant
-			standin.JSON(out, map[string]any{"value": []any{map[string]string{"id": tenant, "displayName": "Organization " + tenant}}})
+			standin.JSON(out, map[string]any{
+				"value": []any{map[string]string{"id": tenant, "displayName": "Organization " + tenant}},
+			})
 		})
 		guard := standin.Guard{Entra: w.Entra, Audience: c.graph, Authority: host(c.authority)}
 		apis[host(c.graph)] = guard.Wrap(mux)

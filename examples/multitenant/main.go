@@ -36,7 +36,8 @@ var flags options
 func main() {
 	flag.IntVar(&flags.instances, "instances", 2, "how many instances run at once; in production, 1 on each machine")
 	flag.StringVar(&flags.cloud, "cloud", "public", "public, usgov or china: whose Entra ID and Graph are asked")
-	flag.StringVar(&flags.region, "region", "", "Azure `region` whose token service is asked, as in westeurope; Microsoft's own apps only")
+	flag.StringVar(&flags.region, "region", "",
+		"Azure `region` whose token service is asked, as in westeurope; Microsoft's own apps only")
 	standin.Main(example)
 }
 
@@ -62,8 +63,8 @@ type daemon struct {
 	graph   string
 }
 
-// newDaemon is what an instance does at its start. In one of yours w.Getenv is os.Getenv, and w.CacheOptions and w.Network
-// are nil.
+// newDaemon is what an instance does at its start. In one of yours w.Getenv is os.Getenv, and w.CacheOptions and
+// w.Network are nil.
 func newDaemon(w *standin.World, o options) (*daemon, error) {
 	in, ok := clouds[o.cloud]
 	if !ok {
@@ -93,8 +94,8 @@ func newDaemon(w *standin.World, o options) (*daemon, error) {
 	if o.region != "" {
 		msal = append(msal, confidential.WithAzureRegion(o.region))
 	}
-	// Each tenant has its own credential, as MSAL advises, and all share the connections. Those used least are forgotten; made
-	// anew, they find their tokens in Redis.
+	// Each tenant has its own credential, as MSAL advises, and all share the connections. Those used least are forgotten;
+	// made anew, they find their tokens in Redis.
 	connections := http.RoundTripper(apiclient.NewTransport(64))
 	if w.Network != nil {
 		connections = w.Network
@@ -149,8 +150,10 @@ func (d *daemon) organization(ctx context.Context, tenant string) (string, error
 		Value []struct{ ID, DisplayName string }
 		Error struct{ Code, Message string }
 	}
-	if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 1<<20)).Decode(&page); err != nil || resp.StatusCode != http.StatusOK {
-		return "", fmt.Errorf("%s answers %s: %s %s", d.graph, resp.Status, page.Error.Code, cmp.Or(page.Error.Message, "no organization"))
+	if err := json.NewDecoder(http.MaxBytesReader(nil, resp.Body, 1<<20)).Decode(&page); err != nil ||
+		resp.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s answers %s: %s %s", d.graph, resp.Status, page.Error.Code,
+			cmp.Or(page.Error.Message, "no organization"))
 	}
 	if len(page.Value) != 1 {
 		return "", fmt.Errorf("%s names %d organizations for one tenant", d.graph, len(page.Value))
@@ -165,7 +168,9 @@ func run(ctx context.Context, w *standin.World, out io.Writer, o options) error 
 	if o.instances < 1 {
 		return fmt.Errorf("-instances is %d: it must be at least 1", o.instances)
 	}
-	tenants := strings.FieldsFunc(w.Getenv("AZURE_TENANT_IDS"), func(r rune) bool { return r == ',' || r == ' ' || r == '\n' })
+	tenants := strings.FieldsFunc(w.Getenv("AZURE_TENANT_IDS"), func(r rune) bool {
+		return r == ',' || r == ' ' || r == '\n'
+	})
 	lines := make([]string, o.instances)
 	all, ctx := errgroup.WithContext(ctx)
 	for i := range lines {
@@ -181,7 +186,8 @@ func run(ctx context.Context, w *standin.World, out io.Writer, o options) error 
 					if err != nil {
 						done--
 						// A real daemon logs the error, once for each tenant. AADSTS700016 and 7000229: it has removed the app.
-						lines[i] += fmt.Sprintf("instance %d, tenant %s: %s\n", i+1, tenants[t], cmp.Or(code.FindString(err.Error()), err.Error()))
+						lines[i] += fmt.Sprintf("instance %d, tenant %s: %s\n", i+1, tenants[t],
+							cmp.Or(code.FindString(err.Error()), err.Error()))
 					}
 				}
 				lines[i] += fmt.Sprintf("instance %d, round %d: %d of %d tenants done\n", i+1, round+1, done, len(tenants))

@@ -29,7 +29,8 @@ func openOn(t *testing.T, tenants int, url string) *standin.World {
 	return w
 }
 
-// Two instances at once, two rounds each: a token request for each tenant, and the tenant that refuses is the only one that fails.
+// Two instances at once, two rounds each: a token request for each tenant, and the tenant that refuses is the only one
+// that fails.
 func TestEachTenantCostsOneTokenRequest(t *testing.T) {
 	t.Parallel()
 	redistest.ByOneAddress(t, func(t *testing.T, url string) {
@@ -57,7 +58,8 @@ func TestEachTenantCostsOneTokenRequest(t *testing.T) {
 	})
 }
 
-// The option leads to the cloud's own Entra ID and Graph, whose tokens no other cloud takes, and to the region's token service.
+// The option leads to the cloud's own Entra ID and Graph, whose tokens no other cloud takes, and to the region's token
+// service.
 func TestCloudAndRegionLeadToTheirAuthority(t *testing.T) {
 	t.Parallel()
 	w := open(t, 4)

@@ -41,11 +41,12 @@ func newAPI(name, tenant, clientID string, cred *azcred.Credential, network http
 	if network == nil {
 		a.sends, network = apiclient.NewTransport(64), http.DefaultTransport
 	}
-	// The keys are fetched when they are wanted, and again when Entra ID signs with another (see seldom), so the API starts
-	// while Entra ID is away. The issuer has the tenant in it: the app registration must ask for version 2 tokens
+	// The keys are fetched when they are wanted, and again when Entra ID signs with another (see seldom), so the API
+	// starts while Entra ID is away. The issuer has the tenant in it: the app registration must ask for version 2 tokens
 	// (requestedAccessTokenVersion), whose audience is the client id.
 	authority := "https://login.microsoftonline.com/" + tenant
-	ctx := oidc.ClientContext(context.Background(), &http.Client{Transport: &seldom{base: network}, Timeout: 10 * time.Second})
+	ctx := oidc.ClientContext(context.Background(),
+		&http.Client{Transport: &seldom{base: network}, Timeout: 10 * time.Second})
 	a.verify = oidc.NewVerifier(authority+"/v2.0", oidc.NewRemoteKeySet(ctx, authority+"/discovery/v2.0/keys"),
 		&oidc.Config{ClientID: clientID})
 	return a
@@ -99,8 +100,8 @@ func (a *api) me(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// caller is the token of the request, if it is one for this API: signed by Entra ID, by this tenant, for this audience, alive,
-// and of a user who has agreed to this app's acting for them. Otherwise it has answered, by RFC 6750.
+// caller is the token of the request, if it is one for this API: signed by Entra ID, by this tenant, for this audience,
+// alive, and of a user who has agreed to this app's acting for them. Otherwise it has answered, by RFC 6750.
 func (a *api) caller(w http.ResponseWriter, r *http.Request) (token string, ok bool) {
 	token, ok = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
@@ -137,7 +138,8 @@ func (a *api) fail(w http.ResponseWriter, r *http.Request, err error) {
 		// Entra ID wants something of the user that only their own client can ask for, such as a second factor:
 		// https://learn.microsoft.com/entra/identity-platform/v2-oauth2-on-behalf-of-flow#error-response-example
 		w.Header().Set("WWW-Authenticate", fmt.Sprintf(
-			`Bearer realm="", authorization_uri="https://login.microsoftonline.com/%s/oauth2/v2.0/authorize", error="insufficient_claims", claims="%s"`,
+			`Bearer realm="", authorization_uri="https://login.microsoftonline.com/%s/oauth2/v2.0/authorize", `+
+				`error="insufficient_claims", claims="%s"`,
 			a.tenant, base64.StdEncoding.EncodeToString([]byte(problem.Claims))))
 		http.Error(w, "sign in again with the claims of this challenge", http.StatusUnauthorized)
 	case problem.Code == "invalid_grant" || problem.Code == "interaction_required":

@@ -40,7 +40,8 @@ func call(ctx context.Context, w *standin.World, url string, out io.Writer) erro
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "users: %d, calls: %d, on-behalf-of requests: %d\n", people, people*calls, w.Entra.Count(entratest.ByGrant(onBehalfOf)))
+	fmt.Fprintf(out, "users: %d, calls: %d, on-behalf-of requests: %d\n", people, people*calls,
+		w.Entra.Count(entratest.ByGrant(onBehalfOf)))
 
 	token, err := c.signIn(grace)
 	if err != nil {
@@ -102,7 +103,8 @@ func (c *caller) me(ctx context.Context, token string) (answer, error) {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	a := answer{status: resp.StatusCode, body: string(body), instance: resp.Header.Get("X-Instance"), challenge: resp.Header.Get("WWW-Authenticate")}
+	a := answer{status: resp.StatusCode, body: string(body), instance: resp.Header.Get("X-Instance"),
+		challenge: resp.Header.Get("WWW-Authenticate")}
 	if m := claimsOf.FindStringSubmatch(a.challenge); m != nil {
 		claims, err := base64.StdEncoding.DecodeString(m[1])
 		if err != nil {

@@ -43,11 +43,12 @@ const onBehalfOf = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 // interaction is Entra ID's answer where the user must come.
 const interaction = `{"error":"interaction_required","error_codes":[50076],"suberror":"basic_action",
-"error_description":"AADSTS50076: Due to a configuration change made by your administrator, you must use multi-factor authentication.",
+"error_description":"AADSTS50076: Due to a configuration change made by your administrator, you must use ` +
+	`multi-factor authentication.",
 "claims":"{\"access_token\":{\"acrs\":{\"essential\":true,\"value\":\"c1\"}}}"}`
 
-// emulate stands Graph up, which tells callers who they are. After as many calls as the people make together it revokes the next
-// token, and Entra ID gives no other for it on behalf of the same sign-in.
+// emulate stands Graph up, which tells callers who they are. After as many calls as the people make together it revokes
+// the next token, and Entra ID gives no other for it on behalf of the same sign-in.
 func emulate(w *standin.World) error {
 	for _, username := range everybody() {
 		w.Entra.AddUser(entratest.User{Username: username, Name: strings.TrimSuffix(username, "@contoso.com")})

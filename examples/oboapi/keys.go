@@ -8,12 +8,12 @@ import (
 	"time"
 )
 
-// freshKeys is for how long the signing keys are not fetched again. Entra ID publishes a key well before it signs with it
-// (https://learn.microsoft.com/entra/identity-platform/signing-key-rollover).
+// freshKeys is for how long the signing keys are not fetched again. Entra ID publishes a key well before it signs with
+// it (https://learn.microsoft.com/entra/identity-platform/signing-key-rollover).
 const freshKeys = time.Minute
 
-// seldom answers with what it was answered with a moment ago. go-oidc fetches the signing keys for every token under a key id that it does
-// not know, and anybody can make such tokens up.
+// seldom answers with what it was answered with a moment ago. go-oidc fetches the signing keys for every token under a
+// key id that it does not know, and anybody can make such tokens up.
 type seldom struct {
 	base http.RoundTripper
 

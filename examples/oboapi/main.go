@@ -1,9 +1,11 @@
-// Command oboapi is a web API that calls another API, Graph, in the name of the users who call it (on-behalf-of), run as two
-// instances behind one address. A user's token costs one on-behalf-of request, whatever the number of calls and instances.
+// Command oboapi is a web API that calls another API, Graph, in the name of the users who call it (on-behalf-of), run
+// as two instances behind one address. A user's token costs one on-behalf-of request, whatever the number of calls and
+// instances.
 //
 //	go run ./examples/oboapi
 //
-// This file and api.go are what to copy. emulated.go and callers.go are there so that it runs, and is tested, with Go alone.
+// This file and api.go are what to copy. emulated.go and callers.go are there so that it runs, and is tested, with Go
+// alone.
 package main
 
 import (
@@ -92,7 +94,8 @@ func instance(w *standin.World, name string) (at *url.URL, stop func(), err erro
 		return nil, nil, fmt.Errorf("AZURE_CLIENT_SECRET: %w", err)
 	}
 	tenant, clientID := w.Getenv("AZURE_TENANT_ID"), w.Getenv("AZURE_CLIENT_ID")
-	cred, err := azcred.New("https://login.microsoftonline.com/"+tenant, clientID, secret, tokens, &azcred.Options{Transport: w.Network})
+	cred, err := azcred.New("https://login.microsoftonline.com/"+tenant, clientID, secret, tokens,
+		&azcred.Options{Transport: w.Network})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -112,7 +115,10 @@ func instance(w *standin.World, name string) (at *url.URL, stop func(), err erro
 // balance is the load balancer: each request goes to the next instance.
 func balance(all []*url.URL) http.Handler {
 	var next atomic.Int64
-	return &httputil.ReverseProxy{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(all[int(next.Add(1))%len(all)]) }}
+	return &httputil.ReverseProxy{Transport: &http.Transport{MaxIdleConnsPerHost: 64},
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(all[int(next.Add(1))%len(all)])
+		}}
 }
 
 // serve serves until stop is called.

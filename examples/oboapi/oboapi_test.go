@@ -72,8 +72,8 @@ func (c *caller) mustMe(t *testing.T, token string) answer {
 	return a
 }
 
-// The whole example: four hundred calls of twenty users at two instances are twenty on-behalf-of requests; and what Graph and Entra ID
-// want of a user reaches the user's client as a claims challenge.
+// The whole example: four hundred calls of twenty users at two instances are twenty on-behalf-of requests; and what
+// Graph and Entra ID want of a user reaches the user's client as a claims challenge.
 func TestOneOnBehalfOfRequestForEachUserToken(t *testing.T) {
 	t.Parallel()
 	redistest.ByOneAddress(t, func(t *testing.T, url string) {
@@ -117,8 +117,8 @@ func TestInstancesShare(t *testing.T) {
 	}
 }
 
-// Only a token of this tenant's Entra ID, for this API, alive, of a user, and for the API's scope gets past the door, and no other
-// costs a token request.
+// Only a token of this tenant's Entra ID, for this API, alive, of a user, and for the API's scope gets past the door,
+// and no other costs a token request.
 func TestWhoIsLetIn(t *testing.T) {
 	t.Parallel()
 	w := open(t)
@@ -158,7 +158,8 @@ func TestWhoIsLetIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	app, err := confidential.New(w.Entra.Authority(w.Getenv("AZURE_TENANT_ID")), clientID, cred, confidential.WithHTTPClient(w.Entra.HTTPClient()))
+	app, err := confidential.New(w.Entra.Authority(w.Getenv("AZURE_TENANT_ID")), clientID, cred,
+		confidential.WithHTTPClient(w.Entra.HTTPClient()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,9 +183,11 @@ func TestWhoIsLetIn(t *testing.T) {
 		{"expired", expired, 401, `Bearer error="invalid_token"`},
 		{"signed by somebody else", forged, 401, `Bearer error="invalid_token"`},
 		{"signed by nobody", "eyJhbGciOiJub25lIn0." + payload + ".", 401, `Bearer error="invalid_token"`},
-		{"with another's signature", head + "." + strings.Split(userToken("user1@contoso.com", ""), ".")[1] + "." + signature, 401, `Bearer error="invalid_token"`},
+		{"with another's signature", head + "." + strings.Split(userToken("user1@contoso.com", ""), ".")[1] + "." + signature,
+			401, `Bearer error="invalid_token"`},
 		{"an app's own", own.AccessToken, 403, `Bearer error="insufficient_scope", scope="access_as_user"`},
-		{"for another scope", userToken(grace, "api://"+clientID+"/read"), 403, `Bearer error="insufficient_scope", scope="access_as_user"`},
+		{"for another scope", userToken(grace, "api://"+clientID+"/read"), 403,
+			`Bearer error="insufficient_scope", scope="access_as_user"`},
 	} {
 		if a := c.mustMe(t, k.token); a.status != k.status || a.challenge != k.challenge {
 			t.Errorf("%s: %d, %q", k.name, a.status, a.challenge)
@@ -198,8 +201,8 @@ func TestWhoIsLetIn(t *testing.T) {
 	}
 }
 
-// Anybody can make up tokens under key ids that nobody has: they cost Entra ID a fetch of the signing keys for each instance, not for each
-// token. A key that Entra ID has signed with since is fetched when that fetch is a minute old.
+// Anybody can make up tokens under key ids that nobody has: they cost Entra ID a fetch of the signing keys for each
+// instance, not for each token. A key that Entra ID has signed with since is fetched when that fetch is a minute old.
 func TestForgedTokensDoNotFetchTheKeys(t *testing.T) {
 	t.Parallel()
 	w := open(t)
@@ -261,8 +264,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
 
-// A challenge that Graph repeats although the client has answered it, and Entra ID's refusals, become the caller's: with claims
-// where there are some.
+// A challenge that Graph repeats although the client has answered it, and Entra ID's refusals, become the caller's:
+// with claims where there are some.
 func TestChallengesAreHandedOn(t *testing.T) {
 	t.Parallel()
 	const acrs = `{"access_token":{"acrs":{"essential":true,"value":"c1"}}}`
@@ -273,9 +276,11 @@ func TestChallengesAreHandedOn(t *testing.T) {
 	}{
 		"a second factor is wanted": {entratest.Fault{Status: 400, Body: interaction}, 401,
 			`error="insufficient_claims", claims="`, acrs},
-		"the user is gone": {entratest.Fault{Status: 400, Body: `{"error":"invalid_grant","error_description":"AADSTS50173: revoked"}`}, 401,
+		"the user is gone": {entratest.Fault{Status: 400,
+			Body: `{"error":"invalid_grant","error_description":"AADSTS50173: revoked"}`}, 401,
 			`Bearer error="invalid_token"`, ""},
-		"the secret has expired": {entratest.Fault{Status: 401, Body: `{"error":"invalid_client","error_description":"AADSTS7000222: expired"}`}, 502, "", ""},
+		"the secret has expired": {entratest.Fault{Status: 401,
+			Body: `{"error":"invalid_client","error_description":"AADSTS7000222: expired"}`}, 502, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -294,7 +299,8 @@ func TestChallengesAreHandedOn(t *testing.T) {
 	t.Run("Graph is not content", func(t *testing.T) {
 		t.Parallel()
 		w := open(t)
-		challenge := `Bearer realm="", error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"`
+		challenge := `Bearer realm="", error="insufficient_claims", ` +
+			`claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"`
 		w.Network = discontent{w.Network, challenge}
 		c := newCaller(t, w)
 		if a := c.mustMe(t, c.mustSignIn(t, grace)); a.status != 401 || a.challenge != challenge || a.claims != acrs {

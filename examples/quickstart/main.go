@@ -1,5 +1,5 @@
-// Command quickstart is a service in one screen: it takes an app's token through the shared cache and says where it came from.
-// Start it twice, at the same time or one after the other, on one machine or two: Entra ID is asked once.
+// Command quickstart is a service in one screen: it takes an app's token through the shared cache and says where it
+// came from. Start it twice, at the same time or one after the other, on one machine or two: Entra ID is asked once.
 //
 //	export AZURE_TENANT_ID=... AZURE_CLIENT_ID=... AZURE_CLIENT_SECRET=...
 //	export REDIS_URL=redis://localhost:6379
@@ -45,7 +45,8 @@ func (a *asking) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 
 func run(ctx context.Context, env func(string) string, base http.RoundTripper, out io.Writer) error {
-	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "REDIS_URL", "TOKEN_CACHE_KEYS"} {
+	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "REDIS_URL",
+		"TOKEN_CACHE_KEYS"} {
 		if env(name) == "" {
 			return fmt.Errorf("%s is not set: go doc github.com/msal-redis/msal-redis-go/examples/quickstart", name)
 		}

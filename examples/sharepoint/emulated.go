@@ -20,8 +20,8 @@ import (
 
 var example = standin.Example{
 	Name: "sharepoint",
-	Help: `Reads the items of a SharePoint Online list by Graph and by SharePoint's REST API. Entra ID, Redis and both APIs are
-emulated, unless the environment names real ones:
+	Help: `Reads the items of a SharePoint Online list by Graph and by SharePoint's REST API. Entra ID, Redis and both
+APIs are emulated, unless the environment names real ones:
 
   AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_CERTIFICATE_PATH
                        the app registration, and a PEM file with its certificate and RSA key
@@ -36,11 +36,12 @@ emulated, unless the environment names real ones:
 
 const (
 	graphHost, sharePointHost = "graph.microsoft.com", "contoso.sharepoint.com"
-	siteID                    = "contoso.sharepoint.com,0b1d5a1e-6a5c-4b6e-9d1c-5f3a3f0c7a11,4d2e9f60-7f43-4a0b-8a53-0c9f6f5d2b22"
+	siteID                    = sharePointHost +
+		",0b1d5a1e-6a5c-4b6e-9d1c-5f3a3f0c7a11,4d2e9f60-7f43-4a0b-8a53-0c9f6f5d2b22"
 )
 
-// emulate stands up a site with one list, behind Graph and behind SharePoint. Graph revokes the token after the first page;
-// SharePoint asks for a pause after the second.
+// emulate stands up a site with one list, behind Graph and behind SharePoint. Graph revokes the token after the first
+// page; SharePoint asks for a pause after the second.
 func emulate(w *standin.World) error {
 	if err := register(w); err != nil {
 		return err
@@ -53,9 +54,10 @@ func emulate(w *standin.World) error {
 	}
 
 	byGraph := http.NewServeMux()
-	byGraph.HandleFunc("GET /v1.0/sites/contoso.sharepoint.com:/sites/sales", func(out http.ResponseWriter, _ *http.Request) {
-		standin.JSON(out, map[string]string{"id": siteID, "displayName": "Sales"})
-	})
+	byGraph.HandleFunc("GET /v1.0/sites/contoso.sharepoint.com:/sites/sales",
+		func(out http.ResponseWriter, _ *http.Request) {
+			standin.JSON(out, map[string]string{"id": siteID, "displayName": "Sales"})
+		})
 	byGraph.HandleFunc("GET /v1.0/sites/{site}/lists/Leads/items", func(out http.ResponseWriter, r *http.Request) {
 		part, next := standin.Page(r, titles, 5000)
 		items := []any{}
@@ -71,31 +73,33 @@ func emulate(w *standin.World) error {
 
 	limit := &standin.Limit{Requests: 2, Pause: time.Second}
 	bySharePoint := http.NewServeMux()
-	bySharePoint.HandleFunc("GET /sites/sales/_api/web/lists/getbytitle('Leads')/items", func(out http.ResponseWriter, r *http.Request) {
-		// https://learn.microsoft.com/sharepoint/dev/general-development/how-to-avoid-getting-throttled-or-blocked-in-sharepoint-online
-		left, wait := limit.Take()
-		out.Header().Set("RateLimit-Limit", strconv.Itoa(1200))
-		out.Header().Set("RateLimit-Remaining", strconv.Itoa(left))
-		if wait > 0 {
-			out.Header().Set("RateLimit-Reset", standin.Seconds(wait))
-			out.Header().Set("Retry-After", standin.Seconds(wait))
-			standin.Error(out, http.StatusTooManyRequests, "activityLimitReached", "The request has been throttled")
-			return
-		}
-		part, next := standin.Page(r, titles, 5000)
-		items := []any{}
-		for _, title := range part {
-			items = append(items, map[string]string{"Title": title})
-		}
-		page := map[string]any{"value": items}
-		if next != "" {
-			page["odata.nextLink"] = next
-		}
-		standin.JSON(out, page)
-	})
+	bySharePoint.HandleFunc("GET /sites/sales/_api/web/lists/getbytitle('Leads')/items",
+		func(out http.ResponseWriter, r *http.Request) {
+			// https://learn.microsoft.com/sharepoint/dev/general-development/how-to-avoid-getting-throttled-or-blocked-in-sharepoint-online
+			left, wait := limit.Take()
+			out.Header().Set("RateLimit-Limit", strconv.Itoa(1200))
+			out.Header().Set("RateLimit-Remaining", strconv.Itoa(left))
+			if wait > 0 {
+				out.Header().Set("RateLimit-Reset", standin.Seconds(wait))
+				out.Header().Set("Retry-After", standin.Seconds(wait))
+				standin.Error(out, http.StatusTooManyRequests, "activityLimitReached", "The request has been throttled")
+				return
+			}
+			part, next := standin.Page(r, titles, 5000)
+			items := []any{}
+			for _, title := range part {
+				items = append(items, map[string]string{"Title": title})
+			}
+			page := map[string]any{"value": items}
+			if next != "" {
+				page["odata.nextLink"] = next
+			}
+			standin.JSON(out, page)
+		})
 	return w.Serve(map[string]http.Handler{
-		graphHost:      standin.Guard{Entra: w.Entra, Audience: graph, RevokeAfter: 2}.Wrap(byGraph),
-		sharePointHost: standin.Guard{Entra: w.Entra, Audience: "https://" + sharePointHost, CertificateOnly: true}.Wrap(bySharePoint),
+		graphHost: standin.Guard{Entra: w.Entra, Audience: graph, RevokeAfter: 2}.Wrap(byGraph),
+		sharePointHost: standin.Guard{Entra: w.Entra, Audience: "https://" + sharePointHost,
+			CertificateOnly: true}.Wrap(bySharePoint),
 	})
 }
 

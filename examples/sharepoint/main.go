@@ -1,5 +1,5 @@
-// Command sharepoint reads the items of a SharePoint Online list twice: by Microsoft Graph, and by SharePoint's own REST API,
-// which takes tokens only of apps with a certificate.
+// Command sharepoint reads the items of a SharePoint Online list twice: by Microsoft Graph, and by SharePoint's own
+// REST API, which takes tokens only of apps with a certificate.
 //
 //	go run ./examples/sharepoint
 //
@@ -58,8 +58,8 @@ func run(ctx context.Context, w *standin.World, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("AZURE_CLIENT_CERTIFICATE_PATH: %w", err)
 	}
-	cred, err := azcred.New("https://login.microsoftonline.com/"+w.Getenv("AZURE_TENANT_ID"), w.Getenv("AZURE_CLIENT_ID"), certificate, tokens,
-		&azcred.Options{Transport: w.Network})
+	cred, err := azcred.New("https://login.microsoftonline.com/"+w.Getenv("AZURE_TENANT_ID"), w.Getenv("AZURE_CLIENT_ID"),
+		certificate, tokens, &azcred.Options{Transport: w.Network})
 	if err != nil {
 		return err
 	}
@@ -112,7 +112,8 @@ func byGraph(ctx context.Context, client *http.Client, site *url.URL, list strin
 	if err := get(ctx, client, graph+"/v1.0/sites/"+site.Host+":"+site.EscapedPath(), &found); err != nil {
 		return nil, err
 	}
-	next := graph + "/v1.0/sites/" + found.ID + "/lists/" + url.PathEscape(list) + "/items?$expand=fields($select=Title)&$top=200"
+	next := graph + "/v1.0/sites/" + found.ID + "/lists/" + url.PathEscape(list) + "/items?$expand=fields($select=Title)" +
+		"&$top=200"
 	for next != "" {
 		var page struct {
 			Value []struct{ Fields struct{ Title string } }
@@ -156,7 +157,8 @@ func get(ctx context.Context, client *http.Client, url string, v any) error {
 		return err
 	}
 	req.Header.Set("Accept", "application/json;odata=nometadata")
-	req.Header.Set("User-Agent", "NONISV|Contoso|ListReader/1.0") // SharePoint throttles those first who do not say who they are
+	// SharePoint throttles those first who do not say who they are
+	req.Header.Set("User-Agent", "NONISV|Contoso|ListReader/1.0")
 	resp, err := client.Do(req)
 	if err != nil {
 		return err
@@ -165,7 +167,8 @@ func get(ctx context.Context, client *http.Client, url string, v any) error {
 	body := http.MaxBytesReader(nil, resp.Body, 64<<20)
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(body, 500))
-		return fmt.Errorf("%s answers %s (Retry-After: %q): %s", req.URL.Host, resp.Status, resp.Header.Get("Retry-After"), text)
+		return fmt.Errorf("%s answers %s (Retry-After: %q): %s", req.URL.Host, resp.Status, resp.Header.Get("Retry-After"),
+			text)
 	}
 	if err := json.NewDecoder(body).Decode(v); err != nil {
 		return fmt.Errorf("the answer of %s: %w", req.URL.Host, err)

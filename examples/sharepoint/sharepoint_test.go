@@ -29,8 +29,8 @@ func openOn(t *testing.T, url string) *standin.World {
 	return w
 }
 
-// All items both ways, through a revoked token at Graph and a pause at SharePoint. The tokens cost a request each, proved by
-// a signature that names the certificate, and a second instance finds them, the challenge's too.
+// All items both ways, through a revoked token at Graph and a pause at SharePoint. The tokens cost a request each,
+// proved by a signature that names the certificate, and a second instance finds them, the challenge's too.
 func TestEveryItemBothWays(t *testing.T) {
 	t.Parallel()
 	redistest.ByOneAddress(t, func(t *testing.T, url string) {

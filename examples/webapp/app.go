@@ -148,8 +148,8 @@ func (a *app) login(path string) string {
 	return "https://login.microsoftonline.com" + path
 }
 
-// cookie is the full name of a cookie, and whether it is for https alone. Browsers take a name that begins with __Host- from
-// nobody but this host, over https: no neighbouring domain can put one in its place.
+// cookie is the full name of a cookie, and whether it is for https alone. Browsers take a name that begins with __Host-
+// from nobody but this host, over https: no neighbouring domain can put one in its place.
 func (a *app) cookie(name string) (full string, secure bool) {
 	if strings.HasPrefix(a.publicURL, "https://") {
 		return "__Host-" + name, true

@@ -20,7 +20,8 @@ const requireBrowser = "MSALREDIS_REQUIRE_BROWSER"
 func chromium(t *testing.T) context.Context {
 	t.Helper()
 	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "headless-shell"} {
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable",
+		"headless-shell"} {
 		if found, err := exec.LookPath(name); err == nil {
 			path = found
 			break
@@ -124,7 +125,8 @@ func TestInABrowser(t *testing.T) {
 		t.Errorf("Graph says %q", me)
 	}
 	if n := s.world.Entra.Count(); n != 2 {
-		t.Errorf("%d token requests (%d of them codes), want 2: the codes", n, s.world.Entra.Count(entratest.ByGrant("authorization_code")))
+		t.Errorf("%d token requests (%d of them codes), want 2: the codes", n,
+			s.world.Entra.Count(entratest.ByGrant("authorization_code")))
 	}
 
 	do(t, laptop,

@@ -17,8 +17,8 @@ import (
 // signInAtMost is how long a user may take at Entra ID.
 const signInAtMost = 15 * time.Minute
 
-// beginning is what a sign-in must bring back. The browser keeps it, in a cookie that no script reads and no other site's form brings
-// along: whoever asks for /signin without signing in leaves nothing in Redis.
+// beginning is what a sign-in must bring back. The browser keeps it, in a cookie that no script reads and no other
+// site's form brings along: whoever asks for /signin without signing in leaves nothing in Redis.
 type beginning struct{ state, nonce, verifier string }
 
 func (b beginning) String() string { return b.state + "." + b.nonce + "." + b.verifier }
@@ -38,11 +38,12 @@ func (a *app) begun(r *http.Request) (b beginning) {
 
 func (a *app) signInCookie(value string, maxAge int) *http.Cookie {
 	name, secure := a.cookie("signin")
-	return &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, Secure: secure, SameSite: http.SameSiteLaxMode}
+	return &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: maxAge, HttpOnly: true, Secure: secure,
+		SameSite: http.SameSiteLaxMode}
 }
 
-// signIn sends the browser to Entra ID. MSAL Go makes the URL without state, nonce (OpenID Connect Core section 3.1.2.1) and code
-// challenge (RFC 7636), so they are added.
+// signIn sends the browser to Entra ID. MSAL Go makes the URL without state, nonce (OpenID Connect Core section
+// 3.1.2.1) and code challenge (RFC 7636), so they are added.
 func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
 	target, err := a.tokens.signIn.AuthCodeURL(r.Context(), a.clientID, a.redirectURI(),
 		append([]string{oidc.ScopeOpenID, "profile", oidc.ScopeOfflineAccess}, scopes...))
@@ -56,7 +57,8 @@ func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// A verifier is 32 random bytes as text, which is what state and nonce need to be, too.
-	begun := beginning{state: oauth2.GenerateVerifier(), nonce: oauth2.GenerateVerifier(), verifier: oauth2.GenerateVerifier()}
+	begun := beginning{state: oauth2.GenerateVerifier(), nonce: oauth2.GenerateVerifier(),
+		verifier: oauth2.GenerateVerifier()}
 	http.SetCookie(w, a.signInCookie(begun.String(), int(signInAtMost.Seconds())))
 	q := u.Query()
 	q.Set("state", begun.state)

@@ -27,7 +27,9 @@ func (a *app) signOut(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Entra ID has a session of its own with the browser.
-	logout := "/" + a.tenant + "/oauth2/v2.0/logout?" + url.Values{"post_logout_redirect_uri": {a.publicURL + "/"}}.Encode()
+	logout := "/" + a.tenant + "/oauth2/v2.0/logout?" + url.Values{
+		"post_logout_redirect_uri": {a.publicURL + "/"},
+	}.Encode()
 	http.Redirect(w, r, a.login(logout), http.StatusSeeOther)
 }
 

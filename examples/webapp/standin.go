@@ -36,9 +36,11 @@ func newWorld(publicURL string, env func(string) string) (*world, error) {
 	return &world{w, s}, nil
 }
 
-// emulate makes the app one that signs in Ada and Grace, and is Graph as far as the app knows it: it tells them who they are.
+// emulate makes the app one that signs in Ada and Grace, and is Graph as far as the app knows it: it tells them who
+// they are.
 func emulate(w *standin.World, redirectURI string) error {
-	w.Entra.AddApp(entratest.App{ClientID: w.Getenv("AZURE_CLIENT_ID"), Secret: w.Getenv("AZURE_CLIENT_SECRET"), RedirectURIs: []string{redirectURI}})
+	w.Entra.AddApp(entratest.App{ClientID: w.Getenv("AZURE_CLIENT_ID"), Secret: w.Getenv("AZURE_CLIENT_SECRET"),
+		RedirectURIs: []string{redirectURI}})
 	w.Entra.AddUser(entratest.User{Username: "ada@contoso.com", Name: "Ada Lovelace"})
 	w.Entra.AddUser(entratest.User{Username: "grace@contoso.com", Name: "Grace Hopper"})
 	mux := http.NewServeMux()
@@ -46,5 +48,7 @@ func emulate(w *standin.World, redirectURI string) error {
 		c := standin.CallerOf(r)
 		standin.JSON(out, map[string]string{"displayName": c.Name, "userPrincipalName": c.Username})
 	})
-	return w.Serve(map[string]http.Handler{graphHost: standin.Guard{Entra: w.Entra, Audience: "https://" + graphHost}.Wrap(mux)})
+	return w.Serve(map[string]http.Handler{
+		graphHost: standin.Guard{Entra: w.Entra, Audience: "https://" + graphHost}.Wrap(mux),
+	})
 }

@@ -104,7 +104,8 @@ func (b *browser) do(method, target string, header http.Header) page {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	return page{resp.StatusCode, string(body), resp.Header.Get("X-Instance"), resp.Request.URL.String(), resp.Header.Get("Location")}
+	return page{resp.StatusCode, string(body), resp.Header.Get("X-Instance"), resp.Request.URL.String(),
+		resp.Header.Get("Location")}
 }
 
 func (b *browser) get(path string) page {
@@ -253,7 +254,8 @@ func TestSignOutHoldsOnEveryInstanceAndInEveryBrowser(t *testing.T) {
 	thief.client.Jar.SetCookies(thief.home(), laptop.client.Jar.Cookies(laptop.home()))
 	thief.wantMe(0, "ada@contoso.com")
 
-	if p := laptop.do(http.MethodPost, s.url+"/signout", nil); p.status != http.StatusOK || !strings.Contains(p.body, "Nobody is signed in") {
+	if p := laptop.do(http.MethodPost, s.url+"/signout", nil); p.status != http.StatusOK ||
+		!strings.Contains(p.body, "Nobody is signed in") {
 		t.Fatalf("after the sign-out: %+v", p)
 	}
 	for i := range 2 {

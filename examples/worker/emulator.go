@@ -71,11 +71,12 @@ func reportEmulator(stdout io.Writer, entra *entratest.Server, lifetime time.Dur
 		}
 		tenants[r.Tenant] = r.Arrived
 	}
-	fmt.Fprintf(stdout, "emulator: %d token requests for %d tenants, %d since the last line; %d too early, at most %d at once for one tenant\n",
+	fmt.Fprintf(stdout, "emulator: %d token requests for %d tenants, %d since the last line; %d too early, at most %d "+
+		"at once for one tenant\n",
 		len(all), len(tenants), len(all)-before, early, most)
 	return len(all)
 }
 
-// dueAfter is the age before which nobody has a reason to ask for a token again: half of its usable life, which MSAL ends five
-// minutes before its expiry (Options.RefreshAt), less the second that its whole seconds may cut off.
+// dueAfter is the age before which nobody has a reason to ask for a token again: half of its usable life, which MSAL
+// ends five minutes before its expiry (Options.RefreshAt), less the second that its whole seconds may cut off.
 func dueAfter(lifetime time.Duration) time.Duration { return (lifetime-5*time.Minute)/2 - time.Second }

@@ -81,18 +81,23 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.DurationVar(&c.duration, "duration", 0, "end after this time (default: run until ctrl-C)")
 	f.BoolVar(&emulator, "emulator", false, "be the Entra ID emulator instead of a worker")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8443", "emulator: `address` of the token endpoint, TLS")
-	f.StringVar(&c.caListen, "ca-listen", "127.0.0.1:8080", "emulator: `address` that hands out the CA certificate, plain HTTP")
-	f.DurationVar(&c.lifetime, "lifetime", 6*time.Minute, "emulator: life of a token; MSAL does not use its last five minutes")
+	f.StringVar(&c.caListen, "ca-listen", "127.0.0.1:8080",
+		"emulator: `address` that hands out the CA certificate, plain HTTP")
+	f.DurationVar(&c.lifetime, "lifetime", 6*time.Minute,
+		"emulator: life of a token; MSAL does not use its last five minutes")
 	f.DurationVar(&c.latency, "latency", 300*time.Millisecond, "emulator: time that a token request takes")
-	f.StringVar(&c.redis, "redis", envOr("REDIS_URL", "redis://127.0.0.1:6379"), "worker: `URL` of Redis (environment: REDIS_URL)")
+	f.StringVar(&c.redis, "redis", envOr("REDIS_URL", "redis://127.0.0.1:6379"),
+		"worker: `URL` of Redis (environment: REDIS_URL)")
 	f.StringVar(&c.entra, "entra", "127.0.0.1:8443", "worker: `address` of the emulator")
 	f.StringVar(&c.ca, "ca", "http://127.0.0.1:8080/ca.pem", "worker: `URL` of the emulator's CA certificate")
 	f.DurationVar(&c.waitForEmul, "wait", time.Minute, "worker: how long to wait for the emulator to start")
-	f.DurationVar(&c.opTimeout, "op-timeout", 250*time.Millisecond, "worker: bound of a Redis operation (Options.OpTimeout)")
+	f.DurationVar(&c.opTimeout, "op-timeout", 250*time.Millisecond,
+		"worker: bound of a Redis operation (Options.OpTimeout)")
 	f.IntVar(&c.tenants, "tenants", 10, "worker: how many tenants it takes tokens of")
 	f.IntVar(&c.gophers, "goroutines", 32, "worker: how many goroutines take tokens")
 	f.DurationVar(&c.pause, "pause", 10*time.Millisecond, "worker: pause of a goroutine between two tokens")
-	f.StringVar(&c.metrics, "metrics", "", "worker: `address` at which Prometheus finds /metrics, plain HTTP (default: none)")
+	f.StringVar(&c.metrics, "metrics", "",
+		"worker: `address` at which Prometheus finds /metrics, plain HTTP (default: none)")
 	if err := f.Parse(args); err != nil {
 		return err
 	}

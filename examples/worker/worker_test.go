@@ -131,12 +131,14 @@ func TestFleetOfWorkersSendsOneTokenRequestPerToken(t *testing.T) {
 		}
 		env := []string{"TOKEN_CACHE_KEYS=" + key.Export(), "REDIS_URL=" + url}
 
-		emulator := start(t, env, "--emulator", "--listen", "127.0.0.1:0", "--ca-listen", "127.0.0.1:0", "--lifetime", "1h", "--every", "100ms")
+		emulator := start(t, env, "--emulator", "--listen", "127.0.0.1:0", "--ca-listen", "127.0.0.1:0", "--lifetime", "1h",
+			"--every", "100ms")
 		at := emulator.wait(`^emulator: --entra (\S+) --ca (\S+)$`)
 		var fleet []*program
 		for range workers {
 			// A machine that starves a process for longer than OpTimeout would cost a request, by design: not what is tested.
-			fleet = append(fleet, start(t, env, "--entra", at[1], "--ca", at[2], "--tenants", strconv.Itoa(tenants), "--every", "100ms", "--op-timeout", "10s", "--metrics", "127.0.0.1:0"))
+			fleet = append(fleet, start(t, env, "--entra", at[1], "--ca", at[2], "--tenants", strconv.Itoa(tenants), "--every",
+				"100ms", "--op-timeout", "10s", "--metrics", "127.0.0.1:0"))
 		}
 		for _, w := range fleet {
 			w.wait(`: [1-9]\d* tokens taken, .*`)
@@ -181,7 +183,8 @@ func TestFleetOfWorkersSendsOneTokenRequestPerToken(t *testing.T) {
 		if sent != tenants {
 			t.Errorf("the workers sent %d token requests for %d tokens", sent, tenants)
 		}
-		want := fmt.Sprintf("emulator: %d token requests for %d tenants, 0 since the last line; 0 too early, at most 1 at once for one tenant", tenants, tenants)
+		want := fmt.Sprintf("emulator: %d token requests for %d tenants, 0 since the last line; 0 too early, at most 1 at "+
+			"once for one tenant", tenants, tenants)
 		emulator.wait("^" + want + "$")
 		if last := emulator.stop(); !strings.HasPrefix(last, strings.SplitN(want, ",", 2)[0]) {
 			t.Errorf("the emulator's last line: %q", last)

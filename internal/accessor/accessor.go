@@ -2,7 +2,6 @@ package accessor
 
 import (
 	"context"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,7 +31,8 @@ type Options struct {
 	Gated func() bool
 	// SignOut signs accounts out, by their home account ids.
 	SignOut func(context.Context, []string) error
-	// Listen makes removals of other instances heard; it is called at the first use that asks Redis, and at each.
+	// Listen makes this process hear the removals of others. It is called after each Replace that was not answered at
+	// once, and does nothing but the first time.
 	Listen func()
 
 	LocalTTL    time.Duration // how long what is known is relied on
@@ -49,10 +49,10 @@ type Accessor struct {
 	o        Options
 	managers *managers
 
-	lists  atomic.Bool          // the list of accounts is used
-	listed atomic.Pointer[[]id] // what was on it when Redis last answered
+	listUsed   atomic.Bool          // somebody has asked for all accounts, or stored one
+	lastListed atomic.Pointer[[]id] // which were on the list when Redis last answered
 
-	unknownKeys sync.Once // the log knows of them
+	unknownKeyTold sync.Once
 
 	loaded func(m *manager, key string) // for tests: a partition is known, and is to be handed over
 }
@@ -63,7 +63,7 @@ func New(o Options) *Accessor { return &Accessor{o: o, managers: newManagers()} 
 // id is the hashed name of a partition.
 type id = layout.ID
 
-// usable is the error for who comes when the Accessor's life has ended, or his own.
+// usable is an error when the Accessor's life has ended, or the caller's context.
 func (a *Accessor) usable(ctx context.Context) error {
 	if a.o.Life.Err() != nil {
 		return redisop.ErrClosed
@@ -78,5 +78,3 @@ func (a *Accessor) record(key string) *tokenstore.Record {
 
 // elapsed is the time since the process's start.
 func (a *Accessor) elapsed() time.Duration { return time.Duration(a.o.Clock.Elapsed()) }
-
-func formatInt(n int64) string { return strconv.FormatInt(n, 10) }

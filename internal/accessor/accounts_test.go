@@ -17,7 +17,7 @@ func TestListOfAccountsThatIsNone(t *testing.T) {
 		"*2\r\n$1\r\nx\r\n$24\r\n}aaaaaaaaaaaaaaaaaaaaaaa\r\n", "-MOVED 1 127.0.0.1:1\r\n",
 	} {
 		s := stage.New(t, stage.Answering(t, func(string) []byte { return []byte(reply) }), stage.Options{NoBreaker: true})
-		m := &manager{inUse: map[string]*use{}}
+		m := newManager()
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		if _, err := onStage(s).loadAccounts(ctx, m); errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
 			t.Errorf("%q: it hangs", reply)

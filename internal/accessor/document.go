@@ -6,47 +6,47 @@ import (
 	"slices"
 	"time"
 
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
+
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
-	"github.com/msal-redis/msal-redis-go/internal/record"
-	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
-// What was handed to a manager stays in its document while it fits a bound, whatever its age: MSAL releases its lock between
-// Replace and its own read, so another goroutine's Replace decides what this one reads; it does not tell when it has read, and
-// time does not bound a goroutine that waits for a processor. Beyond the bound what was used last stays: of two goroutines between
-// Replace and their read, inFlightAtMost others would have to be.
+// What was handed to a manager stays in its document while it fits a bound, whatever its age: MSAL releases its lock
+// between Replace and its own read, so another goroutine's Replace decides what this one reads; it does not tell when
+// it has read, and time does not bound a goroutine that waits for a processor. Beyond the bound what was used last
+// stays: to lose what it is about to read, a goroutine would have to be overtaken by inFlightAtMost others.
 const (
-	documentBytesMost = 16 << 20
-	inFlightAtMost    = 1024
+	documentBytesAtMost = 16 << 20
+	inFlightAtMost      = 1024
 )
 
 // handOver gives MSAL's manager a document with the partition of key and the others that it has been handed. The caller
 // holds m.mu.
-func (a *Accessor) handOver(u interface{ Unmarshal([]byte) error }, m *manager, key string) {
+func (a *Accessor) handOver(u cache.Unmarshaler, m *manager, key string) {
 	m.view.Store(nil)
 	now, elapsed := a.o.Clock.Wall(), a.elapsed()
-	if x := m.inUse[key]; x != nil {
-		x.last.Store(int64(elapsed)) // it may have waited for its turn
+	if p := m.inUse[key]; p != nil {
+		p.lastUsed.Store(int64(elapsed)) // it may have waited for its turn
 	}
-	v := &view{rest: map[string]handed{}}
+	v := &view{rest: map[string]handedOver{}}
 	var entries, withheld []msaldoc.Entry
-	for _, x := range a.fitting(m, now) {
-		h := handed{x, x.spelling, x.read.snap}
+	for _, p := range a.trimInUse(m, now) {
+		h := handedOver{p, p.spelling, p.contents.snapshot}
 		switch {
-		case h.snap == nil || h.snap.Empty() && (h.p.User || !m.unshared.of(x.key)):
+		case h.snapshot == nil || h.snapshot.Empty() && (p.record.User || !m.unshared.has(p.key)):
 			// Nothing: the next call asks whether that is still so.
-		case v.first.use == nil:
+		case v.first.partition == nil:
 			v.first = h
 		default:
-			v.rest[x.spelling] = h
+			v.rest[p.spelling] = h
 		}
-		m.app = m.app || msaldoc.IsAppKey(x.key) && len(x.read.entries) > 0
-		entries = append(entries, x.read.entries...)
-		withheld = append(withheld, x.read.withheld...)
+		m.servesApps = m.servesApps || msaldoc.IsAppKey(p.key) && len(p.contents.entries) > 0
+		entries = append(entries, p.contents.entries...)
+		withheld = append(withheld, p.contents.withheld...)
 	}
-	m.unshared.lose(entries)
-	if own := m.unshared.readable(a, now, m.app); len(own) > 0 {
+	m.unshared.remove(entries)
+	if own := m.unshared.readable(a, now, m.servesApps); len(own) > 0 {
 		entries = msaldoc.WithoutSuperseded(append(entries, own...))
 	}
 	entries = msaldoc.WithAppMetadata(entries, withheld)
@@ -57,11 +57,11 @@ func (a *Accessor) handOver(u interface{ Unmarshal([]byte) error }, m *manager, 
 		}
 	}
 	changed, removed := msaldoc.Diff(m.document, entries)
-	if len(changed) == 0 && len(removed) == 0 && !a.holdsRemoved(m, key) {
+	if len(changed) == 0 && len(removed) == 0 && !a.mayHoldRemoved(m, key) {
 		m.view.Store(v)
 		return
 	}
-	m.filled = elapsed
+	m.filledAt = elapsed
 	document := []byte("{}")
 	if len(entries) > 0 {
 		document = msaldoc.Assemble(entries)
@@ -78,81 +78,42 @@ func (a *Accessor) handOver(u interface{ Unmarshal([]byte) error }, m *manager, 
 	m.view.Store(v)
 }
 
-// fitting are the uses of a manager that its document has room for, the latest first, with what MSAL may read of them now. The
-// others are dropped. The caller holds m.mu.
-func (a *Accessor) fitting(m *manager, now time.Time) []*use {
-	ours := slices.Collect(maps.Values(m.inUse))
-	last := make(map[*use]int64, len(ours)) // hits move them on meanwhile
-	for _, x := range ours {
-		last[x] = x.last.Load()
+// trimInUse drops the partitions of a manager that its document has no room for, and returns the others, the latest
+// first, with their contents up to date. The caller holds m.mu.
+func (a *Accessor) trimInUse(m *manager, now time.Time) []*partition {
+	inUse := slices.Collect(maps.Values(m.inUse))
+	lastUsed := make(map[*partition]int64, len(inUse)) // hits move them on meanwhile
+	for _, p := range inUse {
+		lastUsed[p] = p.lastUsed.Load()
 	}
-	slices.SortFunc(ours, func(a, b *use) int { return cmp.Compare(last[b], last[a]) })
+	slices.SortFunc(inUse, func(a, b *partition) int { return cmp.Compare(lastUsed[b], lastUsed[a]) })
 	shift := a.o.Clock.Shift()
-	size, fit := 0, ours[:0]
-	for i, x := range ours {
-		x.bringUp(a, m, now, shift)
-		if i >= inFlightAtMost && (x.read.size == 0 || size+x.read.size > documentBytesMost) {
-			delete(m.inUse, x.key)
-			if x.read.size > 0 {
-				m.crowded.Do(func() {
-					a.o.Log.Warn("an MSAL client serves more users and tenants than its memory is given at once, and is slow: use clientpool")
+	size, kept := 0, inUse[:0]
+	for i, p := range inUse {
+		p.updateContents(a, m, now, shift)
+		if i >= inFlightAtMost && (p.contents.size == 0 || size+p.contents.size > documentBytesAtMost) {
+			delete(m.inUse, p.key)
+			if p.contents.size > 0 {
+				m.crowdedTold.Do(func() {
+					a.o.Log.Warn("an MSAL client serves more users and tenants than its memory is given at once, " +
+						"and is slow: use clientpool")
 				})
 			}
 			continue
 		}
-		size += x.read.size
-		fit = append(fit, x)
+		size += p.contents.size
+		kept = append(kept, p)
 	}
-	return fit
+	return kept
 }
 
-// bringUp makes what MSAL may read of a partition anew where the snapshot, or what is left of a token's life, has changed.
-func (x *use) bringUp(a *Accessor, m *manager, now time.Time, shift int64) {
-	s := x.p.Known().Snapshot
-	gated := a.o.Gated()
-	if r := &x.read; r.snap == s && r.shift == shift && r.declared == m.declared && r.gated == gated && !now.Before(r.at) && now.Before(r.until) {
-		return
-	}
-	entries, withheld := readable(s, now, shift, a.mayHave(m, s))
-	size := 0
-	for _, e := range entries {
-		size += len(e.Key) + len(e.Raw)
-	}
-	x.read = reading{
-		snap: s, shift: shift, declared: m.declared, gated: gated, at: now, until: now.Add(msaldoc.UntilSpent(entries, now)),
-		entries: entries, withheld: withheld, size: size,
-	}
-}
-
-// holdsRemoved tells whether MSAL's memory may hold of a partition what a removal has ended and no Export has told of. The caller
-// holds m.mu.
-func (a *Accessor) holdsRemoved(m *manager, key string) bool {
+// mayHoldRemoved tells whether MSAL's memory may hold, of a partition, what a removal has ended and no Export has told
+// of. The caller holds m.mu.
+func (a *Accessor) mayHoldRemoved(m *manager, key string) bool {
 	pid := id("")
-	if x := m.inUse[key]; x != nil {
-		pid = x.p.ID
+	if p := m.inUse[key]; p != nil {
+		pid = p.record.ID
 	}
 	learnt := a.o.Store.LearntOfRemoval(pid)
-	return learnt != 0 && m.filled < learnt+a.o.CallsAtMost // else requests that were under way then are over
-}
-
-// readable are the entries of a partition that MSAL may read now, with their times in our clock. withheld are those that the manager
-// may not have.
-func readable(s *record.Snapshot, now time.Time, shift int64, mayHave func(record.Entry) bool) (out, withheld []msaldoc.Entry) {
-	if s == nil {
-		return nil, nil
-	}
-	for _, e := range s.Live(redistime.Time(now.UnixMicro() + shift*time.Second.Microseconds())) {
-		x := e.Entry
-		if shift != 0 {
-			x = x.WithTimes(-shift)
-		}
-		switch {
-		case x.Spent(now):
-		case x.Section == msaldoc.SectionAccessToken && !mayHave(e):
-			withheld = append(withheld, x)
-		default:
-			out = append(out, x)
-		}
-	}
-	return msaldoc.Readable(out, now), withheld
+	return learnt != 0 && m.filledAt < learnt+a.o.CallsAtMost // else requests that were under way then are over
 }

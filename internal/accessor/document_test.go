@@ -30,17 +30,18 @@ func (m *counting) holds(key string) bool { return strings.Contains(m.document, 
 func accessToken(t *testing.T, key, environment, target string, expires time.Duration) msaldoc.Entry {
 	t.Helper()
 	now := time.Now()
-	e, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, key+"-"+environment+"-accesstoken-c-t-"+target, []byte(fmt.Sprintf(
-		`{"home_account_id":%q,"environment":%q,"realm":"t","client_id":"c","secret":"token of %s","target":%q,"cached_at":"%d","expires_on":"%d"}`,
-		key, environment, key, target, now.Unix(), now.Add(expires).Unix())))
+	raw := fmt.Appendf(nil, `{"home_account_id":%q,"environment":%q,"realm":"t","client_id":"c","secret":"token of %s",`+
+		`"target":%q,"cached_at":"%d","expires_on":"%d"}`,
+		key, environment, key, target, now.Unix(), now.Add(expires).Unix())
+	e, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, key+"-"+environment+"-accesstoken-c-t-"+target, raw)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return e
 }
 
-// knowing makes an Accessor know a partition, as if Redis had just told.
-func knowing(a *Accessor, key string, entries ...msaldoc.Entry) {
+// setKnown makes an Accessor know a partition, as if Redis had just told.
+func setKnown(a *Accessor, key string, entries ...msaldoc.Entry) {
 	looked := record.Looked{Version: 1, Entries: map[string]record.Entry{}, At: a.o.Clock.Now(), Now: a.elapsed()}
 	for _, e := range entries {
 		x := record.New(e, a.o.Clock.Now(), a.o.Clock.Now())
@@ -51,15 +52,15 @@ func knowing(a *Accessor, key string, entries ...msaldoc.Entry) {
 
 func userKey(n int) string { return fmt.Sprintf("user%d.tenant", n) }
 
-// Whatever was handed to a manager stays in its document however long ago that was: its caller may not have read yet. And where all
-// of it is known, nothing is handed over again.
+// Whatever was handed to a manager stays in its document however long ago that was: its caller may not have read yet.
+// And where all of it is known, nothing is handed over again.
 func TestDocumentKeepsWhatWasHandedOver(t *testing.T) {
 	ctx := context.Background()
 	a := newAccessor(t)
 	a.o.LocalTTL = 24 * time.Hour
 	const users = 200
 	for n := range users {
-		knowing(a, userKey(n), accessToken(t, userKey(n), "login.microsoftonline.com", "s", time.Hour))
+		setKnown(a, userKey(n), accessToken(t, userKey(n), "login.microsoftonline.com", "s", time.Hour))
 	}
 	u := &counting{}
 	read := func(n int) {
@@ -101,12 +102,12 @@ func TestDocumentIsBounded(t *testing.T) {
 	large := strings.Repeat("x", 16<<10)
 	const more = 2 // each costs a document as large as the bound
 	for n := range inFlightAtMost {
-		knowing(a, userKey(n), accessToken(t, userKey(n), "login.microsoftonline.com", large, time.Hour))
-		a.use(a.managers.of(u), userKey(n), a.record(userKey(n)))
+		setKnown(a, userKey(n), accessToken(t, userKey(n), "login.microsoftonline.com", large, time.Hour))
+		a.markInUse(a.managers.of(u), userKey(n), a.record(userKey(n)))
 	}
 	last := inFlightAtMost
 	for ; last < inFlightAtMost+more; last++ {
-		knowing(a, userKey(last), accessToken(t, userKey(last), "login.microsoftonline.com", large, time.Hour))
+		setKnown(a, userKey(last), accessToken(t, userKey(last), "login.microsoftonline.com", large, time.Hour))
 		if err := a.Replace(ctx, u, cache.ReplaceHints{PartitionKey: userKey(last)}); err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +119,7 @@ func TestDocumentIsBounded(t *testing.T) {
 		t.Error("not those that were used last")
 	}
 	for n := range inFlightAtMost + more {
-		a.use(a.managers.of(u), fmt.Sprintf("nobody%d.tenant", n), &tokenstore.Record{User: true})
+		a.markInUse(a.managers.of(u), fmt.Sprintf("nobody%d.tenant", n), &tokenstore.Record{User: true})
 	}
 	a.managers.of(u).view.Store(nil)
 	if err := a.Replace(ctx, u, cache.ReplaceHints{PartitionKey: userKey(0)}); err != nil {
@@ -135,10 +136,11 @@ func TestDocumentIsBounded(t *testing.T) {
 	}
 }
 
-// A call that waits for its turn to hand over finds its partition in the document even if others' hand-overs have dropped it.
+// A call that waits for its turn to hand over finds its partition in the document even if others' hand-overs have
+// dropped it.
 func TestUseThatWaitsIsHandedOver(t *testing.T) {
 	a := newAccessor(t)
-	knowing(a, userKey(1), accessToken(t, userKey(1), "login.microsoftonline.com", "s", time.Hour))
+	setKnown(a, userKey(1), accessToken(t, userKey(1), "login.microsoftonline.com", "s", time.Hour))
 	a.loaded = func(m *manager, _ string) {
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -153,8 +155,8 @@ func TestUseThatWaitsIsHandedOver(t *testing.T) {
 	}
 }
 
-// Of two tokens of one host that serve the same requests one is handed over. MSAL may take two hosts for one cloud, or not
-// (WithInstanceDiscovery(false)): of two, both.
+// Of two tokens of one host that serve the same requests one is handed over. MSAL may take two hosts for one cloud, or
+// not (WithInstanceDiscovery(false)): of two, both.
 func TestTokensOfTwoCloudsLiveTogether(t *testing.T) {
 	for _, test := range []struct {
 		name, a, b string
@@ -172,7 +174,7 @@ func TestTokensOfTwoCloudsLiveTogether(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			a := newAccessor(t)
 			key := "c_t_AppTokenCache"
-			knowing(a, key, accessToken(t, "", test.a, "s", time.Hour), accessToken(t, "", test.b, "s s2", 2*time.Hour))
+			setKnown(a, key, accessToken(t, "", test.a, "s", time.Hour), accessToken(t, "", test.b, "s s2", 2*time.Hour))
 			u := &counting{}
 			if err := a.Replace(context.Background(), u, cache.ReplaceHints{PartitionKey: key}); err != nil {
 				t.Fatal(err)

@@ -26,10 +26,11 @@ func (a *Accessor) Export(ctx context.Context, marshaler cache.Marshaler, hints 
 	if err := a.usable(ctx); err != nil {
 		return err
 	}
-	a.o.OnBehalfOf.Stored(hints.PartitionKey) // with the manager of the other tokens, MSAL exports an assertion's key
+	// MSAL exports an assertion's key with the manager of the other tokens.
+	a.o.OnBehalfOf.Stored(hints.PartitionKey)
 	m := a.managers.of(marshaler)
 	m.mu.Lock()
-	if m.obo {
+	if m.onBehalfOf {
 		m.mu.Unlock()
 		return nil
 	}
@@ -55,36 +56,39 @@ func (a *Accessor) Export(ctx context.Context, marshaler cache.Marshaler, hints 
 		m.mu.Unlock()
 		return errNothingRemoved
 	}
-	if a.learn(m, changed) {
+	if a.learnCapabilities(m, changed) {
 		m.view.Store(nil) // it may have more tokens now
 	}
-	var gone []string
+	var signedOut []string
 	if hints.PartitionKey == "" {
-		gone = msaldoc.RemovedAccounts(removed)
-		changed = slices.DeleteFunc(changed, func(e msaldoc.Entry) bool { return slices.Contains(gone, e.HomeAccountID) })
+		signedOut = msaldoc.RemovedAccounts(removed)
+		changed = slices.DeleteFunc(changed, func(e msaldoc.Entry) bool {
+			return slices.Contains(signedOut, e.HomeAccountID)
+		})
 	}
 	changed = append(changed, m.unshared.accountsOf(changed, layout.FoldKey(hints.PartitionKey))...)
 	r := a.route(m, changed, hints.PartitionKey)
 	m.document, m.marshalled = entries, data
-	m.app = m.app || slices.ContainsFunc(r.batches, func(b batch) bool { return !b.User })
-	m.unshared.lose(removed)
-	m.unshared.lose(changed)
+	m.servesApps = m.servesApps || slices.ContainsFunc(r.batches, func(b batch) bool { return !b.User })
+	m.unshared.remove(removed)
+	m.unshared.remove(changed)
 	m.unshared.keep(a, r.unshared, hints.PartitionKey)
 	// What is not kept must not stay: MSAL would go on serving it, and it would look new at each Export.
-	if r.refused || len(gone) > 0 || m.app && m.unshared.nobodys() || msaldoc.HasSuperseded(changed, entries) {
+	if r.refused || len(signedOut) > 0 || m.servesApps && m.unshared.anyNamesNobody() ||
+		msaldoc.HasSuperseded(changed, entries) {
 		m.view.Store(nil)
 	}
 	for _, e := range changed {
 		if e.Section == msaldoc.SectionRefreshToken {
 			a.o.Lineages.Learn(e)
 		}
-		if e.ClientID != "" && e.ClientID != m.client {
-			m.client = strings.Clone(e.ClientID)
+		if e.ClientID != "" && e.ClientID != m.clientID {
+			m.clientID = strings.Clone(e.ClientID)
 		}
 	}
 	m.mu.Unlock()
 
-	signOut := a.o.SignOut(ctx, gone)
+	signOutErr := a.o.SignOut(ctx, signedOut)
 	var errs []error
 	for _, b := range r.batches {
 		b.Entries = changesOf(b.Batch)
@@ -106,8 +110,8 @@ func (a *Accessor) Export(ctx context.Context, marshaler cache.Marshaler, hints 
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if signOut != nil {
-		return signOut
+	if signOutErr != nil {
+		return signOutErr
 	}
 	if err := errors.Join(errs...); err != nil && a.o.FailClosed {
 		return failure.Closed("storing tokens", err)
@@ -136,8 +140,4 @@ func changesOf(b tokenstore.Batch) []record.Entry {
 	}
 	b.Put(same)
 	return out
-}
-
-func isToken(e record.Entry) bool {
-	return e.Section == msaldoc.SectionAccessToken || e.Section == msaldoc.SectionRefreshToken
 }

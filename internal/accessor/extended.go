@@ -17,7 +17,8 @@ func (a *Accessor) listExtended(ctx context.Context, pid id, entries []record.En
 		}
 		plain := layout.PartitionID(msaldoc.AppKey(e.ClientID, e.Realm, ""))
 		life := max(e.Expiry*1000-a.o.Clock.Now().Micros()/1000, 1000)
-		member := layout.Member{Kind: layout.MemberPartition, Scopes: layout.MemberScopes(msaldoc.ScopesOf(e.Target)), ID: pid}
+		scopes := layout.MemberScopes(msaldoc.ScopesOf(e.Target))
+		member := layout.Member{Kind: layout.MemberPartition, Scopes: scopes, ID: pid}
 		if _, err := a.o.Store.List(ctx, plain, member, life, layout.MaxStamp); err != nil {
 			return err
 		}

@@ -10,7 +10,6 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redislogin"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
-	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
 var _ cache.ExportReplace = (*Accessor)(nil)
@@ -21,23 +20,24 @@ func (a *Accessor) Replace(ctx context.Context, u cache.Unmarshaler, hints cache
 		return err
 	}
 	m, now := a.managers.of(u), a.elapsed()
-	p, ok := m.current(hints.PartitionKey, now, a.o.LocalTTL)
+	r, ok := m.current(hints.PartitionKey, now, a.o.LocalTTL)
 	if !ok {
 		return a.replace(ctx, m, u, hints.PartitionKey)
 	}
 	a.o.Metrics.Lookups.Memory.Add(1)
-	if now-p.Known().Checked >= a.o.LocalTTL/2 {
-		a.o.Store.Revalidate(p)
+	if now-r.Known().Checked >= a.o.LocalTTL/2 {
+		a.o.Store.Revalidate(r)
 	}
 	return nil
 }
 
-// replace brings what is known of a partition up to date and hands it over.
+// replace is Replace where what MSAL holds is not current: it brings what is known of the partition up to date and
+// hands it over.
 func (a *Accessor) replace(ctx context.Context, m *manager, u cache.Unmarshaler, key string) error {
 	if redislogin.Marked(ctx) {
 		return failure.ErrRedisLogin
 	}
-	if a.isOBO(m, u, key) {
+	if a.replaceOnBehalfOf(m, u, key) {
 		return nil
 	}
 	spelling := key
@@ -45,13 +45,13 @@ func (a *Accessor) replace(ctx context.Context, m *manager, u cache.Unmarshaler,
 	defer a.o.Listen() // afterwards: a new process wants its tokens before a second connection
 	ctx, span := a.o.Metrics.Start(ctx, telemetry.SpanReplace)
 	defer span.End()
-	var x *use
+	var p *partition
 	var err error
 	whole := true
 	if key == "" {
 		whole, err = a.loadAccounts(ctx, m)
 	} else {
-		x, err = a.loadInto(ctx, m, key)
+		p, err = a.loadPartition(ctx, m, key)
 	}
 	if err != nil && ctx.Err() == nil {
 		telemetry.Failed(span, string(redisop.Failure(err)))
@@ -63,7 +63,7 @@ func (a *Accessor) replace(ctx context.Context, m *manager, u cache.Unmarshaler,
 		return failure.Closed("reading tokens", err)
 	}
 	if !whole {
-		if err := unlessStoring(err); err != nil {
+		if err := failIfListing(err); err != nil {
 			return err
 		}
 	}
@@ -73,9 +73,9 @@ func (a *Accessor) replace(ctx context.Context, m *manager, u cache.Unmarshaler,
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := a.elapsed()
-	if x != nil {
-		m.using(x, now) // it may have been dropped while this call waited for its turn
-		x.spelling = spelling
+	if p != nil {
+		m.putInUse(p, now) // it may have been dropped while this call waited for its turn
+		p.spelling = spelling
 	}
 	if _, ok := m.current(spelling, now, a.o.LocalTTL); !ok { // else another call has done it
 		a.handOver(u, m, key)
@@ -83,16 +83,17 @@ func (a *Accessor) replace(ctx context.Context, m *manager, u cache.Unmarshaler,
 	return nil
 }
 
-// loadInto brings the knowledge of a partition up to date and marks it as in use on m.
-func (a *Accessor) loadInto(ctx context.Context, m *manager, key string) (*use, error) {
-	p := a.record(key)
+// loadPartition brings what is known of a partition up to date and marks it as in use on m. It is so marked after an
+// error too.
+func (a *Accessor) loadPartition(ctx context.Context, m *manager, key string) (*partition, error) {
+	r := a.record(key)
 	var err error
-	if !p.Fresh(a.elapsed(), a.o.LocalTTL) {
-		err = a.o.Store.Load(ctx, p)
+	if !r.Fresh(a.elapsed(), a.o.LocalTTL) {
+		err = a.o.Store.Load(ctx, r)
 		switch {
 		case err != nil:
 			a.o.Metrics.Lookups.Unknown.Add(1)
-		case !p.Known().Empty():
+		case !r.Known().Empty():
 			a.o.Metrics.Lookups.Redis.Add(1)
 		default:
 			a.o.Metrics.Lookups.Nowhere.Add(1)
@@ -100,18 +101,5 @@ func (a *Accessor) loadInto(ctx context.Context, m *manager, key string) (*use, 
 	} else {
 		a.o.Metrics.Lookups.Process.Add(1)
 	}
-	return a.use(m, key, p), err
-}
-
-// use marks a partition as in use on m.
-func (a *Accessor) use(m *manager, key string, p *tokenstore.Record) *use {
-	now := a.elapsed()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	x := m.inUse[key]
-	if x == nil || x.p != p {
-		x = &use{key: key, spelling: key, p: p}
-	}
-	m.using(x, now)
-	return x
+	return a.markInUse(m, key, r), err
 }

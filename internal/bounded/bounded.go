@@ -1,8 +1,8 @@
 // Package bounded is memories that forget the least useful when they are full: otter, behind an interface.
 //
-// Every package that reads a struct with an otter.Cache in it, however deep, compiles all of otter for the cache's types
-// anew: six times in each application and in each folder of tests. A [Cache] is compiled where it is made, and there
-// alone.
+// The interface saves compilation. A package that uses a struct with an otter.Cache in it, however deep, compiles all
+// of otter again for that cache's types: six times in each application, and in each folder of tests. A [Cache] is
+// compiled only where it is made.
 package bounded
 
 import (
@@ -24,8 +24,9 @@ type Cache[K comparable, V any] interface {
 	StopAllGoroutines() bool
 }
 
-// New makes a Cache, which does its upkeep in the goroutine that wrote: a microsecond, where a goroutine of its own would
-// wake a thread at each write, which takes the processor that Redis was about to answer on. Options that otter refuses are a mistake in the code, and panic.
+// New makes a Cache, which does its upkeep in the goroutine that writes. That takes a microsecond; a goroutine of its
+// own would wake a thread at each write, and that thread takes the processor on which Redis was about to answer. New
+// panics if otter refuses the options, which is a mistake in the code.
 func New[K comparable, V any](o otter.Options[K, V]) Cache[K, V] {
 	o.Executor = func(upkeep func()) { upkeep() }
 	return otter.Must(&o)

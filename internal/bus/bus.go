@@ -38,8 +38,9 @@ type channel struct {
 	confirmed   bool
 }
 
-// New makes a Bus on a client, which stays the caller's to close, after the Bus. It asks Redis nothing. handshake bounds each read
-// and write while a connection is made, where the client can do that (a [redis.Client] can): so long Close may take.
+// New makes a Bus on a client, which stays the caller's to close, after the Bus. It asks Redis nothing. handshake
+// bounds each read and write while a connection is made, where the client can do that (a [redis.Client] can): so long
+// Close may take.
 //
 // A [redis.Ring] has no one server to subscribe to: on it every subscription is ready at once, and hears nothing.
 func New(client redis.UniversalClient, handshake time.Duration) *Bus {
@@ -54,8 +55,8 @@ func New(client redis.UniversalClient, handshake time.Duration) *Bus {
 	return b
 }
 
-// Close ends the connection and every goroutine, and waits for them. Subscriptions hear nothing any more. Calling it again does
-// nothing.
+// Close ends the connection and every goroutine, and waits for them. Subscriptions hear nothing any more. Calling it
+// again does nothing.
 func (b *Bus) Close() {
 	b.end() // neither goroutine begins to dial any more
 	b.mu.Lock()
@@ -80,8 +81,8 @@ type Subscription struct {
 	missed bool
 }
 
-// Subscribe hears what is published on a channel. keep is how many messages wait to be taken at most; with 0 a message is only told.
-// It returns at once; the error is [ErrClosed].
+// Subscribe hears what is published on a channel. keep is how many messages wait to be taken at most; with 0 a message
+// is only told. It returns at once; the error is [ErrClosed].
 func (b *Bus) Subscribe(name string, keep int) (*Subscription, error) {
 	s := &Subscription{bus: b, name: name, keep: keep, ready: make(chan struct{}), c: make(chan struct{}, 1)}
 	b.mu.Lock()
@@ -117,12 +118,13 @@ func (b *Bus) Subscribe(name string, keep int) (*Subscription, error) {
 // Ready is closed when Redis has confirmed: nothing that is published from then on is missed without being told.
 func (s *Subscription) Ready() <-chan struct{} { return s.ready }
 
-// C receives when there is something to [Subscription.Take]; several things that nobody has taken yet count as one. It is never
-// closed.
+// C receives when there is something to [Subscription.Take]; several things that nobody has taken yet count as one. It
+// is never closed.
 func (s *Subscription) C() <-chan struct{} { return s.c }
 
-// Take returns the messages that were heard since the last time, oldest first. missed: there may have been others. That is so once
-// after Redis has confirmed, after each connection that was lost, and when more came than the subscriber keeps.
+// Take returns the messages that were heard since the last time, oldest first. missed: there may have been others. That
+// is so once after Redis has confirmed, after each connection that was lost, and when more came than the subscriber
+// keeps.
 func (s *Subscription) Take() (heard []string, missed bool) {
 	s.bus.mu.Lock()
 	defer s.bus.mu.Unlock()
@@ -131,7 +133,8 @@ func (s *Subscription) Take() (heard []string, missed bool) {
 	return heard, missed
 }
 
-// Close ends the subscription; calling it again does nothing. Redis is told in the background, once nobody wants the channel.
+// Close ends the subscription; calling it again does nothing. Redis is told in the background, once nobody wants the
+// channel.
 func (s *Subscription) Close() {
 	b := s.bus
 	b.mu.Lock()

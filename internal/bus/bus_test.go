@@ -15,8 +15,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
 
-// Any number of channels and subscribers have one connection, which is made at the first subscription. Each hears its own
-// channel, and a channel that nobody wants any more is left.
+// Any number of channels and subscribers have one connection, which is made at the first subscription. Each hears its
+// own channel, and a channel that nobody wants any more is left.
 func TestOneConnection(t *testing.T) {
 	for _, protocol := range []int{2, 3} {
 		t.Run(fmt.Sprintf("RESP%d", protocol), func(t *testing.T) {
@@ -55,7 +55,9 @@ func TestOneConnection(t *testing.T) {
 					told[name].Close()
 				}
 			}
-			eventually(t, "one channel is left", func() bool { return fmt.Sprint(server.Do("PUBSUB", "CHANNELS")) == "[channel 7]" })
+			eventually(t, "one channel is left", func() bool {
+				return fmt.Sprint(server.Do("PUBSUB", "CHANNELS")) == "[channel 7]"
+			})
 			b.Close()
 			eventually(t, "the connection is gone", func() bool { return len(connections(server)) == 0 })
 			b.Close()
@@ -106,7 +108,8 @@ func TestSlowReceiverHoldsUpNobody(t *testing.T) {
 	hears(t, slow, 1)
 }
 
-// Subscribers of a few channels come and go, all at once. Each that is ready hears what is published then, or is told to look.
+// Subscribers of a few channels come and go, all at once. Each that is ready hears what is published then, or is told
+// to look.
 func TestSubscribersComeAndGo(t *testing.T) {
 	server := redistest.Start(t)
 	b := open(t, server.Client())
@@ -157,7 +160,8 @@ func TestSubscribersComeAndGo(t *testing.T) {
 	}
 }
 
-// Close ends everything within about two handshakes of a Redis that hangs, at whatever moment, and what comes afterwards is refused.
+// Close ends everything within about two handshakes of a Redis that hangs, at whatever moment, and what comes
+// afterwards is refused.
 func TestCloseWhileRedisHangs(t *testing.T) {
 	for name, stage := range map[string]func(t *testing.T, server *redistest.Server, b *bus.Bus){
 		"nobody has subscribed": func(_ *testing.T, server *redistest.Server, _ *bus.Bus) { server.Freeze() },
@@ -269,7 +273,8 @@ func TestRingHearsNothing(t *testing.T) {
 func TestFormat(t *testing.T) {
 	b := open(t, redistest.Start(t).Client())
 	s := subscribe(t, b, "c", 1)
-	if got := fmt.Sprintf("%v %+v %#v %v %+v", b, b, b, s, s); got != strings.Repeat("bus.Bus ", 3)+"bus.Subscription bus.Subscription" {
+	want := strings.Repeat("bus.Bus ", 3) + "bus.Subscription bus.Subscription"
+	if got := fmt.Sprintf("%v %+v %#v %v %+v", b, b, b, s, s); got != want {
 		t.Error(got)
 	}
 }

@@ -12,8 +12,9 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/workers"
 )
 
-// silence is how long the connection may say nothing before it is asked whether it lives (and, if nobody is subscribed, closed). A
-// connection that does not answer for as long again is replaced. Redis in Azure cuts idle connections after ten minutes.
+// silence is how long the connection may say nothing before it is asked whether it lives (and, if nobody is subscribed,
+// closed). A connection that does not answer for as long again is replaced. Redis in Azure cuts idle connections after
+// ten minutes.
 const silence = 10 * time.Second
 
 // startFlush has flush run; under mu.

@@ -38,7 +38,8 @@ func bubbleOn(t *testing.T, wrap func(net.Conn) net.Conn, f func(t *testing.T, c
 	})
 }
 
-// bubble counts the connections that are made. The one that is next written to when silent is true is mute from then on.
+// bubble counts the connections that are made. The one that is next written to when silent is true is mute from then
+// on.
 func bubble(t *testing.T, f func(t *testing.T, client *redis.Client, made *atomic.Int32, silent *atomic.Bool)) {
 	var made atomic.Int32
 	var silent atomic.Bool

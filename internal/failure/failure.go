@@ -18,16 +18,16 @@ func New(text string) error { return &Error{text: text} }
 // Of is an error with a cause.
 func Of(text string, cause error) error { return &Error{text: text, cause: cause} }
 
-// Closed is an error of Redis as callers get it where Options.FailClosed is set; doing says what met it. Without that
-// net/http and MSAL name Entra ID's address before a refused connection of Redis.
+// Closed is an error of Redis as callers get it where Options.FailClosed is set. doing says what was being done: else
+// net/http and MSAL would report a refused connection to Redis under Entra ID's address alone.
 func Closed(doing string, err error) error {
 	return Of("Redis failed, and Options.FailClosed is set: "+doing, err)
 }
 
-// ErrRedisLogin is what entralogin gets whose credential asks here. The token might open another Redis than this one,
-// which nothing tells; it needs no sharing there either.
-var ErrRedisLogin = New("a token that opens Redis is not looked for in Redis: give entralogin a credential of its own, " +
-	"without this Cache's accessor and HTTP client")
+// ErrRedisLogin is the answer to a credential that entralogin uses to log in to Redis. Whether its token opens this
+// Redis or another one cannot be told; it need not be shared either way.
+var ErrRedisLogin = New("a token that opens Redis is not looked for in Redis: give entralogin a " +
+	"credential of its own, without this Cache's accessor and HTTP client")
 
 // Error implements error.
 func (e *Error) Error() string {
@@ -43,6 +43,6 @@ func (e *Error) Unwrap() error { return e.cause }
 // NonRetriable marks the error for the Azure SDK (azcore/internal/errorinfo.NonRetriable).
 func (e *Error) NonRetriable() {}
 
-// Panicked is the error in a panic's place: foreign code runs in goroutines of ours. The value is left out, for what it
-// holds may be a secret.
+// Panicked is the error that stands for a panic of foreign code, which also runs in goroutines of the library. The
+// panic's value is left out: it may hold a secret.
 func Panicked(who string, v any) error { return New(fmt.Sprintf("%s panicked with a %T", who, v)) }

@@ -92,8 +92,9 @@ type checker struct {
 }
 
 func newChecker(h history) *checker {
-	c := &checker{history: &h, sessions: map[string][]call{}, silent: map[string][]call{}, forgets: map[string][]call{}, answers: map[identity][]request{},
-		killed: map[int]time.Duration{}, frozen: map[int][]injected{}, rows: map[string]*row{}}
+	c := &checker{history: &h, sessions: map[string][]call{}, silent: map[string][]call{}, forgets: map[string][]call{},
+		answers: map[identity][]request{}, killed: map[int]time.Duration{}, frozen: map[int][]injected{},
+		rows: map[string]*row{}}
 	c.index()
 	return c
 }
@@ -190,8 +191,8 @@ func (c *checker) index() {
 	}
 }
 
-// unexplained tells whether no injected fault explains what a busy machine did, and cuts off what one does. That Redis was
-// away counts only where processes came late too: else it is the library that is wrong.
+// unexplained tells whether no injected fault explains what a busy machine did, and cuts off what one does. That Redis
+// was away counts only where processes came late too: else it is the library that is wrong.
 func (c *checker) unexplained(b *injected) bool {
 	if c.stopped(b.Worker, b.Start, b.End) > 0 {
 		return false
@@ -257,8 +258,8 @@ func (c *checker) signInAt(user string, at time.Duration) call {
 	return call{Worker: -1}
 }
 
-// knows tells whether a worker has had a user's tokens in its hands since a moment: a token of the session, not one that
-// an instance which has not heard of the sign-out still hands out.
+// knows tells whether a worker has had a user's tokens in its hands since a moment: a token of the session, not one
+// that an instance which has not heard of the sign-out still hands out.
 func (c *checker) knows(worker int, user string, since, before time.Duration) bool {
 	return slices.ContainsFunc(c.silent[user], func(x call) bool {
 		return x.Worker == worker && x.End >= since && x.End < before && c.ofSession(x)
@@ -286,7 +287,8 @@ func (c *checker) signInOf(x call) (signIn call, ok bool) {
 	return call{}, false
 }
 
-// lives checks that every process that was not killed by a fault carried out its orders, closed and left nothing running.
+// lives checks that every process that was not killed by a fault carried out its orders, closed and left nothing
+// running.
 func (c *checker) lives() {
 	called := map[int]bool{}
 	for _, x := range c.Calls {

@@ -36,7 +36,8 @@ func (c *checker) outcomes() {
 			}
 		}
 		if !excused {
-			c.violate(ruleFailed, x.End, "worker %d: %s of user %.8s, tenant %.8s, %s: %s: %s", x.Worker, x.Flow, x.User, x.Tenant, x.Scope, x.Fail, x.Error)
+			c.violate(ruleFailed, x.End, "worker %d: %s of user %.8s, tenant %.8s, %s: %s: %s", x.Worker, x.Flow, x.User,
+				x.Tenant, x.Scope, x.Fail, x.Error)
 		}
 		limit := slack
 		for _, f := range met {
@@ -48,7 +49,8 @@ func (c *checker) outcomes() {
 		}
 		limit = min(limit, c.Terms.CallTimeout+time.Second)
 		if took > limit {
-			c.violate(ruleSlow, x.End, "worker %d: %s of user %.8s, tenant %.8s, %s took %v, where %v is the bound", x.Worker, x.Flow, x.User, x.Tenant, x.Scope, took, limit)
+			c.violate(ruleSlow, x.End, "worker %d: %s of user %.8s, tenant %.8s, %s took %v, where %v is the bound", x.Worker,
+				x.Flow, x.User, x.Tenant, x.Scope, took, limit)
 		}
 	}
 }
@@ -60,7 +62,9 @@ func (c *checker) excuse(x call) (why string, ok bool) {
 	entra := len(c.during(x.Start, x.End, func(k *kind) bool { return k.entra })) > 0 || c.paused(x)
 	away := len(c.during(x.Start, x.End, func(k *kind) bool { return k.away })) > 0
 	// A process that was stopped finds on waking that all its operations took too long.
-	away = away || slices.ContainsFunc(c.frozen[x.Worker], func(f injected) bool { return f.Start <= x.End && f.End+recovery >= x.Start })
+	away = away || slices.ContainsFunc(c.frozen[x.Worker], func(f injected) bool {
+		return f.Start <= x.End && f.End+recovery >= x.Start
+	})
 	failed := x.Fail == failEntra || x.Fail == failDeadline
 	switch {
 	case failed && !x.removes() && c.sick(x):
@@ -106,7 +110,8 @@ func (c *checker) excuse(x call) (why string, ok bool) {
 
 // sick tells whether a call may have met a fault of its own worker alone.
 func (c *checker) sick(x call) bool {
-	return slices.ContainsFunc(c.during(x.Start, x.End, func(k *kind) bool { return k.sick }), func(f injected) bool { return f.Worker == x.Worker })
+	sick := c.during(x.Start, x.End, func(k *kind) bool { return k.sick })
+	return slices.ContainsFunc(sick, func(f injected) bool { return f.Worker == x.Worker })
 }
 
 // behind tells whether the sign-in of a session may have reached Redis after a call began: Redis was away.
@@ -145,19 +150,22 @@ func (c *checker) unknown(x call, since time.Duration, away bool) (why string, o
 // knowsAll is knows, of a worker whose knowledge is not what a damaged record still showed.
 func (c *checker) knowsAll(worker int, user string, since, before time.Duration) bool {
 	return slices.ContainsFunc(c.silent[user], func(x call) bool {
-		return x.Worker == worker && x.End >= since && x.End < before && c.ofSession(x) && !c.damagedSince(user, since, x.End, x.Start)
+		return x.Worker == worker && x.End >= since && x.End < before && c.ofSession(x) &&
+			!c.damagedSince(user, since, x.End, x.Start)
 	})
 }
 
-// restored tells whether what a fault took from a user's record is surely back at a moment. What is gone is: an instance
-// that knew it was asked for the user's token since, which it had to look up, because what it knew was older than LocalTTL.
-// What is damaged shows only to who reads it, so it is back when an instance that knew it has redeemed the refresh token: it
-// wrote a new one and the account. Who has read the damaged record does not look again before LocalTTL.
+// restored tells whether what a fault took from a user's record is surely back at a moment. What is gone is: an
+// instance that knew it was asked for the user's token since, which it had to look up, because what it knew was older
+// than LocalTTL. What is damaged shows only to who reads it, so it is back when an instance that knew it has redeemed
+// the refresh token: it wrote a new one and the account. Who has read the damaged record does not look again before
+// LocalTTL.
 func (c *checker) restored(user string, since time.Duration, f injected, by time.Duration) bool {
 	if kindNamed(f.Kind).damages {
 		return slices.ContainsFunc(c.Requests, func(r request) bool {
-			return r.For.User == user && r.Grant == "refresh_token" && r.Status == 200 && r.Error == "" && r.Arrived > f.End && r.Answered > 0 &&
-				r.Answered+c.Terms.LocalTTL+near < by && c.knows(r.Worker, user, since, f.Start) &&
+			return r.For.User == user && r.Grant == "refresh_token" && r.Status == 200 && r.Error == "" &&
+				r.Arrived > f.End && r.Answered > 0 && r.Answered+c.Terms.LocalTTL+near < by &&
+				c.knows(r.Worker, user, since, f.Start) &&
 				len(c.during(f.Start, r.Answered+near, func(k *kind) bool { return k.away || k.full })) == 0
 		})
 	}
@@ -168,11 +176,12 @@ func (c *checker) restored(user string, since time.Duration, f injected, by time
 	})
 }
 
-// unshared tells whether another instance redeemed the user's refresh token, and had perhaps not stored the next one yet.
+// unshared tells whether another instance redeemed the user's refresh token, and had perhaps not stored the next one
+// yet.
 func (c *checker) unshared(x call) bool {
 	return slices.ContainsFunc(c.Requests, func(r request) bool {
-		return r.For.User == x.User && r.Grant == "refresh_token" && r.Status == 200 && r.Worker != x.Worker && r.Answered < x.End &&
-			c.stored(r.Worker, r.Arrived, r.Answered) > x.Start
+		return r.For.User == x.User && r.Grant == "refresh_token" && r.Status == 200 && r.Worker != x.Worker &&
+			r.Answered < x.End && c.stored(r.Worker, r.Arrived, r.Answered) > x.Start
 	})
 }
 
@@ -181,22 +190,26 @@ func (c *checker) unshared(x call) bool {
 func (c *checker) unnoticed(x call, since time.Duration) bool {
 	var newest request
 	for _, r := range c.Requests {
-		if r.For.User == x.User && r.Grant == "refresh_token" && r.Status == 200 && r.Answered > newest.Answered && r.Answered < x.End && r.Arrived > since {
+		if r.For.User == x.User && r.Grant == "refresh_token" && r.Status == 200 && r.Answered > newest.Answered &&
+			r.Answered < x.End && r.Arrived > since {
 			newest = r
 		}
 	}
 	return newest.ID != 0 && newest.Worker != x.Worker && slices.ContainsFunc(c.Faults, func(f injected) bool {
 		k := kindNamed(f.Kind)
-		return k.loses && f.End >= newest.Arrived && f.Start <= x.End && !slices.ContainsFunc(c.silent[x.User], func(y call) bool {
-			return y.Worker == newest.Worker && y.Start > f.End+k.after+c.Terms.LocalTTL && y.End+near < x.Start
-		})
+		return k.loses && f.End >= newest.Arrived && f.Start <= x.End &&
+			!slices.ContainsFunc(c.silent[x.User], func(y call) bool {
+				return y.Worker == newest.Worker && y.Start > f.End+k.after+c.Terms.LocalTTL && y.End+near < x.Start
+			})
 	})
 }
 
-// damagedSince tells whether a user's record was damaged in a session until a moment, and perhaps not put right by another.
+// damagedSince tells whether a user's record was damaged in a session until a moment, and perhaps not put right by
+// another.
 func (c *checker) damagedSince(user string, since, until, by time.Duration) bool {
 	return slices.ContainsFunc(c.Faults, func(f injected) bool {
-		return kindNamed(f.Kind).damages && slices.Contains(f.Users, user) && f.End >= since && f.Start <= until && !c.restored(user, since, f, by)
+		return kindNamed(f.Kind).damages && slices.Contains(f.Users, user) && f.End >= since && f.Start <= until &&
+			!c.restored(user, since, f, by)
 	})
 }
 
@@ -204,9 +217,11 @@ func (c *checker) damagedSince(user string, since, until, by time.Duration) bool
 // given the next one to the others yet.
 func (c *checker) withheld(x call) bool {
 	return slices.ContainsFunc(c.Requests, func(r request) bool {
-		return r.For.User == x.User && r.Grant == "refresh_token" && slices.ContainsFunc(c.frozen[r.Worker], func(f injected) bool {
-			return f.Start <= r.Answered+near && f.End >= r.Arrived && f.Start <= x.End && f.End+kindNamed(f.Kind).after >= x.Start
-		})
+		return r.For.User == x.User && r.Grant == "refresh_token" &&
+			slices.ContainsFunc(c.frozen[r.Worker], func(f injected) bool {
+				return f.Start <= r.Answered+near && f.End >= r.Arrived && f.Start <= x.End &&
+					f.End+kindNamed(f.Kind).after >= x.Start
+			})
 	})
 }
 
@@ -246,8 +261,8 @@ func (c *checker) has(x call) bool {
 	return false
 }
 
-// paused tells whether the fleet still keeps the pause after Entra ID has failed several times in a row: a second after the
-// first, twice as long after each next, a minute at most, and up to a quarter more (docs/guarantees.md).
+// paused tells whether the fleet still keeps the pause after Entra ID has failed several times in a row: a second after
+// the first, twice as long after each next, a minute at most, and up to a quarter more (docs/guarantees.md).
 func (c *checker) paused(x call) bool {
 	failures, last := 0, time.Duration(0)
 	for _, r := range c.Requests {

@@ -59,7 +59,8 @@ func (c *checker) mayLose(user string, since, by time.Duration) (fault, why stri
 		case k.total && c.Terms.Rotate:
 			return f.Kind, whyTotal
 		case k.name == kindLostAnswer && c.Terms.Rotate && slices.ContainsFunc(c.Requests, func(r request) bool {
-			return r.For.User == user && r.Grant == "refresh_token" && r.refused() && r.Arrived >= max(since, f.Start) && r.Arrived <= f.End+near
+			return r.For.User == user && r.Grant == "refresh_token" && r.refused() && r.Arrived >= max(since, f.Start) &&
+				r.Arrived <= f.End+near
 		}):
 			return f.Kind, whyDropped
 		}
@@ -71,15 +72,16 @@ func (c *checker) mayLose(user string, since, by time.Duration) (fault, why stri
 		return "", ""
 	}
 	for _, r := range c.Requests {
-		if r.For.User == user && r.Arrived >= since && r.Grant == "refresh_token" && c.unstored(r.Worker, r.Arrived, r.Answered) {
+		if r.For.User == user && r.Arrived >= since && r.Grant == "refresh_token" &&
+			c.unstored(r.Worker, r.Arrived, r.Answered) {
 			return kindKill, whyUnstored
 		}
 	}
 	return "", ""
 }
 
-// survives tells whether a process that knew a user's tokens when a fault took them from Redis lives on, or met the user again
-// after it and lived until Redis had taken what it wrote back.
+// survives tells whether a process that knew a user's tokens when a fault took them from Redis lives on, or met the
+// user again after it and lived until Redis had taken what it wrote back.
 func (c *checker) survives(user string, since time.Duration, f injected) bool {
 	return slices.ContainsFunc(c.silent[user], func(x call) bool {
 		if x.End < since || x.End > max(f.Start, since) || !c.ofSession(x) {
@@ -87,7 +89,8 @@ func (c *checker) survives(user string, since time.Duration, f injected) bool {
 		}
 		killed, dead := c.killed[x.Worker]
 		return !dead || slices.ContainsFunc(c.silent[user], func(y call) bool {
-			return y.Worker == x.Worker && y.End >= f.End+kindNamed(f.Kind).after && c.ofSession(y) && c.stored(y.Worker, y.Start, y.End) <= killed
+			return y.Worker == x.Worker && y.End >= f.End+kindNamed(f.Kind).after && c.ofSession(y) &&
+				c.stored(y.Worker, y.Start, y.End) <= killed
 		})
 	})
 }

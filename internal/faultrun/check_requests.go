@@ -31,8 +31,8 @@ func (c *checker) requests() {
 	spent := map[budget]int{}
 	for _, id := range sorted(of) {
 		for _, r := range of[id] {
-			// A request is charged once, whatever speaks against it: to a fault that excuses all of that, which is one that excuses
-			// what began last.
+			// A request is charged once, whatever speaks against it: to a fault that excuses all of that, which is one that
+			// excuses what began last.
 			since, why := time.Duration(0), ""
 			against := func(from time.Duration, format string, args ...any) {
 				if why == "" || from > since {
@@ -52,7 +52,8 @@ func (c *checker) requests() {
 	}
 }
 
-// lease is what one lease is for: all scopes of a user, because two requests at once would redeem one refresh token twice.
+// lease is what one lease is for: all scopes of a user, because two requests at once would redeem one refresh token
+// twice.
 func (id identity) lease() identity {
 	if id.User != "" {
 		id.Scope = ""
@@ -67,7 +68,9 @@ func sorted(of map[identity][]request) []identity {
 	for _, all := range of {
 		slices.SortFunc(all, func(a, b request) int { return cmp.Compare(a.Arrived, b.Arrived) })
 	}
-	return slices.SortedFunc(maps.Keys(of), func(a, b identity) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	return slices.SortedFunc(maps.Keys(of), func(a, b identity) int {
+		return strings.Compare(fmt.Sprint(a), fmt.Sprint(b))
+	})
 }
 
 // needless checks a request against those that brought the same token.
@@ -137,7 +140,9 @@ func (c *checker) charge(r request, since time.Duration, spent map[budget]int, w
 
 // forgottenBetween tells whether an owner's tokens were to be forgotten in a time. Redis may have learned of it later.
 func (c *checker) forgottenBetween(owner string, a, b time.Duration) bool {
-	return slices.ContainsFunc(c.forgets[owner], func(f call) bool { return f.Start <= b && (f.End == 0 || c.stored(f.Worker, f.Start, f.End) >= a) })
+	return slices.ContainsFunc(c.forgets[owner], func(f call) bool {
+		return f.Start <= b && (f.End == 0 || c.stored(f.Worker, f.Start, f.End) >= a)
+	})
 }
 
 func (c *checker) sessionBetween(user string, a, b time.Duration) bool {

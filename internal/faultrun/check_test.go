@@ -17,8 +17,8 @@ const (
 type made struct{ history }
 
 func wellMade() *made {
-	m := &made{history{Terms: terms{Workers: 3, LocalTTL: 2 * time.Second, LockTTL: 2 * time.Second, OpTimeout: 2 * time.Second,
-		CallTimeout: 20 * time.Second, Usable: 24 * time.Second}}}
+	m := &made{history{Terms: terms{Workers: 3, LocalTTL: 2 * time.Second, LockTTL: 2 * time.Second,
+		OpTimeout: 2 * time.Second, CallTimeout: 20 * time.Second, Usable: 24 * time.Second}}}
 	for w := range 4 {
 		m.Lives = append(m.Lives, life{Worker: w, Closed: true, End: 70 * time.Second})
 	}
@@ -58,7 +58,8 @@ func what(flow string) call {
 func (m *made) call(worker int, flow string, at, issued float64) *call {
 	c := what(flow)
 	c.Worker, c.Start, c.End = worker, seconds(at), seconds(at+.1)
-	c.Token = token{Hash: fmt.Sprint(c.identity(), issued), Tenant: c.Tenant, Client: clientID, Audience: graph, Issued: seconds(issued), Expires: seconds(issued + 324)}
+	c.Token = token{Hash: fmt.Sprint(c.identity(), issued), Tenant: c.Tenant, Client: clientID, Audience: graph,
+		Issued: seconds(issued), Expires: seconds(issued + 324)}
 	if c.User != "" {
 		c.Token.Session = "1"
 		c.Token.Subject, c.Token.Scopes = c.User[:len("oid-a")], c.Scope[len(graph)+1:]
@@ -86,8 +87,9 @@ func (m *made) session(worker int, flow string, at float64) *call {
 // ask adds a token request of 100 ms that brought a token.
 func (m *made) ask(worker int, flow string, at float64) *request {
 	grant := map[string]string{flowApp: "client_credentials", flowSilent: "refresh_token", flowOBO: "obo"}[flow]
-	m.Requests = append(m.Requests, request{ID: len(m.Requests) + 1, Worker: worker, Grant: grant, For: what(flow).identity(), Session: map[bool]string{true: "1"}[flow == flowSilent],
-		Arrived: seconds(at), Answered: seconds(at + .1), Status: 200})
+	m.Requests = append(m.Requests, request{ID: len(m.Requests) + 1, Worker: worker, Grant: grant,
+		For: what(flow).identity(), Session: map[bool]string{true: "1"}[flow == flowSilent], Arrived: seconds(at),
+		Answered: seconds(at + .1), Status: 200})
 	return &m.Requests[len(m.Requests)-1]
 }
 
@@ -140,7 +142,9 @@ func (m *made) guest(worker int, at, issued float64) *call {
 
 // none knows the user but these workers.
 func (m *made) knownTo(workers ...int) {
-	m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowSilent && !slices.Contains(workers, c.Worker) })
+	m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool {
+		return c.Flow == flowSilent && !slices.Contains(workers, c.Worker)
+	})
 }
 
 // knownOnlyTo: the user signed in there too.
@@ -168,21 +172,26 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		{ruleWrong, "another user's token", func(m *made) { m.call(0, flowSilent, 16, 14).Token.Subject = "oid-c" }},
 		{ruleWrong, "another tenant's token", func(m *made) { m.call(0, flowApp, 16, 14).Token.Tenant = tenantB }},
 		{ruleWrong, "another scope's token", func(m *made) { m.call(0, flowSilent, 16, 14).Token.Scopes = "Mail.Read" }},
-		{ruleWrong, "another API's token", func(m *made) { m.call(0, flowApp, 16, 14).Token.Audience = "https://api.contoso.com" }},
+		{ruleWrong, "another API's token",
+			func(m *made) { m.call(0, flowApp, 16, 14).Token.Audience = "https://api.contoso.com" }},
 		{ruleWrong, "an app's token for a user", func(m *made) { m.call(0, flowSilent, 16, 14).Token.Subject = "" }},
 		{ruleWrong, "a user's token for an app", func(m *made) { m.call(0, flowApp, 16, 14).Token.Subject = "oid-a" }},
-		{ruleWrong, "a user's token on behalf of another", func(m *made) { m.call(0, flowOBO, 16, 14).Token.Subject = "oid-a" }},
+		{ruleWrong, "a user's token on behalf of another",
+			func(m *made) { m.call(0, flowOBO, 16, 14).Token.Subject = "oid-a" }},
 		{ruleWrong, "a wrong token at the sign-in", func(m *made) { m.Calls[0].Token.Subject = "oid-c" }},
 		{ruleWrong, "another app's token", func(m *made) { m.call(0, flowApp, 16, 14).Token.Client = otherClient }},
 		{ruleWrong, "the first app's token for another", func(m *made) { m.call(0, flowApp, 16, 14).Client = otherClient }},
-		{ruleWrong, "a token for a client with CP1 for one without", func(m *made) { m.call(0, flowApp, 16, 14).Token.CAE = true }},
-		{ruleWrong, "a token for a client without CP1 for one with it", func(m *made) { m.call(0, flowSilent, 16, 14).CAE = true }},
+		{ruleWrong, "a token for a client with CP1 for one without",
+			func(m *made) { m.call(0, flowApp, 16, 14).Token.CAE = true }},
+		{ruleWrong, "a token for a client without CP1 for one with it",
+			func(m *made) { m.call(0, flowSilent, 16, 14).CAE = true }},
 		{"", "a token for a client with CP1 for one with it", func(m *made) {
 			c := m.call(0, flowSilent, 16, 14)
 			c.CAE, c.Token.CAE = true, true
 		}},
 		{ruleWrong, "a guest's token of the home tenant", func(m *made) { m.guest(0, 16, 14).Token.Tenant = tenantA }},
-		{ruleWrong, "a guest's token with the object id of the home tenant", func(m *made) { m.guest(0, 16, 14).Token.Subject = "oid-b" }},
+		{ruleWrong, "a guest's token with the object id of the home tenant",
+			func(m *made) { m.guest(0, 16, 14).Token.Subject = "oid-b" }},
 		{"", "a guest's token", func(m *made) { m.guest(0, 16, 14) }},
 		{ruleWrong, "a token of the tenant of the client that asks for another's", func(m *made) {
 			c := m.call(0, flowApp, 16, 14)
@@ -198,9 +207,12 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 
 		{ruleExpired, "a token that is dead", func(m *made) { m.call(0, flowApp, 16, 14).Token.Expires = seconds(14) }},
 		{ruleExpired, "an old token without a reason", func(m *made) { m.call(0, flowApp, 54, 22) }},
-		{"", "an old token while Entra ID fails", func(m *made) { m.call(0, flowApp, 54, 22); m.fault("Entra ID 503", 53, 54) }},
-		{ruleExpired, "an old token long after Entra ID failed", func(m *made) { m.call(0, flowApp, 54, 22); m.fault("Entra ID 503", 30, 31) }},
-		{ruleExpired, "an old token, and keys evicted, which delays nobody", func(m *made) { m.call(0, flowApp, 54, 22); m.fault("keys evicted", 53, 54) }},
+		{"", "an old token while Entra ID fails",
+			func(m *made) { m.call(0, flowApp, 54, 22); m.fault("Entra ID 503", 53, 54) }},
+		{ruleExpired, "an old token long after Entra ID failed",
+			func(m *made) { m.call(0, flowApp, 54, 22); m.fault("Entra ID 503", 30, 31) }},
+		{ruleExpired, "an old token, and keys evicted, which delays nobody",
+			func(m *made) { m.call(0, flowApp, 54, 22); m.fault("keys evicted", 53, 54) }},
 
 		{ruleRevoked, "where it was signed out", func(m *made) { signedOut(m); m.call(1, flowSilent, 61, 52) }},
 		{ruleRevoked, "elsewhere after the bound", func(m *made) { signedOut(m); m.call(0, flowSilent, 63, 52) }},
@@ -221,17 +233,21 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.call(0, flowSilent, 64.5, 52)
 			m.fault("FLUSHALL", 64, 64)
 		}},
-		{"", "everything lost right after the sign-out", func(m *made) { signedOut(m); m.call(0, flowSilent, 64, 52); m.fault("FLUSHALL", 61, 61) }},
+		{"", "everything lost right after the sign-out",
+			func(m *made) { signedOut(m); m.call(0, flowSilent, 64, 52); m.fault("FLUSHALL", 61, 61) }},
 
-		{ruleRevoked, "a token on behalf of a user who had signed out", func(m *made) { m.session(1, flowDismiss, 53.5); m.call(0, flowOBO, 57, 50) }},
-		{ruleRevoked, "a token on behalf of a user who had signed out there", func(m *made) { m.session(1, flowDismiss, 53.5); m.call(1, flowOBO, 53.8, 50) }},
+		{ruleRevoked, "a token on behalf of a user who had signed out",
+			func(m *made) { m.session(1, flowDismiss, 53.5); m.call(0, flowOBO, 57, 50) }},
+		{ruleRevoked, "a token on behalf of a user who had signed out there",
+			func(m *made) { m.session(1, flowDismiss, 53.5); m.call(1, flowOBO, 53.8, 50) }},
 		{"", "a token on behalf of a user who had signed out, and the connection that was to tell of it cut", func(m *made) {
 			m.session(1, flowDismiss, 53.5)
 			m.fault("connections reset", 53, 53.4)
 			m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowOBO && c.Start > seconds(53) })
 			m.call(0, flowOBO, 57, 50)
 		}},
-		{ruleRevoked, "an app's token that was forgotten", func(m *made) { m.session(1, flowForget, 53.5); m.call(0, flowApp, 57, 50) }},
+		{ruleRevoked, "an app's token that was forgotten",
+			func(m *made) { m.session(1, flowForget, 53.5); m.call(0, flowApp, 57, 50) }},
 		{"", "an app's token that was forgotten, and its answer's place in the list evicted before", func(m *made) {
 			m.fault("keys evicted", 52, 52)
 			m.session(1, flowForget, 53.5)
@@ -265,12 +281,17 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.fault("Redis full", 31, 46)
 			m.kill(1, 45)
 		}},
-		{ruleLost, "a value of another user damaged", func(m *made) { m.lost(); m.fault("values corrupted", 30, 30).Users = []string{"oid-b.tenant-a"} }},
-		{ruleLost, "its value damaged, and known to those who live", func(m *made) { m.lost(); m.damaged("values corrupted", 30) }},
-		{ruleLost, "rolled back, where old refresh tokens stay valid", func(m *made) { m.lost(); m.damaged("values rolled back", 30) }},
-		{"", "rolled back, where they do not", func(m *made) { m.Terms.Rotate = true; m.lost(); m.damaged("values rolled back", 30) }},
+		{ruleLost, "a value of another user damaged",
+			func(m *made) { m.lost(); m.fault("values corrupted", 30, 30).Users = []string{"oid-b.tenant-a"} }},
+		{ruleLost, "its value damaged, and known to those who live",
+			func(m *made) { m.lost(); m.damaged("values corrupted", 30) }},
+		{ruleLost, "rolled back, where old refresh tokens stay valid",
+			func(m *made) { m.lost(); m.damaged("values rolled back", 30) }},
+		{"", "rolled back, where they do not",
+			func(m *made) { m.Terms.Rotate = true; m.lost(); m.damaged("values rolled back", 30) }},
 		{ruleLost, "a failover, rotation", func(m *made) { m.Terms.Rotate = true; m.lost(); m.fault("failover", 30, 31) }},
-		{ruleLost, "an eviction, rotation", func(m *made) { m.Terms.Rotate = true; m.lost(); m.fault("keys evicted", 30, 31) }},
+		{ruleLost, "an eviction, rotation",
+			func(m *made) { m.Terms.Rotate = true; m.lost(); m.fault("keys evicted", 30, 31) }},
 		{"", "everything lost, rotation", func(m *made) { m.Terms.Rotate = true; m.lost(); m.fault("FLUSHALL", 30, 30) }},
 		{ruleLost, "killed long after storing, rotation", func(m *made) { m.Terms.Rotate = true; m.lost(); m.kill(1, 45) }},
 		{"", "killed before storing, rotation", func(m *made) { m.Terms.Rotate = true; m.lost(); m.kill(1, 38.2) }},
@@ -307,8 +328,10 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		}},
 		{"", "one each for a client with CP1 and one without", func(m *made) { m.ask(2, flowApp, 45).For.CAE = true }},
 		{"", "one each for two apps", func(m *made) { m.ask(2, flowApp, 45).For.Client = otherClient }},
-		{ruleRequests, "two for clients with CP1", func(m *made) { m.ask(2, flowApp, 45).For.CAE = true; m.ask(1, flowApp, 45.3).For.CAE = true }},
-		{ruleRequests, "long after connections died", func(m *made) { m.fault("connections dead", 20, 20); m.ask(2, flowApp, 32) }},
+		{ruleRequests, "two for clients with CP1",
+			func(m *made) { m.ask(2, flowApp, 45).For.CAE = true; m.ask(1, flowApp, 45.3).For.CAE = true }},
+		{ruleRequests, "long after connections died",
+			func(m *made) { m.fault("connections dead", 20, 20); m.ask(2, flowApp, 32) }},
 		{"", "one more where a worker's egress hung, which asks again when it does not", func(m *made) {
 			m.sick("egress hangs", 2, 50.5, 58.5)
 			m.ask(2, flowApp, 58.7)
@@ -361,10 +384,13 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		}},
 
 		{ruleFailed, "without a reason", func(m *made) { m.fails(0, flowApp, 14, failEntra) }},
-		{ruleFailed, "Entra ID fails, and a token lives", func(m *made) { m.fails(0, flowApp, 14, failEntra); m.fault("Entra ID 503", 13.5, 14.5) }},
+		{ruleFailed, "Entra ID fails, and a token lives",
+			func(m *made) { m.fails(0, flowApp, 14, failEntra); m.fault("Entra ID 503", 13.5, 14.5) }},
 		{"", "Entra ID fails, and the token that lives was to be forgotten", func(m *made) {
 			m.session(1, flowForget, 13.2)
-			m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowApp && c.Start > seconds(13.1) && c.Start < seconds(14.2) })
+			m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool {
+				return c.Flow == flowApp && c.Start > seconds(13.1) && c.Start < seconds(14.2)
+			})
 			m.fails(0, flowApp, 13.8, failEntra)
 			m.fault("Entra ID 503", 13.5, 14)
 		}},
@@ -390,8 +416,10 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.fails(0, flowApp, 14, failEntra).Tenant = tenantB
 			m.fault("Entra ID 503", 13.5, 14.5)
 		}},
-		{"", "Entra ID failed four times in a row, and nobody asks for another eight seconds", func(m *made) { m.failing(2, 5, 9, 16); m.fails(0, flowApp, 24.3, failEntra).Tenant = tenantB }},
-		{ruleFailed, "Entra ID failed once, and nobody asks for another eight seconds", func(m *made) { m.failing(16); m.fails(0, flowApp, 24.3, failEntra).Tenant = tenantB }},
+		{"", "Entra ID failed four times in a row, and nobody asks for another eight seconds",
+			func(m *made) { m.failing(2, 5, 9, 16); m.fails(0, flowApp, 24.3, failEntra).Tenant = tenantB }},
+		{ruleFailed, "Entra ID failed once, and nobody asks for another eight seconds",
+			func(m *made) { m.failing(16); m.fails(0, flowApp, 24.3, failEntra).Tenant = tenantB }},
 		{"", "its own egress is refused, and nobody has a token", func(m *made) {
 			m.fails(0, flowApp, 14, failEntra).Tenant = tenantB
 			m.sick("egress refused", 0, 13.5, 14.5)
@@ -420,19 +448,29 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.fails(0, flowSignOut, 66, failRedis)
 			m.sick("egress refused", 0, 65.5, 67)
 		}},
-		{"", "a sign-in whose own transport panics", func(m *made) { m.fails(0, flowSignIn, 66, failEntra); m.sick("transport breaks", 0, 65.5, 67) }},
-		{ruleFailed, "a panic that is not the transport's", func(m *made) { m.fails(0, flowApp, 14, failPanic); m.sick("transport breaks", 0, 13.5, 15) }},
-		{ruleFailed, "a sign-out while connections have been dead for long", func(m *made) { m.fails(0, flowSignOut, 66, failRedis); m.fault("connections dead", 60, 60) }},
-		{"", "a sign-out while connections have just died", func(m *made) { m.fails(0, flowSignOut, 66, failRedis); m.fault("connections dead", 65, 65) }},
-		{ruleFailed, "one of a burst", func(m *made) { m.fails(0, flowApp, 14, failEntra).Tenant = tenantB; m.fault("burst", 13.9, 15) }},
-		{ruleFailed, "Redis is away, which no call for a token may fail for", func(m *made) { m.fails(0, flowApp, 14, failRedis); m.fault("connections cut", 13.5, 14.5) }},
-		{"", "a sign-out while Redis is away", func(m *made) { m.fails(0, flowSignOut, 66, failRedis); m.fault("connections cut", 65, 67) }},
+		{"", "a sign-in whose own transport panics",
+			func(m *made) { m.fails(0, flowSignIn, 66, failEntra); m.sick("transport breaks", 0, 65.5, 67) }},
+		{ruleFailed, "a panic that is not the transport's",
+			func(m *made) { m.fails(0, flowApp, 14, failPanic); m.sick("transport breaks", 0, 13.5, 15) }},
+		{ruleFailed, "a sign-out while connections have been dead for long",
+			func(m *made) { m.fails(0, flowSignOut, 66, failRedis); m.fault("connections dead", 60, 60) }},
+		{"", "a sign-out while connections have just died",
+			func(m *made) { m.fails(0, flowSignOut, 66, failRedis); m.fault("connections dead", 65, 65) }},
+		{ruleFailed, "one of a burst",
+			func(m *made) { m.fails(0, flowApp, 14, failEntra).Tenant = tenantB; m.fault("burst", 13.9, 15) }},
+		{ruleFailed, "Redis is away, which no call for a token may fail for",
+			func(m *made) { m.fails(0, flowApp, 14, failRedis); m.fault("connections cut", 13.5, 14.5) }},
+		{"", "a sign-out while Redis is away",
+			func(m *made) { m.fails(0, flowSignOut, 66, failRedis); m.fault("connections cut", 65, 67) }},
 		{ruleFailed, "a sign-out without a reason", func(m *made) { m.fails(0, flowSignOut, 66, failRedis) }},
-		{ruleFailed, "a sign-in while Redis is away", func(m *made) { m.fails(0, flowSignIn, 66, failRedis); m.fault("connections cut", 65, 67) }},
+		{ruleFailed, "a sign-in while Redis is away",
+			func(m *made) { m.fails(0, flowSignIn, 66, failRedis); m.fault("connections cut", 65, 67) }},
 		{ruleFailed, "nobody knows the user", func(m *made) { m.fails(0, flowSilent, 55, failNoAccount) }},
 		{"", "the user has signed out", func(m *made) { signedOut(m); m.fails(0, flowSilent, 64, failNoAccount) }},
-		{ruleFailed, "the user has signed out, and the call fails for another reason", func(m *made) { signedOut(m); m.fails(0, flowSilent, 64, failOther) }},
-		{ruleFailed, "everything was lost, and this instance knew", func(m *made) { m.fails(0, flowSilent, 34, failNoAccount); m.fault("FLUSHALL", 33.5, 33.5) }},
+		{ruleFailed, "the user has signed out, and the call fails for another reason",
+			func(m *made) { signedOut(m); m.fails(0, flowSilent, 64, failOther) }},
+		{ruleFailed, "everything was lost, and this instance knew",
+			func(m *made) { m.fails(0, flowSilent, 34, failNoAccount); m.fault("FLUSHALL", 33.5, 33.5) }},
 		{"", "everything was lost, and this instance did not know", func(m *made) {
 			m.knownTo(1)
 			m.fails(2, flowSilent, 34, failNoAccount)
@@ -444,13 +482,17 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.fault("FLUSHALL", 33.5, 33.5)
 		}},
 		{"", "a sign-in just after a failover, before the old primary heard of it", func(m *made) {
-			m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowSilent && c.End > seconds(36) && c.End < seconds(48) })
+			m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool {
+				return c.Flow == flowSilent && c.End > seconds(36) && c.End < seconds(48)
+			})
 			session(m, 1, 37.3)
 			m.fails(2, flowSilent, 42, failNoAccount)
 			m.fault("cluster failover", 37, 37.2)
 		}},
 		{"", "a sign-in whose record was evicted before its call came back", func(m *made) {
-			m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowSilent && c.End > seconds(36) && c.End < seconds(48) })
+			m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool {
+				return c.Flow == flowSilent && c.End > seconds(36) && c.End < seconds(48)
+			})
 			session(m, 1, 37.3)
 			m.fails(2, flowSilent, 42, failNoAccount)
 			m.fault("keys evicted", 37.35, 37.36)
@@ -494,7 +536,8 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			session(m, 1, 37.3)
 			m.fails(2, flowSilent, 37.8, failGrant)
 		}},
-		{ruleFailed, "the refresh token is refused", func(m *made) { m.fails(0, flowSilent, 14, failGrant); m.fault("connections cut", 13, 15) }},
+		{ruleFailed, "the refresh token is refused",
+			func(m *made) { m.fails(0, flowSilent, 14, failGrant); m.fault("connections cut", 13, 15) }},
 		{"", "the refresh token is refused while Redis is away, rotation", func(m *made) {
 			m.Terms.Rotate = true
 			m.fails(0, flowSilent, 14, failGrant)
@@ -528,8 +571,10 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		}},
 
 		{ruleSlow, "without a reason", func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(6) }},
-		{ruleSlow, "an eviction delays nobody", func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(6); m.fault("keys evicted", 54, 54) }},
-		{"", "Redis does not answer", func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(6); m.fault("connections silent", 54, 56) }},
+		{ruleSlow, "an eviction delays nobody",
+			func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(6); m.fault("keys evicted", 54, 54) }},
+		{"", "Redis does not answer",
+			func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(6); m.fault("connections silent", 54, 56) }},
 		{ruleSlow, "Redis does not answer, and the call takes longer even so", func(m *made) {
 			m.call(0, flowApp, 54, 52).End += seconds(14)
 			m.fault("connections silent", 54, 56)
@@ -538,8 +583,10 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 			m.call(0, flowApp, 54, 52).End += seconds(6)
 			m.fault(kindFreeze, 54.05, 57).Worker = 0
 		}},
-		{ruleSlow, "another's egress hangs", func(m *made) { m.call(1, flowApp, 54, 52).End += seconds(7.5); m.sick("egress hangs", 0, 54, 62.5) }},
-		{"", "its own egress hangs", func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(8); m.sick("egress hangs", 0, 54, 62.5) }},
+		{ruleSlow, "another's egress hangs",
+			func(m *made) { m.call(1, flowApp, 54, 52).End += seconds(7.5); m.sick("egress hangs", 0, 54, 62.5) }},
+		{"", "its own egress hangs",
+			func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(8); m.sick("egress hangs", 0, 54, 62.5) }},
 		{"", "in a burst", func(m *made) { m.call(0, flowApp, 54, 52).End += seconds(6); m.fault("burst", 54, 60) }},
 		{ruleSlow, "past every bound", func(m *made) {
 			m.call(0, flowApp, 34, 32).End += seconds(22)
@@ -560,7 +607,8 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		}},
 		{ruleLeaked, "it hung", func(m *made) { m.Lives[1].Hung = "rollcall" }},
 		{ruleLeaked, "it had closed, and did not end", func(m *made) { m.Lives[1].Hung = "end" }},
-		{ruleLeaked, "it hung before a fault would have killed it", func(m *made) { m.kill(1, 69); m.Lives[1].Hung = "start" }},
+		{ruleLeaked, "it hung before a fault would have killed it",
+			func(m *made) { m.kill(1, 69); m.Lives[1].Hung = "start" }},
 		{ruleLeaked, "it did nothing", func(m *made) { m.Lives = append(m.Lives, life{Worker: 9, Closed: true}) }},
 	} {
 		t.Run(x.rule+"/"+x.how, func(t *testing.T) {
@@ -610,7 +658,9 @@ func TestSecretAtTheEndOfAnErrorIsFound(t *testing.T) {
 
 // signedOut signs the user out at the end, on worker 1.
 func signedOut(m *made) {
-	m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool { return c.Flow == flowVerify || c.Flow == flowSilent && c.End > seconds(59) })
+	m.Calls = slices.DeleteFunc(m.Calls, func(c call) bool {
+		return c.Flow == flowVerify || c.Flow == flowSilent && c.End > seconds(59)
+	})
 	m.Lives[3].Killed = true
 	m.session(1, flowSignOut, 59.5)
 }
@@ -646,7 +696,8 @@ func TestReportCounts(t *testing.T) {
 	if r := rows["keys evicted"]; r.Injected != 1 || r.Extra != 1 || r.Bound != 2 || r.Failed != 0 {
 		t.Errorf("%+v", r)
 	}
-	if r := rows["connections cut"]; r.Injected != 1 || r.Calls != 1 || r.Failed != 1 || r.Longest.Round(time.Millisecond) != seconds(2.1) {
+	if r := rows["connections cut"]; r.Injected != 1 || r.Calls != 1 || r.Failed != 1 ||
+		r.Longest.Round(time.Millisecond) != seconds(2.1) {
 		t.Errorf("%+v", r)
 	}
 	if r := rows[noFault]; r.Injected != 0 || r.Extra != 0 || r.Calls == 0 {

@@ -22,14 +22,18 @@ func (c *checker) tokens() {
 		if x.Flow == flowApp || x.Flow == flowChallenge {
 			permission = ""
 		}
-		if t.Hash == "" || t.Client != cmp.Or(x.Client, clientID) || t.CAE != x.CAE || t.Subject != subjectIn(x.Tenant, x.User) || t.Tenant != x.Tenant || t.Audience != resource || permission != "" && !slices.Contains(strings.Fields(t.Scopes), permission) {
-			c.violate(ruleWrong, x.End, "worker %d asked for %s, user %.8s, tenant %.8s, client %q, CAE %t, %s, and got a token of user %.8s, tenant %.8s, "+
-				"client %q, CAE %t, audience %s, scopes %q",
-				x.Worker, x.Flow, x.User, x.Tenant, cmp.Or(x.Client, clientID), x.CAE, x.Scope, t.Subject, t.Tenant, t.Client, t.CAE, t.Audience, t.Scopes)
+		if t.Hash == "" || t.Client != cmp.Or(x.Client, clientID) || t.CAE != x.CAE ||
+			t.Subject != subjectIn(x.Tenant, x.User) || t.Tenant != x.Tenant || t.Audience != resource ||
+			permission != "" && !slices.Contains(strings.Fields(t.Scopes), permission) {
+			c.violate(ruleWrong, x.End, "worker %d asked for %s, user %.8s, tenant %.8s, client %q, CAE %t, %s, and got a "+
+				"token of user %.8s, tenant %.8s, client %q, CAE %t, audience %s, scopes %q",
+				x.Worker, x.Flow, x.User, x.Tenant, cmp.Or(x.Client, clientID), x.CAE, x.Scope, t.Subject, t.Tenant, t.Client,
+				t.CAE, t.Audience, t.Scopes)
 			continue
 		}
 		if x.Flow == flowChallenge && t.Issued+whole < x.Start {
-			c.violate(ruleWrong, x.End, "worker %d answered a claims challenge with a token of %v before it", x.Worker, x.Start-t.Issued)
+			c.violate(ruleWrong, x.End, "worker %d answered a claims challenge with a token of %v before it",
+				x.Worker, x.Start-t.Issued)
 		}
 		end := x.End - c.stopped(x.Worker, x.Start, x.End)
 		if t.Expires <= end {
@@ -39,7 +43,8 @@ func (c *checker) tokens() {
 		// In its last five minutes a token serves only while a new one cannot be had, or not soon.
 		if old := end - t.Issued - c.Terms.Usable - whole; old > 0 {
 			if held := c.during(x.Start, x.End, func(k *kind) bool { return k.entra || k.delays }); len(held) == 0 {
-				c.violate(ruleExpired, x.End, "worker %d: %s got a token %v into its last five minutes, and nothing kept it from getting a new one", x.Worker, x.Flow, old)
+				c.violate(ruleExpired, x.End, "worker %d: %s got a token %v into its last five minutes, and nothing kept it from "+
+					"getting a new one", x.Worker, x.Flow, old)
 			}
 		}
 	}
@@ -64,8 +69,9 @@ func (c *checker) revoked() {
 				continue
 			}
 			if x.Start > c.heard(out, x) {
-				c.violate(ruleRevoked, x.Start, "worker %d handed out a token of user %.8s %v after the sign-out that worker %d had carried out",
-					x.Worker, user, x.Start-out.End, out.Worker)
+				c.violate(ruleRevoked, x.Start,
+					"worker %d handed out a token of user %.8s %v after the sign-out that worker %d had carried out", x.Worker, user,
+					x.Start-out.End, out.Worker)
 			}
 		}
 	}
@@ -90,8 +96,8 @@ func (c *checker) revoked() {
 
 // heard is until when a call may still get what was there before a sign-out.
 func (c *checker) heard(out, x call) time.Duration {
-	// A loss may undo it, as the README says: a failover may lose it with the last writes, and an instance that has neither
-	// looked nor heard of it takes a loss for one. Connections that were cut about then have lost the message.
+	// A loss may undo it, as the README says: a failover may lose it with the last writes, and an instance that has
+	// neither looked nor heard of it takes a loss for one. Connections that were cut about then have lost the message.
 	until := out.End + c.Terms.LocalTTL + near
 	if len(c.during(out.Start, out.End+near, func(k *kind) bool { return k.away })) > 0 {
 		until = x.Start

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// buildShifted builds this program with another time.Now: MSAL reads the wall clock and takes no other, so a process whose
-// clock is wrong is one that was built with a time package whose clock is.
+// buildShifted builds this program with another time.Now: MSAL reads the wall clock and takes no other, so a process
+// whose clock is wrong is one that was built with a time package whose clock is.
 func buildShifted(ctx context.Context) (binary string, clean func(), err error) {
 	fail := func(err error) (string, func(), error) {
 		return "", nil, fmt.Errorf("building a worker whose clock is off (--clocks=false does without): %w", err)
@@ -29,14 +29,16 @@ func buildShifted(ctx context.Context) (binary string, clean func(), err error) 
 	changed := string(text)
 	for _, edit := range []struct{ old, new string }{
 		{"import (\n", "import (\n\t\"syscall\"\n"},
-		{"\tsec, nsec, mono := runtimeNow()\n\tif mono == 0 {\n", "\tsec, nsec, mono := runtimeNow()\n\tsec += clockOffset\n\tif mono == 0 {\n"},
+		{"\tsec, nsec, mono := runtimeNow()\n\tif mono == 0 {\n",
+			"\tsec, nsec, mono := runtimeNow()\n\tsec += clockOffset\n\tif mono == 0 {\n"},
 	} {
 		if strings.Count(changed, edit.old) != 1 {
 			return fail(fmt.Errorf("%s of %s is not as expected: %q", source, runtime.Version(), edit.old))
 		}
 		changed = strings.Replace(changed, edit.old, edit.new, 1)
 	}
-	changed += "\nvar clockOffset = func() int64 {\n\ttext, _ := syscall.Getenv(\"" + clockMark + "\")\n\tn, _ := atoi(text)\n\treturn int64(n)\n}()\n"
+	changed += "\nvar clockOffset = func() int64 {\n\ttext, _ := syscall.Getenv(\"" + clockMark + "\")\n\tn, _ := " +
+		"atoi(text)\n\treturn int64(n)\n}()\n"
 	dir, err := os.MkdirTemp("", "faultrun-")
 	if err != nil {
 		return fail(err)
@@ -53,7 +55,8 @@ func buildShifted(ctx context.Context) (binary string, clean func(), err error) 
 	}
 	if err == nil {
 		var out []byte
-		if out, err = exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", binary, "github.com/msal-redis/msal-redis-go/internal/faultrun").CombinedOutput(); err != nil {
+		if out, err = exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", binary,
+			"github.com/msal-redis/msal-redis-go/internal/faultrun").CombinedOutput(); err != nil {
 			err = fmt.Errorf("%w\n%s", err, out)
 		}
 	}

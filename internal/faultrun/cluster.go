@@ -12,9 +12,9 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/workers"
 )
 
-// agreed waits until all nodes of a cluster have one view of it, by which it is whole, and every replica follows an owner of slots.
-// After a failover they need a moment for that: the old primary takes itself for one until it hears of the new one. And Redis
-// promotes no replica that has not followed for a while (cluster-replica-validity-factor).
+// agreed waits until all nodes of a cluster have one view of it, by which it is whole, and every replica follows an
+// owner of slots. After a failover they need a moment for that: the old primary takes itself for one until it hears of
+// the new one. And Redis promotes no replica that has not followed for a while (cluster-replica-validity-factor).
 func (s *store) agreed(ctx context.Context) error {
 	if s.cluster == nil {
 		return nil
@@ -58,7 +58,8 @@ func (s *store) disagreement() string {
 	return ""
 }
 
-// ownersOf is a node's view of the cluster, from its answer to CLUSTER NODES: who owns which slots, and who follows whom.
+// ownersOf is a node's view of the cluster, from its answer to CLUSTER NODES: who owns which slots, and who follows
+// whom.
 func ownersOf(nodes string) string {
 	var view []string
 	for line := range strings.Lines(nodes) {
@@ -71,8 +72,8 @@ func ownersOf(nodes string) string {
 	return strings.Join(view, "\n")
 }
 
-// whole does something again while the cluster says that it is down, as on a machine too busy for its nodes to hear of each
-// other in time.
+// whole does something again while the cluster says that it is down, as on a machine too busy for its nodes to hear of
+// each other in time.
 func (s *store) whole(ctx context.Context, f func() error) error {
 	for {
 		err := f()
@@ -102,8 +103,8 @@ func clusterFailover(ctx context.Context, s *stage, rng *rand.Rand, _ *injected)
 	r := replicas[rng.IntN(len(replicas))]
 	var asked time.Time
 	if err := until(ctx, func() bool {
-		// FORCE does not ask the primary, whose last writes are lost. The other primaries do not vote twice for one shard within
-		// two node timeouts, and Redis gives a failover up after five seconds (CLUSTER_MF_TIMEOUT in cluster.c).
+		// FORCE does not ask the primary, whose last writes are lost. The other primaries do not vote twice for one shard
+		// within two node timeouts, and Redis gives a failover up after five seconds (CLUSTER_MF_TIMEOUT in cluster.c).
 		if time.Since(asked) > 6*time.Second {
 			asked = time.Now()
 			r.Do("CLUSTER", "FAILOVER", "FORCE")
@@ -116,8 +117,11 @@ func clusterFailover(ctx context.Context, s *stage, rng *rand.Rand, _ *injected)
 	return s.store.agreed, nil // it is over when the old primary follows the new one
 }
 
-// killClusterPrimary: the others give up on a primary after the node timeout, and its replica asks them for their votes.
-func killClusterPrimary(ctx context.Context, s *stage, rng *rand.Rand, _ *injected) (func(context.Context) error, error) {
+// killClusterPrimary: the others give up on a primary after the node timeout, and its replica asks them for their
+// votes.
+func killClusterPrimary(
+	ctx context.Context, s *stage, rng *rand.Rand, _ *injected,
+) (func(context.Context) error, error) {
 	// The usual 5 s are too long for a run; less than them all the time would make a busy machine look like a failure.
 	timeout := func(ms int) {
 		for _, r := range s.store.servers {

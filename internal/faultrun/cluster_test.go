@@ -2,7 +2,8 @@ package main
 
 import "testing"
 
-// A cluster has settled when its nodes agree on who owns which slots and who follows whom, whatever else they say of one another.
+// A cluster has settled when its nodes agree on who owns which slots and who follows whom, whatever else they say of
+// one another.
 func TestViewsOfACluster(t *testing.T) {
 	const (
 		before = "a 127.0.0.1:1@11 myself,master - 0 0 4 connected 0-8191\n" +

@@ -178,8 +178,8 @@ func (p *process) hung(do string) {
 
 var errGone = errors.New("the worker is gone")
 
-// do has a worker carry out an order. That it hangs or dies is no trouble of the run, which goes on without it: the checker
-// reports it.
+// do has a worker carry out an order. That it hangs or dies is no trouble of the run, which goes on without it: the
+// checker reports it.
 func (p *process) do(ctx context.Context, do string) error { return p.doAs(ctx, order{Do: do}) }
 
 func (p *process) doAs(ctx context.Context, o order) error {

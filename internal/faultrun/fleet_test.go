@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// A worker that hangs, and one that dies, cost the run that worker: the others are told the next order, and the checker names both.
+// A worker that hangs, and one that dies, cost the run that worker: the others are told the next order, and the checker
+// names both.
 func TestFleetGoesOnWithoutWhoHangs(t *testing.T) {
 	dir := t.TempDir()
 	const ready, done = "read setup\necho '{\"Ready\":true}'\n", "read order && echo '{\"Kind\":\"done\"}'\n"
@@ -19,7 +20,8 @@ func TestFleetGoesOnWithoutWhoHangs(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	f := &fleet{began: time.Now(), patience: 5 * time.Second, binaries: func(slot int) (string, int) { return scripts[slot], 0 }}
+	f := &fleet{began: time.Now(), patience: 5 * time.Second,
+		binaries: func(slot int) (string, int) { return scripts[slot], 0 }}
 	defer f.stop()
 	for slot := range scripts {
 		p, err := f.start(t.Context(), slot, nil)
@@ -47,7 +49,8 @@ func TestFleetGoesOnWithoutWhoHangs(t *testing.T) {
 	for _, v := range check(h).Violations {
 		said = append(said, v.Rule+": "+v.Text)
 	}
-	want := "not ended cleanly: worker 2 died or did not close\nnot ended cleanly: worker 1 hung when it was told to rollcall, and was killed"
+	want := "not ended cleanly: worker 2 died or did not close\nnot ended cleanly: worker 1 hung when it was told to " +
+		"rollcall, and was killed"
 	if got := strings.Join(said, "\n"); got != want {
 		t.Errorf("the checker says\n%s\nwant\n%s", got, want)
 	}

@@ -110,11 +110,15 @@ func evict(ctx context.Context, s *stage, rng *rand.Rand, f *injected) (func(con
 }
 
 func flush(ctx context.Context, s *stage, _ *rand.Rand, _ *injected) (func(context.Context) error, error) {
-	return healed, s.store.primaries(ctx, func(ctx context.Context, c *redis.Client) error { return c.FlushAll(ctx).Err() })
+	return healed, s.store.primaries(ctx, func(ctx context.Context, c *redis.Client) error {
+		return c.FlushAll(ctx).Err()
+	})
 }
 
 func loseScripts(ctx context.Context, s *stage, _ *rand.Rand, _ *injected) (func(context.Context) error, error) {
-	return healed, s.store.primaries(ctx, func(ctx context.Context, c *redis.Client) error { return c.ScriptFlush(ctx).Err() })
+	return healed, s.store.primaries(ctx, func(ctx context.Context, c *redis.Client) error {
+		return c.ScriptFlush(ctx).Err()
+	})
 }
 
 // value is a stored value: a field of a partition, or a key of its own.
@@ -277,7 +281,8 @@ func toxic(s *stage, text string) (func(context.Context) error, error) {
 func delayNet(_ context.Context, s *stage, rng *rand.Rand, f *injected) (func(context.Context) error, error) {
 	late := 100 + rng.IntN(300)
 	f.Note = fmt.Sprintf("%d ms", late)
-	return toxic(s, fmt.Sprintf(`{"name":"late","type":"latency","stream":"downstream","attributes":{"latency":%d}}`, late))
+	return toxic(s, fmt.Sprintf(`{"name":"late","type":"latency","stream":"downstream","attributes":{"latency":%d}}`,
+		late))
 }
 
 func throttleNet(_ context.Context, s *stage, _ *rand.Rand, _ *injected) (func(context.Context) error, error) {
@@ -339,8 +344,8 @@ func (s *store) primaries(ctx context.Context, f func(context.Context, *redis.Cl
 	return f(ctx, s.admin.(*redis.Client))
 }
 
-// settle makes sure which of the two servers is the primary, and that the other follows it: on a busy machine the sentinel may
-// have failed over on its own.
+// settle makes sure which of the two servers is the primary, and that the other follows it: on a busy machine the
+// sentinel may have failed over on its own.
 func (s *store) settle(ctx context.Context) (*redistest.Replicated, error) {
 	r := s.replicated
 	return r, until(ctx, func() bool {
@@ -393,8 +398,9 @@ func freezePrimary(ctx context.Context, s *stage, _ *rand.Rand, _ *injected) (fu
 	return healed, s.promoted(ctx, (*redistest.Server).Thaw)
 }
 
-// settling is how long servers may take to be one Redis again. An election among a cluster's nodes that finds no majority, as
-// on a busy machine, is tried again after four node timeouts (clusterHandleSlaveFailover in cluster.c), and may fail more than once.
+// settling is how long servers may take to be one Redis again. An election among a cluster's nodes that finds no
+// majority, as on a busy machine, is tried again after four node timeouts (clusterHandleSlaveFailover in cluster.c),
+// and may fail more than once.
 const settling = time.Minute
 
 // until waits for something that another process does and does not announce.

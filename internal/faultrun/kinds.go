@@ -29,18 +29,20 @@ type kind struct {
 	delays    bool // a refresh may take longer than callers wait for it while an old token lives
 	// extra bounds the token requests that one fault costs more, for each token.
 	extra func(terms) int
-	// fails bounds the requests that Entra ID refuses in one fault of its own, for each user's or app's tokens; while Redis is away,
-	// or where unanswered, for each process.
+	// fails bounds the requests that Entra ID refuses in one fault of its own, for each user's or app's tokens; while
+	// Redis is away, or where unanswered, for each process.
 	fails int
-	// unanswered: a request that gets no answer tells nothing of Entra ID. Each process learns of it for itself: it tries, once more
-	// at once, and once more after its pause of a second.
+	// unanswered: a request that gets no answer tells nothing of Entra ID. Each process learns of it for itself: it tries,
+	// once more at once, and once more after its pause of a second.
 	unanswered bool
 	// slow is how much longer a call may take.
 	slow func(terms, injected) time.Duration
 }
 
 // inject does it. What it returns undoes it at the end of the time to hold.
-type inject func(ctx context.Context, s *stage, rng *rand.Rand, f *injected) (heal func(context.Context) error, err error)
+type inject func(
+	ctx context.Context, s *stage, rng *rand.Rand, f *injected,
+) (heal func(context.Context) error, err error)
 
 // Kinds that the checker knows by name.
 const (
@@ -95,16 +97,18 @@ var kinds = []*kind{
 	{name: kindFreeze, what: "SIGSTOP for longer than LockTTL", on: onWorker, hold: ms(2500, 3500), after: 3 * time.Second,
 		extra: twice, slow: oneLease, delays: true, inject: freezeWorker},
 
-	{name: "Redis restarted", what: "SIGKILL and restart with its data", topologies: []string{topologyStandalone}, on: onRedis, hold: ms(300, 1500),
-		after: recovery, away: true, extra: each, slow: operations, delays: true, inject: restartRedis(false)},
-	{name: "Redis restarted empty", what: "SIGKILL and restart without its data", topologies: []string{topologyStandalone, topologyCluster}, on: onRedis, hold: ms(300, 1500),
-		after: recovery, away: true, loses: true, total: true, extra: each, slow: operations, delays: true, inject: restartRedis(true)},
-	{name: "Redis frozen", what: "SIGSTOP", topologies: []string{topologyStandalone, topologyCluster}, on: onRedis, hold: ms(500, 3000),
-		after: recovery, away: true, extra: each, slow: operations, delays: true, inject: freezeRedis},
+	{name: "Redis restarted", what: "SIGKILL and restart with its data", topologies: []string{topologyStandalone},
+		on: onRedis, hold: ms(300, 1500), after: recovery, away: true, extra: each, slow: operations, delays: true,
+		inject: restartRedis(false)},
+	{name: "Redis restarted empty", what: "SIGKILL and restart without its data",
+		topologies: []string{topologyStandalone, topologyCluster}, on: onRedis, hold: ms(300, 1500), after: recovery,
+		away: true, loses: true, total: true, extra: each, slow: operations, delays: true, inject: restartRedis(true)},
+	{name: "Redis frozen", what: "SIGSTOP", topologies: []string{topologyStandalone, topologyCluster}, on: onRedis,
+		hold: ms(500, 3000), after: recovery, away: true, extra: each, slow: operations, delays: true, inject: freezeRedis},
 	{name: "Redis full", what: "out of memory, noeviction", on: onRedis, hold: ms(1000, 2500),
 		after: recovery, full: true, extra: each, slow: noLonger, inject: fillRedis},
-	{name: "Redis read-only", what: "as a primary that was demoted", topologies: []string{topologyStandalone}, on: onRedis, hold: ms(1000, 2500),
-		after: recovery, away: true, full: true, extra: each, slow: noLonger, inject: readOnlyRedis},
+	{name: "Redis read-only", what: "as a primary that was demoted", topologies: []string{topologyStandalone}, on: onRedis,
+		hold: ms(1000, 2500), after: recovery, away: true, full: true, extra: each, slow: noLonger, inject: readOnlyRedis},
 	{name: "keys evicted", what: "a tenth of all keys, leases and tombstones too", on: onRedis, after: time.Second,
 		loses: true, extra: twice, slow: noLonger, inject: evict},
 	{name: "FLUSHALL", what: "everything gone at once", on: onRedis, after: time.Second,
@@ -114,12 +118,13 @@ var kinds = []*kind{
 		damages: true, extra: twice, slow: noLonger, inject: corrupt},
 	{name: "values swapped", what: "values change places between keys", on: onRedis, after: time.Second,
 		damages: true, extra: twice, slow: noLonger, inject: swap},
-	{name: "values rolled back", what: "replaced by what they were seconds before", on: onRedis, hold: ms(1500, 4000), after: time.Second,
-		damages: true, rollsBack: true, extra: twice, slow: noLonger, inject: rollBack},
+	{name: "values rolled back", what: "replaced by what they were seconds before", on: onRedis, hold: ms(1500, 4000),
+		after: time.Second, damages: true, rollsBack: true, extra: twice, slow: noLonger, inject: rollBack},
 
 	{name: "connections cut", what: "all closed, new ones refused", on: onNet, hold: ms(200, 2000),
 		after: recovery, away: true, extra: each, slow: operations, delays: true, inject: cutNet},
-	{name: "connections reset", what: "all closed once", on: onNet, after: recovery, away: true, extra: each, slow: operations, delays: true, inject: resetNet},
+	{name: "connections reset", what: "all closed once", on: onNet, after: recovery, away: true, extra: each,
+		slow: operations, delays: true, inject: resetNet},
 	{name: "connections slow", what: "each answer 100 to 400 ms late", on: onNet, hold: ms(1000, 3000),
 		after: recovery, away: true, extra: each, slow: operations, delays: true, inject: delayNet},
 	{name: "connections throttled", what: "30 KB/s each", on: onNet, hold: ms(1000, 3000),
@@ -129,16 +134,20 @@ var kinds = []*kind{
 
 	{name: "failover", what: "Sentinel promotes the replica", topologies: []string{topologySentinel}, on: onRedis,
 		after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true, inject: failover},
-	{name: "primary killed", what: "SIGKILL; Sentinel promotes the replica", topologies: []string{topologySentinel}, on: onRedis,
-		after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true, inject: killPrimary},
-	{name: "primary frozen", what: "SIGSTOP, Sentinel promotes the replica, SIGCONT", topologies: []string{topologySentinel}, on: onRedis,
-		after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true, inject: freezePrimary},
-	{name: "cluster failover", what: "a replica takes over from its primary", topologies: []string{topologyCluster}, on: onRedis,
-		after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true, inject: clusterFailover},
-	{name: "cluster primary killed", what: "SIGKILL; its replica takes over", topologies: []string{topologyCluster}, on: onRedis,
-		after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true, inject: killClusterPrimary},
-	{name: "slots migrated", what: "with their keys, from one primary to another", topologies: []string{topologyCluster}, on: onRedis,
-		after: recovery, away: true, extra: each, slow: operations, delays: true, inject: migrateSlots},
+	{name: "primary killed", what: "SIGKILL; Sentinel promotes the replica", topologies: []string{topologySentinel},
+		on: onRedis, after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true,
+		inject: killPrimary},
+	{name: "primary frozen", what: "SIGSTOP, Sentinel promotes the replica, SIGCONT",
+		topologies: []string{topologySentinel}, on: onRedis, after: recovery, away: true, loses: true, extra: each,
+		slow: operations, delays: true, inject: freezePrimary},
+	{name: "cluster failover", what: "a replica takes over from its primary", topologies: []string{topologyCluster},
+		on: onRedis, after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true,
+		inject: clusterFailover},
+	{name: "cluster primary killed", what: "SIGKILL; its replica takes over", topologies: []string{topologyCluster},
+		on: onRedis, after: recovery, away: true, loses: true, extra: each, slow: operations, delays: true,
+		inject: killClusterPrimary},
+	{name: "slots migrated", what: "with their keys, from one primary to another", topologies: []string{topologyCluster},
+		on: onRedis, after: recovery, away: true, extra: each, slow: operations, delays: true, inject: migrateSlots},
 
 	{name: "Entra ID 429", what: "throttled, Retry-After 2 s", on: onEntra, hold: ms(500, 1500),
 		after: 5 * time.Second, entra: true, extra: none, slow: itself, fails: 1, inject: entraSays(429)},
@@ -147,18 +156,22 @@ var kinds = []*kind{
 	{name: "Entra ID hangs", what: "answers when it is over", on: onEntra, hold: ms(1000, 3000),
 		after: 2 * time.Second, entra: true, extra: none, slow: itself, inject: entraHangs},
 	{name: "Entra ID drops", what: "connections closed without an answer", on: onEntra, hold: ms(500, 2000),
-		after: 7 * time.Second, entra: true, extra: none, slow: itself, fails: 3, unanswered: true, inject: entraDrops(false)},
+		after: 7 * time.Second, entra: true, extra: none, slow: itself, fails: 3, unanswered: true,
+		inject: entraDrops(false)},
 	{name: kindLostAnswer, what: "the request takes effect, its answer is lost", on: onEntra, hold: ms(500, 1500),
 		after: 7 * time.Second, entra: true, extra: none, slow: itself, fails: 3, unanswered: true, inject: entraDrops(true)},
 
-	{name: "egress refused", what: "one worker's requests to Entra ID, as by a firewall", on: onWay, neighbour: true, hold: ms(1500, 3000),
-		after: wellAgain, sick: true, extra: once, slow: oneLease, delays: true, inject: sicken(egressRefused)},
+	{name: "egress refused", what: "one worker's requests to Entra ID, as by a firewall", on: onWay, neighbour: true,
+		hold: ms(1500, 3000), after: wellAgain, sick: true, extra: once, slow: oneLease, delays: true,
+		inject: sicken(egressRefused)},
 	{name: "egress hangs", what: "one worker's requests to Entra ID", on: onWay, neighbour: true, hold: ms(8000, 9000),
 		after: wellAgain, sick: true, extra: once, slow: oneLease, delays: true, inject: sicken(egressHangs)},
-	{name: "proxy in between", what: "one worker's answers HTML, 503, Retry-After an hour, for Entra ID", on: onWay, neighbour: true, hold: ms(1500, 3000),
-		after: wellAgain, sick: true, extra: once, slow: oneLease, delays: true, inject: sicken(egressProxy)},
-	{name: "transport breaks", what: "one worker's panics, or returns no response, or one without a body", on: onWay, neighbour: true, hold: ms(500, 1500),
-		after: wellAgain, sick: true, extra: once, slow: oneLease, delays: true, inject: sicken(egressPanics, egressNil, egressBodyless)},
+	{name: "proxy in between", what: "one worker's answers HTML, 503, Retry-After an hour, for Entra ID", on: onWay,
+		neighbour: true, hold: ms(1500, 3000), after: wellAgain, sick: true, extra: once, slow: oneLease, delays: true,
+		inject: sicken(egressProxy)},
+	{name: "transport breaks", what: "one worker's panics, or returns no response, or one without a body", on: onWay,
+		neighbour: true, hold: ms(500, 1500), after: wellAgain, sick: true, extra: once, slow: oneLease, delays: true,
+		inject: sicken(egressPanics, egressNil, egressBodyless)},
 	{name: "connections dead", what: "all there are drop without a word, new ones work", on: onWay, neighbour: true,
 		after: backAgain, away: true, extra: each, slow: operations, delays: true, inject: deadenNet},
 	{name: "burst", what: "every worker asks for the same hundred tokens at once", on: onWay, neighbour: true,
@@ -171,11 +184,13 @@ const backAgain = 5 * time.Second
 // neighboursByDefault has a run inject the faults of neighbours, and mix all kinds of calls, without being told to.
 const neighboursByDefault = false
 
-// wellAgain is how long a worker may go on failing after its way to Entra ID is mended: it pauses after several failures in a row.
+// wellAgain is how long a worker may go on failing after its way to Entra ID is mended: it pauses after several
+// failures in a row.
 const wellAgain = 10 * time.Second
 
-// busy is no fault that is injected: a process was not given a processor for a quarter of a second, or Redis's answer did
-// not come in time, while no fault explains it. What it excuses is shown in a row of its own, empty on an idle machine.
+// busy is no fault that is injected: a process was not given a processor for a quarter of a second, or Redis's answer
+// did not come in time, while no fault explains it. What it excuses is shown in a row of its own, empty on an idle
+// machine.
 var busy = &kind{name: kindBusy, after: 3 * time.Second, away: true, delays: true, extra: each,
 	slow: func(t terms, f injected) time.Duration { return f.End - f.Start + t.OpTimeout }}
 

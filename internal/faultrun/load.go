@@ -181,7 +181,8 @@ func (w *worker) acquire(ctx context.Context, c call, p person) (result confiden
 	case flowApp:
 		return app.AcquireTokenByCredential(ctx, scopes, in)
 	case flowChallenge: // as RFC 9470 has it, for a token that is valid from now on; none is like another
-		return app.AcquireTokenByCredential(ctx, scopes, in, confidential.WithClaims(fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, c.Start)))
+		return app.AcquireTokenByCredential(ctx, scopes, in,
+			confidential.WithClaims(fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, c.Start)))
 	case flowOBO:
 		return app.AcquireTokenOnBehalfOf(ctx, p.Assertion, scopes, in)
 	case flowSignIn:

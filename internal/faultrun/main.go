@@ -78,7 +78,8 @@ func parseConfig(args []string, help io.Writer) (*config, error) {
 	f.Uint64Var(&c.Seed, "seed", 0, "of the schedule (default: a random one, which is printed)")
 	f.StringVar(&c.Topology, "topology", topologyStandalone, "standalone, sentinel or cluster")
 	f.StringSliceVar(&c.Only, "only", nil, "inject only these kinds of faults")
-	f.BoolVar(&c.Neighbours, "neighbours", neighboursByDefault, "also inject the faults of one worker alone and bursts; --only has them anyway")
+	f.BoolVar(&c.Neighbours, "neighbours", neighboursByDefault,
+		"also inject the faults of one worker alone and bursts; --only has them anyway")
 	mix := []string{}
 	if neighboursByDefault {
 		mix = mixes
@@ -90,9 +91,11 @@ func parseConfig(args []string, help io.Writer) (*config, error) {
 	f.IntVar(&c.Tenants, "tenants", 150, "tenants")
 	f.IntVar(&c.Load, "goroutines", 6, "goroutines in each worker")
 	f.DurationVar(&c.Pause, "pause", 40*time.Millisecond, "of a goroutine between two calls, on average")
-	f.DurationVar(&c.Terms.OpTimeout, "op-timeout", 2*time.Second, "the library's OpTimeout; its default is for a machine that is not busy")
+	f.DurationVar(&c.Terms.OpTimeout, "op-timeout", 2*time.Second,
+		"the library's OpTimeout; its default is for a machine that is not busy")
 	f.BoolVar(&c.Rotate, "rotate", false, "refresh tokens die when they are redeemed")
-	f.BoolVar(&c.Clocks, "clocks", true, "two workers' clocks are ten minutes off; building them takes a minute the first time")
+	f.BoolVar(&c.Clocks, "clocks", true,
+		"two workers' clocks are ten minutes off; building them takes a minute the first time")
 	f.BoolVar(&c.JSON, "json", false, "print JSON instead of the table")
 	f.StringVar(&c.Plot, "plot", "", "draw a timeline to this SVG `file`")
 	f.StringVar(&c.Log, "log", "", "write all calls, requests and faults to this JSON `file`")
@@ -132,7 +135,8 @@ func (c *config) check() error {
 	for _, n := range []struct {
 		flag       string
 		value, min int
-	}{{"workers", c.Terms.Workers, 2}, {"users", c.Users, 1}, {"tenants", c.Tenants, 1}, {"goroutines", c.Load, 1}, {"on-behalf-of", c.Behalf, 0}} {
+	}{{"workers", c.Terms.Workers, 2}, {"users", c.Users, 1}, {"tenants", c.Tenants, 1}, {"goroutines", c.Load, 1},
+		{"on-behalf-of", c.Behalf, 0}} {
 		if n.value < n.min {
 			return fmt.Errorf("--%s is %d: it must be at least %d", n.flag, n.value, n.min)
 		}

@@ -16,8 +16,8 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// plot draws the run's timeline: the faults, each kind in a line of its own, and below on the same seconds the calls that
-// succeeded and failed, and the token requests. What broke a rule is a cross.
+// plot draws the run's timeline: the faults, each kind in a line of its own, and below on the same seconds the calls
+// that succeeded and failed, and the token requests. What broke a rule is a cross.
 func (r *report) plot(file string) error {
 	c := newChecker(*r.history)
 	end := time.Second
@@ -33,7 +33,8 @@ func (r *report) plot(file string) error {
 		return err
 	}
 	canvas := vgsvg.New(28*vg.Centimeter, 22*vg.Centimeter)
-	tiles := draw.Tiles{Rows: 2, Cols: 1, PadTop: vg.Points(4), PadBottom: vg.Points(4), PadRight: vg.Points(12), PadY: vg.Points(8)}
+	tiles := draw.Tiles{Rows: 2, Cols: 1, PadTop: vg.Points(4), PadBottom: vg.Points(4), PadRight: vg.Points(12),
+		PadY: vg.Points(8)}
 	page := draw.New(canvas)
 	for i, at := range plot.Align([][]*plot.Plot{{faults}, {rates}}, tiles, page) {
 		[]*plot.Plot{faults, rates}[i].Draw(at[0])
@@ -64,7 +65,8 @@ func (r *report) faultLines(faults []injected, end time.Duration) (*plot.Plot, e
 			to    time.Duration
 			shade uint8
 		}{{f.End + kindNamed(f.Kind).after, 90}, {max(f.End, f.Start+150*time.Millisecond), 255}} {
-			l, err := plotter.NewLine(plotter.XYs{{X: f.Start.Seconds(), Y: lines[f.Kind]}, {X: part.to.Seconds(), Y: lines[f.Kind]}})
+			l, err := plotter.NewLine(plotter.XYs{{X: f.Start.Seconds(), Y: lines[f.Kind]},
+				{X: part.to.Seconds(), Y: lines[f.Kind]}})
 			if err != nil {
 				return nil, err
 			}

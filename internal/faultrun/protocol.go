@@ -9,8 +9,8 @@ import (
 
 const workerRole = "faultrun worker"
 
-// clockMark is the environment variable by which a worker that was built for it runs with another clock, in seconds. It is the
-// tests' own, so that the go command finds what their worker with another clock was built of (tests/clocks).
+// clockMark is the environment variable by which a worker that was built for it runs with another clock, in seconds. It
+// is the tests' own, so that the go command finds what their worker with another clock was built of (tests/clocks).
 const clockMark = "MSALREDIS_TEST_CLOCK"
 
 // markField names, in a token request to the emulator, the worker that sent it.
@@ -71,10 +71,10 @@ type endpoint struct {
 
 // order is what a worker is to do, and how.
 type order struct {
-	// signin: all of mine once; load: until rest; rest: end the load and say so; rollcall: a silent call for everyone, for a scope of its own;
-	// verify: redeem everyone's refresh token; close: close the Cache and look for leaked goroutines;
-	// egress: what becomes of requests to Entra ID from now on; burst: app tokens of many tenants at once, for the scope How;
-	// deaden: the connections to Redis that there are go silent.
+	// signin: all of mine once; load: until rest; rest: end the load and say so; rollcall: a silent call for everyone, for
+	// a scope of its own; verify: redeem everyone's refresh token; close: close the Cache and look for leaked goroutines;
+	// egress: what becomes of requests to Entra ID from now on; burst: app tokens of many tenants at once, for the scope
+	// How; deaden: the connections to Redis that there are go silent.
 	Do  string
 	How string `json:",omitempty"`
 }
@@ -187,7 +187,8 @@ type life struct {
 	Hung       string `json:",omitempty"` // the order that it did not carry out in time, for which it was killed
 }
 
-// noteAway marks, among what a busy machine does, that the library found Redis away. The rest is processes that came late.
+// noteAway marks, among what a busy machine does, that the library found Redis away. The rest is processes that came
+// late.
 const noteAway = "away"
 
 // injected is a fault that happened.

@@ -42,7 +42,8 @@ type logged struct {
 func newReport(c *config, h *history, v verdict) *report {
 	r := &report{Seed: c.Seed, Topology: c.Topology, Duration: c.Duration, Rotate: h.Terms.Rotate, Clocks: h.Clocks,
 		Workers: len(h.Lives), Calls: len(h.Calls), Requests: len(h.Requests), verdict: v, config: c, history: h,
-		Machine: fmt.Sprintf("%d processors, %s/%s, %s, Redis %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version(), h.Redis)}
+		Machine: fmt.Sprintf("%d processors, %s/%s, %s, Redis %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH,
+			runtime.Version(), h.Redis)}
 	users, tenants := map[string]bool{}, map[string]bool{}
 	for _, x := range h.Calls {
 		tenants[x.Tenant] = true
@@ -78,12 +79,14 @@ func (r *report) write(out io.Writer) error {
 }
 
 func (r *report) table(out io.Writer) error {
-	fmt.Fprintf(out, "seed %d, %s, %v, rotation %t, clocks apart %t; %s\n%d processes, %d users, %d tenants, %d calls, %d token requests\n\n",
+	fmt.Fprintf(out, "seed %d, %s, %v, rotation %t, clocks apart %t; %s\n%d processes, %d users, %d tenants, %d calls, "+
+		"%d token requests\n\n",
 		r.Seed, r.Topology, r.Duration, r.Rotate, r.Clocks, r.Machine, r.Workers, r.Users, r.Tenants, r.Calls, r.Requests)
 	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(t, "fault\ttimes\tcalls\tfailed\ttokens lost\textra requests\tbound each\tlongest call\t")
 	for _, x := range r.Rows {
-		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%v\t\n", x.Kind, x.Injected, x.Calls, x.Failed, x.Lost, x.Extra, x.Bound, x.Longest.Round(time.Millisecond))
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t%v\t\n", x.Kind, x.Injected, x.Calls, x.Failed, x.Lost, x.Extra, x.Bound,
+			x.Longest.Round(time.Millisecond))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -110,7 +113,8 @@ func (r *report) table(out io.Writer) error {
 			fmt.Fprintf(out, "%7.2f s  %s, after %q: %s\n", v.At.Seconds(), v.Rule, cmp.Or(v.Fault, noFault), v.Text)
 		}
 	}
-	_, err := fmt.Fprintf(out, "\nThe same faults again: go run ./internal/faultrun --seed %d --topology %s --duration %v --rotate=%t --clocks=%t\n",
+	_, err := fmt.Fprintf(out, "\nThe same faults again: go run ./internal/faultrun --seed %d --topology %s --duration "+
+		"%v --rotate=%t --clocks=%t\n",
 		r.Seed, r.Topology, r.Duration, r.Rotate, r.Clocks)
 	return err
 }

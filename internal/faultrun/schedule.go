@@ -15,8 +15,8 @@ type planned struct {
 	Seed uint64 // of the choices it makes when it is injected
 }
 
-// schedule makes the faults of a run: those of the machines, and beside them those of neighbours, which leave the others as they
-// were.
+// schedule makes the faults of a run: those of the machines, and beside them those of neighbours, which leave the
+// others as they were.
 func schedule(seed uint64, topology string, length time.Duration, only []string, neighbours bool) []planned {
 	of := func(stream uint64, neighbour bool) []planned {
 		return shuffled(rand.New(rand.NewPCG(seed, stream)), length, func(k *kind) bool {
@@ -29,8 +29,8 @@ func schedule(seed uint64, topology string, length time.Duration, only []string,
 	return plan
 }
 
-// shuffled lets kinds come as from a pack of cards: all of them before one comes again. About a third begin before the one
-// before has ended, if they take hold of another thing.
+// shuffled lets kinds come as from a pack of cards: all of them before one comes again. About a third begin before the
+// one before has ended, if they take hold of another thing.
 func shuffled(rng *rand.Rand, length time.Duration, chosen func(*kind) bool) []planned {
 	var pack []*kind
 	var plan []planned

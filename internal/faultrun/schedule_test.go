@@ -56,7 +56,8 @@ func TestNeighboursLeaveTheRestOfTheSchedule(t *testing.T) {
 		if k.neighbour && !seen[k.name] {
 			t.Errorf("no %q in a minute", k.name)
 		}
-		if only := schedule(7, topologySentinel, time.Minute, []string{k.name}, false); k.in(topologySentinel) && len(only) == 0 {
+		if only := schedule(7, topologySentinel, time.Minute, []string{k.name}, false); k.in(topologySentinel) &&
+			len(only) == 0 {
 			t.Errorf("--only %q has none", k.name)
 		}
 	}

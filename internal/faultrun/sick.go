@@ -80,10 +80,11 @@ func (e *egress) RoundTrip(req *http.Request) (*http.Response, error) {
 	case egressNil:
 		return nil, nil
 	}
-	resp := &http.Response{Status: "503 Service Unavailable", StatusCode: http.StatusServiceUnavailable, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{}, Request: req}
+	resp := &http.Response{Status: "503 Service Unavailable", StatusCode: http.StatusServiceUnavailable, Proto: "HTTP/1.1",
+		ProtoMajor: 1, ProtoMinor: 1, Header: http.Header{}, Request: req}
 	if w.how == egressProxy {
-		const page = "<html><head><title>503 Service Unavailable</title></head><body>No server is available to handle this request.</body></html>"
+		const page = "<html><head><title>503 Service Unavailable</title></head><body>No server is available to handle this " +
+			"request.</body></html>"
 		resp.Header.Set("Content-Type", "text/html")
 		resp.Header.Set("Retry-After", "3600")
 		resp.Body, resp.ContentLength = io.NopCloser(strings.NewReader(page)), int64(len(page))
@@ -100,7 +101,8 @@ func sicken(how ...string) inject {
 		if len(how) > 1 {
 			f.Note += ": " + one
 		}
-		return func(ctx context.Context) error { return p.doAs(ctx, order{Do: "egress", How: egressWell}) }, p.doAs(ctx, order{Do: "egress", How: one})
+		heal := func(ctx context.Context) error { return p.doAs(ctx, order{Do: "egress", How: egressWell}) }
+		return heal, p.doAs(ctx, order{Do: "egress", How: one})
 	}
 }
 
@@ -110,8 +112,8 @@ type connections struct {
 	all map[*connection]bool
 }
 
-// connection is one that may be dropped without a word, as a load balancer drops those that were idle: what is written goes
-// nowhere, and nothing comes.
+// connection is one that may be dropped without a word, as a load balancer drops those that were idle: what is written
+// goes nowhere, and nothing comes.
 type connection struct {
 	*net.TCPConn
 	of   *connections

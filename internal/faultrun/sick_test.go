@@ -30,8 +30,9 @@ func TestTokensAreReadAsTheEmulatorWritesThem(t *testing.T) {
 	tenant := tenantID("elsewhere")
 	for _, claims := range []string{"", `{"access_token":{"xms_cc":{"values":["CP1"]}}}`} {
 		resp, err := entra.HTTPClient().PostForm("https://login.microsoftonline.com/"+tenant+"/oauth2/v2.0/token", url.Values{
-			"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "requested_token_use": {"on_behalf_of"}, "assertion": {assertion},
-			"client_id": {otherClient}, "client_secret": {"s"}, "scope": {scopeOBO}, "claims": {claims}})
+			"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "requested_token_use": {"on_behalf_of"},
+			"assertion": {assertion}, "client_id": {otherClient}, "client_secret": {"s"}, "scope": {scopeOBO},
+			"claims": {claims}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +45,8 @@ func TestTokensAreReadAsTheEmulatorWritesThem(t *testing.T) {
 			t.Fatalf("%s: %v", body, err)
 		}
 		got := (&worker{}).read(answer.Token)
-		if got.Subject != subjectIn(tenant, user.HomeAccountID()) || got.Tenant != tenant || got.Client != otherClient || got.CAE != (claims != "") {
+		if got.Subject != subjectIn(tenant, user.HomeAccountID()) || got.Tenant != tenant || got.Client != otherClient ||
+			got.CAE != (claims != "") {
 			t.Errorf("claims %q: %+v", claims, got)
 		}
 	}
@@ -131,13 +133,15 @@ func TestEgressMisbehaves(t *testing.T) {
 			}
 		}()
 		e.set(how)
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://login.microsoftonline.com", strings.NewReader("x"))
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://login.microsoftonline.com",
+			strings.NewReader("x"))
 		if how == egressHangs {
 			time.AfterFunc(10*time.Millisecond, func() { e.set(egressWell) })
 		}
 		return e.RoundTrip(req)
 	}
-	for how, want := range map[string]string{egressRefused: "connection refused", egressHangs: "connection reset", egressPanics: transportPanic} {
+	for how, want := range map[string]string{egressRefused: "connection refused", egressHangs: "connection reset",
+		egressPanics: transportPanic} {
 		if _, err := ask(how); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", how, err)
 		}

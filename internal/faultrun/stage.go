@@ -74,8 +74,9 @@ func play(ctx context.Context, c *config, say io.Writer) (h *history, err error)
 	}
 	s.fleet = &fleet{began: s.began, binaries: binaries, patience: patience(c.Users), base: setup{
 		Began: s.began.UnixNano(), Redis: s.store.endpoint, Prefix: s.prefix, Keys: key.Export(),
-		Entra: s.world.entra.Host(), CA: string(s.world.entra.CAPEM()), Secret: s.world.secret, Other: s.world.other, Mix: c.Mix, Seed: c.Seed,
-		Goroutines: c.Load, Pause: c.Pause, Verbose: c.Verbose, Tenants: s.world.tenants, People: s.world.people, Terms: c.Terms,
+		Entra: s.world.entra.Host(), CA: string(s.world.entra.CAPEM()), Secret: s.world.secret, Other: s.world.other,
+		Mix: c.Mix, Seed: c.Seed, Goroutines: c.Load, Pause: c.Pause, Verbose: c.Verbose, Tenants: s.world.tenants,
+		People: s.world.people, Terms: c.Terms,
 	}}
 	defer s.fleet.stop()
 	go beat(func(late time.Duration) { s.fleet.busy(-1, s.now()-late, s.now()) }) // here live Entra ID and the proxies
@@ -128,14 +129,15 @@ func (s *stage) verify(ctx context.Context) error {
 	return p.end(ctx)
 }
 
-// patience is how long a worker may take for an order, of which the longest is a call for everyone: many times what it takes on a
-// busy machine, and less than anybody waits for a run that hangs.
+// patience is how long a worker may take for an order, of which the longest is a call for everyone: many times what it
+// takes on a busy machine, and less than anybody waits for a run that hangs.
 func patience(users int) time.Duration {
 	return 2*time.Minute + time.Duration(users)*200*time.Millisecond
 }
 
 func (s *stage) history() *history {
-	h := &history{Terms: s.Terms, Redis: s.store.version(), Clocks: s.Clocks, Calls: s.fleet.calls, Requests: s.world.requests(), Faults: s.faults}
+	h := &history{Terms: s.Terms, Redis: s.store.version(), Clocks: s.Clocks, Calls: s.fleet.calls,
+		Requests: s.world.requests(), Faults: s.faults}
 	s.fleet.mu.Lock()
 	defer s.fleet.mu.Unlock()
 	h.Busy = append(h.Busy, s.fleet.late...)

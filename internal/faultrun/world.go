@@ -92,8 +92,8 @@ func (w *world) requests() []request {
 	return out
 }
 
-// readClaims tells what a claims parameter asks for: that the token be for a client that declares CP1, and whether there is a
-// challenge besides.
+// readClaims tells what a claims parameter asks for: that the token be for a client that declares CP1, and whether
+// there is a challenge besides.
 func readClaims(text string) (cae, challenge bool) {
 	var claims map[string]map[string]any
 	if json.Unmarshal([]byte(text), &claims) != nil {

@@ -8,9 +8,9 @@
 //
 // # Invariants
 //
-//   - A token is noted before MSAL has it: its Export, which may be at once, finds it.
-//   - What is not known is no error. All three forget the oldest when they are full, and who asks then goes on as
-//     without the gate.
+//   - A token is noted before MSAL has it, so that Export finds it however soon it comes.
+//   - Not to know a token is no error. All three forget the oldest when they are full, and the caller then goes on as
+//     if there were no gate.
 //
 // # Concurrency
 //

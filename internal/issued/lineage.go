@@ -11,8 +11,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 )
 
-// Lineages remembers the lineage of the refresh tokens that MSAL was given or has brought. A refresh token has a lineage
-// rather than an identity: each use brings a new one.
+// Lineages remembers the lineage of the refresh tokens that MSAL was given or has brought. A refresh token has a
+// lineage rather than an identity: each use brings a new one.
 type Lineages struct {
 	known bounded.Cache[tokenreq.Hash, tokenreq.Lineage]
 }

@@ -10,12 +10,12 @@ import (
 )
 
 // OnBehalfOf is what this process knows of the on-behalf-of tokens in MSAL's memory. MSAL keeps them by assertion, and
-// its managers of them can neither be read nor changed, only emptied, all at once. That is done when there are too many,
-// and when a user signs out whose tokens may be among them; the others cost a look at the fleet's answers then, and no
-// request.
+// its managers of them can neither be read nor changed, only emptied, all at once. That is done when there are too
+// many, and when a user signs out whose tokens may be among them. The tokens of the others then cost a look at the
+// fleet's answers, and no request.
 //
-// A token that was asked for before a sign-out may be on its way to MSAL when that is heard, and be stored after the
-// emptying: it is known by its assertion, which the gate has noted before, and emptied away in its turn.
+// When a sign-out is heard, a token that was asked for before it may still be on its way to MSAL, which stores it after
+// the emptying. The gate has noted its assertion before, so when MSAL stores it, the managers are emptied again.
 type OnBehalfOf struct {
 	atMost    int
 	emptyings atomic.Int64 // how often all managers had to be emptied
@@ -92,7 +92,7 @@ func (o *OnBehalfOf) Gave(key string, owners []layout.ID, asked int64) {
 	*h = handedOver{owners: owners, asked: asked, late: late}
 }
 
-// of tells whether a sign-out of a partition's user concerns the answer: that of a user whom nothing names may be anyone's.
+// of tells whether a sign-out of a partition's user concerns the answer. An answer that names no user may be anyone's.
 func (h *handedOver) of(pid layout.ID) bool {
 	return len(h.owners) == 0 && h.asked > 0 || slices.Contains(h.owners, pid)
 }
@@ -110,8 +110,8 @@ func (o *OnBehalfOf) Stored(key string) {
 	}
 }
 
-// Remove empties MSAL's memory of a user's tokens that a removal has ended. here: the user has signed out in this process, where
-// tokens may have got past the gate.
+// Remove empties MSAL's memory if tokens of a user may be in it that a removal has ended. here: the user has signed out
+// in this process; then they may always be, as tokens may have got past the gate.
 func (o *OnBehalfOf) Remove(pid layout.ID, removed layout.Tombstone, here bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -65,8 +65,8 @@ func (ts *Tokens) Ended(t Token) bool {
 	return slices.ContainsFunc(t.Owners, func(pid layout.ID) bool { return ts.store.Ended(pid, t.Session, t.Began) })
 }
 
-// Session is when what a token belongs to was asked for. That of a sign-in may have been told by another clock than
-// the one that has dated a sign-out: the one that was ahead counts.
+// Session is when what a token belongs to was asked for. A sign-in may have been dated by another Redis server than a
+// sign-out; of their clocks the one that was ahead counts.
 func (ts *Tokens) Session(t Token) redistime.Time {
 	if t.Began == 0 {
 		return t.Session

@@ -62,9 +62,9 @@ func HomeAccount(body []byte) string {
 	return uid + "." + utid
 }
 
-// SubjectsOf are the accounts that a user's token, an assertion or an id_token, may be of where no client_info names one: oid and
-// tid are what Entra ID makes client_info of, but for a guest, and MSAL takes the subject for the account. None: it is no JWT, or
-// names nobody.
+// SubjectsOf are the accounts that a user's token, an assertion or an id_token, may be of where no client_info names
+// one: oid and tid are what Entra ID makes client_info of, but for a guest, and MSAL takes the subject for the account.
+// None: it is no JWT, or names nobody.
 func SubjectsOf(jwt string) []string {
 	_, rest, _ := strings.Cut(jwt, ".")
 	payload, _, _ := strings.Cut(rest, ".")

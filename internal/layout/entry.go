@@ -22,8 +22,8 @@ const (
 //	   v  length of the key, as a uvarint, and the key
 //	      Raw, to the end
 //
-// Where it has Capabilities, a C stands in place of the version, and they and Asked come before the section, with their lengths.
-// Who does not know that form takes the entry for one of a newer version.
+// Where it has Capabilities, a C stands in place of the version, and they and Asked come before the section, with their
+// lengths. Who does not know that form takes the entry for one of a newer version.
 //
 // It neither encrypts nor checks; see [SealSession].
 func AppendEntry(dst []byte, e msaldoc.Entry) []byte {
@@ -42,9 +42,9 @@ func appendCounted(dst []byte, s string) []byte {
 	return append(binary.AppendUvarint(dst, uint64(len(s))), s...)
 }
 
-// DecodeEntry reads what [AppendEntry] wrote. The Entry's Raw aliases b, which must not be modified afterwards.
-// It returns [serializer.ErrVersion] for a newer form and [msaldoc.ErrEntry] for anything else that is not an entry, by the rules of
-// [msaldoc.NewEntry].
+// DecodeEntry reads what [AppendEntry] wrote. The Entry's Raw aliases b, which must not be modified afterwards. It
+// returns [serializer.ErrVersion] for a newer form and [msaldoc.ErrEntry] for anything else that is not an entry, by
+// the rules of [msaldoc.NewEntry].
 func DecodeEntry(b []byte) (msaldoc.Entry, error) {
 	if len(b) == 0 {
 		return msaldoc.Entry{}, fmt.Errorf("%w: it has no bytes", msaldoc.ErrEntry)

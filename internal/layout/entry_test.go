@@ -13,7 +13,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-const goodToken = `{"home_account_id":"u.t","environment":"login.microsoftonline.com","realm":"t","credential_type":"AccessToken",` +
+const goodToken = `{"home_account_id":"u.t","environment":"login.microsoftonline.com","realm":"t",` +
+	`"credential_type":"AccessToken",` +
 	`"client_id":"c","secret":"s3cret","target":"a b","refresh_on":"1700001800","expires_on":"1700003600",` +
 	`"extended_expires_on":"1700003600","cached_at":"1700000000","token_type":"Bearer"}`
 
@@ -76,9 +77,11 @@ func TestEntryCodec(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for what, e := range map[string]msaldoc.Entry{"": back, " at another time": back.WithTimes(5), " in a copy": back.Clone()} {
+		for what, e := range map[string]msaldoc.Entry{"": back, " at another time": back.WithTimes(5),
+			" in a copy": back.Clone()} {
 			if e.Capabilities != declared.Capabilities || e.Asked != declared.Asked {
-				t.Errorf("capabilities %q, asked %q come back as %q, %q%s", declared.Capabilities, declared.Asked, e.Capabilities, e.Asked, what)
+				t.Errorf("capabilities %q, asked %q come back as %q, %q%s", declared.Capabilities, declared.Asked,
+					e.Capabilities, e.Asked, what)
 			}
 		}
 		if !back.Equal(mustEntry(t, msaldoc.SectionAccessToken, "key", goodToken)) {
@@ -132,11 +135,13 @@ func FuzzDecodeEntry(f *testing.F) {
 			return
 		}
 		back, err := layout.DecodeEntry(layout.AppendEntry(nil, e))
-		if err != nil || !back.Equal(e) || string(back.Raw) != string(e.Raw) || back.Capabilities != e.Capabilities || back.Asked != e.Asked {
+		if err != nil || !back.Equal(e) || string(back.Raw) != string(e.Raw) || back.Capabilities != e.Capabilities ||
+			back.Asked != e.Asked {
 			t.Fatalf("%v", err)
 		}
 		moved := e.WithTimes(3)
-		if one, err := msaldoc.Parse(msaldoc.Assemble([]msaldoc.Entry{moved})); err != nil || moved.Place() != e.Place() || len(one) != 1 {
+		if one, err := msaldoc.Parse(msaldoc.Assemble([]msaldoc.Entry{moved})); err != nil ||
+			moved.Place() != e.Place() || len(one) != 1 {
 			t.Fatal("an entry with other times is no entry")
 		}
 	})
@@ -145,7 +150,8 @@ func FuzzDecodeEntry(f *testing.F) {
 // What an error says of bytes that are no entry holds nothing of them.
 func TestDecodeEntrySaysNothingOfTheBytes(t *testing.T) {
 	const canary = "c4n4ry-0f-4-s3cr3t"
-	for _, text := range []string{canary, "\x01\xff" + canary, "\x01\x01k\x01" + canary, "C" + canary, "\x01\x00\x00{\"" + canary} {
+	for _, text := range []string{canary, "\x01\xff" + canary, "\x01\x01k\x01" + canary, "C" + canary,
+		"\x01\x00\x00{\"" + canary} {
 		if _, err := layout.DecodeEntry([]byte(text)); err == nil || strings.Contains(err.Error(), canary[1:]) {
 			t.Errorf("%q: %v", text, err)
 		}

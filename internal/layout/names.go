@@ -27,9 +27,9 @@ type ID string
 // idLength is that of every ID: 18 bytes in base64url.
 const idLength = 24
 
-// Usable tells whether an ID that was read from Redis, or typed, can be one: those are 24 characters of base64url, and nothing else
-// is printed or made a key of. In keys of another form the hash tag may be empty, so that they lie in several slots, and a cluster
-// refuses every script on them.
+// Usable tells whether an ID that was read from Redis, or typed, can be one: those are 24 characters of base64url, and
+// nothing else is printed or made a key of. In keys of another form the hash tag may be empty, so that they lie in
+// several slots, and a cluster refuses every script on them.
 func (i ID) Usable() bool {
 	for _, c := range []byte(i) {
 		if (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && c != '-' && c != '_' {
@@ -51,8 +51,8 @@ func HashID(domain string, parts ...string) ID {
 	return ID(base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:18]))
 }
 
-// PartitionID names the partition that MSAL calls key. Ids in it that differ in their letters' case alone name one thing: Entra ID
-// compares them so, and MSAL folds them in the keys of its entries.
+// PartitionID names the partition that MSAL calls key. Ids in it that differ in their letters' case alone name one
+// thing: Entra ID compares them so, and MSAL folds them in the keys of its entries.
 func PartitionID(key string) ID { return HashID("partition", FoldKey(key)) }
 
 // FoldKey is what all spellings of one of MSAL's partition keys have in common.
@@ -61,7 +61,8 @@ func FoldKey(key string) string { return strings.ToLower(key) }
 // FieldName is the field of a partition in which an entry is kept.
 func FieldName(section, key string) string { return string(HashID("entry", section, key)) }
 
-// EntryField is the field of an entry. Access tokens of one key that were asked for with other capabilities stand side by side.
+// EntryField is the field of an entry. Access tokens of one key that were asked for with other capabilities stand side
+// by side.
 func EntryField(e msaldoc.Entry) string {
 	if e.Capabilities == "" || e.Capabilities == msaldoc.NoCapabilities {
 		return FieldName(e.Section, e.Key)
@@ -94,8 +95,9 @@ func (n Names) Tombstone(i ID) string { return n.of(i, "tombstone") }
 // Lock is the lease of who asks Entra ID; package lock derives the name of its wake-up channel from it.
 func (n Names) Lock(i ID) string { return n.of(i, "lock") }
 
-// TombstoneLife is how long a removal is remembered: longer than any token lives (28 hours, with continuous access evaluation) and
-// than any token request takes. What an instance has not seen confirmed for as long it does not rely on, write or restore.
+// TombstoneLife is how long a removal is remembered: longer than any token lives (28 hours, with continuous access
+// evaluation) and than any token request takes. What an instance has not seen confirmed for as long it does not rely
+// on, write or restore.
 // https://learn.microsoft.com/en-us/entra/identity/conditional-access/concept-continuous-access-evaluation
 const TombstoneLife = 28 * time.Hour
 

@@ -13,7 +13,8 @@ import (
 //
 //	16 digits  stamp    when its token was asked for, in microseconds of Redis time: the newer write stays
 //	10 digits  expiry   when it dies, in seconds of Redis time; 0000000000: with its record
-//	17 bytes   session  of an entry of a user: "s", and 16 digits of when its sign-in was asked for, in microseconds of Redis time
+//	17 bytes   session  of an entry of a user: "s", and 16 digits of when its sign-in was asked for, in microseconds
+//	                    of Redis time
 //	           sealed   the content, with the Redis key, the field and all of these digits as associated data
 //
 // The digits are outside the seal because scripts compare them, and inside the associated data because nobody
@@ -85,7 +86,9 @@ func Seal(s serializer.Serializer, key, field string, stamp, expiry int64, conte
 }
 
 // SealSession is Seal of what belongs to a session; 0: to none.
-func SealSession(s serializer.Serializer, key, field string, stamp, expiry, session int64, content []byte) (string, error) {
+func SealSession(
+	s serializer.Serializer, key, field string, stamp, expiry, session int64, content []byte,
+) (string, error) {
 	h := Header(stamp, expiry)
 	if session > 0 {
 		h += fmt.Sprintf("s%016d", min(session, MaxStamp))

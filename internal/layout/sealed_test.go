@@ -19,7 +19,8 @@ func FuzzStoredValue(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	f.Add("msal:v1:{x}:tokens", "field", int64(1_700_000_000_000_000), int64(1_700_003_600), []byte(`{"secret":"x"}`), 30, byte(1))
+	f.Add("msal:v1:{x}:tokens", "field", int64(1_700_000_000_000_000), int64(1_700_003_600),
+		[]byte(`{"secret":"x"}`), 30, byte(1))
 	f.Add("", "", int64(-1), int64(1)<<62, []byte{}, 0, byte(0))
 	f.Fuzz(func(t *testing.T, key, field string, stamp, expiry int64, content []byte, at int, flip byte) {
 		if h := layout.Header(stamp, expiry); len(h) != layout.HeaderSize {
@@ -30,7 +31,8 @@ func FuzzStoredValue(f *testing.F) {
 			t.Fatal(err)
 		}
 		got, s, e, err := layout.Open(sealer, key, field, value)
-		if err != nil || !bytes.Equal(got, content) || s != min(max(stamp, 0), layout.MaxStamp) || e != min(max(expiry, 0), 9_999_999_999) {
+		if err != nil || !bytes.Equal(got, content) || s != min(max(stamp, 0), layout.MaxStamp) ||
+			e != min(max(expiry, 0), 9_999_999_999) {
 			t.Fatalf("what was sealed does not open: %v", err)
 		}
 		if flip != 0 {

@@ -23,7 +23,8 @@ func TestSessionOfAValue(t *testing.T) {
 			continue
 		}
 		for _, changed := range []string{
-			value[:layout.HeaderSize] + "s0000000000000002" + layout.Sealed(value), value[:layout.HeaderSize] + layout.Sealed(value),
+			value[:layout.HeaderSize] + "s0000000000000002" + layout.Sealed(value),
+			value[:layout.HeaderSize] + layout.Sealed(value),
 		} {
 			if _, _, _, err := layout.Open(s, "k", "f", changed); err == nil {
 				t.Errorf("%d: opens with another session", session)

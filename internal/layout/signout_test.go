@@ -39,7 +39,8 @@ func newPartition(t *testing.T, rdb *redis.Client) *partition {
 // store stores an entry of a session, by a writer that knows of a removal; false: it was refused.
 func (p *partition) store(known redistime.Time, field string, session, stamp int64) bool {
 	p.t.Helper()
-	value, err := layout.SealSession(serializer.Plaintext(), p.keys[0], field, stamp, p.now/second+3600, session, []byte(fmt.Sprint(session, stamp)))
+	value, err := layout.SealSession(serializer.Plaintext(), p.keys[0], field, stamp, p.now/second+3600, session,
+		[]byte(fmt.Sprint(session, stamp)))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -53,7 +54,8 @@ func (p *partition) store(known redistime.Time, field string, session, stamp int
 // remove signs out, and is what is removed then.
 func (p *partition) remove(asked, late, least int64, scopes string, wrong int64) layout.Tombstone {
 	p.t.Helper()
-	reply, err := layout.SignoutScript.Run(p.t.Context(), p.rdb, p.keys, layout.TombstoneLife.Milliseconds(), asked, late, least, scopes, wrong).Slice()
+	reply, err := layout.SignoutScript.Run(p.t.Context(), p.rdb, p.keys, layout.TombstoneLife.Milliseconds(), asked, late,
+		least, scopes, wrong).Slice()
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -65,8 +67,8 @@ func (p *partition) fields() string {
 	return strings.Join(slices.Sorted(slices.Values(p.rdb.HKeys(p.t.Context(), p.keys[0]).Val())), " ")
 }
 
-// A sign-out is as of now at its first try, and later than all that is there. One that comes late ends what began before it was asked
-// for, and nothing of later sessions.
+// A sign-out is as of now at its first try, and later than all that is there. One that comes late ends what began
+// before it was asked for, and nothing of later sessions.
 func TestSignOutEndsWhatBeganBeforeIt(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	t.Cleanup(func() { _ = rdb.Close() })
@@ -106,7 +108,8 @@ func TestSignOutEndsWhatBeganBeforeIt(t *testing.T) {
 			if got := p.fields(); got != c.left {
 				t.Errorf("left are %q, want %q", got, c.left)
 			}
-			if want := redistime.Time(p.now + c.asOf); c.asOf != 0 && removed.Whole != want || c.asOf == 0 && removed.Whole <= redistime.Time(p.now+second) {
+			if want := redistime.Time(p.now + c.asOf); c.asOf != 0 && removed.Whole != want ||
+				c.asOf == 0 && removed.Whole <= redistime.Time(p.now+second) {
 				t.Errorf("it is as of %d, %d from the begin", removed.Whole, removed.Whole.Micros()-p.now)
 			}
 			if early := removed.Early > 0; early != (c.asOf == 0) {
@@ -123,7 +126,8 @@ func TestSignOutEndsWhatBeganBeforeIt(t *testing.T) {
 	}
 }
 
-// Tokens of some scopes are left to the caller; all of it goes where there are too many of them, and what is forgotten once stays so.
+// Tokens of some scopes are left to the caller; all of it goes where there are too many of them, and what is forgotten
+// once stays so.
 func TestSomeScopesAreForgotten(t *testing.T) {
 	rdb := redistest.Start(t).Client()
 	t.Cleanup(func() { _ = rdb.Close() })
@@ -142,7 +146,8 @@ func TestSomeScopesAreForgotten(t *testing.T) {
 	if !p.store(removed.Latest(), "g", p.now, p.now) {
 		t.Error("a store by who knows of it is refused")
 	}
-	if removed = p.remove(0, 60*second, 0, "one+more", 0); len(removed.Some) != 0 || removed.Whole == 0 || p.fields() != "" {
+	if removed = p.remove(0, 60*second, 0, "one+more", 0); len(removed.Some) != 0 ||
+		removed.Whole == 0 || p.fields() != "" {
 		t.Errorf("%d facts, all as of %d, left are %q", len(removed.Some), removed.Whole, p.fields())
 	}
 }

@@ -10,12 +10,13 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
-// Tombstone is what was removed of a partition, as of when: what was asked for before that is gone, wherever it is met, and what was
-// asked for later is not concerned. Tombstones merge by the latest time, in any order, so that a removal may come late, or twice.
+// Tombstone is what was removed of a partition, as of when: what was asked for before that is gone, wherever it is met,
+// and what was asked for later is not concerned. Tombstones merge by the latest time, in any order, so that a removal
+// may come late, or twice.
 type Tombstone struct {
 	Whole redistime.Time // all of it; 0: nothing
-	// Early is by how much Whole is ahead of Redis's time when the removal was carried out: it is later than the sessions that it ends,
-	// of which servers whose clocks differ, or a process with a bad idea of Redis's, may have dated some.
+	// Early is by how much Whole is ahead of Redis's time when the removal was carried out: it is later than the sessions
+	// that it ends, of which servers whose clocks differ, or a process with a bad idea of Redis's, may have dated some.
 	Early time.Duration
 	Some  []Forgotten // tokens of some scopes, by those
 }
@@ -26,11 +27,12 @@ type Forgotten struct {
 	AsOf   redistime.Time
 }
 
-// forgottenAtMost bounds [Tombstone.Some] (signout.lua has the same bound): where there are more, all of the partition goes.
+// forgottenAtMost bounds [Tombstone.Some] (signout.lua has the same bound): where there are more, all of the partition
+// goes.
 const forgottenAtMost = 32
 
-// Ahead is what a time in Redis may be ahead of Redis's own, for its servers need not agree. What is of a later one somebody has
-// made up, or a server whose clock was wrong.
+// Ahead is what a time in Redis may be ahead of Redis's own, for its servers need not agree. What is of a later one
+// somebody has made up, or a server whose clock was wrong.
 const Ahead = 5 * time.Second
 
 // HashScopes names scopes in a tombstone: a short hash of each, in order.
@@ -45,7 +47,8 @@ func HashScopes(scopes []string) string {
 
 // ParseTombstone reads a tombstone at a time of Redis. One of a time to come is none.
 //
-// It begins with the latest of its times, which is all that scripts compare. Where it has no others, that is of the whole partition.
+// It begins with the latest of its times, which is all that scripts compare. Where it has no others, that is of the
+// whole partition.
 func ParseTombstone(text string, now redistime.Time) Tombstone {
 	latest, rest, _ := strings.Cut(text, " ")
 	var t Tombstone
@@ -112,7 +115,9 @@ func (t Tombstone) Merge(u Tombstone) Tombstone {
 	whole, some := max(t.Whole, u.Whole), slices.Clone(t.Some)
 	early := whole.Sub(max(t.written(), u.written()))
 	for _, f := range u.Some {
-		i, found := slices.BinarySearchFunc(some, f.Scopes, func(f Forgotten, scopes string) int { return cmp.Compare(f.Scopes, scopes) })
+		i, found := slices.BinarySearchFunc(some, f.Scopes, func(f Forgotten, scopes string) int {
+			return cmp.Compare(f.Scopes, scopes)
+		})
 		if found {
 			some[i].AsOf = max(some[i].AsOf, f.AsOf)
 		} else {
@@ -132,8 +137,8 @@ func (t Tombstone) Merge(u Tombstone) Tombstone {
 // written is when Redis has carried out the last removal of all of it.
 func (t Tombstone) written() redistime.Time { return t.Whole.Add(-t.Early) }
 
-// Session is that of a sign-in which was asked for at a time, as Redis told it, and counts as of a session: one that was asked for when
-// the removal had been carried out is of after it.
+// Session is that of a sign-in which was asked for at a time, as Redis told it, and counts as of a session: one that
+// was asked for when the removal had been carried out is of after it.
 func (t Tombstone) Session(session, asked redistime.Time) redistime.Time {
 	if session < t.Whole && asked >= t.written() && asked > 0 {
 		return t.Whole
@@ -147,7 +152,8 @@ func (t Tombstone) Covers(u Tombstone) bool {
 	return both.Whole == t.Whole && both.Early == t.Early && slices.Equal(both.Some, t.Some)
 }
 
-// Ends tells whether what was asked for at a time is gone. scopes are those of a token, by [HashScopes]; "": it has none.
+// Ends tells whether what was asked for at a time is gone. scopes are those of a token, by [HashScopes]; "": it has
+// none.
 func (t Tombstone) Ends(asked redistime.Time, scopes func() string) bool {
 	if asked < t.Whole {
 		return true

@@ -19,8 +19,8 @@ func some(facts ...any) (all []layout.Forgotten) {
 	return all
 }
 
-// What was asked for before a removal is gone, what was asked for at that time or later is not; of tokens of some scopes those go that
-// have all of these.
+// What was asked for before a removal is gone, what was asked for at that time or later is not; of tokens of some
+// scopes those go that have all of these.
 func TestTombstoneEnds(t *testing.T) {
 	a, b := layout.HashScopes([]string{"a"}), layout.HashScopes([]string{"b"})
 	both := layout.HashScopes([]string{"b", "a"})
@@ -78,7 +78,8 @@ func TestTombstonesMergeInAnyOrder(t *testing.T) {
 	for range 20_000 {
 		a, b, c := random(), random(), random()
 		ab := a.Merge(b)
-		if !reflect.DeepEqual(ab, b.Merge(a)) || !reflect.DeepEqual(ab.Merge(c), a.Merge(b.Merge(c))) || !reflect.DeepEqual(ab.Merge(b), ab) {
+		if !reflect.DeepEqual(ab, b.Merge(a)) || !reflect.DeepEqual(ab.Merge(c), a.Merge(b.Merge(c))) ||
+			!reflect.DeepEqual(ab.Merge(b), ab) {
 			t.Fatalf("%v %v %v", a, b, c)
 		}
 		if !ab.Covers(a) || !ab.Covers(b) || ab.Latest() != max(a.Latest(), b.Latest()) {
@@ -115,8 +116,8 @@ func TestTombstoneOfATimeToComeIsNone(t *testing.T) {
 	}
 }
 
-// A removal is never taken for one that was carried out long before it is of, whatever is written there: no sign-in of before it would
-// be ended. "early" of hours does not even fit a Duration's count.
+// A removal is never taken for one that was carried out long before it is of, whatever is written there: no sign-in of
+// before it would be ended. "early" of hours does not even fit a Duration's count.
 func TestTombstoneIsEarlyByNoMoreThanClocksDiffer(t *testing.T) {
 	const now = 1_800_000_000_000_000
 	for _, early := range []string{"6000000", "9999999999999999"} {

@@ -13,14 +13,14 @@ import (
 // NoCapabilities are the Capabilities of a token that was asked for without any.
 const NoCapabilities = "none"
 
-// Serves tells whether an access token is for clients that declare these capabilities. One of which it is not known counts as asked
-// for without any.
+// Serves tells whether an access token is for clients that declare these capabilities. One of which it is not known
+// counts as asked for without any.
 func (e Entry) Serves(declared string) bool {
 	return cmp.Or(e.Capabilities, NoCapabilities) == declared
 }
 
-// SelfDeclared are the capabilities that an access token itself names; "": none, or it cannot be read. Resources read them there,
-// so one that may be refused with a challenge names them.
+// SelfDeclared are the capabilities that an access token itself names; "": none, or it cannot be read. Resources read
+// them there, so one that may be refused with a challenge names them.
 func SelfDeclared(token string) string {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

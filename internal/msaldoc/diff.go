@@ -39,9 +39,9 @@ func Diff(old, new []Entry) (changed, removed []Entry) {
 	return changed, removed
 }
 
-// Equal reports whether two entries are the same entry with the same contents. White space, the order of members,
-// the form of a time ("5" or 5) and whether a text is "", null or absent do not count where they mean nothing
-// to MSAL, nor do Capabilities and Asked, of which it knows nothing. Everything else does, members unknown to MSAL included.
+// Equal reports whether two entries are the same entry with the same contents. White space, the order of members, the
+// form of a time ("5" or 5) and whether a text is "", null or absent do not count where they mean nothing to MSAL, nor
+// do Capabilities and Asked, of which it knows nothing. Everything else does, members unknown to MSAL included.
 func (e Entry) Equal(other Entry) bool {
 	if e.Section != other.Section || e.Key != other.Key {
 		return false

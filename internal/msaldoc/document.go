@@ -18,8 +18,8 @@ var ErrDocument = errors.New("msalredis: not an MSAL cache document")
 // sections first and in MSAL's order, and no two have one place: of duplicates the last
 // counts, as it does for MSAL. Empty input and {} have no entries.
 //
-// An entry is an object in a section. Of a section that MSAL does not know and keeps, what is made otherwise is left out: it says no
-// user, and nobody could tell whose it is.
+// An entry is an object in a section. Of a section that MSAL does not know and keeps, what is made otherwise is left
+// out: it says no user, and nobody could tell whose it is.
 //
 // What MSAL itself would choke on costs only the entry it is in, or only the
 // member (see [Entry]); the rest of the document is returned. [ErrDocument] is
@@ -131,7 +131,8 @@ func Assemble(entries []Entry) []byte {
 	}
 	b := builder{out: make([]byte, 1, size+80)}
 	b.out[0] = '{'
-	for _, section := range [...]string{SectionAccessToken, SectionRefreshToken, SectionIDToken, SectionAccount, SectionAppMetadata} {
+	for _, section := range [...]string{SectionAccessToken, SectionRefreshToken, SectionIDToken, SectionAccount,
+		SectionAppMetadata} {
 		for i := range entries {
 			if entries[i].Section == section {
 				b.add(&entries[i])

@@ -229,8 +229,8 @@ func repair(schema map[string]member, text string) []byte {
 	return append(out, '}')
 }
 
-// Place is where a document has an entry: two entries of one place are two states of the same entry. It holds the user's and the
-// tenant's ids, so it belongs neither in a log nor, unhashed, in Redis.
+// Place is where a document has an entry: two entries of one place are two states of the same entry. It holds the
+// user's and the tenant's ids, so it belongs neither in a log nor, unhashed, in Redis.
 type Place struct{ Section, Key string }
 
 // Place is the entry's.

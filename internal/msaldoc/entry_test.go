@@ -23,19 +23,22 @@ func mustEntry(t testing.TB, section, key, raw string) Entry {
 }
 
 func TestEntryFields(t *testing.T) {
-	e := mustEntry(t, SectionAccessToken, "k", `{"home_account_id":"h","environment":"e","client_id":"c","realm":"r","target":"a b",
-		"secret":"s","family_id":"f","token_type":"Bearer","keyid":"kid","ext_cache_key":"x","cached_at":"1","expires_on":2,
-		"extended_expires_on":"3.9","refresh_on":"4"}`)
+	e := mustEntry(t, SectionAccessToken, "k", `{"home_account_id":"h","environment":"e","client_id":"c","realm":"r",
+		"target":"a b","secret":"s","family_id":"f","token_type":"Bearer","keyid":"kid","ext_cache_key":"x",
+		"cached_at":"1","expires_on":2,"extended_expires_on":"3.9","refresh_on":"4"}`)
 	want := []string{"h", "e", "c", "r", "a b", "s", "f", "Bearer", "kid", "x"}
-	got := []string{e.HomeAccountID, e.Environment, e.ClientID, e.Realm, e.Target, e.Secret, e.FamilyID, e.TokenType, e.KeyID, e.ExtCacheKey}
+	got := []string{e.HomeAccountID, e.Environment, e.ClientID, e.Realm, e.Target, e.Secret, e.FamilyID, e.TokenType,
+		e.KeyID, e.ExtCacheKey}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]int64{1, 2, 3, 4}, []int64{e.CachedAt, e.ExpiresOn, e.ExtendedExpiresOn, e.RefreshOn}); diff != "" {
+	if diff := cmp.Diff([]int64{1, 2, 3, 4},
+		[]int64{e.CachedAt, e.ExpiresOn, e.ExtendedExpiresOn, e.RefreshOn}); diff != "" {
 		t.Error(diff)
 	}
 	for _, none := range []string{`"1e30"`, `-99999999999999999999`, `"Inf"`, `"NaN"`, `"-62135596800"`, `true`, `"1_0"`} {
-		if e := mustEntry(t, SectionAccessToken, "k", `{"secret":"s","expires_on":`+none+`}`); e.ExpiresOn != 0 || string(e.Raw) != `{"secret":"s"}` {
+		if e := mustEntry(t, SectionAccessToken, "k", `{"secret":"s","expires_on":`+none+`}`); e.ExpiresOn != 0 ||
+			string(e.Raw) != `{"secret":"s"}` {
 			t.Errorf("%s is %d: %s", none, e.ExpiresOn, e.Raw)
 		}
 	}
@@ -95,8 +98,9 @@ func TestNewEntryRefuses(t *testing.T) {
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, doc := range []string{"null", "5", "[]", `"x"`, "{", "}", "{}{}", `{"AccessToken":}`, "\xff", `{"a":1,}`, `{"\x4":1}`, `{"\x4g":1}`,
-		strings.Repeat("[", 20_000_000), strings.Repeat(`{"a":`, 1_000_000), `{"x":` + strings.Repeat("[", 512) + strings.Repeat("]", 512) + "}"} {
+	for _, doc := range []string{"null", "5", "[]", `"x"`, "{", "}", "{}{}", `{"AccessToken":}`, "\xff", `{"a":1,}`,
+		`{"\x4":1}`, `{"\x4g":1}`, strings.Repeat("[", 20_000_000), strings.Repeat(`{"a":`, 1_000_000),
+		`{"x":` + strings.Repeat("[", 512) + strings.Repeat("]", 512) + "}"} {
 		start := time.Now()
 		if e, err := Parse([]byte(doc)); !errors.Is(err, ErrDocument) || e != nil {
 			t.Errorf("%.40q: %v", doc, err)
@@ -192,7 +196,8 @@ func TestNamesQuotedByGo(t *testing.T) {
 }
 
 func TestParseIsSorted(t *testing.T) {
-	doc := `{"Z":{"":{"a":1}},"AppMetadata":{"b":{"client_id":"c"},"a":{"client_id":"c"}},"Account":{"b":{"realm":"r"},"a":{"realm":"r"}},"M":{"k":{"a":1}},"AccessToken":{"k":` + goodToken + `}}`
+	doc := `{"Z":{"":{"a":1}},"AppMetadata":{"b":{"client_id":"c"},"a":{"client_id":"c"}},"Account":{"b":{"realm":"r"},` +
+		`"a":{"realm":"r"}},"M":{"k":{"a":1}},"AccessToken":{"k":` + goodToken + `}}`
 	var got []string
 	for _, e := range mustParse(t, []byte(doc)) {
 		got = append(got, e.Section+"/"+e.Key)
@@ -204,8 +209,10 @@ func TestParseIsSorted(t *testing.T) {
 }
 
 func TestDiff(t *testing.T) {
-	old := mustParse(t, []byte(`{"Account":{"same":{"realm":"r","x":{"a":1,"b":[1,2]}},"changed":{"realm":"r"},"gone":{"realm":"r"}},"X":{"k":{"a":[1, 2]}}}`))
-	now := mustParse(t, []byte(`{"X":{"k":{"a":[1,2]}},"Account":{"new":{"realm":"r"},"changed":{"realm":"q"},"same":{"x":{"b":[1, 2],"a":1}, "realm":"\u0072","username":""}}}`))
+	old := mustParse(t, []byte(`{"Account":{"same":{"realm":"r","x":{"a":1,"b":[1,2]}},"changed":{"realm":"r"},`+
+		`"gone":{"realm":"r"}},"X":{"k":{"a":[1, 2]}}}`))
+	now := mustParse(t, []byte(`{"X":{"k":{"a":[1,2]}},"Account":{"new":{"realm":"r"},"changed":{"realm":"q"},`+
+		`"same":{"x":{"b":[1, 2],"a":1}, "realm":"\u0072","username":""}}}`))
 	changed, removed := Diff(old, now)
 	keys := func(entries []Entry) (out []string) {
 		for _, e := range entries {
@@ -224,7 +231,8 @@ func TestDiff(t *testing.T) {
 	if changed, removed := Diff([]Entry{a, b}, []Entry{a, b}); len(changed)+len(removed) != 0 {
 		t.Error("equal lists differ")
 	}
-	if changed, removed := Diff([]Entry{b}, []Entry{b, a}); len(changed) != 1 || !changed[0].Equal(a) || len(removed) != 0 {
+	if changed, removed := Diff([]Entry{b}, []Entry{b, a}); len(changed) != 1 || !changed[0].Equal(a) ||
+		len(removed) != 0 {
 		t.Error("the last does not count")
 	}
 	if changed, removed := Diff([]Entry{a, b}, nil); len(changed) != 0 || len(removed) != 1 || !removed[0].Equal(b) {
@@ -252,7 +260,8 @@ func TestEqual(t *testing.T) {
 		{SectionAccessToken, `{"secret":"s","x":[1,2]}`, `{"secret":"s","x":[2,1]}`, false},
 		{SectionAccessToken, `{"secret":"a","secret":"b"}`, `{"secret":"b"}`, true},
 		{SectionAccessToken, `{"secret":"s","realm":"r","realm":""}`, `{"secret":"s"}`, true},
-		{SectionRefreshToken, `{"secret":"s","expires_on":"5"}`, `{"secret":"s","expires_on":5}`, false}, // unknown there: MSAL keeps it as it is
+		// unknown there: MSAL keeps it as it is
+		{SectionRefreshToken, `{"secret":"s","expires_on":"5"}`, `{"secret":"s","expires_on":5}`, false},
 		{"X", `{"a":1,"b":2}`, `{"b":2,"a":1}`, true},
 		{"X", `{"secret":""}`, `{"a":1}`, false},
 	} {
@@ -262,7 +271,8 @@ func TestEqual(t *testing.T) {
 		}
 	}
 	a := mustEntry(t, SectionAccount, "k", `{"realm":"r"}`)
-	if a.Equal(mustEntry(t, SectionAccount, "l", `{"realm":"r"}`)) || a.Equal(mustEntry(t, SectionIDToken, "k", `{"realm":"r"}`)) {
+	if a.Equal(mustEntry(t, SectionAccount, "l", `{"realm":"r"}`)) ||
+		a.Equal(mustEntry(t, SectionIDToken, "k", `{"realm":"r"}`)) {
 		t.Error("entries of another ID are equal")
 	}
 	for _, raw := range []string{"", "5", "{", `{"realm":5}`} { // made by hand: no panic, and equal only to itself
@@ -276,12 +286,16 @@ func TestEqual(t *testing.T) {
 }
 
 func TestWithTimes(t *testing.T) {
-	e := mustEntry(t, SectionAccessToken, "k", `{ "expires_on":"100", "x":"100","cached_at": 50,"secret":"\u0041","refresh_on":"0","extended_expires_on":"99" ,"y":{"expires_on":"1"}}`)
+	e := mustEntry(t, SectionAccessToken, "k",
+		`{ "expires_on":"100", "x":"100","cached_at": 50,"secret":"\u0041","refresh_on":"0","extended_expires_on":"99" ,`+
+			`"y":{"expires_on":"1"}}`)
 	later := e.WithTimes(1000)
-	if want := `{ "expires_on":"1100", "x":"100","cached_at": 1050,"secret":"\u0041","refresh_on":"0","extended_expires_on":"1099" ,"y":{"expires_on":"1"}}`; string(later.Raw) != want {
+	if want := `{ "expires_on":"1100", "x":"100","cached_at": 1050,"secret":"\u0041","refresh_on":"0",` +
+		`"extended_expires_on":"1099" ,"y":{"expires_on":"1"}}`; string(later.Raw) != want {
 		t.Errorf("%s", later.Raw)
 	}
-	if later.ExpiresOn != 1100 || later.CachedAt != 1050 || later.ExtendedExpiresOn != 1099 || later.RefreshOn != 0 || e.ExpiresOn != 100 {
+	if later.ExpiresOn != 1100 || later.CachedAt != 1050 || later.ExtendedExpiresOn != 1099 || later.RefreshOn != 0 ||
+		e.ExpiresOn != 100 {
 		t.Error("the fields do not follow")
 	}
 	if back := later.WithTimes(-1000); string(back.Raw) != string(e.Raw) {
@@ -332,7 +346,8 @@ func TestCloneSharesNothing(t *testing.T) {
 
 // Assemble's order of arguments does not matter to the document's contents.
 func TestAssembleInAnyOrder(t *testing.T) {
-	entries := mustParse(t, []byte(`{"AccessToken":{"a":`+goodToken+`,"b":`+goodToken+`},"Account":{"a":{"realm":"r"}},"X":{"k":{"a":1},"l":{"b":2}},"Y":{"k":{"a":[5]}},"":{"":{"a":0}}}`))
+	entries := mustParse(t, []byte(`{"AccessToken":{"a":`+goodToken+`,"b":`+goodToken+`},"Account":{"a":{"realm":"r"}},`+
+		`"X":{"k":{"a":1},"l":{"b":2}},"Y":{"k":{"a":[5]}},"":{"":{"a":0}}}`))
 	for range 50 {
 		mixed := slices.Clone(entries)
 		rand.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })

@@ -10,7 +10,8 @@ import (
 // What flat reads is valid JSON, and it reads what the general reader does.
 func FuzzFlat(f *testing.F) {
 	f.Add(goodToken)
-	for _, text := range []string{`{}`, `{"a":1}`, `{"a":"1","a":0}`, `{"a":01}`, `{"a":-1}`, `{"a":"x",}`, `{,}`, `{"a":"x"}}`, `{"a":"x" }`, `{"a":"\u0041"}`, `{"a"}`, `{"a":{}}`} {
+	for _, text := range []string{`{}`, `{"a":1}`, `{"a":"1","a":0}`, `{"a":01}`, `{"a":-1}`, `{"a":"x",}`, `{,}`,
+		`{"a":"x"}}`, `{"a":"x" }`, `{"a":"\u0041"}`, `{"a"}`, `{"a":{}}`} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -5,7 +5,8 @@ import (
 	"strconv"
 )
 
-// Issued is what a token endpoint has issued to a client, as MSAL will keep it (Manager.Write). What is "" was not issued.
+// Issued is what a token endpoint has issued to a client, as MSAL will keep it (Manager.Write). What is "" was not
+// issued.
 type Issued struct {
 	HomeAccountID, Environment, Realm, ClientID string
 
@@ -17,8 +18,8 @@ type Issued struct {
 	IDToken                string
 }
 
-// Entries are those that MSAL makes of what was issued, account and application aside: the refresh token, the access token, the
-// id_token.
+// Entries are those that MSAL makes of what was issued, account and application aside: the refresh token, the access
+// token, the id_token.
 func (i Issued) Entries() []Entry {
 	var out []Entry
 	add := func(section string, key []string, members ...string) {
@@ -37,9 +38,9 @@ func (i Issued) Entries() []Entry {
 			refreshOn = decimal(i.RefreshOn)
 		}
 		add(SectionAccessToken, []string{i.HomeAccountID, i.Environment, "AccessToken", i.ClientID, i.Realm, i.Target},
-			"realm", i.Realm, "credential_type", "AccessToken", "secret", i.AccessToken, "target", i.Target, "token_type", i.TokenType,
-			"refresh_on", refreshOn, "expires_on", decimal(i.ExpiresOn), "extended_expires_on", decimal(i.ExtendedExpiresOn),
-			"cached_at", decimal(i.CachedAt))
+			"realm", i.Realm, "credential_type", "AccessToken", "secret", i.AccessToken, "target", i.Target,
+			"token_type", i.TokenType, "refresh_on", refreshOn, "expires_on", decimal(i.ExpiresOn),
+			"extended_expires_on", decimal(i.ExtendedExpiresOn), "cached_at", decimal(i.CachedAt))
 	}
 	if i.IDToken != "" {
 		add(SectionIDToken, []string{i.HomeAccountID, i.Environment, "IdToken", i.ClientID, i.Realm},

@@ -8,8 +8,8 @@ import (
 // appKeySuffix is how the partition key of an app's tokens ends.
 const appKeySuffix = "_AppTokenCache"
 
-// AppKey is MSAL's partition key of an app's token (authority.AuthParams.AppKey). extKey is that of tokens with parameters or claims
-// of their own (CacheExtKeyGenerator).
+// AppKey is MSAL's partition key of an app's token (authority.AuthParams.AppKey). extKey is that of tokens with
+// parameters or claims of their own (CacheExtKeyGenerator).
 func AppKey(client, realm, extKey string) string {
 	key := client + "_" + realm
 	if extKey != "" {
@@ -32,9 +32,11 @@ func ReadByMSAL(section string) bool {
 	return is
 }
 
-// KeyBound tells whether the entry is an access token that is bound to a key of the application's: nobody else could use it.
+// KeyBound tells whether the entry is an access token that is bound to a key of the application's: nobody else could
+// use it.
 func (e Entry) KeyBound() bool {
-	return e.Section == SectionAccessToken && (e.KeyID != "" || e.TokenType != "" && !strings.EqualFold(e.TokenType, "Bearer"))
+	return e.Section == SectionAccessToken &&
+		(e.KeyID != "" || e.TokenType != "" && !strings.EqualFold(e.TokenType, "Bearer"))
 }
 
 // RefreshesFor tells whether the entry is a refresh token that MSAL takes for a client: its own, or one of a family
@@ -43,8 +45,8 @@ func (e Entry) RefreshesFor(client string) bool {
 	return e.Section == SectionRefreshToken && (e.ClientID == client || e.FamilyID != "")
 }
 
-// RemovedAccounts are the accounts whose removal MSAL has exported. It removes the entries of one name of the cloud and of one client
-// (Manager.RemoveAccount), so that others of the account may be left: it signs out all the same.
+// RemovedAccounts are the accounts whose removal MSAL has exported. It removes the entries of one name of the cloud and
+// of one client (Manager.RemoveAccount), so that others of the account may be left: it signs out all the same.
 func RemovedAccounts(removed []Entry) []string {
 	seen := map[string]bool{}
 	var ids []string
@@ -57,9 +59,9 @@ func RemovedAccounts(removed []Entry) []string {
 	return ids
 }
 
-// WithKeysFolded are entries with the keys that MSAL would give them. Those of MSAL 1.0 have capitals: MSAL renames such an entry
-// when it reads it (needsUpgrade), which would look like a removal. Where it has been renamed already that one counts, as it does for
-// MSAL.
+// WithKeysFolded are entries with the keys that MSAL would give them. Those of MSAL 1.0 have capitals: MSAL renames
+// such an entry when it reads it (needsUpgrade), which would look like a removal. Where it has been renamed already
+// that one counts, as it does for MSAL.
 func WithKeysFolded(entries []Entry) []Entry {
 	var taken map[Place]bool
 	for i, e := range entries {

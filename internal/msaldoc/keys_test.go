@@ -27,7 +27,8 @@ func TestAppKeys(t *testing.T) {
 func TestWithKeysFolded(t *testing.T) {
 	entries := []Entry{
 		{Section: SectionAccount, Key: "A"}, {Section: SectionAccount, Key: "b"}, {Section: SectionAccount, Key: "B"},
-		{Section: SectionIDToken, Key: "A"}, {Section: "X", Key: "A"}, {Section: SectionAccount, Key: "C"}, {Section: SectionAccount, Key: "c"},
+		{Section: SectionIDToken, Key: "A"}, {Section: "X", Key: "A"}, {Section: SectionAccount, Key: "C"},
+		{Section: SectionAccount, Key: "c"},
 	}
 	before := slices.Clone(entries)
 	var got []Place
@@ -60,8 +61,10 @@ func TestKeyBoundAndRefreshesFor(t *testing.T) {
 			t.Errorf("%+v: %v", c.e.TokenType, !c.bound)
 		}
 	}
-	own, family := Entry{Section: SectionRefreshToken, ClientID: "c"}, Entry{Section: SectionRefreshToken, ClientID: "c", FamilyID: "1"}
-	if !own.RefreshesFor("c") || own.RefreshesFor("d") || !family.RefreshesFor("d") || (Entry{Section: SectionIDToken, ClientID: "c"}).RefreshesFor("c") {
+	own, family := Entry{Section: SectionRefreshToken, ClientID: "c"},
+		Entry{Section: SectionRefreshToken, ClientID: "c", FamilyID: "1"}
+	if !own.RefreshesFor("c") || own.RefreshesFor("d") || !family.RefreshesFor("d") ||
+		(Entry{Section: SectionIDToken, ClientID: "c"}).RefreshesFor("c") {
 		t.Error("the wrong refresh tokens")
 	}
 }
@@ -81,8 +84,9 @@ func TestReadable(t *testing.T) {
 			decimal(now.Add(cached).Unix())+`","expires_on":"`+decimal(now.Add(expires).Unix())+`"}`)
 	}
 	entries := []Entry{
-		at("spent", "a", 0, LastMinutes), at("short", "b", 0, LastMinutes+time.Second), at("long", "c", time.Minute, time.Hour),
-		at("longer", "C", 0, 2*time.Hour), at("ahead", "d", time.Minute, time.Hour), {Section: SectionAccount, Key: "A"},
+		at("spent", "a", 0, LastMinutes), at("short", "b", 0, LastMinutes+time.Second),
+		at("long", "c", time.Minute, time.Hour), at("longer", "C", 0, 2*time.Hour), at("ahead", "d", time.Minute, time.Hour),
+		{Section: SectionAccount, Key: "A"},
 	}
 	got := Readable(entries, now)
 	var keys []string
@@ -122,14 +126,16 @@ func TestAppMetadata(t *testing.T) {
 
 // The entries are those that MSAL makes: their keys, and what they say.
 func TestIssuedEntries(t *testing.T) {
-	all := Issued{HomeAccountID: "U.t", Environment: "e", Realm: "t", ClientID: "c", AccessToken: "at", TokenType: "Bearer", Target: "A b",
-		CachedAt: 1, ExpiresOn: 2, ExtendedExpiresOn: 3, RefreshOn: 4, RefreshToken: "rt", IDToken: "it"}
+	all := Issued{HomeAccountID: "U.t", Environment: "e", Realm: "t", ClientID: "c", AccessToken: "at",
+		TokenType: "Bearer", Target: "A b", CachedAt: 1, ExpiresOn: 2, ExtendedExpiresOn: 3, RefreshOn: 4,
+		RefreshToken: "rt", IDToken: "it"}
 	entries := all.Entries()
 	want := []Entry{
 		mustEntry(t, SectionRefreshToken, "u.t-e-refreshtoken-c",
 			`{"home_account_id":"U.t","environment":"e","credential_type":"RefreshToken","client_id":"c","secret":"rt"}`),
 		mustEntry(t, SectionAccessToken, "u.t-e-accesstoken-c-t-a b",
-			`{"home_account_id":"U.t","environment":"e","realm":"t","credential_type":"AccessToken","client_id":"c","secret":"at","target":"A b",`+
+			`{"home_account_id":"U.t","environment":"e","realm":"t","credential_type":"AccessToken","client_id":"c",`+
+				`"secret":"at","target":"A b",`+
 				`"refresh_on":"4","expires_on":"2","extended_expires_on":"3","cached_at":"1","token_type":"Bearer"}`),
 		mustEntry(t, SectionIDToken, "u.t-e-idtoken-c-t",
 			`{"home_account_id":"U.t","environment":"e","realm":"t","credential_type":"IdToken","client_id":"c","secret":"it"}`),
@@ -139,7 +145,8 @@ func TestIssuedEntries(t *testing.T) {
 	}
 	all.FamilyID, all.RefreshOn, all.IDToken = "1", 0, ""
 	entries = all.Entries()
-	if len(entries) != 2 || entries[0].Key != "u.t-e-refreshtoken-1" || entries[0].FamilyID != "1" || entries[1].RefreshOn != 0 {
+	if len(entries) != 2 || entries[0].Key != "u.t-e-refreshtoken-1" || entries[0].FamilyID != "1" ||
+		entries[1].RefreshOn != 0 {
 		t.Errorf("%q", Assemble(entries))
 	}
 }

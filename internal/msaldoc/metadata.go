@@ -2,10 +2,12 @@ package msaldoc
 
 import "strings"
 
-// What MSAL says of an application is no more than that the client exists, or of which family it is. Only the second is worth keeping.
+// What MSAL says of an application is no more than that the client exists, or of which family it is. Only the second is
+// worth keeping.
 
-// WithAppMetadata adds the metadata that MSAL wants to find before it looks for a refresh token (Manager.readAppMetaData). It is made
-// here rather than stored with every user. It is made of what is in more as well, which is not in the result.
+// WithAppMetadata adds the metadata that MSAL wants to find before it looks for a refresh token
+// (Manager.readAppMetaData). It is made here rather than stored with every user. It is made of what is in more as well,
+// which is not in the result.
 func WithAppMetadata(entries, more []Entry) []Entry {
 	type app struct{ client, environment string }
 	have := map[app]bool{}
@@ -36,10 +38,12 @@ func IsPlainMetadata(e Entry) bool {
 }
 
 func appMetadata(client, environment string) (Entry, error) {
-	return newEntryOf(SectionAppMetadata, []string{"AppMetaData", environment, client}, "client_id", client, "environment", environment)
+	return newEntryOf(SectionAppMetadata, []string{"AppMetaData", environment, client}, "client_id", client,
+		"environment", environment)
 }
 
-// newEntryOf makes an entry of members, name and value in turn, less those that are "", under the key that MSAL makes of parts.
+// newEntryOf makes an entry of members, name and value in turn, less those that are "", under the key that MSAL makes
+// of parts.
 func newEntryOf(section string, key []string, members ...string) (Entry, error) {
 	raw := []byte{'{'}
 	for i := 0; i < len(members); i += 2 {

@@ -23,8 +23,8 @@ func realManager(t testing.TB) cache.Serializer {
 		t.Fatal(err)
 	}
 	var c capture
-	client, err := confidential.New("https://login.microsoftonline.com/11111111-1111-1111-1111-111111111111", "client", cred,
-		confidential.WithCache(&c), confidential.WithHTTPClient(noNetwork{}), confidential.WithInstanceDiscovery(false))
+	client, err := confidential.New("https://login.microsoftonline.com/11111111-1111-1111-1111-111111111111", "client",
+		cred, confidential.WithCache(&c), confidential.WithHTTPClient(noNetwork{}), confidential.WithInstanceDiscovery(false))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,9 @@ func fixedPoint(t testing.TB, m cache.Serializer, doc []byte) []Entry {
 	return before
 }
 
-const goodToken = `{"home_account_id":"u.t","environment":"login.microsoftonline.com","realm":"t","credential_type":"AccessToken","client_id":"c","secret":"s3cret","target":"a b","refresh_on":"1700001800","expires_on":"1700003600","extended_expires_on":"1700003600","cached_at":"1700000000","token_type":"Bearer"}`
+const goodToken = `{"home_account_id":"u.t","environment":"login.microsoftonline.com","realm":"t",` +
+	`"credential_type":"AccessToken","client_id":"c","secret":"s3cret","target":"a b","refresh_on":"1700001800",` +
+	`"expires_on":"1700003600","extended_expires_on":"1700003600","cached_at":"1700000000","token_type":"Bearer"}`
 
 // unusual are documents at the edge of what MSAL reads. keep is how many entries must be left of each.
 var unusual = []struct {
@@ -96,19 +98,24 @@ var unusual = []struct {
 	keep int
 }{
 	{"empty object", `{}`, 0},
-	{"empty sections, as MSAL writes them", `{"AccessToken":{},"RefreshToken":{},"IdToken":{},"Account":{},"AppMetadata":{}}`, 0},
+	{"empty sections, as MSAL writes them",
+		`{"AccessToken":{},"RefreshToken":{},"IdToken":{},"Account":{},"AppMetadata":{}}`, 0},
 	{"sections that are null", `{"AccessToken":null,"Account":null}`, 0},
 	{"white space", " {\n \"AccessToken\" : {\t\"k\" : { \"secret\" : \"x\" , \"expires_on\" : 5 } } } \r\n", 1},
 	{"refresh_on null", `{"AccessToken":{"bad":{"secret":"x","refresh_on":null},"good":` + goodToken + `}}`, 2},
 	{"refresh_on empty", `{"AccessToken":{"bad":{"secret":"x","refresh_on":""},"good":` + goodToken + `}}`, 2},
-	{"refresh_on decimal", `{"AccessToken":{"bad":{"secret":"x","refresh_on":1700000000.75},"good":` + goodToken + `}}`, 2},
+	{"refresh_on decimal", `{"AccessToken":{"bad":{"secret":"x","refresh_on":1700000000.75},"good":` + goodToken + `}}`,
+		2},
 	{"refresh_on decimal text", `{"AccessToken":{"bad":{"secret":"x","refresh_on":"1.5"},"good":` + goodToken + `}}`, 2},
 	{"refresh_on garbage", `{"AccessToken":{"bad":{"secret":"x","refresh_on":"soon"},"good":` + goodToken + `}}`, 2},
 	{"refresh_on object", `{"AccessToken":{"bad":{"secret":"x","refresh_on":{"a":[1]}},"good":` + goodToken + `}}`, 2},
 	{"refresh_on escaped", `{"AccessToken":{"bad":{"secret":"x","refresh_on":"\u0035"},"good":` + goodToken + `}}`, 2},
-	{"refresh_on of the year 1", `{"AccessToken":{"bad":{"secret":"x","refresh_on":"-62135596800"},"good":` + goodToken + `}}`, 2},
-	{"refresh_on huge", `{"AccessToken":{"bad":{"secret":"x","refresh_on":"99999999999999999999"},"good":` + goodToken + `}}`, 2},
-	{"times 0 and numbers", `{"AccessToken":{"k":{"secret":"x","refresh_on":"0","expires_on":1700000000,"cached_at":"-5","extended_expires_on":"007"}}}`, 1},
+	{"refresh_on of the year 1", `{"AccessToken":{"bad":{"secret":"x","refresh_on":"-62135596800"},` +
+		`"good":` + goodToken + `}}`, 2},
+	{"refresh_on huge", `{"AccessToken":{"bad":{"secret":"x","refresh_on":"99999999999999999999"},` +
+		`"good":` + goodToken + `}}`, 2},
+	{"times 0 and numbers", `{"AccessToken":{"k":{"secret":"x","refresh_on":"0","expires_on":1700000000,` +
+		`"cached_at":"-5","extended_expires_on":"007"}}}`, 1},
 	{"times in exponents", `{"AccessToken":{"k":{"secret":"x","expires_on":1.7e9,"cached_at":"+5"}}}`, 1},
 	{"a time in quotes twice", `{"AccessToken":{"k":{"secret":"x","expires_on":"\"5\""}}}`, 1},
 	{"text that is a number", `{"AccessToken":{"bad":{"secret":5,"realm":"r"},"good":` + goodToken + `}}`, 2},
@@ -124,19 +131,28 @@ var unusual = []struct {
 	{"an entry that is an array", `{"Account":{"bad":[{}],"good":{"realm":"q"}}}`, 1},
 	{"a section that is a number", `{"Account":5,"AppMetadata":{"good":{"client_id":"c"}}}`, 1},
 	{"a section that is an array", `{"AccessToken":[{}],"AppMetadata":{"good":{"client_id":"c"}}}`, 1},
-	{"Go field names in an entry", `{"AccessToken":{"bad":{"Secret":5,"AdditionalFields":7,"ExpiresOn":"x","secret":"s"}}}`, 1},
+	{"Go field names in an entry", `{"AccessToken":{"bad":{"Secret":5,"AdditionalFields":7,"ExpiresOn":"x",` +
+		`"secret":"s"}}}`, 1},
 	{"Go field names that MSAL takes", `{"AccessToken":{"k":{"Secret":"a","AdditionalFields":{"q":1},"realm":"r"}}}`, 1},
-	{"Go field names as sections", `{"Accounts":{"a":{"realm":"r"}},"AccessTokens":5,"AdditionalFields":{"AccessToken":5},"AppMetadata":{"good":{"client_id":"c"}}}`, 1},
-	{"unknown members", `{"AccessToken":{"k":{"zeta":{"b":1,"a":[1,2,{"c":null}]},"secret":"x","alpha":1.50,"beta":"<&>","é":"\u00e9"}}}`, 1},
-	{"members of another section", `{"RefreshToken":{"k":{"secret":"x","expires_on":null,"cached_at":"","last_modification_time":"1"}},"AccessToken":{"k":{"secret":"x","family_id":7}}}`, 2},
-	{"unknown sections", `{"X":5,"Y":[1,{"a":"b"}],"Z":{"k":{"a":1},"l":{}},"W":{"a":{},"b":5},"V":{},"U":"text","N":null,"T":true}`, 3}, // Z's two, and one of W: what is no object in a section is nobody's
+	{"Go field names as sections", `{"Accounts":{"a":{"realm":"r"}},"AccessTokens":5,` +
+		`"AdditionalFields":{"AccessToken":5},"AppMetadata":{"good":{"client_id":"c"}}}`, 1},
+	{"unknown members", `{"AccessToken":{"k":{"zeta":{"b":1,"a":[1,2,{"c":null}]},"secret":"x","alpha":1.50,` +
+		`"beta":"<&>","é":"\u00e9"}}}`, 1},
+	{"members of another section", `{"RefreshToken":{"k":{"secret":"x","expires_on":null,"cached_at":"",` +
+		`"last_modification_time":"1"}},"AccessToken":{"k":{"secret":"x","family_id":7}}}`, 2},
+	// Z's two, and one of W: what is no object in a section is nobody's
+	{"unknown sections", `{"X":5,"Y":[1,{"a":"b"}],"Z":{"k":{"a":1},"l":{}},"W":{"a":{},"b":5},"V":{},"U":"text",` +
+		`"N":null,"T":true}`, 3},
 	{"unknown section with an empty key", `{"X":{"":{"a":1},"b":{}}}`, 2},
 	{"a section without a name", `{"":{"a":{"b":5}}}`, 1},
 	{"an entry without a name", `{"Account":{"":{"realm":"q"}}}`, 1},
 	{"duplicate entries", `{"Account":{"k":{"realm":"old"},"k":{"realm":"new"}}}`, 1},
-	{"duplicate sections", `{"Account":{"a":{"realm":"old"}},"Account":{"b":{"realm":"new"}},"X":{"a":{"b":1}},"X":{"c":{"d":2}}}`, 2},
-	{"duplicate members", `{"AccessToken":{"k":{"secret":"old","secret":"new","secret":null,"x":1,"x":null,"expires_on":"1","expires_on":"2"}}}`, 1},
-	{"control characters in names", `{"Account":{"a\u0001\u0007\u000b\u007f\n\"\\\u2028":{"realm":"q","m\u0002":1}},"S\u0003":{"k":{"a":1}}}`, 2},
+	{"duplicate sections", `{"Account":{"a":{"realm":"old"}},"Account":{"b":{"realm":"new"}},"X":{"a":{"b":1}},` +
+		`"X":{"c":{"d":2}}}`, 2},
+	{"duplicate members", `{"AccessToken":{"k":{"secret":"old","secret":"new","secret":null,"x":1,"x":null,` +
+		`"expires_on":"1","expires_on":"2"}}}`, 1},
+	{"control characters in names", `{"Account":{"a\u0001\u0007\u000b\u007f\n\"\\\u2028":{"realm":"q","m\u0002":1}},` +
+		`"S\u0003":{"k":{"a":1}}}`, 2},
 	{"backslashes in names", `{"Account":{"a\\\\x41\\\\\u0001\\\\a":{"realm":"q"}}}`, 1},
 	{"wide characters in names", `{"Account":{"\ud83d\ude00 \udb40\udc01 \ud800":{"realm":"q"}}}`, 1},
 	{"not UTF-8", "{\"Account\":{\"a\xff\":{\"realm\":\"q\xfe\xfe\",\"x\xff\":\"y\xff\"}}}", 1},
@@ -330,11 +346,22 @@ func sample(n int) []byte {
 		b.WriteByte('}')
 	}
 	secret := strings.Repeat("eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9", 40)
-	section(SectionAccessToken, `"u%[1]d.t-login.microsoftonline.com-accesstoken-c-t-https://graph.microsoft.com/.default":{"home_account_id":"u%[1]d.t","environment":"login.microsoftonline.com","realm":"t","credential_type":"AccessToken","client_id":"c","secret":"`+secret+`","target":"https://graph.microsoft.com/.default","expires_on":"1700003600","extended_expires_on":"1700003600","cached_at":"1700000000","token_type":"Bearer"}`)
-	section(SectionRefreshToken, `"u%[1]d.t-login.microsoftonline.com-refreshtoken-c":{"home_account_id":"u%[1]d.t","environment":"login.microsoftonline.com","credential_type":"RefreshToken","client_id":"c","secret":"`+secret[:900]+`"}`)
-	section(SectionIDToken, `"u%[1]d.t-login.microsoftonline.com-idtoken-c-t":{"home_account_id":"u%[1]d.t","environment":"login.microsoftonline.com","realm":"t","credential_type":"IdToken","client_id":"c","secret":"`+secret[:700]+`"}`)
-	section(SectionAccount, `"u%[1]d.t-login.microsoftonline.com-t":{"home_account_id":"u%[1]d.t","environment":"login.microsoftonline.com","realm":"t","local_account_id":"u%[1]d","authority_type":"MSSTS","username":"user%[1]d@example.com"}`)
-	b.WriteString(`,"AppMetadata":{"appmetadata-login.microsoftonline.com-c":{"client_id":"c","environment":"login.microsoftonline.com"}}`)
+	section(SectionAccessToken, `"u%[1]d.t-login.microsoftonline.com-accesstoken-c-t-`+
+		`https://graph.microsoft.com/.default":{"home_account_id":"u%[1]d.t",`+
+		`"environment":"login.microsoftonline.com","realm":"t","credential_type":"AccessToken","client_id":"c",`+
+		`"secret":"`+secret+`","target":"https://graph.microsoft.com/.default","expires_on":"1700003600",`+
+		`"extended_expires_on":"1700003600","cached_at":"1700000000","token_type":"Bearer"}`)
+	section(SectionRefreshToken, `"u%[1]d.t-login.microsoftonline.com-refreshtoken-c":{"home_account_id":"u%[1]d.t",`+
+		`"environment":"login.microsoftonline.com","credential_type":"RefreshToken","client_id":"c",`+
+		`"secret":"`+secret[:900]+`"}`)
+	section(SectionIDToken, `"u%[1]d.t-login.microsoftonline.com-idtoken-c-t":{"home_account_id":"u%[1]d.t",`+
+		`"environment":"login.microsoftonline.com","realm":"t","credential_type":"IdToken","client_id":"c",`+
+		`"secret":"`+secret[:700]+`"}`)
+	section(SectionAccount, `"u%[1]d.t-login.microsoftonline.com-t":{"home_account_id":"u%[1]d.t",`+
+		`"environment":"login.microsoftonline.com","realm":"t","local_account_id":"u%[1]d","authority_type":"MSSTS",`+
+		`"username":"user%[1]d@example.com"}`)
+	b.WriteString(`,"AppMetadata":{"appmetadata-login.microsoftonline.com-c":{"client_id":"c",` +
+		`"environment":"login.microsoftonline.com"}}`)
 	return []byte("{" + b.String() + "}")
 }
 

@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// MSAL's look-up takes the first match of a map scan (Manager.readAccessToken): of two access tokens that both serve a request it may
-// take the one that lives shorter, every time. So of those only the one that lives longest is handed to it.
+// MSAL's look-up takes the first match of a map scan (Manager.readAccessToken): of two access tokens that both serve a
+// request it may take the one that lives shorter, every time. So of those only the one that lives longest is handed to
+// it.
 
 // class is what two access tokens have in common between which MSAL would choose by their scopes alone.
 type class struct {
@@ -15,7 +16,8 @@ type class struct {
 }
 
 func classOf(e Entry) class {
-	return class{e.HomeAccountID, e.ClientID, e.Realm, strings.ToLower(e.Environment), foldTokenType(e.TokenType), e.KeyID, e.ExtCacheKey}
+	return class{e.HomeAccountID, e.ClientID, e.Realm, strings.ToLower(e.Environment), foldTokenType(e.TokenType),
+		e.KeyID, e.ExtCacheKey}
 }
 
 // foldTokenType is ToLower without its allocation for the type that nearly all tokens have.
@@ -34,8 +36,8 @@ type candidate struct {
 	scopes  Scopes
 }
 
-// supersedes tells whether MSAL should never find old because better serves all its requests for longer. It is transitive: what
-// something superseded would supersede is superseded by what supersedes that.
+// supersedes tells whether MSAL should never find old because better serves all its requests for longer. It is
+// transitive: what something superseded would supersede is superseded by what supersedes that.
 func (better candidate) supersedes(old candidate) bool {
 	if better.at == old.at || !better.scopes.ContainsAll(old.scopes) {
 		return false
@@ -54,8 +56,8 @@ func bestFirst(a, b candidate) int {
 	return cmp.Or(cmp.Compare(b.expires, a.expires), cmp.Compare(len(b.scopes), len(a.scopes)), cmp.Compare(a.key, b.key))
 }
 
-// Superseded are the positions of the access tokens that others supersede: those of the same class, that serve all their requests, for
-// longer.
+// Superseded are the positions of the access tokens that others supersede: those of the same class, that serve all
+// their requests, for longer.
 func Superseded(entries []Entry) map[int]bool {
 	return superseded(entries, func(class) bool { return true })
 }
@@ -109,7 +111,8 @@ func superseded(entries []Entry, wanted func(class) bool) map[int]bool {
 	return gone
 }
 
-// rivals are the access tokens of each class that has more than one, their scopes still to be read: most documents have none.
+// rivals are the access tokens of each class that has more than one, their scopes still to be read: most documents have
+// none.
 func rivals(entries []Entry, wanted func(class) bool) [][]candidate {
 	first := map[class]int{}
 	at := map[class]int{}
@@ -154,8 +157,8 @@ func (x *index) add(c candidate) {
 	x.all = append(x.all, c)
 }
 
-// supersedes tells whether one of those in the index supersedes a candidate, none of which comes after it in order. Only those can
-// that have its rarest scope: mostly none or one.
+// supersedes tells whether one of those in the index supersedes a candidate, none of which comes after it in order.
+// Only those can that have its rarest scope: mostly none or one.
 func (x *index) supersedes(old candidate) bool {
 	if len(x.all) == 0 {
 		return false

@@ -35,8 +35,8 @@ func supersededOfAllPairs(entries []Entry) map[int]bool {
 
 // token is an access token of one class, with a key of its own.
 func token(key, target string, expires int64) Entry {
-	return Entry{Section: SectionAccessToken, Key: key, HomeAccountID: "u.t", ClientID: "c", Realm: "t", Environment: "e", TokenType: "Bearer",
-		Target: target, ExpiresOn: expires}
+	return Entry{Section: SectionAccessToken, Key: key, HomeAccountID: "u.t", ClientID: "c", Realm: "t", Environment: "e",
+		TokenType: "Bearer", Target: target, ExpiresOn: expires}
 }
 
 func with(e Entry, change func(*Entry)) Entry {
@@ -63,7 +63,8 @@ func TestSuperseded(t *testing.T) {
 		{"more scopes for as long", []Entry{token("k", "a", 1), token("l", "a b", 1)}, []int{0}},
 		{"the same for as long: by key", []Entry{token("l", "a", 1), token("k", "a", 1)}, []int{0}},
 		{"one entry twice", []Entry{token("k", "a", 1), token("k", "a", 1)}, nil},
-		{"one entry twice, beside a better one", []Entry{token("k", "a", 1), token("k", "a", 1), token("l", "a", 2)}, []int{0, 1}},
+		{"one entry twice, beside a better one", []Entry{token("k", "a", 1), token("k", "a", 1), token("l", "a", 2)},
+			[]int{0, 1}},
 		{"no scopes", []Entry{token("k", "", 1), token("l", "", 2)}, []int{0}},
 		{"no scopes, beside some for as long", []Entry{token("k", "", 1), token("l", "a", 1)}, []int{0}},
 		{"no scopes, the same twice", []Entry{token("k", "", 1), token("k", "", 1)}, nil},
@@ -115,7 +116,8 @@ func some(r *rand.Rand, n int) []Entry {
 			target = append(target, string(rune('a'+r.IntN(7)))+strings.Repeat("X", r.IntN(2)))
 		}
 		e := token(fmt.Sprint(r.IntN(n)), strings.Join(target, " "), int64(r.IntN(4)))
-		for _, field := range []*string{&e.HomeAccountID, &e.ClientID, &e.Realm, &e.Environment, &e.TokenType, &e.KeyID, &e.ExtCacheKey} {
+		for _, field := range []*string{&e.HomeAccountID, &e.ClientID, &e.Realm, &e.Environment, &e.TokenType,
+			&e.KeyID, &e.ExtCacheKey} {
 			if r.IntN(12) == 0 {
 				*field = []string{"", "Bearer", "bearer", "x"}[r.IntN(4)]
 			}

@@ -16,11 +16,11 @@ type Entry struct {
 	Field string
 	// Stamp is when its token was asked for, or the fence of the lease under which it was.
 	Stamp redistime.Time
-	// Session is when the sign-in that it comes of was asked for; an app's is of none, and has when it was asked for itself. A refresh
-	// is of the session of the token that was sent. Removals go by it.
+	// Session is when the sign-in that it comes of was asked for; an app's is of none, and has when it was asked for
+	// itself. A refresh is of the session of the token that was sent. Removals go by it.
 	Session redistime.Time
-	// Began is when what it belongs to was asked for, since this process's start: where Redis's clock gets known better, Session does.
-	// 0: it was not asked for here.
+	// Began is when what it belongs to was asked for, since this process's start: where Redis's clock gets known better,
+	// Session does. 0: it was not asked for here.
 	Began  time.Duration
 	Expiry int64 // seconds; 0: none
 	Due    int64 // seconds: the record's refresh_on, whatever this process has put off; 0: none
@@ -116,7 +116,8 @@ func (s *Snapshot) removed() layout.Tombstone {
 
 // later is e, or what is held of the same token where that is to be refreshed later.
 func (s *Snapshot) later(e Entry) Entry {
-	if held, ok := s.entry(e.Field); ok && held.Secret == e.Secret && held.RefreshOn > e.RefreshOn && held.Stamp == e.Stamp {
+	if held, ok := s.entry(e.Field); ok && held.Secret == e.Secret && held.RefreshOn > e.RefreshOn &&
+		held.Stamp == e.Stamp {
 		return held
 	}
 	return e

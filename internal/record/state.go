@@ -19,10 +19,11 @@ import (
 //	   │                     │  │ Stored beside another, Removing, Heard
 //	 stale ◀─────────────────┴──┘ Mend, a removal that was not known
 //
-// current: Snapshot is the record as Redis had it at Checked. stale: it serves where Redis cannot be asked, and is looked at again
-// before the next use.
+// current: Snapshot is the record as Redis had it at Checked. stale: it serves where Redis cannot be asked, and is
+// looked at again before the next use.
 type State struct {
-	// Life is for how long a record that nobody uses is kept: what has expired so is not lost. 0: the record is not restored.
+	// Life is for how long a record that nobody uses is kept: what has expired so is not lost. 0: the record is not
+	// restored.
 	Life time.Duration
 
 	snapshot  *Snapshot
@@ -32,8 +33,8 @@ type State struct {
 	whole     bool           // the next look is for the record whole, whatever version is known
 	writing   int            // writes under way: what they bring is not in Redis yet, and nothing that it has lost
 	unsaved   map[string]Entry
-	// removing is what this process is removing and Redis has not carried out. It may be dated by our own clock, so it is not merged
-	// into what is removed before Redis says as of when.
+	// removing is what this process is removing and Redis has not carried out. It may be dated by our own clock, so it is
+	// not merged into what is removed before Redis says as of when.
 	removing layout.Tombstone
 }
 
@@ -134,8 +135,8 @@ func (s *State) overlay(entries map[string]Entry) (changed bool) {
 	return changed
 }
 
-// withAccount adds the account itself to the write of a new refresh token. It never changes, and so would stay sealed with the key of
-// the sign-in until that key is dropped, and the sign-in with it.
+// withAccount adds the account itself to the write of a new refresh token. It never changes, and so would stay sealed
+// with the key of the sign-in until that key is dropped, and the sign-in with it.
 func withAccount(entries []Entry, s *Snapshot) []Entry {
 	i := slices.IndexFunc(entries, func(e Entry) bool { return e.Section == msaldoc.SectionRefreshToken })
 	if i < 0 || s == nil {
@@ -143,9 +144,10 @@ func withAccount(entries []Entry, s *Snapshot) []Entry {
 	}
 	out := slices.Clone(entries)
 	for field, e := range s.Entries {
-		if e.Section == msaldoc.SectionAccount && !slices.ContainsFunc(entries, func(x Entry) bool { return x.Field == field }) {
-			// Its own stamp may be the later one, where Redis's clock has been measured better since. It takes the place of what is
-			// there all the same.
+		if e.Section == msaldoc.SectionAccount &&
+			!slices.ContainsFunc(entries, func(x Entry) bool { return x.Field == field }) {
+			// Its own stamp may be the later one, where Redis's clock has been measured better since. It takes the place of what
+			// is there all the same.
 			e.Stamp = max(e.Stamp+1, entries[i].Stamp)
 			e.Session = max(e.Session, entries[i].Session)
 			out = append(out, e)

@@ -17,7 +17,9 @@ import (
 // entry is an entry of a section whose secret says what it is of.
 func entry(t testing.TB, section, key string, session, stamp redistime.Time) Entry {
 	t.Helper()
-	e, err := msaldoc.NewEntry(section, key, []byte(fmt.Sprintf(`{"home_account_id":"u","secret":"%s of %d at %d","target":"a b","expires_on":"9000000000"}`, key, session, stamp)))
+	e, err := msaldoc.NewEntry(section, key,
+		[]byte(fmt.Sprintf(`{"home_account_id":"u","secret":"%s of %d at %d","target":"a b","expires_on":"9000000000"}`,
+			key, session, stamp)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +209,8 @@ func TestStateAfterEvents(t *testing.T) {
 			events: []func(*State) Event{
 				func(*State) Event { return looked(2, 20, whole(0), rt(2, 2)) },
 				func(*State) Event {
-					return Looked{Version: 3, Damaged: map[string]Damage{rt(2, 2).Field: {"x", serializer.ErrCorrupt}}, At: 30, Now: 30}
+					return Looked{Version: 3, Damaged: map[string]Damage{rt(2, 2).Field: {"x", serializer.ErrCorrupt}}, At: 30,
+						Now: 30}
 				},
 			},
 			want: "current rt:2/2", restore: 1,
@@ -223,7 +226,8 @@ func TestStateAfterEvents(t *testing.T) {
 		"a value cannot be read, and somebody asks": {
 			events: []func(*State) Event{
 				func(*State) Event {
-					return Looked{Whole: true, Version: 3, Damaged: map[string]Damage{"f": {"x", serializer.ErrCorrupt}}, At: 30, Now: 30}
+					return Looked{Whole: true, Version: 3, Damaged: map[string]Damage{"f": {"x", serializer.ErrCorrupt}}, At: 30,
+						Now: 30}
 				},
 			},
 			want: "current",
@@ -233,7 +237,8 @@ func TestStateAfterEvents(t *testing.T) {
 				func(*State) Event { return looked(2, 20, whole(0), rt(2, 2)) },
 				func(*State) Event { return Writing{Entries: []Entry{rt(3, 3)}, At: 25, Now: 25} },
 				func(s *State) Event {
-					return Stored{Entries: []Entry{rt(3, 3)}, Assumed: s.Snapshot(), Version: 3, Before: 2, Applied: true, At: 30, Now: 30}
+					return Stored{Entries: []Entry{rt(3, 3)}, Assumed: s.Snapshot(), Version: 3, Before: 2,
+						Applied: true, At: 30, Now: 30}
 				},
 			},
 			want: "current rt:3/3",
@@ -243,7 +248,8 @@ func TestStateAfterEvents(t *testing.T) {
 				func(*State) Event { return looked(2, 20, whole(0), rt(2, 2)) },
 				func(*State) Event { return Writing{Entries: []Entry{rt(3, 3)}, At: 25, Now: 25} },
 				func(s *State) Event {
-					return Stored{Entries: []Entry{rt(3, 3)}, Assumed: s.Snapshot(), Version: 9, Before: 8, Applied: true, At: 30, Now: 30}
+					return Stored{Entries: []Entry{rt(3, 3)}, Assumed: s.Snapshot(), Version: 9, Before: 8,
+						Applied: true, At: 30, Now: 30}
 				},
 			},
 			want: "stale rt:3/3",
@@ -327,7 +333,8 @@ func TestStateAfterEvents(t *testing.T) {
 				t.Errorf("it knows %q, want %q", got, c.want)
 			}
 			if len(effects.Restore) != c.restore || len(s.Unsaved()) != c.unsaved {
-				t.Errorf("%d are written back, want %d; %d wait, want %d", len(effects.Restore), c.restore, len(s.Unsaved()), c.unsaved)
+				t.Errorf("%d are written back, want %d; %d wait, want %d", len(effects.Restore), c.restore,
+					len(s.Unsaved()), c.unsaved)
 			}
 			if effects.AskMend != c.effects.AskMend || effects.Bury != c.effects.Bury || effects.Learnt != c.effects.Learnt {
 				t.Errorf("effects are %+v, want %+v", effects, c.effects)
@@ -336,7 +343,8 @@ func TestStateAfterEvents(t *testing.T) {
 	}
 }
 
-// What has not been confirmed for a tombstone's life is not pushed: a removal of it may have been forgotten. A sign-in since is.
+// What has not been confirmed for a tombstone's life is not pushed: a removal of it may have been forgotten. A sign-in
+// since is.
 func TestWhatATombstoneMayHaveEndedIsNotPushed(t *testing.T) {
 	life := redistime.Time(layout.TombstoneLife.Microseconds())
 	s := State{Life: 90 * 24 * time.Hour}
@@ -359,8 +367,8 @@ func TestWhatATombstoneMayHaveEndedIsNotPushed(t *testing.T) {
 	}
 }
 
-// The account goes along with a new refresh token and takes the place of what is in Redis, which an older key may have sealed, also
-// where its stamp is the later one.
+// The account goes along with a new refresh token and takes the place of what is in Redis, which an older key may have
+// sealed, also where its stamp is the later one.
 func TestAccountIsSealedAnewWithEveryRefreshToken(t *testing.T) {
 	for _, refreshed := range []redistime.Time{900, 1000, 1100} {
 		account := entry(t, msaldoc.SectionAccount, "account", 5, 1000)
@@ -373,9 +381,9 @@ func TestAccountIsSealedAnewWithEveryRefreshToken(t *testing.T) {
 	}
 }
 
-// Every order of some events, against the invariants of doc.go: nothing that a removal which is known has ended is handed out or waits,
-// what is known of removals grows, no Snapshot changes once it is handed out, and a look in the end tells what Redis has, what waits
-// and what is brought back.
+// Every order of some events, against the invariants of doc.go: nothing that a removal which is known has ended is
+// handed out or waits, what is known of removals grows, no Snapshot changes once it is handed out, and a look in the
+// end tells what Redis has, what waits and what is brought back.
 func TestEveryOrderOfEventsKeepsTheInvariants(t *testing.T) {
 	type world struct {
 		s     State
@@ -397,7 +405,8 @@ func TestEveryOrderOfEventsKeepsTheInvariants(t *testing.T) {
 				return
 			}
 			w.redis[e.Field] = e
-			w.s.Apply(Stored{Entries: []Entry{e}, Assumed: w.s.Snapshot(), Version: int64(w.at), Removed: w.tomb, Applied: true, At: w.at, Now: now(w)})
+			w.s.Apply(Stored{Entries: []Entry{e}, Assumed: w.s.Snapshot(), Version: int64(w.at), Removed: w.tomb, Applied: true,
+				At: w.at, Now: now(w)})
 			w.s.Apply(Ended{})
 		},
 		"sign-in, kept": func(w *world) {
@@ -460,7 +469,8 @@ func TestEveryOrderOfEventsKeepsTheInvariants(t *testing.T) {
 			}
 		}
 		w.at += 10
-		effects := w.s.Apply(Looked{Version: int64(w.at), Entries: maps.Clone(w.redis), Removed: w.tomb, At: w.at, Now: now(w)})
+		effects := w.s.Apply(Looked{Version: int64(w.at), Entries: maps.Clone(w.redis), Removed: w.tomb,
+			At: w.at, Now: now(w)})
 		want := maps.Clone(w.redis)
 		for _, e := range append(effects.Restore, w.s.Unsaved()...) {
 			if held, ok := want[e.Field]; !ok || e.Newer(held) {
@@ -468,7 +478,8 @@ func TestEveryOrderOfEventsKeepsTheInvariants(t *testing.T) {
 			}
 		}
 		maps.DeleteFunc(want, func(_ string, e Entry) bool { return e.EndedBy(w.s.Removed()) })
-		if got := w.s.snapshotEntries(); !maps.EqualFunc(got, want, func(a, b Entry) bool { return a.Stamp == b.Stamp && a.Session == b.Session }) {
+		if got := w.s.snapshotEntries(); !maps.EqualFunc(got, want,
+			func(a, b Entry) bool { return a.Stamp == b.Stamp && a.Session == b.Session }) {
 			t.Fatalf("%v: it knows %v, Redis and what waits are %v", describe(names, path[:]), got, want)
 		}
 	}

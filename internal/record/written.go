@@ -8,7 +8,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
-// Writing is that entries are about to be written. They are known at once; Effects.Write is what to send: less what has ended.
+// Writing is that entries are about to be written. They are known at once; Effects.Write is what to send: less what has
+// ended.
 type Writing struct {
 	Entries []Entry
 	At      redistime.Time
@@ -71,7 +72,8 @@ func (w Stored) apply(s *State, effects *Effects) {
 	s.seen(w.Now)
 }
 
-// Refused is Redis's answer to a write whose writer did not know of a removal. What that has not ended is written again.
+// Refused is Redis's answer to a write whose writer did not know of a removal. What that has not ended is written
+// again.
 type Refused struct {
 	Removed layout.Tombstone
 	At      redistime.Time
@@ -88,8 +90,8 @@ type Ended struct{}
 
 func (Ended) apply(s *State, _ *Effects) { s.writing-- }
 
-// Kept is that entries could not be written and wait. Where no more may wait, what is new of them is dropped; what waits already
-// stays, and a later state of it takes its place.
+// Kept is that entries could not be written and wait. Where no more may wait, what is new of them is dropped; what
+// waits already stays, and a later state of it takes its place.
 type Kept struct {
 	Entries []Entry
 	Fits    bool

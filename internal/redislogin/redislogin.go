@@ -1,5 +1,5 @@
-// Package redislogin marks the request for a token that opens a Redis, so that a cache can refuse it instead of looking in
-// that Redis for it: the connection waits for the token, and the token would wait for the connection.
+// Package redislogin marks the request for a token that opens a Redis, so that a cache can refuse it instead of looking
+// in that Redis for it: the connection waits for the token, and the token would wait for the connection.
 package redislogin
 
 import "context"

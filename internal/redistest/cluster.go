@@ -19,9 +19,9 @@ type Cluster struct {
 	opts []Option
 }
 
-// StartCluster starts the nodes with opts and waits until each of them knows the others and finds the cluster whole. That
-// takes two to four seconds: a fresh node refuses queries for the first two, whatever it knows (CLUSTER_WRITABLE_DELAY in
-// cluster.c).
+// StartCluster starts the nodes with opts and waits until each of them knows the others and finds the cluster whole.
+// That takes two to four seconds: a fresh node refuses queries for the first two, whatever it knows
+// (CLUSTER_WRITABLE_DELAY in cluster.c).
 func StartCluster(tb testing.TB, opts ...Option) *Cluster {
 	tb.Helper()
 	const nodes, slots = 3, 16384
@@ -54,7 +54,8 @@ func (c *Cluster) Wait() {
 				return err
 			}
 			info := fmt.Sprint(v)
-			for _, want := range []string{"cluster_state:ok", "cluster_slots_ok:16384", fmt.Sprint("cluster_known_nodes:", len(all))} {
+			for _, want := range []string{"cluster_state:ok", "cluster_slots_ok:16384",
+				fmt.Sprint("cluster_known_nodes:", len(all))} {
 				if !strings.Contains(info, want) {
 					return errors.New(info)
 				}

@@ -48,9 +48,9 @@ func StartReplicated(tb testing.TB, opts ...Option) *Replicated {
 	}
 	r.Sentinel = Start(tb, func(c *config) { c.sentinel = conf })
 	r.Sentinels = []string{r.Sentinel.Addr()}
-	// A sentinel asks for INFO every ten seconds and promotes nobody whose INFO it has not seen; it demotes the old primary
-	// after four publish periods of two seconds. PING-PERIOD stays: nobody is promoted whose INFO is older than five of them, and
-	// of a primary's replicas that is down INFO is asked for every second.
+	// A sentinel asks for INFO every ten seconds and promotes nobody whose INFO it has not seen; it demotes the old
+	// primary after four publish periods of two seconds. PING-PERIOD stays: nobody is promoted whose INFO is older than
+	// five of them, and of a primary's replicas that is down INFO is asked for every second.
 	r.Sentinel.Do("SENTINEL", "DEBUG", "INFO-PERIOD", "300", "PUBLISH-PERIOD", "100")
 	eventually(tb, "the sentinel to know the replica", func() error {
 		replicas, err := r.Sentinel.try("SENTINEL", "REPLICAS", r.MasterName)
@@ -75,8 +75,8 @@ func (r *Replicated) FailoverClient() *redis.Client {
 // one follows it. Primary and Replica change places.
 func (r *Replicated) Failover() {
 	r.tb.Helper()
-	// Asked for until it has happened: the sentinel refuses until it has seen the replica's INFO, and gives up, without trying
-	// again by itself, a failover whose replica does not answer for failover-timeout, as on a busy machine.
+	// Asked for until it has happened: the sentinel refuses until it has seen the replica's INFO, and gives up, without
+	// trying again by itself, a failover whose replica does not answer for failover-timeout, as on a busy machine.
 	eventually(r.tb, "the promotion", func() error {
 		err := r.promoted(r.Replica)
 		if err != nil && hasRole(r.Replica, "master") != nil { // else it is under way, and another would go back
@@ -141,8 +141,8 @@ func hasRole(s *Server, want string) error {
 	return nil
 }
 
-// eventually waits for something that another process does and does not announce. A sentinel that was not given a processor for
-// two seconds does nothing for 30 (its TILT mode), so the bound is beyond that.
+// eventually waits for something that another process does and does not announce. A sentinel that was not given a
+// processor for two seconds does nothing for 30 (its TILT mode), so the bound is beyond that.
 // https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/#tilt-mode
 func eventually(tb testing.TB, what string, f func() error) {
 	tb.Helper()

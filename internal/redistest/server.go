@@ -18,8 +18,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Server is one redis-server. Its methods may be called from several goroutines, except those that end, start, freeze or
-// thaw it, which want one caller at a time.
+// Server is one redis-server. Its methods may be called from several goroutines, except those that end, start, freeze
+// or thaw it, which want one caller at a time.
 type Server struct {
 	proc   *process
 	conf   config
@@ -52,8 +52,8 @@ func Password(password string) Option { return func(c *config) { c.password = pa
 // Persistent keeps the data over Stop, Kill and Restart (an append-only file, synced on every write).
 func Persistent() Option { return func(c *config) { c.persistent = true } }
 
-// Refuse makes the server deny that it knows commands, as managed services do. [Server.Do] and the helpers built on it go on
-// using them, by names that nobody else knows.
+// Refuse makes the server deny that it knows commands, as managed services do. [Server.Do] and the helpers built on it
+// go on using them, by names that nobody else knows.
 func Refuse(commands ...string) Option {
 	return func(c *config) {
 		if c.hidden == nil {
@@ -188,8 +188,8 @@ func (s *Server) URL() string {
 // PID is the server's process id.
 func (s *Server) PID() int { return s.proc.cmd.Process.Pid }
 
-// Options are fresh options for this server, with ContextTimeoutEnabled: without it a context's deadline does not bound a
-// read from the socket.
+// Options are fresh options for this server, with ContextTimeoutEnabled: without it a context's deadline does not bound
+// a read from the socket.
 func (s *Server) Options() *redis.Options {
 	o := &redis.Options{Addr: s.Addr(), Password: s.conf.password, ContextTimeoutEnabled: true}
 	if s.conf.tls != nil {

@@ -20,7 +20,8 @@ type Clock struct {
 	at     time.Time     // when offset was learnt
 	last   Time          // what Now has said last
 
-	// How far Redis's time is from Elapsed at the least, in microseconds: the greatest since turned, and of the span before.
+	// How far Redis's time is from Elapsed at the least, in microseconds: the greatest since turned, and of the span
+	// before.
 	lead, leadBefore int64
 	turned           time.Duration
 	leadLife         time.Duration
@@ -30,14 +31,14 @@ type Clock struct {
 // add the noise of the measurement.
 const tolerance = 2 * time.Second
 
-// New makes a Clock whose Elapsed counts from start. leadLife is for how long a server whose clock was ahead of the others' counts in
-// [Clock.Latest]: until what it has dated has gone.
+// New makes a Clock whose Elapsed counts from start. leadLife is for how long a server whose clock was ahead of the
+// others' counts in [Clock.Latest]: until what it has dated has gone.
 func New(start time.Time, leadLife time.Duration) *Clock {
 	return &Clock{Wall: time.Now, start: start, leadLife: leadLife, lead: math.MinInt64, leadBefore: math.MinInt64}
 }
 
-// Elapsed is the time since the Clock's start, in nanoseconds. It costs half of what the wall clock does, and is read at every
-// hit.
+// Elapsed is the time since the Clock's start, in nanoseconds. It costs half of what the wall clock does, and is read
+// at every hit.
 func (c *Clock) Elapsed() int64 { return int64(time.Since(c.start)) }
 
 // Observe learns from an answer that was asked for at start, arrived at end, and carries Redis's time.
@@ -60,8 +61,8 @@ func (c *Clock) Observe(start, end time.Time, told Time) {
 
 // Now is Redis's time by our best knowledge; our own clock's while nothing is known.
 //
-// It always moves on, unless it is set back by more than tolerance. A busy machine's first look may tell the time seconds wrong,
-// the next one better, and what this process does later must not get the earlier stamp for that.
+// It always moves on, unless it is set back by more than tolerance. A busy machine's first look may tell the time
+// seconds wrong, the next one better, and what this process does later must not get the earlier stamp for that.
 func (c *Clock) Now() Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -73,8 +74,8 @@ func (c *Clock) Now() Time {
 	return now
 }
 
-// Latest is Redis's time at a moment of Elapsed, at the least, by the server whose clock was ahead of the others' of late: nodes of a
-// cluster, and a server and the one that takes its place, need not agree. 0: nothing is known of them.
+// Latest is Redis's time at a moment of Elapsed, at the least, by the server whose clock was ahead of the others' of
+// late: nodes of a cluster, and a server and the one that takes its place, need not agree. 0: nothing is known of them.
 func (c *Clock) Latest(moment int64) Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -41,8 +41,8 @@ func TestRedisTimeMovesOn(t *testing.T) {
 	})
 }
 
-// An answer that was long on its way does not replace a better one, until that is old; and a clock of which nothing is known is
-// ours.
+// An answer that was long on its way does not replace a better one, until that is old; and a clock of which nothing is
+// known is ours.
 func TestOffsetIsTheBestMeasurements(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := New(time.Now(), leadLife)
@@ -72,7 +72,8 @@ func TestOffsetIsTheBestMeasurements(t *testing.T) {
 
 func TestTime(t *testing.T) {
 	at := Time(1_700_000_000_000_000)
-	if later := at.Add(1500 * time.Millisecond); later.Micros() != 1_700_000_001_500_000 || later.Sub(at) != 1500*time.Millisecond {
+	if later := at.Add(1500 * time.Millisecond); later.Micros() != 1_700_000_001_500_000 ||
+		later.Sub(at) != 1500*time.Millisecond {
 		t.Errorf("%d", later)
 	}
 }

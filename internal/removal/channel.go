@@ -9,8 +9,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
-// The instances tell each other at once what was removed, and as of when. It only saves time: one that misses the
-// message finds out within LocalTTL, or when it can ask Redis again.
+// The instances tell each other at once what was removed, and as of when. The messages only save time: an instance that
+// misses one learns of the removal within LocalTTL, or when it can ask Redis again.
 
 const (
 	// listenAfter lets the first use in a new process come to its end before a second connection is made.
@@ -71,5 +71,5 @@ func (rs *Remover) tell(ctx context.Context, pid layout.ID, removed layout.Tombs
 	})
 }
 
-// AskMend asks the others to mend a record that this process finds damaged and does not know.
+// AskMend asks the others to mend a record that this process finds damaged in Redis and has no copy of.
 func (rs *Remover) AskMend(ctx context.Context, pid layout.ID) { rs.tell(ctx, pid, layout.Tombstone{}) }

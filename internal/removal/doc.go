@@ -1,7 +1,8 @@
 // Package removal signs accounts out and forgets apps' tokens, on every instance.
 //
-// A removal is one ordered fact: what belongs to X and was asked for before T is gone. X is an account, or an app's tokens in a
-// tenant, or those of them that cover some scopes. Facts merge by the latest T, so that one may come late, twice or in any order.
+// A removal is one ordered fact: what belongs to X and was asked for before T is gone. X is an account, or an app's
+// tokens in a tenant, or those of them that cover some scopes. Facts merge by the latest T, so that one may come late,
+// twice or in any order.
 //
 //	forget here   what this process holds of X is gone before anything else is done
 //	keep          the removal waits to be made, until it is: Redis may refuse it, or the caller leave
@@ -9,12 +10,14 @@
 //	go on         answers, and further partitions of an app, are removed likewise
 //	tell          the other instances, which forget what is of before T; who does not hear it finds the tombstone
 //
-// T is Redis's time when it is carried out, at the first try; that of asking, at any other: a sign-in since then is not concerned.
+// At the first try, T is Redis's time when the removal is carried out. At any later try, it is the time when the
+// removal was asked for, so that a sign-in since then is kept.
 //
 // # Invariants
 //
-//   - A removal that was asked for is made, as long as the process lives.
-//   - It is told after it was made, and what is listed with a partition stays listed until it was removed: who tries again finds it.
+//   - A removal that was asked for is tried until it is made, as long as the process lives.
+//   - The others are told after it was made.
+//   - What is listed with a partition stays listed until it was removed itself, so that another try finds it.
 //
 // # Concurrency
 //

@@ -42,7 +42,7 @@ type Remover struct {
 // New makes a Remover. It hears nothing before Listen.
 func New(o Options) *Remover { return &Remover{o: o, self: rand.Text()} }
 
-// visitedAtMost bounds the partitions that are removed with one: who writes to Redis can list any.
+// visitedAtMost bounds the partitions that are removed with one: whoever can write to Redis can list any.
 const visitedAtMost = 4096
 
 // waitingSize is about what the wait of a removal takes of memory.
@@ -53,7 +53,8 @@ func (rs *Remover) SignOut(ctx context.Context, homeAccountIDs []string) error {
 	var errs []error
 	for _, account := range homeAccountIDs {
 		if err := rs.Remove(ctx, rs.o.Store.Of(layout.PartitionID(account), true), nil); err != nil {
-			errs = append(errs, fmt.Errorf("msalredis: a sign-out has not reached Redis and is tried again until it has: %w", err))
+			errs = append(errs, fmt.Errorf("msalredis: a sign-out has not reached Redis and is tried again until it has: %w",
+				err))
 		}
 	}
 	return errors.Join(errs...)
@@ -63,14 +64,15 @@ func (rs *Remover) SignOut(ctx context.Context, homeAccountIDs []string) error {
 func (rs *Remover) ForgetApp(ctx context.Context, clientID, tenant string, scopes []string) error {
 	r := rs.o.Store.Of(layout.PartitionID(msaldoc.AppKey(clientID, tenant, "")), false)
 	if err := rs.Remove(ctx, r, msaldoc.NewScopes(scopes)); err != nil {
-		return fmt.Errorf("msalredis: forgetting an app's tokens has not reached Redis and is tried again until it has: %w", err)
+		return fmt.Errorf("msalredis: forgetting an app's tokens has not reached Redis and is tried again until it has: %w",
+			err)
 	}
 	return nil
 }
 
-// Remove removes a partition, or with only those of its tokens that cover the scopes, and all that was derived from it, here and
-// in Redis. After an error it goes on, and is tried again until it is done or the Remover's life ends. The errors are Redis's, ctx's
-// and [redisop.ErrClosed].
+// Remove removes a partition, or with only those of its tokens that cover the scopes, and all that was derived from it,
+// here and in Redis. After an error it goes on, and is tried again until it is done or the Remover's life ends. The
+// errors are Redis's, ctx's and [redisop.ErrClosed].
 func (rs *Remover) Remove(ctx context.Context, r *tokenstore.Record, only msaldoc.Scopes) error {
 	m := rs.begin(r, only)
 	name := "removal " + string(r.ID) + " " + layout.MemberScopes(only)
@@ -110,13 +112,13 @@ func (rs *Remover) begin(r *tokenstore.Record, only msaldoc.Scopes) *tokenstore.
 	return m
 }
 
-// carryOut carries a removal out in Redis, also that of the partitions which are listed with its own.
+// carryOut carries a removal out in Redis, of its own partition and of those that are listed with it.
 func (rs *Remover) carryOut(ctx context.Context, m *tokenstore.Removal, first bool) error {
 	return rs.visit(ctx, m, first, map[layout.ID]bool{m.ID: true})
 }
 
-// visit is carryOut of one partition, and of those listed with it. seen are those that have been visited: names of a tenant list each
-// other.
+// visit is carryOut of one partition, and of those listed with it. seen are those that have been visited: names of a
+// tenant list each other.
 func (rs *Remover) visit(ctx context.Context, m *tokenstore.Removal, first bool, seen map[layout.ID]bool) error {
 	done, err := rs.o.Store.Remove(ctx, m, first)
 	if err != nil {

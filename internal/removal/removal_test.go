@@ -51,7 +51,8 @@ func (s *staged) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			if ok && s.rdb.Exists(ctx, s.names.Tombstone(change.ID)).Val() == 1 && change.Removed.Latest() > 0 {
 				s.note(&s.told, change.ID)
 			}
-		} else if s.refusing.Load() && strings.HasPrefix(cmd.Name(), "eval") && len(args) > 5 && strings.HasSuffix(args[5].(string), ":rids") {
+		} else if s.refusing.Load() && strings.HasPrefix(cmd.Name(), "eval") && len(args) > 5 &&
+			strings.HasSuffix(args[5].(string), ":rids") {
 			cmd.SetErr(errors.New("OOM refused"))
 			return cmd.Err()
 		}
@@ -83,11 +84,13 @@ func (s *staged) note(to *[]layout.ID, pid layout.ID) {
 func (s *staged) stored(t *testing.T, key string, user bool) *tokenstore.Record {
 	t.Helper()
 	r := s.parts.Store.Of(layout.PartitionID(key), user)
-	e, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, "k", []byte(`{"secret":"s","target":"scope","expires_on":"9000000000"}`))
+	e, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, "k",
+		[]byte(`{"secret":"s","target":"scope","expires_on":"9000000000"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.parts.Store.Write(t.Context(), tokenstore.Batch{Record: r, Entries: []record.Entry{record.New(e, 1, 1)}}); err != nil {
+	if _, err := s.parts.Store.Write(t.Context(),
+		tokenstore.Batch{Record: r, Entries: []record.Entry{record.New(e, 1, 1)}}); err != nil {
 		t.Fatal(err)
 	}
 	return r
@@ -99,11 +102,12 @@ func (s *staged) heard() (forgotten, told []layout.ID) {
 	return slices.Clone(s.forgotten), slices.Clone(s.told)
 }
 
-// A removal goes on to the partitions that are listed with its own, once to each though they list one another, and to the answers;
-// of other scopes it leaves all. It is told when it is made.
+// A removal goes on to the partitions that are listed with its own, once to each though they list one another, and to
+// the answers; of other scopes it leaves all. It is told when it is made.
 func TestRemovalGoesOnToWhatIsListed(t *testing.T) {
 	ctx := t.Context()
-	for _, only := range []msaldoc.Scopes{nil, msaldoc.NewScopes([]string{"scope"}), msaldoc.NewScopes([]string{"other"})} {
+	for _, only := range []msaldoc.Scopes{nil, msaldoc.NewScopes([]string{"scope"}),
+		msaldoc.NewScopes([]string{"other"})} {
 		t.Run(only.String(), func(t *testing.T) {
 			s := newStage(t)
 			one, two := s.stored(t, "one", false), s.stored(t, "two", false)
@@ -111,7 +115,8 @@ func TestRemovalGoesOnToWhatIsListed(t *testing.T) {
 			s.rdb.Set(ctx, s.names.Response(rid), "answer", time.Hour)
 			scopes := layout.MemberScopes(msaldoc.NewScopes([]string{"scope"}))
 			for pid, member := range map[layout.ID]layout.Member{
-				one.ID: {Kind: layout.MemberPartition, Scopes: scopes, ID: two.ID}, two.ID: {Kind: layout.MemberPartition, Scopes: scopes, ID: one.ID},
+				one.ID: {Kind: layout.MemberPartition, Scopes: scopes, ID: two.ID},
+				two.ID: {Kind: layout.MemberPartition, Scopes: scopes, ID: one.ID},
 			} {
 				for _, m := range []layout.Member{member, {Kind: layout.MemberAnswer, Scopes: scopes, ID: rid}} {
 					if ok, err := s.parts.Store.List(ctx, pid, m, 60_000, layout.MaxStamp); !ok || err != nil {
@@ -142,7 +147,8 @@ func TestRemovalGoesOnToWhatIsListed(t *testing.T) {
 	}
 }
 
-// A removal that Redis refuses is an error, ends what it is of here at once, and is made and told of when Redis takes it.
+// A removal that Redis refuses is an error, ends what it is of here at once, and is made and told of when Redis takes
+// it.
 func TestRefusedRemovalIsMadeLater(t *testing.T) {
 	ctx := t.Context()
 	s := newStage(t)
@@ -167,8 +173,8 @@ func TestRefusedRemovalIsMadeLater(t *testing.T) {
 			t.Fatal("it waits still")
 		}
 	}
-	if _, told := s.heard(); !slices.Equal(told, []layout.ID{r.ID}) || s.rdb.Exists(ctx, s.names.Tokens(r.ID)).Val() == 1 ||
-		s.rdb.ZCard(ctx, s.names.Accounts()).Val() != 0 {
+	if _, told := s.heard(); !slices.Equal(told, []layout.ID{r.ID}) ||
+		s.rdb.Exists(ctx, s.names.Tokens(r.ID)).Val() == 1 || s.rdb.ZCard(ctx, s.names.Accounts()).Val() != 0 {
 		t.Errorf("told of %d; it is there still, or listed", len(told))
 	}
 }
@@ -208,7 +214,8 @@ func TestRemovalWithoutItsCaller(t *testing.T) {
 	if err := s.Remove(left, r, nil); err != nil && !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); s.rdb.Exists(t.Context(), s.names.Tokens(r.ID)).Val() == 1; time.Sleep(5 * time.Millisecond) {
+	there := func() bool { return s.rdb.Exists(t.Context(), s.names.Tokens(r.ID)).Val() == 1 }
+	for deadline := time.Now().Add(20 * time.Second); there(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("it is not made")
 		}

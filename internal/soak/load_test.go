@@ -128,7 +128,8 @@ func (l load) run(p *parent) (o outcome, err error) {
 		return o, err
 	}
 	pool := clientpool.New(l.Clients, client)
-	browser := &http.Client{Transport: base, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	browser := &http.Client{Transport: base,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 
 	var calls, failed, asserted atomic.Int64
 	var first atomic.Pointer[string]
@@ -171,7 +172,8 @@ func (l load) run(p *parent) (o outcome, err error) {
 			for life.Err() == nil {
 				if rand.IntN(8) == 0 {
 					tenant := fmt.Sprintf("%08d-1111-4000-8000-00000000000b", rand.IntN(tenants))
-					_, err := app.AcquireTokenByCredential(ctx, []string{"https://graph.microsoft.com/.default"}, confidential.WithTenantID(tenant))
+					_, err := app.AcquireTokenByCredential(ctx, []string{"https://graph.microsoft.com/.default"},
+						confidential.WithTenantID(tenant))
 					count(err)
 				} else {
 					count(silent(ctx, pool, rand.IntN(l.Users), accounts))
@@ -216,7 +218,9 @@ func (l load) run(p *parent) (o outcome, err error) {
 }
 
 // signIn is a web app's sign-in of a user, who has a browser.
-func signIn(ctx context.Context, pool *clientpool.Pool[confidential.Client], browser *http.Client, user string) (homeAccountID string, err error) {
+func signIn(
+	ctx context.Context, pool *clientpool.Pool[confidential.Client], browser *http.Client, user string,
+) (homeAccountID string, err error) {
 	one, err := pool.Get(user)
 	if err != nil {
 		return "", err

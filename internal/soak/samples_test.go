@@ -34,7 +34,8 @@ type sample struct {
 }
 
 func (s sample) String() string {
-	return fmt.Sprintf("%v: heap %.1f MiB, resident %.1f MiB, %.0f goroutines, %.0f sockets, %.0f file descriptors, %d calls, %d assertions",
+	return fmt.Sprintf("%v: heap %.1f MiB, resident %.1f MiB, %.0f goroutines, %.0f sockets, %.0f file descriptors, %d "+
+		"calls, %d assertions",
 		s.At.Round(time.Second), s.Heap/(1<<20), s.Resident/(1<<20), s.Goroutines, s.Sockets, s.Files, s.Calls, s.Assertions)
 }
 
@@ -88,8 +89,9 @@ var resources = []resource{
 	{"file descriptors", 1, 4, func(s sample) float64 { return s.Files }, color.RGBA{0x7a, 0x5a, 0xa6, 0xff}},
 }
 
-// flat tells whether the median of the last third is at most a tenth, and the slack, above that of the middle third. The first
-// third is what it takes to fill what is bounded; a median, because tokens that become due together make bursts.
+// flat tells whether the median of the last third is at most a tenth, and the slack, above that of the middle third.
+// The first third is what it takes to fill what is bounded; a median, because tokens that become due together make
+// bursts.
 func (r resource) flat(samples []sample) error {
 	third := len(samples) / 3
 	if third < 10 {
@@ -137,13 +139,15 @@ func write(dir string, samples []sample) error {
 	var csv strings.Builder
 	csv.WriteString("seconds,heap_bytes,resident_bytes,goroutines,sockets,file_descriptors,calls,assertions\n")
 	for _, s := range samples {
-		fmt.Fprintf(&csv, "%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%d,%d\n", s.At.Seconds(), s.Heap, s.Resident, s.Goroutines, s.Sockets, s.Files, s.Calls, s.Assertions)
+		fmt.Fprintf(&csv, "%.0f,%.0f,%.0f,%.0f,%.0f,%.0f,%d,%d\n", s.At.Seconds(), s.Heap, s.Resident, s.Goroutines,
+			s.Sockets, s.Files, s.Calls, s.Assertions)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "soak.csv"), []byte(csv.String()), 0o644); err != nil {
 		return err
 	}
 	p := plot.New()
-	p.Title.Text = fmt.Sprintf("%d users, %d calls, %d on-behalf-of assertions", *users, samples[len(samples)-1].Calls, samples[len(samples)-1].Assertions)
+	p.Title.Text = fmt.Sprintf("%d users, %d calls, %d on-behalf-of assertions", *users, samples[len(samples)-1].Calls,
+		samples[len(samples)-1].Assertions)
 	p.X.Label.Text, p.Y.Label.Text, p.Y.Min = "seconds of load", "MiB, or number", 0
 	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())

@@ -38,8 +38,9 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// TestLongSoak: a process with more users than its memory may hold, and more on-behalf-of assertions than MSAL may keep, takes
-// no more in the last third of the load than in the middle one; no call fails; and nothing is left after Close.
+// TestLongSoak: a process with more users than its memory may hold, and more on-behalf-of assertions than MSAL may
+// keep, takes no more in the last third of the load than in the middle one; no call fails; and nothing is left after
+// Close.
 //
 // The emulator, which remembers much, and Redis are in other processes than the load that is measured.
 func TestLongSoak(t *testing.T) {
@@ -52,7 +53,8 @@ func TestLongSoak(t *testing.T) {
 	t.Cleanup(func() { entra.Close() })
 	entra.AddApp(entratest.App{ClientID: clientID, Secret: clientSecret})
 	for i := range *users {
-		entra.AddUser(entratest.User{ObjectID: fmt.Sprintf("%08d-0000-4000-8000-00000000000a", i), TenantID: entratest.DefaultTenant, Username: username(i)})
+		entra.AddUser(entratest.User{ObjectID: fmt.Sprintf("%08d-0000-4000-8000-00000000000a", i),
+			TenantID: entratest.DefaultTenant, Username: username(i)})
 	}
 	key, err := serializer.GenerateKey("k1")
 	if err != nil {
@@ -62,11 +64,13 @@ func TestLongSoak(t *testing.T) {
 		Redis: redis.Addr(), Entra: entra.Host(), CA: string(entra.CAPEM()), Keys: key.Export(), Prefix: redistest.Prefix(t),
 		Users: *users, Duration: *duration,
 		// Less than the users' tokens take.
-		LocalBytes: 32 << 20, Clients: *users / 2, Every: 2 * time.Second, Pause: 10 * time.Millisecond, AssertionPause: 12 * time.Millisecond,
+		LocalBytes: 32 << 20, Clients: *users / 2, Every: 2 * time.Second, Pause: 10 * time.Millisecond,
+		AssertionPause: 12 * time.Millisecond,
 	}
 	life := 10 * time.Minute
 	if *duration < time.Minute {
-		l.LocalBytes, l.Every, l.Pause, l.AssertionPause, life = 512<<10, 100*time.Millisecond, 4*time.Millisecond, 0, 5*time.Minute+4*time.Second
+		l.LocalBytes, l.Every, l.Pause, l.AssertionPause, life = 512<<10, 100*time.Millisecond, 4*time.Millisecond, 0,
+			5*time.Minute+4*time.Second
 	}
 	l.Assertions = 3 * l.LocalBytes / perAssertion
 	entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = life })
@@ -126,7 +130,8 @@ func TestLongSoak(t *testing.T) {
 	if err := worker.End(ctx); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d users, %d calls, %d assertions, %d samples; at the end %s", *users, result.Calls, result.Assertions, len(samples), samples[len(samples)-1])
+	t.Logf("%d users, %d calls, %d assertions, %d samples; at the end %s", *users, result.Calls, result.Assertions,
+		len(samples), samples[len(samples)-1])
 	if result.Failed > 0 {
 		t.Errorf("%d of %d calls failed, the first with: %s", result.Failed, result.Calls, result.Error)
 	}

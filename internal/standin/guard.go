@@ -15,8 +15,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/entratest"
 )
 
-// Guard lets those to an API who have a token for it: of the emulator, for the API, alive, and issued by a tenant of the API's
-// cloud. It answers others with 401 and a challenge (RFC 6750).
+// Guard lets those to an API who have a token for it: of the emulator, for the API, alive, and issued by a tenant of
+// the API's cloud. It answers others with 401 and a challenge (RFC 6750).
 type Guard struct {
 	Entra *entratest.Server
 
@@ -26,8 +26,8 @@ type Guard struct {
 	// Authority is the host that issues tokens in the API's cloud. Default: login.microsoftonline.com.
 	Authority string
 
-	// RevokeAfter is after which request its token is revoked: from then on that token is answered with a claims challenge,
-	// if its client says that it understands one (CP1), and goes on serving if not.
+	// RevokeAfter is after which request its token is revoked: from then on that token is answered with a claims
+	// challenge, if its client says that it understands one (CP1), and goes on serving if not.
 	// https://learn.microsoft.com/entra/identity-platform/claims-challenge. Default: none is.
 	RevokeAfter int
 
@@ -55,7 +55,8 @@ func (g Guard) Wrap(next http.Handler) http.Handler {
 	if g.Authority == "" {
 		g.Authority = "login.microsoftonline.com"
 	}
-	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), g.Entra.HTTPClient()), g.Entra.URL()+"/common/discovery/v2.0/keys")
+	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.Background(), g.Entra.HTTPClient()),
+		g.Entra.URL()+"/common/discovery/v2.0/keys")
 	// Tokens come from many tenants, and each tenant is an issuer.
 	verifier := oidc.NewVerifier("", keys, &oidc.Config{ClientID: g.Audience, SkipIssuerCheck: true})
 	var mu sync.Mutex
@@ -88,9 +89,13 @@ func (g Guard) Wrap(next http.Handler) http.Handler {
 			g.refuse(w, "invalid_token", "Unsupported app only token.")
 		case !admit(c):
 			claims := fmt.Sprintf(`{"access_token":{"nbf":{"essential":true,"value":"%d"}}}`, time.Now().Unix())
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="", authorization_uri="https://%s/common/oauth2/authorize", error="insufficient_claims", claims="%s"`,
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(
+				`Bearer realm="", authorization_uri="https://%s/common/oauth2/authorize", `+
+					`error="insufficient_claims", claims="%s"`,
 				g.Authority, base64.StdEncoding.EncodeToString([]byte(claims))))
-			Error(w, http.StatusUnauthorized, "InvalidAuthenticationToken", "Continuous access evaluation resulted in challenge with result: InteractionRequired and code: TokenIssuedBeforeRevocationTimestamp")
+			Error(w, http.StatusUnauthorized, "InvalidAuthenticationToken",
+				"Continuous access evaluation resulted in challenge with result: InteractionRequired and code: "+
+					"TokenIssuedBeforeRevocationTimestamp")
 		default:
 			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, c)))
 		}
@@ -98,7 +103,8 @@ func (g Guard) Wrap(next http.Handler) http.Handler {
 }
 
 func (g Guard) refuse(w http.ResponseWriter, code, text string) {
-	challenge := fmt.Sprintf(`Bearer authorization_uri="https://%s/common/oauth2/authorize", resource_id="%s"`, g.Authority, g.Audience)
+	challenge := fmt.Sprintf(`Bearer authorization_uri="https://%s/common/oauth2/authorize", resource_id="%s"`,
+		g.Authority, g.Audience)
 	if code != "" {
 		challenge += fmt.Sprintf(`, error="%s"`, code)
 	}

@@ -59,8 +59,8 @@ func MaxPageSize(r *http.Request) string {
 	return ""
 }
 
-// Limit is a service protection limit: so many requests are served, then everybody is refused until some time has passed
-// since the first refusal. So what happens does not depend on how fast a machine is.
+// Limit is a service protection limit: so many requests are served, then everybody is refused until some time has
+// passed since the first refusal. So what happens does not depend on how fast a machine is.
 type Limit struct {
 	Requests int
 	Pause    time.Duration

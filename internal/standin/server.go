@@ -29,8 +29,8 @@ type server struct {
 	answers map[string]map[int]int // host, status, how many
 }
 
-// Serve serves APIs at their real names, as in contoso.crm4.dynamics.com, to those who come by World.Network: over TLS, with
-// HTTP/2.
+// Serve serves APIs at their real names, as in contoso.crm4.dynamics.com, to those who come by World.Network: over TLS,
+// with HTTP/2.
 func (w *World) Serve(apis map[string]http.Handler) error {
 	s := &server{answers: map[string]map[int]int{}}
 	for host := range apis {

@@ -1,6 +1,6 @@
-// Package standin is what the examples talk to where their environment names nothing real: an embedded Redis, the emulator
-// of Entra ID, and small APIs at the real ones' names, which behave as those do. It is of no use outside this repository: what an
-// example shows is in its own folder.
+// Package standin is what the examples talk to where their environment names nothing real: an embedded Redis, the
+// emulator of Entra ID, and small APIs at the real ones' names, which behave as those do. It is of no use outside this
+// repository: what an example shows is in its own folder.
 package standin
 
 import (
@@ -44,7 +44,8 @@ type Example struct {
 // are those of flag.CommandLine.
 func Main(e Example) {
 	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "%s\n\nUsage: go run ./examples/%s [flags]\n", strings.TrimSpace(e.Help), e.Name)
+		fmt.Fprintf(flag.CommandLine.Output(), "%s\n\nUsage: go run ./examples/%s [flags]\n",
+			strings.TrimSpace(e.Help), e.Name)
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -94,8 +95,8 @@ type World struct {
 	undo    []func()
 }
 
-// Open makes the world of an example. Redis and the real services are each taken from the environment on their own account. The
-// caller closes it.
+// Open makes the world of an example. Redis and the real services are each taken from the environment on their own
+// account. The caller closes it.
 func Open(e Example, env func(string) string) (*World, error) {
 	w := &World{env: env, set: map[string]string{}}
 	if err := w.open(e); err != nil {
@@ -143,7 +144,8 @@ func (w *World) open(e Example) error {
 		return err
 	}
 	w.undo = append(w.undo, func() { _ = w.Entra.Close() })
-	// A client ID of this run's: tokens that an earlier run left in a Redis of one's own are signed by an emulator that is gone.
+	// A client ID of this run's: tokens that an earlier run left in a Redis of one's own are signed by an emulator that is
+	// gone.
 	clientID, secret := uuid.NewString(), "known to everybody"
 	w.Entra.AddApp(entratest.App{ClientID: clientID, Secret: secret})
 	w.Set("AZURE_TENANT_ID", entratest.DefaultTenant)

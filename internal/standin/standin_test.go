@@ -105,8 +105,9 @@ func TestGuardLetsInWhoHasATokenForTheAPI(t *testing.T) {
 		"changed":                      {"api", "Bearer " + head + "x" + signature, 401, `error="invalid_token"`},
 		"expired":                      {"api", "Bearer " + old, 401, `error="invalid_token"`},
 		"no token":                     {"api", "", 401, `resource_id="` + audience + `"`},
-		"another scheme":               {"api", "Basic " + good, 401, `authorization_uri="https://login.microsoftonline.com/`},
-		"a secret's":                   {"cert", "Bearer " + good, 401, "Unsupported app only token."},
+		"another scheme": {"api", "Basic " + good, 401,
+			`authorization_uri="https://login.microsoftonline.com/`},
+		"a secret's": {"cert", "Bearer " + good, 401, "Unsupported app only token."},
 	} {
 		resp, body := w.call(t, test.host+".contoso.example", test.authorization)
 		if resp.StatusCode != test.status || !strings.Contains(resp.Header.Get("WWW-Authenticate"), test.challenge) {
@@ -134,11 +135,13 @@ func TestGuardRevokesOneToken(t *testing.T) {
 		if resp.StatusCode != want {
 			t.Errorf("request %d: %s, want %d", i+1, resp.Status, want)
 		}
-		if challenge := resp.Header.Get("WWW-Authenticate"); want == 401 && (!strings.Contains(challenge, `error="insufficient_claims"`) || !strings.Contains(challenge, `claims="`)) {
+		if challenge := resp.Header.Get("WWW-Authenticate"); want == 401 &&
+			(!strings.Contains(challenge, `error="insufficient_claims"`) || !strings.Contains(challenge, `claims="`)) {
 			t.Errorf("request %d: %q is no claims challenge", i+1, challenge)
 		}
 	}
-	if resp, _ := w.call(t, host, "Bearer "+w.token(t, authority, scope, confidential.WithClientCapabilities([]string{"CP1"}))); resp.StatusCode != 200 {
+	if resp, _ := w.call(t, host, "Bearer "+w.token(t, authority, scope,
+		confidential.WithClientCapabilities([]string{"CP1"}))); resp.StatusCode != 200 {
 		t.Errorf("a new token: %s", resp.Status)
 	}
 }
@@ -219,22 +222,25 @@ func TestOpenTakesWhatIsNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if w.Network == nil || w.Entra == nil || w.Getenv("DATAVERSE_URL") != "emulated" || w.Getenv("REDIS_URL") != "redis://there" {
+	if w.Network == nil || w.Entra == nil || w.Getenv("DATAVERSE_URL") != "emulated" ||
+		w.Getenv("REDIS_URL") != "redis://there" {
 		t.Errorf("Entra ID is not emulated, or Redis is: %v", w.Environ())
 	}
 	if env := w.Environ(); len(env) != 5 || !strings.HasPrefix(env[0], "AZURE_CLIENT_ID=") {
 		t.Errorf("the emulated settings: %v", env)
 	}
 	for want, env := range map[string]map[string]string{
-		"DATAVERSE_URL is missing":    {"AZURE_CLIENT_ID": "app", "AZURE_TENANT_ID": "t"},
-		"TOKEN_CACHE_KEYS is missing": {"AZURE_CLIENT_ID": "app", "AZURE_TENANT_ID": "t", "DATAVERSE_URL": "u", "REDIS_URL": "redis://there"},
+		"DATAVERSE_URL is missing": {"AZURE_CLIENT_ID": "app", "AZURE_TENANT_ID": "t"},
+		"TOKEN_CACHE_KEYS is missing": {"AZURE_CLIENT_ID": "app", "AZURE_TENANT_ID": "t", "DATAVERSE_URL": "u",
+			"REDIS_URL": "redis://there"},
 	} {
 		if _, err := open(env); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}
 	var out bytes.Buffer
-	if err := e.main(t.Context(), func(string) string { return "" }, &out); err != nil || out.String() != "\nEntra ID (emulated): token requests: 0\n" {
+	if err := e.main(t.Context(), func(string) string { return "" }, &out); err != nil ||
+		out.String() != "\nEntra ID (emulated): token requests: 0\n" {
 		t.Errorf("%v, %q", err, out.String())
 	}
 }

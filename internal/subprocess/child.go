@@ -31,8 +31,8 @@ type Spec struct {
 	Setup   any
 }
 
-// Child is a process of which this one is the parent. Its methods may be called concurrently, but for Ready, Receive and
-// Do: one of them at a time.
+// Child is a process of which this one is the parent. Its methods may be called concurrently, but for Ready, Receive
+// and Do: one of them at a time.
 type Child[Order, Outcome any] struct {
 	name    string
 	cmd     *exec.Cmd
@@ -44,7 +44,8 @@ type Child[Order, Outcome any] struct {
 	ended   chan struct{}
 }
 
-// Start starts a child and gives it its setup. It does not wait, so that many children set themselves up at once: see Ready.
+// Start starts a child and gives it its setup. It does not wait, so that many children set themselves up at once: see
+// Ready.
 func Start[Order, Outcome any](s Spec) (*Child[Order, Outcome], error) {
 	c := &Child[Order, Outcome]{
 		name: cmp.Or(s.Name, s.Role), inbox: inbox{arrived: make(chan struct{}, 1)}, log: logTail{to: s.Log},
@@ -176,8 +177,8 @@ func (c *Child[Order, Outcome]) trouble(err error) error {
 	return fmt.Errorf("%s: %w", c.name, err)
 }
 
-// End closes the child's standard input and waits until it has ended; when ctx ends, it is killed. The error says that, or
-// with which status it ended. Of a child that was killed before there is none.
+// End closes the child's standard input and waits until it has ended; when ctx ends, it is killed. The error says that,
+// or with which status it ended. Of a child that was killed before there is none.
 func (c *Child[Order, Outcome]) End(ctx context.Context) error {
 	_ = c.stdin.Close()
 	select {

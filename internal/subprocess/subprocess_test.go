@@ -242,7 +242,8 @@ func TestChildHangs(t *testing.T) {
 }
 
 func TestGarbageIsNoOutcome(t *testing.T) {
-	c := start(t, Spec{Command: []string{"sh", "-c", `read setup; echo '{"Ready":true}'; read order; echo garbage; echo '{"PID":1}'`}})
+	c := start(t, Spec{Command: []string{"sh", "-c",
+		`read setup; echo '{"Ready":true}'; read order; echo garbage; echo '{"PID":1}'`}})
 	if err := c.Ready(within(t, long)); err != nil {
 		t.Fatal(err)
 	}
@@ -271,8 +272,8 @@ func TestFreezeAndThaw(t *testing.T) {
 	c.Kill()
 }
 
-// The end of a child's standard input, which is all that it has of its parent's death where the kernel does not tell, ends
-// its context, and then itself.
+// The end of a child's standard input, which is all that it has of its parent's death where the kernel does not tell,
+// ends its context, and then itself.
 func TestEndOfOrders(t *testing.T) {
 	c := ready(t, setup{})
 	if err := c.Send(within(t, long), order{Do: "wait"}); err != nil {

@@ -39,8 +39,8 @@ type instruments struct {
 	recordSize   metric.Int64Histogram
 }
 
-// Boundaries: from an answer out of Redis, a few hundred microseconds, to the longest wait at the gate; and from the smallest entry to what a
-// record may grow to.
+// Boundaries: from an answer out of Redis, a few hundred microseconds, to the longest wait at the gate; and from the
+// smallest entry to what a record may grow to.
 var (
 	redisSeconds = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1}
 	waitSeconds  = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 75}
@@ -55,7 +55,8 @@ func (m *instruments) make(meter metric.Meter) error {
 		errs = append(errs, err)
 	}
 	duration := func(to *metric.Float64Histogram, name, description string, boundaries []float64) {
-		h, err := meter.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(description), metric.WithExplicitBucketBoundaries(boundaries...))
+		h, err := meter.Float64Histogram(name, metric.WithUnit("s"), metric.WithDescription(description),
+			metric.WithExplicitBucketBoundaries(boundaries...))
 		*to = h
 		errs = append(errs, err)
 	}
@@ -67,14 +68,17 @@ func (m *instruments) make(meter metric.Meter) error {
 	duration(&m.redis, "msalredis.redis.operation.duration", "Scripts run in Redis", redisSeconds)
 	counter(&m.redisErrors, "msalredis.redis.errors", "{error}", "Redis operations that failed")
 	counter(&m.unreadable, "msalredis.records.unreadable", "{record}", "Stored values that could not be opened or read")
-	counter(&m.unsealed, "msalredis.records.unsealed", "{record}", "Values that could not be sealed, and so are not shared")
+	counter(&m.unsealed, "msalredis.records.unsealed", "{record}",
+		"Values that could not be sealed, and so are not shared")
 	counter(&m.writes, "msalredis.writes", "{write}", "Writes of tokens to a partition")
-	h, err := meter.Int64Histogram("msalredis.record.size", metric.WithUnit("By"), metric.WithDescription("Sealed values on their way to Redis"), metric.WithExplicitBucketBoundaries(recordBytes...))
+	h, err := meter.Int64Histogram("msalredis.record.size", metric.WithUnit("By"),
+		metric.WithDescription("Sealed values on their way to Redis"), metric.WithExplicitBucketBoundaries(recordBytes...))
 	m.recordSize = h
 	return errors.Join(append(errs, err)...)
 }
 
-// begin makes every counter begin at 0 with each of its attributes: a backend sees no growth in one that begins at 5,000.
+// begin makes every counter begin at 0 with each of its attributes: a backend sees no growth in one that begins at
+// 5,000.
 func (m *instruments) begin(ahead []string) {
 	begin(m.ahead, outcomeKey, ahead...)
 	begin(m.redisErrors, errorKey, RedisAway, RedisRefused)
@@ -93,7 +97,8 @@ func begin[V ~string](c metric.Int64Counter, key attribute.Key, values ...V) {
 // observe registers what is read when metrics are collected.
 func observe(meter metric.Meter, found *Lookups, levels Levels) (metric.Registration, error) {
 	var errs []error
-	lookups, err := meter.Int64ObservableCounter("msalredis.lookups", metric.WithUnit("{lookup}"), metric.WithDescription("Look-ups of a partition"))
+	lookups, err := meter.Int64ObservableCounter("msalredis.lookups", metric.WithUnit("{lookup}"),
+		metric.WithDescription("Look-ups of a partition"))
 	errs = append(errs, err)
 	level := func(name, unit, description string) metric.Int64ObservableUpDownCounter {
 		g, err := meter.Int64ObservableUpDownCounter(name, metric.WithUnit(unit), metric.WithDescription(description))
@@ -105,7 +110,8 @@ func observe(meter metric.Meter, found *Lookups, levels Levels) (metric.Registra
 	waiting := level("msalredis.pending.writes", "{write}", "Writes that wait for Redis to take them")
 	bytes := level("msalredis.pending.size", "By", "Memory for writes that wait for Redis")
 	signouts := level("msalredis.pending.signouts", "{signout}", "Sign-outs that have not reached Redis")
-	offset, err := meter.Float64ObservableGauge("msalredis.clock.offset", metric.WithUnit("s"), metric.WithDescription("Redis's time less this process's"))
+	offset, err := meter.Float64ObservableGauge("msalredis.clock.offset", metric.WithUnit("s"),
+		metric.WithDescription("Redis's time less this process's"))
 	errs = append(errs, err)
 	in := func(where string) metric.MeasurementOption {
 		return metric.WithAttributeSet(attribute.NewSet(foundKey.String(where)))

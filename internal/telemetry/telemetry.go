@@ -22,8 +22,8 @@ type Recorder struct {
 	collected metric.Registration
 }
 
-// Lookups are look-ups of a partition by where it was found. They are plain counts, read when metrics are collected: a hit
-// costs less than recording it would.
+// Lookups are look-ups of a partition by where it was found. They are plain counts, read when metrics are collected: a
+// hit costs less than recording it would.
 type Lookups struct {
 	Memory  atomic.Int64 // MSAL's
 	Process atomic.Int64
@@ -73,8 +73,8 @@ const (
 	OfUnknownKey        Write = "unknown_key" // MSAL's key for it is of no form that this version knows
 )
 
-// Grant is the attribute for a token request's grant, Outcome for how something ended, Background for a flight that no caller
-// waits for. Their values are of small fixed sets: none names a user, tenant or client.
+// Grant is the attribute for a token request's grant, Outcome for how something ended, Background for a flight that no
+// caller waits for. Their values are of small fixed sets: none names a user, tenant or client.
 func Grant(grant string) attribute.KeyValue         { return grantKey.String(grant) }
 func Outcome(outcome string) attribute.KeyValue     { return outcomeKey.String(outcome) }
 func Background(background bool) attribute.KeyValue { return backgroundKey.Bool(background) }
@@ -112,7 +112,8 @@ func (r *Recorder) GateAnswered(ctx context.Context, grant, outcome string, bega
 	r.gate.Record(ctx, seconds(began), metric.WithAttributes(Grant(grant), Outcome(outcome)))
 }
 
-// TokenRequested records a request sent to the token endpoint; failure is the kind of one that brought no token, else "".
+// TokenRequested records a request sent to the token endpoint; failure is the kind of one that brought no token, else
+// "".
 func (r *Recorder) TokenRequested(ctx context.Context, grant, failure string, began time.Time) {
 	attributes := []attribute.KeyValue{Grant(grant)}
 	if failure != "" {

@@ -35,11 +35,12 @@ func sums(t *testing.T, reader sdkmetric.Reader) map[string]int64 {
 	return all
 }
 
-// Every counter begins at 0 with each value of its attribute; levels and look-ups are read when metrics are collected, and no
-// more after Close.
+// Every counter begins at 0 with each value of its attribute; levels and look-ups are read when metrics are collected,
+// and no more after Close.
 func TestCountersBeginAtZeroAndLevelsAreRead(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
-	r, err := New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), noop.NewTracerProvider(), "refreshed", "elsewhere")
+	r, err := New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), noop.NewTracerProvider(),
+		"refreshed", "elsewhere")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +130,8 @@ func TestLogger(t *testing.T) {
 	l.Error("one", "error", "x")
 	l.Warn("two")
 	l.Info("three")
-	for _, want := range []string{`level=ERROR msg="msalredis: one" error=x`, `level=WARN msg="msalredis: two"`, `level=INFO msg="msalredis: three"`} {
+	for _, want := range []string{`level=ERROR msg="msalredis: one" error=x`, `level=WARN msg="msalredis: two"`,
+		`level=INFO msg="msalredis: three"`} {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("%q is not in %q", want, b.String())
 		}

@@ -37,12 +37,16 @@ const (
 )
 
 // Start begins a span.
-func (r *Recorder) Start(ctx context.Context, name string, attributes ...attribute.KeyValue) (context.Context, trace.Span) {
+func (r *Recorder) Start(
+	ctx context.Context, name string, attributes ...attribute.KeyValue,
+) (context.Context, trace.Span) {
 	return r.tracer.Start(ctx, name, trace.WithAttributes(attributes...))
 }
 
 // StartClient begins the span of a request to another server.
-func (r *Recorder) StartClient(ctx context.Context, name string, attributes ...attribute.KeyValue) (context.Context, trace.Span) {
+func (r *Recorder) StartClient(
+	ctx context.Context, name string, attributes ...attribute.KeyValue,
+) (context.Context, trace.Span) {
 	return r.tracer.Start(ctx, name, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
 }
 
@@ -59,8 +63,8 @@ func Under(ctx context.Context, span trace.Span) context.Context {
 	return trace.ContextWithSpanContext(ctx, span.SpanContext())
 }
 
-// Script begins the measure of a script's run; the returned function ends it. It begins no trace: what the Cache does by
-// itself, like looking again at a partition in use, would make one every few seconds.
+// Script begins the measure of a script's run; the returned function ends it. It begins no trace: what the Cache does
+// by itself, like looking again at a partition in use, would make one every few seconds.
 func (r *Recorder) Script(ctx context.Context, name string) (context.Context, func(RedisFailure)) {
 	began := time.Now()
 	var span trace.Span

@@ -9,8 +9,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
-// splitClaims tells capabilities, which CAE clients send with every request, from a challenge. newer: it names but the time
-// from which on a token must be valid. Claims that can be read in two ways are a challenge, and nothing else.
+// splitClaims tells capabilities, which CAE clients send with every request, from a challenge. newer: it names but the
+// time from which on a token must be valid. Claims that can be read in two ways are a challenge, and nothing else.
 func splitClaims(text string) (capabilities, challenge string, newer bool) {
 	if text == "" {
 		return "", "", false

@@ -2,7 +2,8 @@ package tokenreq
 
 import "strings"
 
-// clouds are Microsoft's clouds by the hosts that are aliases of one another there (MSAL: authority.go, aadTrustedHostList, and
+// clouds are Microsoft's clouds by the hosts that are aliases of one another there (MSAL: authority.go,
+// aadTrustedHostList, and
 // https://login.microsoftonline.com/common/discovery/instance?api-version=1.1&authorization_endpoint=https%3A%2F%2Flogin.microsoftonline.com%2Fcommon%2Foauth2%2Fv2.0%2Fauthorize).
 // A host that is in no list, as that of an ADFS farm or of a customer directory, is a cloud of its own.
 var clouds = map[string]string{

@@ -35,8 +35,9 @@ func credentialOf(form url.Values, now time.Time) Credential {
 // Flexible federated credentials match on any other.
 var varies = map[string]bool{"exp": true, "iat": true, "nbf": true, "jti": true, "kubernetes.io": true}
 
-// variesAtEntra are more of them in tokens that Entra ID itself has issued, as a managed identity's that serves as a federated
-// credential: ids and records of its own (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
+// variesAtEntra are more of them in tokens that Entra ID itself has issued, as a managed identity's that serves as a
+// federated credential: ids and records of its own
+// (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
 var variesAtEntra = map[string]bool{"aio": true, "rh": true, "uti": true, "xms_ftd": true, "xms_st": true}
 
 // ofEntra tells whether Entra ID is an issuer.
@@ -46,8 +47,9 @@ func ofEntra(issuer string) bool {
 }
 
 // assertionIdentity is what stays the same of a client assertion (RFC 7523): its claims but those that vary, and the
-// certificate. kid varies too: issuers change their keys. One that is no JWT, or does not say who vouches for whom and until when,
-// counts whole: an endpoint may refuse it. ok is false of one that an endpoint must refuse: unsigned, expired, or not valid yet.
+// certificate. kid varies too: issuers change their keys. One that is no JWT, or does not say who vouches for whom and
+// until when, counts whole: an endpoint may refuse it. ok is false of one that an endpoint must refuse: unsigned,
+// expired, or not valid yet.
 func assertionIdentity(assertion string, now time.Time) (identity string, ok bool) {
 	parts := strings.Split(assertion, ".")
 	if len(parts) != 3 {
@@ -85,8 +87,8 @@ func assertionIdentity(assertion string, now time.Time) (identity string, ok boo
 	return string(layout.HashID("assertion", said...)), true
 }
 
-// validAt tells whether a token is within its times (RFC 7519, sections 4.1.4 and 4.1.5). A time that is no number is for
-// the endpoint to judge.
+// validAt tells whether a token is within its times (RFC 7519, sections 4.1.4 and 4.1.5). A time that is no number is
+// for the endpoint to judge.
 func validAt(claims gjson.Result, now time.Time) bool {
 	seconds := float64(now.UnixMilli()) / 1000
 	exp, nbf := claims.Get("exp"), claims.Get("nbf")

@@ -21,13 +21,15 @@ const (
 // formAtMost bounds the request body that is read. An assertion with many groups has some 10 KB.
 const formAtMost = 256 << 10
 
-// ReadForm reads the form of a request to a token endpoint. ok is false where there is none that could be understood; what was read of
-// the request's body is put back into rest.
+// ReadForm reads the form of a request to a token endpoint. ok is false where there is none that could be understood;
+// what was read of the request's body is put back into rest.
 func ReadForm(req *http.Request) (form url.Values, rest *http.Request, ok bool) {
-	if req.Method != http.MethodPost || req.Body == nil || req.ContentLength > formAtMost || req.Header.Get("Content-Encoding") != "" {
+	if req.Method != http.MethodPost || req.Body == nil || req.ContentLength > formAtMost ||
+		req.Header.Get("Content-Encoding") != "" {
 		return nil, req, false
 	}
-	if kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type")); err != nil || kind != "application/x-www-form-urlencoded" {
+	if kind, _, err := mime.ParseMediaType(req.Header.Get("Content-Type")); err != nil ||
+		kind != "application/x-www-form-urlencoded" {
 		return nil, req, false
 	}
 	body, err := io.ReadAll(io.LimitReader(req.Body, formAtMost+1))
@@ -46,8 +48,8 @@ func ReadForm(req *http.Request) (form url.Values, rest *http.Request, ok bool) 
 	return form, rest, true
 }
 
-// kindOf is the kind of a request as far as it says so itself: where a refresh token comes from it does not. A second request of the
-// same identity may be answered with the first one's token, unless the kind is Untouched or SignIn.
+// kindOf is the kind of a request as far as it says so itself: where a refresh token comes from it does not. A second
+// request of the same identity may be answered with the first one's token, unless the kind is Untouched or SignIn.
 func kindOf(req *http.Request, form url.Values, c Credential) Kind {
 	if alone(req, form) || c.doubtful {
 		return passing(form)
@@ -72,8 +74,8 @@ func kindOf(req *http.Request, form url.Values, c Credential) Kind {
 	return passing(form)
 }
 
-// passing is the kind of a request whose answer is not shared. What others got must not stand in for that; the user of a sign-in may
-// be known by its tokens later.
+// passing is the kind of a request whose answer is not shared. What others got must not stand in for that; the user of
+// a sign-in may be known by its tokens later.
 func passing(form url.Values) Kind {
 	switch form.Get("grant_type") {
 	case GrantClientCredentials, GrantOnBehalfOf, GrantRefreshToken:

@@ -15,8 +15,9 @@ import (
 
 // meaningless are the parameters in which two requests may differ and still get one answer.
 var meaningless = map[string]bool{
-	"client_info": true, "client-request-id": true, "return-client-request-id": true, "x-client-sku": true, "x-client-ver": true,
-	"x-client-os": true, "x-client-cpu": true, "x-client-current-telemetry": true, "x-client-last-telemetry": true,
+	"client_info": true, "client-request-id": true, "return-client-request-id": true, "x-client-sku": true,
+	"x-client-ver": true, "x-client-os": true, "x-client-cpu": true, "x-client-current-telemetry": true,
+	"x-client-last-telemetry": true,
 }
 
 // requestIdentity is whose answer a request gets; ok false: it passes untouched, and gets its own.
@@ -35,8 +36,8 @@ func requestIdentity(address string, header http.Header, body string) (rid layou
 	return r.ID, r.ID != ""
 }
 
-// meaning is all of a form that counts, in a form in which what means the same is the same. It is written without the code that it
-// judges, and knows less of what is equal than that may: of two client assertions it does not decide.
+// meaning is all of a form that counts, in a form in which what means the same is the same. It is written without the
+// code that it judges, and knows less of what is equal than that may: of two client assertions it does not decide.
 func meaning(t *testing.T, body string) map[string][]string {
 	form, err := url.ParseQuery(body)
 	if err != nil {
@@ -81,7 +82,8 @@ func meaning(t *testing.T, body string) map[string][]string {
 // FuzzIdentity: two requests that differ in anything but what is listed as meaningless do not get one answer.
 func FuzzIdentity(f *testing.F) {
 	const app = "grant_type=client_credentials&client_id=c&client_secret=s"
-	const behalf = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&requested_token_use=on_behalf_of&client_id=c&client_secret=s&assertion=a.b.c"
+	const behalf = "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&requested_token_use=on_behalf_of" +
+		"&client_id=c&client_secret=s&assertion=a.b.c"
 	const here = "https://login.microsoftonline.com/t/oauth2/v2.0/token"
 	for _, pair := range [][2]string{
 		{app + "&scope=a", app + "&scope=A+a"},
@@ -94,14 +96,16 @@ func FuzzIdentity(f *testing.F) {
 		{app + "&scope=a&x=b&x=c", app + "&scope=a&x=b%00c"}, // lists are not joined
 		{app + "&scope=a&x=b&y=c", app + "&scope=a&x=b%00y%00c"},
 		{app + "&scope=a&x-client-os=linux", app + "&scope=a&x-client-os=windows"},
-		{app + "&scope=a&claims=%7B%7D", app + "&scope=a&claims=%7B%22access_token%22%3A%7B%22xms_cc%22%3A%7B%22values%22%3A%5B%22CP1%22%5D%7D%7D%7D"},
+		{app + "&scope=a&claims=%7B%7D", app + "&scope=a" +
+			"&claims=%7B%22access_token%22%3A%7B%22xms_cc%22%3A%7B%22values%22%3A%5B%22CP1%22%5D%7D%7D%7D"},
 		{app + "&scope=a&resource=x", app + "&scope=a&resource=y"},
 		{app + "&scope=a&assertion=x", app + "&scope=a&assertion=y"}, // another grant's parameter is an unknown one
 		{app + "&scope=a&refresh_token=x", app + "&scope=a&refresh_token=y"},
 		{app + "&scope=a&requested_token_use=x", app + "&scope=a&requested_token_use=y"},
 		{behalf + "&scope=a", behalf + "d&scope=a"},
 		{behalf + "&scope=a", strings.Replace(behalf, "client_secret=s", "client_secret=z", 1) + "&scope=a"},
-		{"grant_type=refresh_token&client_id=c&client_secret=s&refresh_token=r&scope=a", "grant_type=refresh_token&client_id=c&client_secret=s&refresh_token=q&scope=a"},
+		{"grant_type=refresh_token&client_id=c&client_secret=s&refresh_token=r&scope=a",
+			"grant_type=refresh_token&client_id=c&client_secret=s&refresh_token=q&scope=a"},
 	} {
 		f.Add(here, pair[0], here, pair[1], "")
 	}

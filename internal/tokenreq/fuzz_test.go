@@ -17,9 +17,13 @@ import (
 // FuzzTokenRequest: whatever a client posts, to whatever URL, it passes as it is or it is known whose it is.
 func FuzzTokenRequest(f *testing.F) {
 	const kind = "application/x-www-form-urlencoded"
-	f.Add("https://login.microsoftonline.com/t/oauth2/v2.0/token", kind, "grant_type=client_credentials&client_id=c&client_secret=s&scope=a+b")
-	f.Add("https://login.microsoftonline.com/t/oauth2/v2.0/token?x=y#z", kind+"; charset=utf-8", "grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=a.b.c&requested_token_use=on_behalf_of&client_assertion=e30.e30.x")
-	f.Add("http://[::1]:80", kind, "grant_type=refresh_token&refresh_token=r&claims=%7B%22access_token%22%3A%7B%22xms_cc%22%3A%7B%22values%22%3A%5B%22cp1%22%5D%7D%7D%7D")
+	f.Add("https://login.microsoftonline.com/t/oauth2/v2.0/token", kind,
+		"grant_type=client_credentials&client_id=c&client_secret=s&scope=a+b")
+	f.Add("https://login.microsoftonline.com/t/oauth2/v2.0/token?x=y#z", kind+"; charset=utf-8",
+		"grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer&assertion=a.b.c&requested_token_use=on_behalf_of"+
+			"&client_assertion=e30.e30.x")
+	f.Add("http://[::1]:80", kind, "grant_type=refresh_token&refresh_token=r"+
+		"&claims=%7B%22access_token%22%3A%7B%22xms_cc%22%3A%7B%22values%22%3A%5B%22cp1%22%5D%7D%7D%7D")
 	f.Add("//x/%2f", "", "grant_type=user_fic&%zz")
 	f.Fuzz(func(t *testing.T, address, contentType, body string) {
 		u, err := url.Parse(address)
@@ -27,7 +31,8 @@ func FuzzTokenRequest(f *testing.F) {
 			return
 		}
 		request := func(body string) *http.Request {
-			return &http.Request{Method: http.MethodPost, URL: u, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1}
+			return &http.Request{Method: http.MethodPost, URL: u, Header: http.Header{"Content-Type": {contentType}},
+				Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1}
 		}
 		form, rest, ok := ReadForm(request(body))
 		back, err := io.ReadAll(rest.Body)
@@ -50,8 +55,10 @@ func FuzzTokenRequest(f *testing.F) {
 		if again := identify(same); !ok || again.ID != r.ID {
 			t.Fatal("one request has two identities")
 		}
-		for _, name := range []string{"assertion", "client_id", "client_secret", "username", "resource", "Scope", "SCOPE", "unknown", "refresh_token"} {
-			if contentType != kind || name == "assertion" && r.Grant != GrantOnBehalfOf || name == "refresh_token" && r.Grant != GrantRefreshToken {
+		for _, name := range []string{"assertion", "client_id", "client_secret", "username", "resource", "Scope", "SCOPE",
+			"unknown", "refresh_token"} {
+			if contentType != kind || name == "assertion" && r.Grant != GrantOnBehalfOf ||
+				name == "refresh_token" && r.Grant != GrantRefreshToken {
 				continue
 			}
 			same.Set(name, same.Get(name)+"x")
@@ -69,7 +76,8 @@ func FuzzTokenRequest(f *testing.F) {
 // FuzzClaims: claims and client assertions of any shape have one meaning each.
 func FuzzClaims(f *testing.F) {
 	for _, s := range []string{
-		`{"access_token":{"xms_cc":{"values":["cp1"]},"nbf":{"essential":true,"value":"1"}}}`, `{"access_token":{"xms_cc":null}}`, `{`, `null`, `[]`,
+		`{"access_token":{"xms_cc":{"values":["cp1"]},"nbf":{"essential":true,"value":"1"}}}`,
+		`{"access_token":{"xms_cc":null}}`, `{`, `null`, `[]`,
 		"eyJ4NXQiOiJ4In0.eyJpc3MiOiJjIn0.s", "..",
 	} {
 		f.Add(s)
@@ -111,7 +119,8 @@ func FuzzClaims(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			more := base64.RawURLEncoding.EncodeToString(append(bytes.TrimRight(bytes.TrimSpace(claims), "}"), `,"one claim more":1}`...))
+			more := base64.RawURLEncoding.EncodeToString(
+				append(bytes.TrimRight(bytes.TrimSpace(claims), "}"), `,"one claim more":1}`...))
 			if other, _ := assertionIdentity(parts[0]+"."+more+"."+parts[2], now); other == id {
 				t.Fatal("another claim does not matter")
 			}

@@ -7,7 +7,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
-// Identities are names in Redis, where other instances look for them. A change of one costs a token request each, and is meant.
+// Identities are names in Redis, where other instances look for them. A change of one costs a token request each, and
+// is meant.
 func TestIdentitiesAreAsTheyWere(t *testing.T) {
 	for kind, want := range map[string][2]layout.ID{
 		"a user's":          {"rDiBwUFxsrzcN7ac3iFQKHe6", "ZImXxLU25G0Ew-dhyy2x7JuN"},

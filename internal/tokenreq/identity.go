@@ -14,12 +14,13 @@ import (
 
 // identify works out a request's identity: all of it that is not known to be without meaning.
 //
-// A refresh token's value is not: each use brings another. Where it comes from stands in its place, and so its answer is
-// that of the account, or of the on-behalf-of request that it goes on from. What it asks for, where, and by whom, counts as
-// it does without a refresh token: one and the same is sent to the endpoints of several tenants.
+// A refresh token's value is not: each use brings another. Where it comes from stands in its place, and so its answer
+// is that of the account, or of the on-behalf-of request that it goes on from. What it asks for, where, and by whom,
+// counts as it does without a refresh token: one and the same is sent to the endpoints of several tenants.
 func (r *Request) identify(form url.Values) {
 	kind := kinds[r.Kind]
-	r.Base = layout.HashID("request", string(r.Asked), kind.grant, kind.whose(r), msaldoc.ScopesOf(form.Get("scope")).String())
+	r.Base = layout.HashID("request", string(r.Asked), kind.grant, kind.whose(r),
+		msaldoc.ScopesOf(form.Get("scope")).String())
 	r.ID = r.Base
 	if _, challenge, newer := splitClaims(form.Get("claims")); challenge != "" {
 		r.Challenge, r.Newer = challenge, newer
@@ -29,10 +30,12 @@ func (r *Request) identify(form url.Values) {
 
 // federatedUser is whom a user_fic request is for.
 func federatedUser(r *Request) string {
-	return string(layout.HashID("user", r.Form.Get("user_federated_identity_credential"), r.Form.Get("user_id"), r.Form.Get("username")))
+	return string(layout.HashID("user", r.Form.Get("user_federated_identity_credential"), r.Form.Get("user_id"),
+		r.Form.Get("username")))
 }
 
-// Parameters that are no part of what a request shares as they stand: without meaning, or taken into it in another form.
+// Parameters that are no part of what a request shares as they stand: without meaning, or taken into it in another
+// form.
 var readParameters = map[string]bool{
 	"client_info": true, "client-request-id": true, "return-client-request-id": true, "x-client-sku": true,
 	"x-client-ver": true, "x-client-os": true, "x-client-cpu": true, "x-client-current-telemetry": true,
@@ -46,7 +49,8 @@ var (
 	onBehalfOfParameters = map[string]bool{"assertion": true, "requested_token_use": true}
 	userFICParameters    = map[string]bool{"user_federated_identity_credential": true, "user_id": true, "username": true}
 	signInParameters     = map[string]bool{
-		"code": true, "code_verifier": true, "redirect_uri": true, "device_code": true, "username": true, "password": true, "assertion": true,
+		"code": true, "code_verifier": true, "redirect_uri": true, "device_code": true, "username": true,
+		"password": true, "assertion": true,
 	}
 )
 
@@ -100,13 +104,15 @@ func parametersOf(req *http.Request, form url.Values) []string {
 }
 
 // assertionType is the part of every request with a client assertion (RFC 7521 section 4.2).
-var assertionType = string(layout.HashID("parameter", "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"))
+var assertionType = string(layout.HashID("parameter", "client_assertion_type",
+	"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"))
 
 func termsOf(req *http.Request, form url.Values, c Credential) Terms {
 	capabilities, _, _ := splitClaims(form.Get("claims"))
 	t := Terms{Capabilities: cmp.Or(capabilities, msaldoc.NoCapabilities)}
-	t.Asked = layout.HashID("asked", append([]string{endpointOf(req.URL), req.URL.RawQuery, strings.ToLower(form.Get("client_id")),
-		c.identity, t.Capabilities}, parametersOf(req, form)...)...)
+	asked := []string{endpointOf(req.URL), req.URL.RawQuery, strings.ToLower(form.Get("client_id")), c.identity,
+		t.Capabilities}
+	t.Asked = layout.HashID("asked", append(asked, parametersOf(req, form)...)...)
 	return t
 }
 
@@ -122,7 +128,8 @@ func special(req *http.Request, form url.Values) bool {
 		slices.ContainsFunc(parametersOf(req, form), func(p string) bool { return p != assertionType })
 }
 
-// withClientInfo is a form that asks for client_info, which names the user of a token: who shares the answer may have asked for it.
+// withClientInfo is a form that asks for client_info, which names the user of a token: who shares the answer may have
+// asked for it.
 func withClientInfo(form url.Values) url.Values {
 	if form.Get("grant_type") == GrantClientCredentials || form.Has("client_info") {
 		return form

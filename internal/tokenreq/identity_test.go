@@ -56,12 +56,15 @@ func identityRequests() map[string]identityRequest {
 		return identityRequest{identityEndpoint, http.Header{}, form}
 	}
 	return map[string]identityRequest{
-		"app":       request(url.Values{"grant_type": {GrantClientCredentials}, "client_secret": {"secret"}}),
-		"assertion": request(url.Values{"grant_type": {GrantClientCredentials}, "client_assertion": {assertionOf(`{"alg":"RS256"}`, assertedClaims+`}`)}}),
-		"on-behalf-of": request(url.Values{"grant_type": {GrantOnBehalfOf}, "client_secret": {"secret"}, "assertion": {"the user's"},
-			"requested_token_use": {"on_behalf_of"}}),
-		"its refresh": request(url.Values{"grant_type": {GrantRefreshToken}, "client_secret": {"secret"}, "refresh_token": {"of an assertion"}}),
-		"a user's":    request(url.Values{"grant_type": {GrantRefreshToken}, "client_secret": {"secret"}, "refresh_token": {"of an account"}}),
+		"app": request(url.Values{"grant_type": {GrantClientCredentials}, "client_secret": {"secret"}}),
+		"assertion": request(url.Values{"grant_type": {GrantClientCredentials},
+			"client_assertion": {assertionOf(`{"alg":"RS256"}`, assertedClaims+`}`)}}),
+		"on-behalf-of": request(url.Values{"grant_type": {GrantOnBehalfOf}, "client_secret": {"secret"},
+			"assertion": {"the user's"}, "requested_token_use": {"on_behalf_of"}}),
+		"its refresh": request(url.Values{"grant_type": {GrantRefreshToken}, "client_secret": {"secret"},
+			"refresh_token": {"of an assertion"}}),
+		"a user's": request(url.Values{"grant_type": {GrantRefreshToken}, "client_secret": {"secret"},
+			"refresh_token": {"of an account"}}),
 		"an unknown's": request(url.Values{"grant_type": {GrantRefreshToken}, "client_secret": {"secret"},
 			"refresh_token": {"of nobody who is known"}}),
 		"an unknown's next": request(url.Values{"grant_type": {GrantRefreshToken}, "client_secret": {"secret"},
@@ -73,8 +76,9 @@ func identityRequests() map[string]identityRequest {
 
 // lineages are those of the refresh tokens of identityRequests.
 var lineages = map[string]Lineage{
-	"of an assertion":                 {Kind: OnBehalfOfRefresh, Assertion: AssertionKey("the user's")},
-	"of an account":                   {Kind: UserRefresh, Account: "u.t", Partition: layout.PartitionID("u.t"), Environment: "login.microsoftonline.com"},
+	"of an assertion": {Kind: OnBehalfOfRefresh, Assertion: AssertionKey("the user's")},
+	"of an account": {Kind: UserRefresh, Account: "u.t", Partition: layout.PartitionID("u.t"),
+		Environment: "login.microsoftonline.com"},
 	"the next of nobody who is known": {Kind: RotatedRefresh, First: HashSecret("of nobody who is known").String()},
 }
 
@@ -166,12 +170,16 @@ func TestWhatPassesUntouched(t *testing.T) {
 		changes := map[string]func(*identityRequest){
 			"an Authorization header": func(r *identityRequest) { r.header.Set("Authorization", "Basic Y2xpZW50OnNlY3JldA==") },
 			"a DPoP proof":            func(r *identityRequest) { r.header.Set("DPoP", "proof") },
-			"mutual TLS":              func(r *identityRequest) { r.address = "https://mtlsauth.microsoft.com/t/oauth2/v2.0/token" },
-			"mutual TLS in a region":  func(r *identityRequest) { r.address = "https://westus.mtlsauth.microsoft.com/t/oauth2/v2.0/token" },
-			"a parameter twice":       func(r *identityRequest) { r.form.Add("scope", "another") },
-			"an unknown one twice":    func(r *identityRequest) { r.form["unknown"] = []string{"1", "1"} },
-			"a key":                   func(r *identityRequest) { r.form.Set("req_cnf", "key") },
-			"a token type":            func(r *identityRequest) { r.form.Set("token_type", "pop") },
+			"mutual TLS": func(r *identityRequest) {
+				r.address = "https://mtlsauth.microsoft.com/t/oauth2/v2.0/token"
+			},
+			"mutual TLS in a region": func(r *identityRequest) {
+				r.address = "https://westus.mtlsauth.microsoft.com/t/oauth2/v2.0/token"
+			},
+			"a parameter twice":    func(r *identityRequest) { r.form.Add("scope", "another") },
+			"an unknown one twice": func(r *identityRequest) { r.form["unknown"] = []string{"1", "1"} },
+			"a key":                func(r *identityRequest) { r.form.Set("req_cnf", "key") },
+			"a token type":         func(r *identityRequest) { r.form.Set("token_type", "pop") },
 		}
 		if request.form.Get("grant_type") != GrantRefreshToken {
 			changes["no credential"] = func(r *identityRequest) {
@@ -194,7 +202,8 @@ func TestWhatPassesUntouched(t *testing.T) {
 func TestWhatOfAClientAssertionCounts(t *testing.T) {
 	identity := func(assertion string) (string, bool) { return assertionIdentity(assertion, identityNow) }
 	const head = `{"alg":"RS256","kid":"1","x5t":"thumbprint"}`
-	one, _ := identity(assertionOf(head, assertedClaims+`,"jti":"1","iat":1,"kubernetes.io":{"pod":{"name":"a","uid":"1"}}}`))
+	one, _ := identity(assertionOf(head,
+		assertedClaims+`,"jti":"1","iat":1,"kubernetes.io":{"pod":{"name":"a","uid":"1"}}}`))
 	for what, assertion := range map[string]string{
 		"times and id": assertionOf(head, `{"iss":"i","sub":"s","aud":"a","exp":1700000999,"nbf":1,"jti":"2","iat":2}`),
 		"a pod":        assertionOf(head, assertedClaims+`,"kubernetes.io":{"pod":{"name":"b","uid":"2"}}}`),
@@ -212,14 +221,16 @@ func TestWhatOfAClientAssertionCounts(t *testing.T) {
 		"claim":             assertionOf(head, assertedClaims+`,"job_workflow_ref":"main"}`),
 		"certificate":       assertionOf(strings.Replace(head, "thumbprint", "another", 1), assertedClaims+`}`),
 		"certificate's sum": assertionOf(strings.Replace(head, "x5t", "x5t#S256", 1), assertedClaims+`}`),
-		"certificate whole": assertionOf(strings.Replace(head, `"x5t":"thumbprint"`, `"x5t":"thumbprint","x5c":["another"]`, 1), assertedClaims+`}`),
+		"certificate whole": assertionOf(strings.Replace(head, `"x5t":"thumbprint"`, `"x5t":"thumbprint","x5c":["another"]`,
+			1), assertedClaims+`}`),
 	} {
 		if other, ok := identity(assertion); other == one || !ok {
 			t.Errorf("another %s is the same client's", what)
 		}
 	}
 	managed := func(rest string) string {
-		id, _ := identity(assertionOf(head, `{"iss":"https://login.microsoftonline.com/t/v2.0","sub":"s","aud":"a","exp":1700000600`+rest+`}`))
+		id, _ := identity(assertionOf(head,
+			`{"iss":"https://login.microsoftonline.com/t/v2.0","sub":"s","aud":"a","exp":1700000600`+rest+`}`))
 		return id
 	}
 	if managed(`,"aio":"1","rh":"1","uti":"1","xms_ftd":"1"`) != managed(`,"aio":"2","rh":"2","uti":"2","xms_ftd":"2"`) {
@@ -255,7 +266,8 @@ func TestWhatOfAClientAssertionCounts(t *testing.T) {
 			t.Errorf("one that is %s gets what others got", what)
 		}
 	}
-	for _, whole := range []string{"", "opaque", "a.b", "a.b.c.d.e", "e30.bm90IEpTT04.s", assertionOf(head, `{"iss":"i","iss":"j","sub":"s","aud":"a"}`)} {
+	for _, whole := range []string{"", "opaque", "a.b", "a.b.c.d.e", "e30.bm90IEpTT04.s",
+		assertionOf(head, `{"iss":"i","iss":"j","sub":"s","aud":"a"}`)} {
 		if got, ok := identity(whole); got != whole || !ok {
 			t.Errorf("%q does not count whole", whole)
 		}

@@ -26,8 +26,8 @@ func AssertionKey(assertion string) string {
 	return base64.URLEncoding.EncodeToString(h[:])
 }
 
-// Next is the lineage of the refresh token that an answer to the request has brought; owners are the partitions of the answer's user.
-// The next of an account's is in the account's record, and so is its lineage.
+// Next is the lineage of the refresh token that an answer to the request has brought; owners are the partitions of the
+// answer's user. The next of an account's is in the account's record, and so is its lineage.
 func (r *Request) Next(owners []layout.ID) Lineage {
 	if r.Assertion != "" {
 		return Lineage{Kind: OnBehalfOfRefresh, Assertion: r.Assertion, Owners: joined(owners)}

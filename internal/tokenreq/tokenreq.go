@@ -27,7 +27,8 @@ const (
 	UserRefresh
 	// UserFIC is for a token of a user whom a federated identity credential stands for. It is a sign-in, too.
 	UserFIC
-	// UnknownRefresh redeems a refresh token of which nothing is known: perhaps of a sign-in that MSAL has not told of yet.
+	// UnknownRefresh redeems a refresh token of which nothing is known: perhaps of a sign-in that MSAL has not told of
+	// yet.
 	UnknownRefresh
 	// RotatedRefresh redeems one that an UnknownRefresh, or another RotatedRefresh, has brought.
 	RotatedRefresh
@@ -41,8 +42,8 @@ const (
 	Nowhere Sharing = iota
 	// ByIdentity: under [Request.ID].
 	ByIdentity
-	// InRecord: among the tokens of [Lineage.Account], under the lease of its partition. Two requests for different scopes must not
-	// redeem one refresh token twice. What a record does not tell is kept by identity.
+	// InRecord: among the tokens of [Lineage.Account], under the lease of its partition. Two requests for different scopes
+	// must not redeem one refresh token twice. What a record does not tell is kept by identity.
 	InRecord
 )
 
@@ -55,7 +56,8 @@ type Policy struct {
 	OldServes bool
 	// Named: only an answer that names its user is shared, for a sign-out must find it.
 	Named bool
-	// SendsNewest: the newest refresh token that is known is sent in the place of the request's, which may have been redeemed.
+	// SendsNewest: the newest refresh token that is known is sent in the place of the request's, which may have been
+	// redeemed.
 	SendsNewest bool
 	// Repeats: the client can ask for the next token whatever the answer brings. Else it needs a refresh token in it.
 	Repeats bool
@@ -63,7 +65,8 @@ type Policy struct {
 	LandsFirst bool
 }
 
-// The table of kinds. grant and whose are parts of the identity: with which grant the token was first asked for, and for whom.
+// The table of kinds. grant and whose are parts of the identity: with which grant the token was first asked for, and
+// for whom.
 var kinds = [...]struct {
 	name  string
 	grant string
@@ -97,31 +100,33 @@ func (k Kind) Policy() Policy { return kinds[k].Policy }
 // FirstGrant is the grant with which a token of this kind was first asked for.
 func (k Kind) FirstGrant() string { return kinds[k].grant }
 
-// Request is a token request, understood. Of one that is [Untouched] there is its Kind and its Grant only, of a [SignIn] also its
-// Terms and whether it is Special.
+// Request is a token request, understood. Of one that is [Untouched] there is its Kind and its Grant only, of a
+// [SignIn] also its Terms and whether it is Special.
 type Request struct {
-	Kind       Kind
-	Grant      string
-	Form       url.Values // what to post: that of the request, and client_info, for which who shares the answer may have asked
-	Endpoint   string     // without query
-	Server     string     // the endpoint's host
+	Kind  Kind
+	Grant string
+	// what to post: that of the request, and client_info, for which who shares the answer may have asked
+	Form       url.Values
+	Endpoint   string // without query
+	Server     string // the endpoint's host
 	Client     string
 	Scopes     msaldoc.Scopes // without those that MSAL adds
 	Credential Credential
 	Terms
 
-	// Challenge is the hash of claims beyond capabilities: a resource has refused what there was. Nothing older than the request
-	// answers it.
+	// Challenge is the hash of claims beyond capabilities: a resource has refused what there was. Nothing older than the
+	// request answers it.
 	Challenge string
-	// Newer: the challenge asks for nothing but a later token, as that of continuous access evaluation does; its answer is what
-	// there was, renewed (https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation).
+	// Newer: the challenge asks for nothing but a later token, as that of continuous access evaluation does; its answer is
+	// what there was, renewed
+	// (https://learn.microsoft.com/entra/identity-platform/app-resilience-continuous-access-evaluation).
 	Newer bool
 
 	ID layout.ID // whose answer this is
 	// Base is the identity without the challenge, whose answer a challenge's success replaces.
 	Base layout.ID
-	// Special: no token in a record says that it is what this asks for. Its scopes name no resource, it has a parameter that is not
-	// known, or it proves itself by a TLS certificate.
+	// Special: no token in a record says that it is what this asks for. Its scopes name no resource, it has a parameter
+	// that is not known, or it proves itself by a TLS certificate.
 	Special bool
 
 	Lineage   Lineage // of the refresh token
@@ -134,10 +139,11 @@ type Terms struct {
 	Asked        layout.ID // these, the endpoint, the client, its credential, and parameters
 }
 
-// Lineage is where a refresh token comes from. It decides under which lease it is redeemed, and which newer one is sent in its place;
-// never which answer serves. Lineages can be compared.
+// Lineage is where a refresh token comes from. It decides under which lease it is redeemed, and which newer one is sent
+// in its place; never which answer serves. Lineages can be compared.
 type Lineage struct {
-	// Kind is that of the requests with such a token: UserRefresh, OnBehalfOfRefresh or RotatedRefresh. Zero: nothing is known.
+	// Kind is that of the requests with such a token: UserRefresh, OnBehalfOfRefresh or RotatedRefresh. Zero: nothing is
+	// known.
 	Kind Kind
 
 	// Of a user's:
@@ -154,8 +160,8 @@ type Lineage struct {
 	First string // the hash of the first refresh token
 }
 
-// Understand says what a request is. from is the lineage of the form's refresh token, where it is known; now is the time by which a
-// client assertion is valid or not. The request's body has been read, and is not looked at.
+// Understand says what a request is. from is the lineage of the form's refresh token, where it is known; now is the
+// time by which a client assertion is valid or not. The request's body has been read, and is not looked at.
 func Understand(req *http.Request, form url.Values, from Lineage, now time.Time) Request {
 	cred := credentialOf(form, now)
 	r := Request{Kind: kindOf(req, form, cred), Grant: form.Get("grant_type")}

@@ -30,9 +30,11 @@ func TestKinds(t *testing.T) {
 		{"an app's", "grant_type=client_credentials&client_secret=s", "", Lineage{}, App},
 		{"an app's, whatever refresh token is known", "grant_type=client_credentials&client_secret=s", "", user, App},
 		{"an app's without a credential", "grant_type=client_credentials", "", Lineage{}, Untouched},
-		{"an app's with one in a header", "grant_type=client_credentials&client_secret=s", "Authorization", Lineage{}, Untouched},
+		{"an app's with one in a header", "grant_type=client_credentials&client_secret=s", "Authorization",
+			Lineage{}, Untouched},
 		{"on behalf of a user", assertion + "&client_secret=s&requested_token_use=on_behalf_of", "", Lineage{}, OnBehalfOf},
-		{"on behalf of a user with a proof", assertion + "&client_secret=s&requested_token_use=on_behalf_of", "DPoP", Lineage{}, Untouched},
+		{"on behalf of a user with a proof", assertion + "&client_secret=s&requested_token_use=on_behalf_of", "DPoP",
+			Lineage{}, Untouched},
 		{"another use of an assertion", assertion + "&client_secret=s", "", Lineage{}, Untouched},
 		{"a refresh", "grant_type=refresh_token&refresh_token=r", "", Lineage{}, UnknownRefresh},
 		{"without a token", "grant_type=refresh_token", "", Lineage{}, UnknownRefresh},
@@ -95,7 +97,8 @@ func TestLineOfRefreshTokens(t *testing.T) {
 	owners := []layout.ID{"one", "two"}
 	ask := func(secret string, from Lineage) *Request {
 		req, _ := http.NewRequest(http.MethodPost, identityEndpoint, nil)
-		r := Understand(req, url.Values{"grant_type": {GrantRefreshToken}, "refresh_token": {secret}, "client_id": {"c"}}, from, identityNow)
+		r := Understand(req, url.Values{"grant_type": {GrantRefreshToken}, "refresh_token": {secret}, "client_id": {"c"}},
+			from, identityNow)
 		return &r
 	}
 	first := ask("r1", Lineage{})

@@ -15,7 +15,8 @@ import (
 
 // FuzzStoredAnswer: whatever a stored answer says, it is refused, or an answer that keeps its meaning.
 func FuzzStoredAnswer(f *testing.F) {
-	good := Answer{Status: 200, Body: []byte(`{"access_token":"a","expires_in":3600}`), Started: 1, Received: 2, Header: map[string]string{"Content-Type": "application/json"}}
+	good := Answer{Status: 200, Body: []byte(`{"access_token":"a","expires_in":3600}`), Started: 1, Received: 2,
+		Header: map[string]string{"Content-Type": "application/json"}}
 	failed := Answer{Failures: 3, Until: 5}
 	whose := layout.AnswerHead{Grant: "client_credentials", Client: "c", Tenant: "t", Scopes: "s"}
 	f.Add(good.Encode(whose), int64(1), int64(2))
@@ -32,7 +33,8 @@ func FuzzStoredAnswer(f *testing.F) {
 			return
 		}
 		again, err := Decode(a.Encode(whose), stamp)
-		if err != nil || again.Status != a.Status || again.Good != a.Good || !bytes.Equal(again.Body, a.Body) || again.Until != a.Until || again.Expires != a.Expires {
+		if err != nil || again.Status != a.Status || again.Good != a.Good || !bytes.Equal(again.Body, a.Body) ||
+			again.Until != a.Until || again.Expires != a.Expires {
 			t.Fatalf("an answer changes when it is stored again: %v", err)
 		}
 		checkAnswer(t, a, now)
@@ -56,7 +58,8 @@ func checkAnswer(t *testing.T, a *Answer, now int64) {
 		AccessToken  string `json:"access_token"`
 		RefreshToken string `json:"refresh_token"`
 	}
-	if a.Good && utf8.Valid(a.Body) && json.Unmarshal(a.Body, &read) == nil && (read.AccessToken != a.Member("access_token") || read.RefreshToken != a.Member("refresh_token")) {
+	if a.Good && utf8.Valid(a.Body) && json.Unmarshal(a.Body, &read) == nil &&
+		(read.AccessToken != a.Member("access_token") || read.RefreshToken != a.Member("refresh_token")) {
 		t.Fatal("MSAL reads other tokens than the gate")
 	}
 	for _, soon := range []bool{false, true} {
@@ -94,9 +97,11 @@ func FuzzAnswer(f *testing.F) {
 	for _, s := range []string{
 		`{"access_token":"a","expires_in":3600,"token_type":"Bearer"}`,
 		`{"access_token":"a","expires_in":"3600","ext_expires_in":"7200","refresh_in":"1800","refresh_token":"r","foci":"1"}`,
-		`{"access_token":"a","expires_in":3600,"expires_on":"1900000000","client_info":"eyJ1aWQiOiJ1IiwidXRpZCI6InQifQ","id_token":"x.e30.y"}`,
-		`{"access_token":"a","expires_in":3600,"expires_on":"18448644073709"}`, `{"access_token":"a","expires_in":3600,"refresh_in":18446744073710}`,
-		`{"access_token":"a","expires_in":null}`, `[]`, `null`, ``, `{"access_token":"a","expires_in":1e3}`,
+		`{"access_token":"a","expires_in":3600,"expires_on":"1900000000","client_info":"eyJ1aWQiOiJ1IiwidXRpZCI6InQifQ",` +
+			`"id_token":"x.e30.y"}`,
+		`{"access_token":"a","expires_in":3600,"expires_on":"18448644073709"}`,
+		`{"access_token":"a","expires_in":3600,"refresh_in":18446744073710}`, `{"access_token":"a","expires_in":null}`, `[]`,
+		`null`, ``, `{"access_token":"a","expires_in":1e3}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -107,7 +112,8 @@ func FuzzAnswer(f *testing.F) {
 		a.AddRefreshIn(0.5)
 		checkAnswer(t, a, now)
 		if account := layout.HomeAccount(body); strings.Count(account, ".") == 1 {
-			if info := []byte(`{"client_info":` + `"` + ClientInfo(account) + `"` + `}`); layout.HomeAccount(info) != account && !strings.HasSuffix(account, ".") {
+			if info := []byte(`{"client_info":` + `"` + ClientInfo(account) + `"` + `}`); layout.HomeAccount(info) != account &&
+				!strings.HasSuffix(account, ".") {
 				t.Fatal("a client_info of a home account makes another account")
 			}
 		}

@@ -19,7 +19,8 @@ func (a *Answer) Judge() {
 		return
 	}
 	doc := gjson.ParseBytes(a.Body)
-	if !doc.IsObject() || ambiguous(doc) || doc.Get("access_token").Type != gjson.String || doc.Get("access_token").Str == "" {
+	if !doc.IsObject() || ambiguous(doc) || doc.Get("access_token").Type != gjson.String ||
+		doc.Get("access_token").Str == "" {
 		return
 	}
 	life := number(doc.Get("expires_in"))
@@ -49,8 +50,8 @@ const lifeAtMost = 100 * 365 * 24 * 3600
 
 // read are the members of an answer that this package reads.
 var read = map[string]bool{
-	"access_token": true, "refresh_token": true, "id_token": true, "client_info": true, "token_type": true, "scope": true, "foci": true,
-	"expires_in": true, "expires_on": true, "ext_expires_in": true, "refresh_in": true,
+	"access_token": true, "refresh_token": true, "id_token": true, "client_info": true, "token_type": true,
+	"scope": true, "foci": true, "expires_in": true, "expires_on": true, "ext_expires_in": true, "refresh_in": true,
 }
 
 // ambiguous tells whether a member that is read is there twice, or in other letters. MSAL's encoding/json takes the
@@ -92,7 +93,8 @@ func (a *Answer) Usable(us int64) bool {
 // Alive tells whether the token has life left at a time of Redis, if less than MSAL wants.
 func (a *Answer) Alive(us int64) bool { return a != nil && a.Good && a.Expires-us > second }
 
-// Over tells whether a token must not be handed out any more at a time of Redis: its end has come, or comes while it is told.
+// Over tells whether a token must not be handed out any more at a time of Redis: its end has come, or comes while it is
+// told.
 func (a *Answer) Over(us int64) bool {
 	return a != nil && a.Good && a.Expires-us <= min(second, (a.Expires-a.Started)/2)
 }

@@ -35,7 +35,8 @@ func TestAbsurdTimesOfAnAnswer(t *testing.T) {
 		{fmt.Sprintf(`"expires_in":3600,"expires_on":"%d"`, round+now+3600), false},
 		{fmt.Sprintf(`"expires_in":3600,"refresh_in":%d`, round+1), true},
 	} {
-		a := &Answer{Status: 200, Body: []byte(`{"access_token":"a",` + test.members + `}`), Started: now * second, Received: now*second + 1}
+		a := &Answer{Status: 200, Body: []byte(`{"access_token":"a",` + test.members + `}`), Started: now * second,
+			Received: now*second + 1}
 		a.Judge()
 		if a.Good != test.good {
 			t.Errorf("%s: good %v", test.members, a.Good)
@@ -52,7 +53,8 @@ func TestToldEndIsNotLaterThanTheTokens(t *testing.T) {
 		a := said(200, `{"access_token":"a","expires_in":`+format(life)+`,"ext_expires_in":`+format(life)+`}`)
 		a.Started, a.Received = 1_000*second, 1_000*second+1
 		a.Judge()
-		for _, us := range []int64{1, second - 1, second, second + 1, 3 * second / 2, life*second - 3*second/2, life*second - second - 1, life*second - second/2, life * second, life*second + 30*second} {
+		for _, us := range []int64{1, second - 1, second, second + 1, 3 * second / 2, life*second - 3*second/2,
+			life*second - second - 1, life*second - second/2, life * second, life*second + 30*second} {
 			now := a.Started + us
 			if us < 0 || a.Over(now) {
 				continue

@@ -13,8 +13,8 @@ import (
 	"github.com/tidwall/gjson"
 )
 
-// Outcome is how the request of an answer ended, or of a pause that kept it from being made. now is this machine's time, by which a
-// server may name a date.
+// Outcome is how the request of an answer ended, or of a pause that kept it from being made. now is this machine's
+// time, by which a server may name a date.
 func (a *Answer) Outcome(now time.Time) Outcome {
 	switch {
 	case a.Own:
@@ -29,11 +29,12 @@ func (a *Answer) Outcome(now time.Time) Outcome {
 	return Failed
 }
 
-// redirection is where a response sends a request once more, as it is, at the same server: http.Client above follows it. To another
-// server it does not follow, with a client's secret.
+// redirection is where a response sends a request once more, as it is, at the same server: http.Client above follows
+// it. To another server it does not follow, with a client's secret.
 func redirection(req *http.Request, resp *http.Response) string {
 	to := resp.Header.Get("Location")
-	if resp.StatusCode != http.StatusTemporaryRedirect && resp.StatusCode != http.StatusPermanentRedirect || to == "" || len(to) > headerAtMost {
+	if resp.StatusCode != http.StatusTemporaryRedirect && resp.StatusCode != http.StatusPermanentRedirect || to == "" ||
+		len(to) > headerAtMost {
 		return ""
 	}
 	u, err := req.URL.Parse(to)
@@ -43,10 +44,10 @@ func redirection(req *http.Request, resp *http.Response) string {
 	return to
 }
 
-// fromEndpoint tells whether an answer is the token endpoint's, and not one that a proxy or a portal on the way gives in its place.
-// ests: it names a server of Entra ID's token service, which a page of the gateways before it does too. Without that an error is the
-// endpoint's if it has OAuth's shape (RFC 6749 section 5.2), or is the 429 that Entra ID sends as text. What is no error is judged by
-// what it holds; a page in its place is nobody's token.
+// fromEndpoint tells whether an answer is the token endpoint's, and not one that a proxy or a portal on the way gives
+// in its place. ests: it names a server of Entra ID's token service, which a page of the gateways before it does too.
+// Without that an error is the endpoint's if it has OAuth's shape (RFC 6749 section 5.2), or is the 429 that Entra ID
+// sends as text. What is no error is judged by what it holds; a page in its place is nobody's token.
 func (a *Answer) fromEndpoint(ests bool) bool {
 	page := bytes.HasPrefix(bytes.TrimSpace(a.Body), []byte("<"))
 	switch {
@@ -67,16 +68,17 @@ func (a *Answer) fromEndpoint(ests bool) bool {
 
 var oauthCode = regexp.MustCompile(`^[a-z][a-z0-9_]*$`)
 
-// Passing tells whether an outcome without a token is one that passes: Entra ID is down, slow or throttles, or is not reached from here.
+// Passing tells whether an outcome without a token is one that passes: Entra ID is down, slow or throttles, or is not
+// reached from here.
 func (a *Answer) Passing() bool {
 	return !a.TooLarge && (a.Own || a.Status == http.StatusTooManyRequests || a.Status >= 500 ||
 		a.OAuthError() == "temporarily_unavailable" || a.passingCode() != 0)
 }
 
 // passingCodes are the numbers of Entra ID's errors that pass by themselves, whatever the error's name and the status
-// (https://learn.microsoft.com/entra/identity-platform/reference-error-codes; that a 50196 is how users' requests are throttled says
-// https://learn.microsoft.com/entra/msal/dotnet/advanced/client-and-server-throttling). The numbers may change, so they only make of a
-// refusal one that passes, and of nothing a refusal.
+// (https://learn.microsoft.com/entra/identity-platform/reference-error-codes; that a 50196 is how users' requests are
+// throttled says https://learn.microsoft.com/entra/msal/dotnet/advanced/client-and-server-throttling). The numbers may
+// change, so they only make of a refusal one that passes, and of nothing a refusal.
 var passingCodes = map[int64]Outcome{
 	50196: Throttled, // LoopDetected: too many requests of one client
 	90006: Failed,    // ExternalServerRetryableError: the service is temporarily unavailable
@@ -110,8 +112,9 @@ const (
 	failuresLife = 60 * second   // failures count as being in a row for so long
 )
 
-// PauseAfter sets for how long an outcome that brought no token stands, in the fleet or, of an own one, in this process: those who wait
-// take it, and those who come next. failures are those that went before; now is this machine's time, by which a server may name a date.
+// PauseAfter sets for how long an outcome that brought no token stands, in the fleet or, of an own one, in this
+// process: those who wait take it, and those who come next. failures are those that went before; now is this machine's
+// time, by which a server may name a date.
 func (a *Answer) PauseAfter(failures int, now time.Time) {
 	pause := refusalPause
 	switch asked := a.retryAfter(now); {
@@ -145,8 +148,8 @@ func (a *Answer) retryAfter(now time.Time) int64 {
 	return 0
 }
 
-// CountsUntil is until when a bad answer is remembered: for longer than its pause, so that the next failure, if it comes soon, makes
-// the pause grow.
+// CountsUntil is until when a bad answer is remembered: for longer than its pause, so that the next failure, if it
+// comes soon, makes the pause grow.
 func (a *Answer) CountsUntil() int64 {
 	if a.Failures > 0 {
 		return a.Until + (a.Until - a.Received) + failuresLife

@@ -20,8 +20,8 @@ type Answer struct {
 	Started  int64 // when its request started
 	Received int64
 	Stamp    int64 // orders it among others: the lease's fence, or Started
-	// Own: it speaks of this process and its way to the token endpoint, not of the endpoint, and is nobody else's. No answer, or one
-	// that somebody else gave in the endpoint's place.
+	// Own: it speaks of this process and its way to the token endpoint, not of the endpoint, and is nobody else's. No
+	// answer, or one that somebody else gave in the endpoint's place.
 	Own bool
 	// TooLarge: it is not there because it was larger than AtMost. The next will be, too.
 	TooLarge bool
@@ -80,8 +80,8 @@ func Read(req *http.Request, resp *http.Response, body []byte) *Answer {
 // Local is an OAuth error of our own (RFC 6749 section 5.2), at a time of Redis.
 func Local(code, description string, us int64) *Answer {
 	body, _ := json.Marshal(map[string]string{"error": code, "error_description": "msalredis: " + description})
-	return &Answer{Status: http.StatusBadRequest, Body: body, Header: map[string]string{"Content-Type": "application/json; charset=utf-8"},
-		Started: us, Received: us}
+	return &Answer{Status: http.StatusBadRequest, Body: body,
+		Header: map[string]string{"Content-Type": "application/json; charset=utf-8"}, Started: us, Received: us}
 }
 
 // Encode is the stored form of an answer; whose has the members that say whose request it was.

@@ -21,14 +21,17 @@ func good(t *testing.T, body string) *Answer {
 
 // Who asks later gets the same answer with the life that is left, and every other byte as it was.
 func TestTheSameAnswerLater(t *testing.T) {
-	const body = `{"token_type":"Bearer", "expires_in":3600,"ext_expires_in":"7200","refresh_in":1800 ,"access_token":"a","odd":[1.0]}`
+	const body = `{"token_type":"Bearer", "expires_in":3600,"ext_expires_in":"7200","refresh_in":1800 ,` +
+		`"access_token":"a","odd":[1.0]}`
 	for _, test := range []struct {
 		after int64 // seconds
 		want  string
 	}{
 		{0, body},
-		{600, `{"token_type":"Bearer", "expires_in":3000,"ext_expires_in":"6600","refresh_in":1200 ,"access_token":"a","odd":[1.0]}`},
-		{1800, `{"token_type":"Bearer", "expires_in":1800,"ext_expires_in":"5400","refresh_in":1 ,"access_token":"a","odd":[1.0]}`},
+		{600, `{"token_type":"Bearer", "expires_in":3000,"ext_expires_in":"6600","refresh_in":1200 ,` +
+			`"access_token":"a","odd":[1.0]}`},
+		{1800, `{"token_type":"Bearer", "expires_in":1800,"ext_expires_in":"5400","refresh_in":1 ,` +
+			`"access_token":"a","odd":[1.0]}`},
 	} {
 		a := good(t, body)
 		for range 2 { // and as it is remembered
@@ -124,14 +127,16 @@ func TestWhatIsRefused(t *testing.T) {
 func TestStoredForm(t *testing.T) {
 	a := said(400, `{"error":"invalid_grant"}`, "Retry-After", "7", "X-Other", "x")
 	a.Started, a.Received, a.Until, a.Failures, a.Of = 1, 2, 3, 4, "of"
-	const want = `{"status":400,"header":{"Content-Type":"application/json","Retry-After":"7"},"started":1,"received":2,"until":3,"failures":4,"of":"of",` +
+	const want = `{"status":400,"header":{"Content-Type":"application/json","Retry-After":"7"},"started":1,"received":2,` +
+		`"until":3,"failures":4,"of":"of",` +
 		`"grant":"g","client":"c","tenant":"t","scopes":"s"}` + "\n" + `{"error":"invalid_grant"}`
 	stored := a.Encode(layout.AnswerHead{Grant: "g", Client: "c", Tenant: "t", Scopes: "s"})
 	if string(stored) != want {
 		t.Errorf("%s", stored)
 	}
 	b, err := Decode(stored, 9)
-	if err != nil || b.Status != 400 || b.Until != 3 || b.Failures != 4 || b.Of != "of" || b.Stamp != 9 || !bytes.Equal(b.Body, a.Body) {
+	if err != nil || b.Status != 400 || b.Until != 3 || b.Failures != 4 || b.Of != "of" || b.Stamp != 9 ||
+		!bytes.Equal(b.Body, a.Body) {
 		t.Errorf("%+v %v", b, err)
 	}
 }
@@ -163,7 +168,8 @@ func TestMembersAreSet(t *testing.T) {
 		{``, ``, ``},
 	} {
 		object := []byte(test.object)
-		if set, replaced := SetMember(object, "n", "5"), ReplaceMember(object, "n", "5"); string(set) != test.set || string(replaced) != test.replaced {
+		if set, replaced := SetMember(object, "n", "5"), ReplaceMember(object, "n", "5"); string(set) != test.set ||
+			string(replaced) != test.replaced {
 			t.Errorf("%s: set %s, replaced %s", test.object, set, replaced)
 		}
 		if string(object) != test.object {

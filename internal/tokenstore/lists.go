@@ -12,20 +12,24 @@ import (
 // listedAtMost bounds what is listed for one partition: scopes times assertions.
 const listedAtMost = 4096
 
-// List notes, for a while in milliseconds, what goes when a partition is removed. false: something was removed of it after asked, and
-// what was to be listed must not be kept.
-func (st *Store) List(ctx context.Context, pid ID, member layout.Member, life int64, asked redistime.Time) (bool, error) {
+// List notes, for a while in milliseconds, what goes when a partition is removed. false: something was removed of it
+// after asked, and what was to be listed must not be kept.
+func (st *Store) List(
+	ctx context.Context, pid ID, member layout.Member, life int64, asked redistime.Time,
+) (bool, error) {
 	var listed atomic.Bool
-	err := st.o.Redis.Run(ctx, layout.EnlistScript, []string{st.o.Names.RIDs(pid), st.o.Names.Tombstone(pid)}, func(reply redisop.Reply) error {
-		listed.Store(reply.Number(0) == 1)
-		return nil
-	}, member.String(), digits(life), digits(listedAtMost), digits(asked.Micros()))
+	err := st.o.Redis.Run(ctx, layout.EnlistScript, []string{st.o.Names.RIDs(pid), st.o.Names.Tombstone(pid)},
+		func(reply redisop.Reply) error {
+			listed.Store(reply.Number(0) == 1)
+			return nil
+		}, member.String(), digits(life), digits(listedAtMost), digits(asked.Micros()))
 	return listed.Load(), err
 }
 
 // ForgetAnswer removes what is kept of a request identity.
 func (st *Store) ForgetAnswer(ctx context.Context, rid ID) error {
 	n := st.o.Names
-	return st.o.Redis.Run(ctx, layout.ForgetScript, []string{n.Response(rid), n.Tombstone(rid), n.Pause(rid)},
-		func(redisop.Reply) error { return nil }, digits(layout.TombstoneLife.Milliseconds()))
+	keys := []string{n.Response(rid), n.Tombstone(rid), n.Pause(rid)}
+	return st.o.Redis.Run(ctx, layout.ForgetScript, keys, func(redisop.Reply) error { return nil },
+		digits(layout.TombstoneLife.Milliseconds()))
 }

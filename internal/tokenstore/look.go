@@ -11,7 +11,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 )
 
-// Load asks Redis about a record; callers at the same time share one question. After an error what was known before stays known.
+// Load asks Redis about a record; callers at the same time share one question. After an error what was known before
+// stays known.
 func (st *Store) Load(ctx context.Context, r *Record) error {
 	r.asking.Lock()
 	mine := r.asked == nil || r.asked.Over()
@@ -34,7 +35,8 @@ func (st *Store) Reload(ctx context.Context, r *Record) error {
 	return o.Wait(ctx)
 }
 
-// Revalidate asks Redis about a record in the background, so that one in use never gets older than LocalTTL and nobody waits for that.
+// Revalidate asks Redis about a record in the background, so that one in use never gets older than LocalTTL and nobody
+// waits for that.
 func (st *Store) Revalidate(r *Record) {
 	if st.o.Redis.Breaker.IsOpen() || !r.asking.TryLock() {
 		return
@@ -160,5 +162,6 @@ func (st *Store) carryOut(r *Record, effects record.Effects) {
 
 // discard deletes fields of a record which hold what the caller has found there: field, value, ...
 func (st *Store) discard(ctx context.Context, r *Record, fields []any) error {
-	return st.o.Redis.Run(ctx, layout.DiscardScript, []string{st.o.Names.Tokens(r.ID)}, func(redisop.Reply) error { return nil }, fields...)
+	return st.o.Redis.Run(ctx, layout.DiscardScript, []string{st.o.Names.Tokens(r.ID)},
+		func(redisop.Reply) error { return nil }, fields...)
 }

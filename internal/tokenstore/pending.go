@@ -199,11 +199,12 @@ func (w *pending) loop() {
 	}
 }
 
-// refusedAtMost is after how many refusals the rest need not try: a Redis that is read-only or full refuses all of them.
+// refusedAtMost is after how many refusals the rest need not try: a Redis that is read-only or full refuses all of
+// them.
 const refusedAtMost = 64
 
-// Push writes all that waits, removals first: less is left to be written then. A write that Redis goes on refusing keeps the others
-// from nothing.
+// Push writes all that waits, removals first: less is left to be written then. A write that Redis goes on refusing
+// keeps the others from nothing.
 func (st *Store) Push(ctx context.Context) {
 	w := st.pending
 	var removals, others, entries []func() bool // true: it is made

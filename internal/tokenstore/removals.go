@@ -11,8 +11,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
-// removals remembers what was removed, here or elsewhere, also of partitions that this process holds no record of: what was asked for
-// before may arrive after, and MSAL's memory may hold what this process never saw.
+// removals remembers what was removed, here or elsewhere, also of partitions that this process holds no record of: what
+// was asked for before may arrive after, and MSAL's memory may hold what this process never saw.
 type removals struct {
 	known  bounded.Cache[ID, removal]
 	latest atomic.Int64 // the latest time of a removal, of all
@@ -68,14 +68,15 @@ func (st *Store) Removed(pid ID) layout.Tombstone {
 	return r.known.Merge(r.removing)
 }
 
-// Asked is when something is asked for that is asked for now: told is Redis's time, as it says or as we believe. It is of after each
-// removal that this process knows of and of before each that it begins later, whatever the precision of its clock, and no two are the
-// same.
+// Asked is when something is asked for that is asked for now: told is Redis's time, as it says or as we believe. It is
+// of after each removal that this process knows of and of before each that it begins later, whatever the precision of
+// its clock, and no two are the same.
 func (st *Store) Asked(told redistime.Time) redistime.Time {
 	for {
 		issued := redistime.Time(st.issued.Load())
 		next := issued + 1
-		wrong := issued > told.Add(2*layout.Ahead) // it was by our own clock, before Redis's was known, or by a Redis that is gone
+		// it was by our own clock, before Redis's was known, or by a Redis that is gone
+		wrong := issued > told.Add(2*layout.Ahead)
 		if wrong {
 			next = 0
 		}
@@ -86,8 +87,8 @@ func (st *Store) Asked(told redistime.Time) redistime.Time {
 	}
 }
 
-// Ended tells whether a removal has ended what was asked for at a time: began is when that was, since the process's start, where it was
-// asked for here; else 0.
+// Ended tells whether a removal has ended what was asked for at a time: began is when that was, since the process's
+// start, where it was asked for here; else 0.
 func (st *Store) Ended(pid ID, asked redistime.Time, began time.Duration) bool {
 	removed := st.Removed(pid)
 	if began > 0 {
@@ -97,7 +98,8 @@ func (st *Store) Ended(pid ID, asked redistime.Time, began time.Duration) bool {
 	return asked < removed.Whole
 }
 
-// LearntOfRemoval is when the last removal of a partition was learnt of, since the process's start; 0: none was. pid "": of any.
+// LearntOfRemoval is when the last removal of a partition was learnt of, since the process's start; 0: none was. pid
+// "": of any.
 func (st *Store) LearntOfRemoval(pid ID) time.Duration {
 	if pid == "" {
 		return time.Duration(st.removals.learnt.Load())

@@ -12,8 +12,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
-// Removal is a removal that this process was asked for: of what belongs to a partition, or of its tokens that cover some scopes, and
-// was asked for before it.
+// Removal is a removal that this process was asked for: of what belongs to a partition, or of its tokens that cover
+// some scopes, and was asked for before it.
 type Removal struct {
 	*Record
 	Only msaldoc.Scopes // none: all of the partition
@@ -63,8 +63,8 @@ type Carried struct {
 	Listed  []string // what was answered with the partition's tokens
 }
 
-// Remove carries a removal out in Redis. first: it is the first try. Another is as of when the removal was asked for: it may come
-// late, after another sign-in.
+// Remove carries a removal out in Redis. first: it is the first try. Another is as of when the removal was asked for:
+// it may come late, after another sign-in.
 func (st *Store) Remove(ctx context.Context, m *Removal, first bool) (Carried, error) {
 	asked := m.asked
 	if asked == 0 && !first {
@@ -101,7 +101,8 @@ func (st *Store) remove(ctx context.Context, m *Removal, asked redistime.Time, f
 		least = m.least
 	}
 	var done atomic.Pointer[Carried]
-	err := st.o.Redis.Run(ctx, layout.SignoutScript, []string{n.Tokens(m.ID), n.Tombstone(m.ID), n.RIDs(m.ID)}, func(reply redisop.Reply) error {
+	keys := []string{n.Tokens(m.ID), n.Tombstone(m.ID), n.RIDs(m.ID)}
+	err := st.o.Redis.Run(ctx, layout.SignoutScript, keys, func(reply redisop.Reply) error {
 		if len(reply.Fields) < 2 {
 			return redisop.ErrReply
 		}
@@ -115,7 +116,8 @@ func (st *Store) remove(ctx context.Context, m *Removal, asked redistime.Time, f
 			}
 		})
 		return nil
-	}, digits(layout.TombstoneLife.Milliseconds()), digits(asked.Micros()), digits(late), digits(least.Micros()), scopes, digits(m.wrong.Microseconds()))
+	}, digits(layout.TombstoneLife.Milliseconds()), digits(asked.Micros()), digits(late), digits(least.Micros()), scopes,
+		digits(m.wrong.Microseconds()))
 	if err != nil {
 		return Carried{}, err
 	}
@@ -131,8 +133,8 @@ func (st *Store) bury(ctx context.Context, r *Record) error {
 	}
 	n := st.o.Names
 	for _, f := range facts {
-		if err := st.o.Redis.Run(ctx, layout.SignoutScript, []string{n.Tokens(r.ID), n.Tombstone(r.ID), n.RIDs(r.ID)},
-			func(redisop.Reply) error { return nil },
+		keys := []string{n.Tokens(r.ID), n.Tombstone(r.ID), n.RIDs(r.ID)}
+		if err := st.o.Redis.Run(ctx, layout.SignoutScript, keys, func(redisop.Reply) error { return nil },
 			digits(layout.TombstoneLife.Milliseconds()), digits(f.AsOf.Micros()), "0", "0", f.Scopes, "0"); err != nil {
 			return err
 		}

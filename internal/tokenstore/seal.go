@@ -19,7 +19,8 @@ func (st *Store) Seal(key string, stamp redistime.Time, content []byte) (string,
 
 // sealEntry makes the value for an entry's field. told: that it failed is in the log already.
 func (st *Store) sealEntry(key string, e record.Entry, told bool) (string, error) {
-	value, err := layout.SealSession(st.o.Serializer, key, e.Field, e.Stamp.Micros(), e.Expiry, e.Session.Micros(), layout.AppendEntry(nil, e.Entry))
+	value, err := layout.SealSession(st.o.Serializer, key, e.Field, e.Stamp.Micros(), e.Expiry, e.Session.Micros(),
+		layout.AppendEntry(nil, e.Entry))
 	return st.sealed(telemetry.Entry, value, err, told)
 }
 

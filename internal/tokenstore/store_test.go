@@ -44,9 +44,10 @@ func toldTime(t *testing.T, rdb *redis.Client) redistime.Time {
 func newStore(t *testing.T, rdb redis.UniversalClient, prefix string) *Store {
 	t.Helper()
 	if rdb == nil {
-		client := redis.NewClient(&redis.Options{MaxRetries: -1, DialerRetries: 1, Dialer: func(context.Context, string, string) (net.Conn, error) {
-			return nil, errors.New("nobody answers")
-		}})
+		client := redis.NewClient(&redis.Options{MaxRetries: -1, DialerRetries: 1,
+			Dialer: func(context.Context, string, string) (net.Conn, error) {
+				return nil, errors.New("nobody answers")
+			}})
 		t.Cleanup(func() { _ = client.Close() })
 		rdb = client
 	}
@@ -58,12 +59,13 @@ func newStore(t *testing.T, rdb redis.UniversalClient, prefix string) *Store {
 	clock, group := redistime.New(time.Now(), 15*time.Minute), &workers.Group{}
 	life, end := context.WithCancel(context.Background())
 	asked := redisop.New(hooked{rdb}, redisop.Options{
-		Timeout: 5 * time.Second, LeaseTTL: time.Second, Clock: clock, Metrics: metrics, Log: log, OnBack: func() {}, Life: life, Workers: group,
+		Timeout: 5 * time.Second, LeaseTTL: time.Second, Clock: clock, Metrics: metrics, Log: log, OnBack: func() {},
+		Life: life, Workers: group,
 	})
 	st := New(Options{
-		Names: layout.Names{Prefix: prefix}, Serializer: serializer.Plaintext(), Redis: asked, Clock: clock, Metrics: metrics, Log: log,
-		UserTTL: 24 * time.Hour, OpTimeout: 5 * time.Second, LocalBytes: 1 << 20, Life: life, Workers: group,
-		AskMend: func(context.Context, ID) {}, OnStored: func(Batch) {},
+		Names: layout.Names{Prefix: prefix}, Serializer: serializer.Plaintext(), Redis: asked, Clock: clock,
+		Metrics: metrics, Log: log, UserTTL: 24 * time.Hour, OpTimeout: 5 * time.Second, LocalBytes: 1 << 20,
+		Life: life, Workers: group, AskMend: func(context.Context, ID) {}, OnStored: func(Batch) {},
 	})
 	t.Cleanup(func() {
 		end()
@@ -84,7 +86,8 @@ func realRedis(t *testing.T) (*redis.Client, string) {
 
 func token(t *testing.T, key string, session, stamp redistime.Time) record.Entry {
 	t.Helper()
-	e, err := msaldoc.NewEntry(msaldoc.SectionRefreshToken, key, []byte(fmt.Sprintf(`{"home_account_id":"u","secret":"%s of %d"}`, key, session)))
+	e, err := msaldoc.NewEntry(msaldoc.SectionRefreshToken, key,
+		[]byte(fmt.Sprintf(`{"home_account_id":"u","secret":"%s of %d"}`, key, session)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,8 +96,8 @@ func token(t *testing.T, key string, session, stamp redistime.Time) record.Entry
 
 var pid = layout.PartitionID("uid.utid")
 
-// A holder that is evicted while its change is under way does not come back, neither alone nor in the place of its successor:
-// managers have been told to ask for another.
+// A holder that is evicted while its change is under way does not come back, neither alone nor in the place of its
+// successor: managers have been told to ask for another.
 func TestEvictedHolderDoesNotComeBack(t *testing.T) {
 	st := newStore(t, nil, "p")
 	evicted := st.Of(pid, true)
@@ -153,7 +156,8 @@ func TestRoomOfWhatWaitsNoMore(t *testing.T) {
 	}
 }
 
-// A write of before a removal that its process has not heard of is not made; one of a later session is, though it knew as little.
+// A write of before a removal that its process has not heard of is not made; one of a later session is, though it knew
+// as little.
 func TestWriteBesideAnUnheardRemoval(t *testing.T) {
 	ctx := t.Context()
 	rdb, prefix := realRedis(t)
@@ -169,7 +173,8 @@ func TestWriteBesideAnUnheardRemoval(t *testing.T) {
 		session redistime.Time
 		ended   bool
 	}{{before, true}, {after, false}} {
-		ended, err := here.Write(ctx, Batch{Record: here.Of(pid, true), Entries: []record.Entry{token(t, "rt", c.session, c.session)}})
+		ended, err := here.Write(ctx, Batch{Record: here.Of(pid, true),
+			Entries: []record.Entry{token(t, "rt", c.session, c.session)}})
 		if err != nil || ended != c.ended {
 			t.Errorf("of session %d: ended %v, %v", c.session-done.Removed.Whole, ended, err)
 		}
@@ -178,7 +183,8 @@ func TestWriteBesideAnUnheardRemoval(t *testing.T) {
 	if err := elsewhere.Load(ctx, elsewhere.Of(pid, true)); err != nil {
 		t.Fatal(err)
 	}
-	if s := elsewhere.Of(pid, true).Known(); len(s.Entries) != 1 || s.Entries[token(t, "rt", 0, 0).Field].Session != after {
+	if s := elsewhere.Of(pid, true).Known(); len(s.Entries) != 1 ||
+		s.Entries[token(t, "rt", 0, 0).Field].Session != after {
 		t.Errorf("elsewhere %d entries are known", len(s.Entries))
 	}
 	if !here.Ended(pid, before, 0) || here.Ended(pid, after, 0) {
@@ -186,8 +192,8 @@ func TestWriteBesideAnUnheardRemoval(t *testing.T) {
 	}
 }
 
-// A sign-in that was asked for when a removal had been carried out is of after it, though the removal is as of a later time: a session
-// that it ended was dated by a clock that is ahead.
+// A sign-in that was asked for when a removal had been carried out is of after it, though the removal is as of a later
+// time: a session that it ended was dated by a clock that is ahead.
 func TestSignInAfterARemovalThatIsEarly(t *testing.T) {
 	ctx := t.Context()
 	rdb, prefix := realRedis(t)
@@ -196,7 +202,8 @@ func TestSignInAfterARemovalThatIsEarly(t *testing.T) {
 		t.Fatal(err)
 	}
 	ahead := there.o.Clock.Now().Add(3 * time.Second)
-	if _, err := there.Write(ctx, Batch{Record: there.Of(pid, true), Entries: []record.Entry{token(t, "rt", ahead, ahead)}}); err != nil {
+	if _, err := there.Write(ctx, Batch{Record: there.Of(pid, true),
+		Entries: []record.Entry{token(t, "rt", ahead, ahead)}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := here.Load(ctx, here.Of(layout.PartitionID("another"), true)); err != nil {
@@ -223,7 +230,8 @@ func TestSignInAfterARemovalThatIsEarly(t *testing.T) {
 	}
 }
 
-// A removal that Redis has lost is told to it again by who knows it, and ends what somebody else has brought back meanwhile.
+// A removal that Redis has lost is told to it again by who knows it, and ends what somebody else has brought back
+// meanwhile.
 func TestRemovalThatRedisHasLostIsToldAgain(t *testing.T) {
 	ctx := t.Context()
 	rdb, prefix := realRedis(t)
@@ -238,14 +246,16 @@ func TestRemovalThatRedisHasLostIsToldAgain(t *testing.T) {
 	}
 	keys := here.o.Names
 	rdb.Del(ctx, keys.Tombstone(pid))
-	if _, err := there.Write(ctx, Batch{Record: there.Of(pid, true), Entries: []record.Entry{token(t, "rt", old, old)}}); err != nil {
+	if _, err := there.Write(ctx, Batch{Record: there.Of(pid, true),
+		Entries: []record.Entry{token(t, "rt", old, old)}}); err != nil {
 		t.Fatal(err)
 	}
 	time.Sleep(20 * time.Millisecond) // T may be ahead of Redis's time by a round trip: until then nothing is missing
 	if err := here.Reload(ctx, r); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(20 * time.Second); rdb.Exists(ctx, keys.Tombstone(pid)).Val() == 0 || rdb.Exists(ctx, keys.Tokens(pid)).Val() == 1; {
+	stored := func(key string) bool { return rdb.Exists(ctx, key).Val() == 1 }
+	for deadline := time.Now().Add(20 * time.Second); !stored(keys.Tombstone(pid)) || stored(keys.Tokens(pid)); {
 		if time.Now().After(deadline) {
 			t.Fatal("it is not")
 		}
@@ -253,7 +263,8 @@ func TestRemovalThatRedisHasLostIsToldAgain(t *testing.T) {
 	}
 }
 
-// Tokens of some scopes that were forgotten are deleted, and others are left; one that was asked for before and comes later is not kept.
+// Tokens of some scopes that were forgotten are deleted, and others are left; one that was asked for before and comes
+// later is not kept.
 func TestForgettingSomeScopes(t *testing.T) {
 	ctx := t.Context()
 	rdb, prefix := realRedis(t)
@@ -261,7 +272,8 @@ func TestForgettingSomeScopes(t *testing.T) {
 	app := layout.PartitionID("client_tenant_AppTokenCache")
 	r := st.Of(app, false)
 	at := func(target string) record.Entry {
-		e, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, target, []byte(`{"client_id":"c","realm":"t","secret":"s","target":"`+target+`","expires_on":"9000000000"}`))
+		e, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, target,
+			[]byte(`{"client_id":"c","realm":"t","secret":"s","target":"`+target+`","expires_on":"9000000000"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -328,7 +340,8 @@ func TestWriteGoesOnWithoutItsCaller(t *testing.T) {
 	if ctx.Err() == nil {
 		t.Fatal("its caller has not left")
 	}
-	for deadline := time.Now().Add(20 * time.Second); rdb.Exists(t.Context(), st.o.Names.Tokens(pid)).Val() == 0 || len(st.Of(pid, true).unsaved()) > 0; {
+	stored := func() bool { return rdb.Exists(t.Context(), st.o.Names.Tokens(pid)).Val() == 1 }
+	for deadline := time.Now().Add(20 * time.Second); !stored() || len(st.Of(pid, true).unsaved()) > 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("it is not stored, or waits still")
 		}

@@ -25,8 +25,8 @@ var errOvertaken = errors.New("msalredis: the partition was removed again and ag
 // overtakenAtMost is how often a write takes in a removal that it did not know of before it waits.
 const overtakenAtMost = 3
 
-// Write stores a batch and takes it into what is known at once. ended: a removal that is known has ended all of it, and nothing was
-// stored. An error, of Redis or of sealing, leaves the batch to be pushed later.
+// Write stores a batch and takes it into what is known at once. ended: a removal that is known has ended all of it, and
+// nothing was stored. An error, of Redis or of sealing, leaves the batch to be pushed later.
 //
 // It goes on when ctx ends, and then returns ctx's error.
 func (st *Store) Write(ctx context.Context, b Batch) (ended bool, err error) {
@@ -73,9 +73,11 @@ func (st *Store) begin(b Batch) (effects record.Effects, assumed *record.Snapsho
 	return effects, assumed, known
 }
 
-// send writes entries to Redis. refusedBy: Redis has a removal as of then that was not known, and the writer must leave out what that
-// has ended; 0: none.
-func (st *Store) send(ctx context.Context, b Batch, assumed *record.Snapshot, known int64) (refusedBy int64, err error) {
+// send writes entries to Redis. refusedBy: Redis has a removal as of then that was not known, and the writer must leave
+// out what that has ended; 0: none.
+func (st *Store) send(
+	ctx context.Context, b Batch, assumed *record.Snapshot, known int64,
+) (refusedBy int64, err error) {
 	args := []any{digits(known), "0"}
 	if b.User {
 		args[1] = digits(st.o.UserTTL.Milliseconds())
@@ -91,31 +93,33 @@ func (st *Store) send(ctx context.Context, b Batch, assumed *record.Snapshot, kn
 	// An operation whose caller left, or whose time ran out, may still be carried out: the outcome is taken in
 	// by whoever sees it, and the stamps make doing it twice harmless.
 	var refused atomic.Int64
-	err = st.o.Redis.Run(ctx, layout.StoreScript, []string{key, st.o.Names.Tombstone(b.ID)}, func(reply redisop.Reply) error {
-		if len(reply.Fields) != 4 {
-			return redisop.ErrReply
-		}
-		removed := layout.ParseTombstone(reply.Fields[0], reply.Time)
-		if reply.Number(1) == -1 {
-			refused.Store(max(reply.Number(2), 1))
-			st.carryOut(b.Record, b.Apply(record.Refused{Removed: removed, At: reply.Time}))
+	err = st.o.Redis.Run(ctx, layout.StoreScript, []string{key, st.o.Names.Tombstone(b.ID)},
+		func(reply redisop.Reply) error {
+			if len(reply.Fields) != 4 {
+				return redisop.ErrReply
+			}
+			removed := layout.ParseTombstone(reply.Fields[0], reply.Time)
+			if reply.Number(1) == -1 {
+				refused.Store(max(reply.Number(2), 1))
+				st.carryOut(b.Record, b.Apply(record.Refused{Removed: removed, At: reply.Time}))
+				return nil
+			}
+			st.carryOut(b.Record, b.Apply(record.Stored{
+				Entries: b.Entries, Assumed: assumed, Version: reply.Number(1), Before: reply.Number(2),
+				Applied: reply.Number(3) == 1, Removed: removed, At: reply.Time, Now: st.elapsed(),
+			}))
 			return nil
-		}
-		st.carryOut(b.Record, b.Apply(record.Stored{
-			Entries: b.Entries, Assumed: assumed, Version: reply.Number(1), Before: reply.Number(2), Applied: reply.Number(3) == 1,
-			Removed: removed, At: reply.Time, Now: st.elapsed(),
-		}))
-		return nil
-	}, args...)
+		}, args...)
 	if err != nil && ctx.Err() == nil && !b.again {
-		st.o.Log.Warn("tokens could not be stored; they are kept and stored when Redis takes them", "record", string(b.ID), "error", err)
+		st.o.Log.Warn("tokens could not be stored; they are kept and stored when Redis takes them", "record",
+			string(b.ID), "error", err)
 	}
 	return refused.Load(), err
 }
 
-// dated are entries with the sessions that this process has begun as late as is known by now: the answer that told of a removal may
-// be the first that this process has of the server with the record, whose clock is ahead of the others'; and a removal may be as of a
-// time that had not come when it was carried out.
+// dated are entries with the sessions that this process has begun as late as is known by now: the answer that told of a
+// removal may be the first that this process has of the server with the record, whose clock is ahead of the others';
+// and a removal may be as of a time that had not come when it was carried out.
 func (st *Store) dated(r *Record, entries []record.Entry) []record.Entry {
 	out := slices.Clone(entries)
 	removed := r.Removed()

@@ -1,7 +1,8 @@
 // Package workers is goroutines that are waited for.
 //
-// It owns how a part of the library starts work that outlives its caller. Invariant: none starts in a [Group] after it was
-// closed, and closing waits for all. Group.mu guards whether it is closed; nothing is called, and no other mutex taken, under it.
+// It owns how a part of the library starts work that outlives its caller. Invariant: none starts in a [Group] after it
+// was closed, and closing waits for all. Group.mu guards whether it is closed; nothing is called, and no other mutex
+// taken, under it.
 package workers
 
 import (

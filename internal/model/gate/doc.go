@@ -1,9 +1,10 @@
-// Package gate explores a small model of the refresh gate and the sign-out, every order of their steps, and looks for one that
-// breaks a promise. It is for who wants to know why each step is there: leave one out, and the test shows what happens.
+// Package gate explores a small model of the refresh gate and the sign-out, every order of their steps, and looks for
+// one that breaks a promise. It is for who wants to know why each step is there: leave one out, and the test shows what
+// happens.
 //
-// A few instances share one Redis and refresh one user's token; a sign-out and a sign-in may come at any moment; a lease may run
-// out at any moment, and an instance may die at any step. [Explore] visits each state that can be reached, breadth first, so that the
-// trace it gives for a broken promise is a shortest one.
+// A few instances share one Redis and refresh one user's token; a sign-out and a sign-in may come at any moment; a
+// lease may run out at any moment, and an instance may die at any step. [Explore] visits each state that can be
+// reached, breadth first, so that the trace it gives for a broken promise is a shortest one.
 //
 // # The model and the code
 //
@@ -18,16 +19,16 @@
 //
 // Of others:
 //
-//	sign out    Cache.RemoveAccount, signout.lua: the sessions go that have begun. Redis may refuse it: it is tried again, and then
-//	            ends those that began before it was asked for (package removal has the model of that)
+//	sign out    Cache.RemoveAccount, signout.lua: the sessions go that have begun. Redis may refuse it: it is tried
+//	            again, and then ends those that began before it was asked for (package removal has the model of that)
 //	sign in     transport.signIn, with which a session begins; Cache.Export, store.lua
 //	lease ends  the TTL of the lease, an eviction, a failover that loses it
 //	crash       a process that is killed
 //	way breaks  one instance cannot reach Entra ID: no answer, or a page that is a proxy's
 //
 // Of what is stored: a token is the sign-in that it comes of and how often it was refreshed since; its stamp is
-// Redis's time of the look inside the lease (leader.ask), or one more than the stamp of the token that was used, if that is newer
-// (recordSource.keep). The later session stays, and of one session the newer stamp.
+// Redis's time of the look inside the lease (leader.ask), or one more than the stamp of the token that was used, if that
+// is newer (recordSource.keep). The later session stays, and of one session the newer stamp.
 //
 // # What is promised
 //
@@ -37,6 +38,6 @@
 //   - A sign-in after a sign-out is kept.
 //   - An instance that cannot reach Entra ID harms nobody else.
 //
-// What the model leaves out: the network between an instance and Redis, clocks, more than one token per user, Redis losing its
-// data. Of the lease the histories of real runs look at those (TestHistoriesOfLeases).
+// What the model leaves out: the network between an instance and Redis, clocks, more than one token per user, Redis
+// losing its data. Of the lease the histories of real runs look at those (TestHistoriesOfLeases).
 package gate

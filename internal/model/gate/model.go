@@ -203,7 +203,8 @@ func (s State) advance(rules Rules, i int) (to State, broken string, ok bool) {
 		if rules.Session && me.got.signIn <= s.gone {
 			break // refused
 		}
-		if rules.Order && (s.record.signIn > me.got.signIn || s.record.signIn == me.got.signIn && s.record.stamp >= me.got.stamp) {
+		if rules.Order && (s.record.signIn > me.got.signIn ||
+			s.record.signIn == me.got.signIn && s.record.stamp >= me.got.stamp) {
 			break // a newer one is there
 		}
 		to.record, to.due = me.got, false

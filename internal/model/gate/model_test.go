@@ -26,15 +26,20 @@ func TestEachRuleIsNeeded(t *testing.T) {
 		rules   Rules
 		broken  string
 	}{
-		{"the second look", Rules{Order: true, Descent: true, Session: true, AsOf: true, OwnFailure: true}, "one token costs one token request"},
-		{"the order", Rules{SecondLook: true, Descent: true, Session: true, AsOf: true, OwnFailure: true}, "an older token never replaces a newer one"},
-		{"the session", Rules{SecondLook: true, Order: true, Descent: true, AsOf: true, OwnFailure: true}, "after a sign-out nothing comes back"},
+		{"the second look", Rules{Order: true, Descent: true, Session: true, AsOf: true, OwnFailure: true},
+			"one token costs one token request"},
+		{"the order", Rules{SecondLook: true, Descent: true, Session: true, AsOf: true, OwnFailure: true},
+			"an older token never replaces a newer one"},
+		{"the session", Rules{SecondLook: true, Order: true, Descent: true, AsOf: true, OwnFailure: true},
+			"after a sign-out nothing comes back"},
 		// A sign-out that Redis refused is tried again after a sign-in elsewhere.
 		{"the time of asking", Rules{SecondLook: true, Order: true, Descent: true, Session: true, OwnFailure: true},
 			"a sign-in after a sign-out is kept"},
 		// The stamp of a sign-in is an estimate, which may be ahead: what was refreshed from it would be thrown away.
-		{"the descent", Rules{SecondLook: true, Order: true, Session: true, AsOf: true, OwnFailure: true}, "one token costs one token request"},
-		{"the keeping of an instance's own failures to itself", Rules{SecondLook: true, Order: true, Descent: true, Session: true, AsOf: true},
+		{"the descent", Rules{SecondLook: true, Order: true, Session: true, AsOf: true, OwnFailure: true},
+			"one token costs one token request"},
+		{"the keeping of an instance's own failures to itself",
+			Rules{SecondLook: true, Order: true, Descent: true, Session: true, AsOf: true},
 			"an instance that cannot reach Entra ID harms nobody else"},
 	} {
 		t.Run(tt.without, func(t *testing.T) {
