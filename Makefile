@@ -53,7 +53,7 @@ WIDE := ^(internal/(gate|redisop|harness)|lock|tests)/
 .PHONY: lint
 lint: deps ## gofmt, no line over 120 columns, vet and staticcheck
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
-	@long=$$(git ls-files '*.go' | grep -vE '$(WIDE)' | xargs awk 'length > 120 && /[^ \t\/].* / { print FILENAME ":" FNR }'); \
+	@long=$$(find * -name '*.go' | grep -vE '$(WIDE)' | xargs awk 'length > 120 && /[^ \t\/].* / { print FILENAME ":" FNR }'); \
 	if [ -n "$$long" ]; then echo "longer than 120 columns:"; echo "$$long"; exit 1; fi
 	go vet $(COMPILE) ./...
 	@tool=$(STATICCHECK) && echo "staticcheck ./..." && GOFLAGS="$$(go env GOFLAGS) $(COMPILE)" "$$tool" ./...

@@ -44,8 +44,8 @@ func TestSecondProcessGetsUserTokenWithoutTokenRequest(t *testing.T) {
 	w.Count(t, 1, "sign-in and silent call")
 }
 
-// stampeding is how many processes come at once where the grant is what is tested: one sends the request, two wait. That
-// more of them make no difference, 8 show for app tokens.
+// stampeding is how many processes come at once where the grant is what is tested: one sends the request, two wait.
+// That more of them make no difference, 8 show for app tokens.
 const stampeding = 3
 
 // 8 processes x 32 goroutines, cold: exactly one token request per distinct tenant and scope.

@@ -24,8 +24,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-// Thousands of requests at concurrency 200, with tokens of the emulator through Redis: connections within the bound, which
-// last over a pause, and one token request. -v shows the figures.
+// Thousands of requests at concurrency 200, with tokens of the emulator through Redis: connections within the bound,
+// which last over a pause, and one token request. -v shows the figures.
 //
 // HTTP/2 needs one connection. net/http makes as many as the bound allows when a burst meets none, and closes all but
 // one.

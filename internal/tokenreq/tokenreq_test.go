@@ -82,8 +82,8 @@ func TestKinds(t *testing.T) {
 		RotatedRefresh:    {ByIdentity, 0, true, true},
 	} {
 		p := kind.Policy()
-		if p.Shares != want.shares || p.Handover != want.handover || p.OldServes != want.old || p.SendsNewest != want.newest ||
-			p.LandsFirst != (kind == App) {
+		if p.Shares != want.shares || p.Handover != want.handover || p.OldServes != want.old ||
+			p.SendsNewest != want.newest || p.LandsFirst != (kind == App) {
 			t.Errorf("%v: %+v", kind, p)
 		}
 	}

@@ -26,9 +26,9 @@
 //	crash       a process that is killed
 //	way breaks  one instance cannot reach Entra ID: no answer, or a page that is a proxy's
 //
-// Of what is stored: a token is the sign-in that it comes of and how often it was refreshed since; its stamp is
-// Redis's time of the look inside the lease (leader.ask), or one more than the stamp of the token that was used, if that
-// is newer (recordSource.keep). The later session stays, and of one session the newer stamp.
+// Of what is stored: a token is the sign-in that it comes of and how often it was refreshed since; its stamp is Redis's
+// time of the look inside the lease (leader.ask), or one more than the stamp of the token that was used, if that is
+// newer (recordSource.keep). The later session stays, and of one session the newer stamp.
 //
 // # What is promised
 //
