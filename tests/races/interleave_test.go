@@ -78,6 +78,13 @@ func (s *steps) pass(what, when string) {
 	}
 }
 
+// seenYet tells whether a step has been passed since watching began.
+func (s *steps) seenYet(name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.seen, name)
+}
+
 func (s *steps) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (s *steps) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
@@ -239,17 +246,24 @@ func (s *stage) user() entratest.User {
 	return u
 }
 
+// settled waits until what earlier calls do behind their callers is done: they give their leases back last.
+func (i *staged) settled(t *testing.T) {
+	t.Helper()
+	harness.Eventually(t, "the leases of earlier calls given back", func() bool { return len(i.World.KeysLike(":lock")) == 0 })
+}
+
 // during runs act on an instance, which is stopped at a step while f runs.
 func (i *staged) during(t *testing.T, at string, act func(), f func()) {
 	t.Helper()
+	i.settled(t)
 	i.steps.watch(at)
 	defer i.steps.end()
 	done := make(chan struct{})
 	go func() { defer close(done); act() }()
 	select {
 	case <-i.steps.there:
-	case <-done:
-		t.Fatalf("it never came to %q", at)
+	case <-done: // what is done behind its caller comes yet
+		harness.Within(t, "it comes to "+at, i.steps.there)
 	}
 	f()
 	i.steps.end()
@@ -263,8 +277,12 @@ func (i *staged) stepsOf(t *testing.T, act func() func()) (seen []string) {
 	act()()
 	for n := range 3 {
 		f := act()
+		i.settled(t)
 		i.steps.watch("")
 		f()
+		harness.Eventually(t, "a lease given back", func() bool {
+			return !i.steps.seenYet("lease 1 after") || i.steps.seenYet("release 1 after")
+		})
 		steps := slices.Clone(i.steps.end())
 		if n == 0 {
 			seen = steps
