@@ -31,7 +31,7 @@ var arrows = []struct {
 	{"internal/msaldoc", nil},
 	{"internal/layout", []string{"internal/msaldoc", "internal/redistime", "serializer"}},
 	{"internal/tokenreq", []string{"internal/layout", "internal/msaldoc"}},
-	{"internal/tokenresp", []string{"internal/layout", "internal/msaldoc"}},
+	{"internal/tokenresp", []string{"internal/layout", "internal/msaldoc", "internal/redistime"}},
 	{"internal/redisop", []string{
 		"internal/bus", "internal/layout", "internal/redistime", "internal/telemetry", "internal/workers", "lock",
 	}},

@@ -29,12 +29,10 @@ type answer struct {
 // that was sent.
 func (a *answer) asked() redistime.Time {
 	if a.session > 0 {
-		return min(a.session, redistime.Time(a.Started))
+		return min(a.session, a.Started)
 	}
-	return redistime.Time(a.Started)
+	return a.Started
 }
-
-const second = int64(time.Second / time.Microsecond)
 
 // readAnswer makes an answer of a response to req.
 func readAnswer(req *http.Request, resp *http.Response) (*answer, error) {
@@ -49,13 +47,13 @@ func readAnswer(req *http.Request, resp *http.Response) (*answer, error) {
 }
 
 // noAnswer is an error in an answer's place. It speaks of this process.
-func noAnswer(err error, by *transport, started, received int64) *answer {
+func noAnswer(err error, by *transport, started, received redistime.Time) *answer {
 	return &answer{err: err, by: by, Answer: &tokenresp.Answer{
 		Own: true, TooLarge: errors.Is(err, errTooLarge), Started: started, Received: received, Stamp: started,
 	}}
 }
 
-func decodeAnswer(content []byte, stamp int64) (*answer, error) {
+func decodeAnswer(content []byte, stamp redistime.Time) (*answer, error) {
 	a, err := tokenresp.Decode(content, stamp)
 	if err != nil {
 		return nil, err
@@ -71,30 +69,30 @@ func (a *answer) encode(r *tokenRequest) []byte {
 }
 
 // localAnswer is an OAuth error that the gate answers with itself.
-func localAnswer(code, description string, us int64) *answer {
-	return &answer{Answer: tokenresp.Local(code, description, us)}
+func localAnswer(code, description string, now redistime.Time) *answer {
+	return &answer{Answer: tokenresp.Local(code, description, now)}
 }
 
 // signedOut is the answer to a refresh token whose account has signed out.
-func signedOut(us int64) *answer {
-	return localAnswer("invalid_grant", "the account has signed out", us)
+func signedOut(now redistime.Time) *answer {
+	return localAnswer("invalid_grant", "the account has signed out", now)
 }
 
 // Usable tells whether MSAL would take the token at a time of Redis.
-func (a *answer) Usable(us int64) bool { return a != nil && a.Answer.Usable(us) }
+func (a *answer) Usable(now redistime.Time) bool { return a != nil && a.Answer.Usable(now) }
 
 // Alive tells whether the token has life left at a time of Redis, if less than MSAL wants.
-func (a *answer) Alive(us int64) bool { return a != nil && a.Answer.Alive(us) }
+func (a *answer) Alive(now redistime.Time) bool { return a != nil && a.Answer.Alive(now) }
 
 // Over tells whether a token must not be handed out any more at a time of Redis.
-func (a *answer) Over(us int64) bool { return a != nil && a.Answer.Over(us) }
+func (a *answer) Over(now redistime.Time) bool { return a != nil && a.Answer.Over(now) }
 
 // Response is the answer for a caller, at a time of Redis.
-func (a *answer) Response(req *http.Request, us int64, soon bool) (*http.Response, error) {
+func (a *answer) Response(req *http.Request, now redistime.Time, soon bool) (*http.Response, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
-	return a.Answer.Response(req, us, soon), nil
+	return a.Answer.Response(req, now, soon), nil
 }
 
 // WorthRetrying tells whether asking again at once may help: no answer, or a server's error without a pause asked

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/maypok86/otter/v2"
 	"github.com/redis/go-redis/v9"
@@ -30,8 +31,8 @@ type known struct {
 }
 
 // withOwn puts what this process has met by the same base transport in the pause's place, if it stands for longer.
-func (k *known) withOwn(r *tokenRequest, own *answer, us int64) {
-	if own != nil && own.by == r.by && us < own.CountsUntil() && (k.pause == nil || k.pause.Until < own.Until) {
+func (k *known) withOwn(r *tokenRequest, own *answer, now redistime.Time) {
+	if own != nil && own.by == r.by && now < own.CountsUntil() && (k.pause == nil || k.pause.Until < own.Until) {
 		k.pause = own
 	}
 }
@@ -108,17 +109,17 @@ func refusalOf(rid id, by tokenreq.Credential) id {
 }
 
 // withRefusal puts the refusal of the request's own credential in the place of another's.
-func (g *Gate) withRefusal(k *known, r *tokenRequest, rid id, us int64) {
+func (g *Gate) withRefusal(k *known, r *tokenRequest, rid id, now redistime.Time) {
 	own := g.answers.of(refusalOf(rid, r.Credential)).pause
-	if own != nil && us < own.Until && (k.pause == nil || k.pause.CredentialRefused()) {
+	if own != nil && now < own.Until && (k.pause == nil || k.pause.CredentialRefused()) {
 		k.pause = own
 	}
 }
 
 // look is what is known of a request identity: in Redis, or in this process while Redis is away.
-func (g *Gate) look(ctx context.Context, r *tokenRequest, rid id) (k known, us int64, err error) {
+func (g *Gate) look(ctx context.Context, r *tokenRequest, rid id) (k known, now redistime.Time, err error) {
 	var found atomic.Pointer[known]
-	var time atomic.Int64
+	var told atomic.Int64
 	keys := []string{g.o.Names.Response(rid), g.o.Names.Pause(rid)}
 	err = g.o.Redis.Run(ctx, layout.LookScript, keys, func(rep redisop.Reply) error {
 		if len(rep.Fields) != 2 {
@@ -132,7 +133,7 @@ func (g *Gate) look(ctx context.Context, r *tokenRequest, rid id) (k known, us i
 			content, stamp, _, err := layout.Open(g.o.Serializer, keys[i], "", rep.Fields[i])
 			var a *answer
 			if err == nil {
-				a, err = decodeAnswer(content, stamp)
+				a, err = decodeAnswer(content, redistime.Time(stamp))
 			}
 			if err != nil {
 				g.o.Metrics.Unreadable(tokenstore.WhyUnreadable(err))
@@ -141,25 +142,26 @@ func (g *Gate) look(ctx context.Context, r *tokenRequest, rid id) (k known, us i
 			}
 			*to = a
 		}
-		time.Store(rep.Time.Micros())
+		told.Store(rep.Time.Micros())
 		found.Store(&got)
 		return nil
 	})
 	if err != nil {
-		k, us = g.answers.of(rid), g.o.Clock.Now().Micros()
+		k, now = g.answers.of(rid), g.o.Clock.Now()
 		g.dropEnded(r, &k)
-		k.withOwn(r, k.own, us)
-		g.withRefusal(&k, r, rid, us)
-		return k, us, err
+		k.withOwn(r, k.own, now)
+		g.withRefusal(&k, r, rid, now)
+		return k, now, err
 	}
 	k = *found.Load()
 	g.dropEnded(r, &k)
 	if g.overlay(rid, &k) {
 		g.dropEnded(r, &k)
 	}
-	k.withOwn(r, g.answers.of(rid).own, time.Load())
-	g.withRefusal(&k, r, rid, time.Load())
-	return k, time.Load(), nil
+	now = redistime.Time(told.Load())
+	k.withOwn(r, g.answers.of(rid).own, now)
+	g.withRefusal(&k, r, rid, now)
+	return k, now, nil
 }
 
 // dropEnded leaves out an answer that a removal has ended, wherever it was found.
@@ -183,19 +185,19 @@ func (g *Gate) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answe
 		// Of a user whom nothing names, and whose sign-out would not find it: whoever asks for it keeps it to himself.
 		return
 	}
-	life := (a.CountsUntil() - a.Received) / 1000
+	life := a.CountsUntil().Sub(a.Received)
 	key := g.o.Names.Pause(rid)
 	if a.Good {
 		key = g.o.Names.Response(rid)
-		life = (a.Expires - a.Received) / 1000
+		life = a.Expires.Sub(a.Received)
 		if handover := r.Kind.Policy().Handover; handover > 0 {
-			life = min(life, handover*1000)
+			life = min(life, handover)
 		}
 		if r.Challenge != "" && rid == r.ID {
-			life = min(life, challengeLife*1000)
+			life = min(life, challengeLife)
 		}
 	}
-	if life <= 0 {
+	if life < time.Millisecond {
 		return
 	}
 	if !a.Good || !g.answerEnded(pids, r.Scopes, a) {
@@ -204,13 +206,13 @@ func (g *Gate) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answe
 	if a.CredentialRefused() {
 		g.answers.put(refusalOf(rid, r.Credential), pids, a)
 	}
-	value, err := g.o.Store.Seal(key, redistime.Time(a.Stamp), a.encode(r))
+	value, err := g.o.Store.Seal(key, a.Stamp, a.encode(r))
 	if err != nil {
 		return
 	}
 	push := func(ctx context.Context) error {
-		left := life - max(0, (g.o.Clock.Now().Micros()-a.Received)/1000)
-		if left <= 0 || !a.Good && g.answers.of(rid).pause != a {
+		left := life - max(0, g.o.Clock.Now().Sub(a.Received))
+		if left < time.Millisecond || !a.Good && g.answers.of(rid).pause != a {
 			return nil // over, or a token has come meanwhile
 		}
 		if a.Good {
@@ -228,7 +230,7 @@ func (g *Gate) keepAnswer(ctx context.Context, r *tokenRequest, rid id, a *answe
 				g.answers.refused(rid, a)
 			}
 			return nil
-		}, formatInt(a.Started), value, formatInt(left))
+		}, formatInt(a.Started.Micros()), value, formatInt(left.Milliseconds()))
 	}
 	if err := push(ctx); err != nil {
 		g.o.Store.Keep(unsavedName(rid, a.Good), &tokenstore.Waiting{Size: int64(2*len(value)) + 512, Push: push})

@@ -16,29 +16,29 @@ type answerSource struct {
 func (s *answerSource) lease() id { return s.r.ID }
 
 func (s *answerSource) look(ctx context.Context) (f finding, err error) {
-	k, us, err := s.g.look(ctx, s.r, s.r.ID)
+	k, now, err := s.g.look(ctx, s.r, s.r.ID)
 	if s.arrived == 0 {
-		s.arrived = us - time.Since(s.begun).Microseconds()
+		s.arrived = now.Add(-time.Since(s.begun))
 	}
 	if err == nil {
-		f.at = us
+		f.at = now
 	}
 	if s.last = k.answer; s.last != nil {
 		f.stamp = s.last.Stamp
 	}
 	policy := s.r.Kind.Policy()
 	switch a := k.answer; {
-	case !a.Alive(us):
+	case !a.Alive(now):
 	case s.r.Challenge != "" && a.Received < s.arrived:
 		// Older than the challenge.
-	case policy.Handover > 0 && us-a.Received > policy.Handover*second:
-	case a.Usable(us) || a.Received >= s.arrived:
-		f.answer, f.due = a, a.Due > 0 && us >= a.Due
+	case policy.Handover > 0 && now.Sub(a.Received) > policy.Handover:
+	case a.Usable(now) || a.Received >= s.arrived:
+		f.answer, f.due = a, a.Due > 0 && now >= a.Due
 	case policy.OldServes:
 		f.old = a
 	}
 	// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
-	f.heed(s.r, k.pause, us, func(p *answer) bool {
+	f.heed(s.r, k.pause, now, func(p *answer) bool {
 		return p.Of == s.r.Grant && (s.r.Challenge == "" || p.Received >= s.arrived)
 	})
 	return f, err

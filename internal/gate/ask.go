@@ -74,7 +74,7 @@ func (l *leader) ask(ctx context.Context) *answer {
 // tell tells the log of an outcome without a token, once for those who find the pause: the fleet, or this process.
 func (l *leader) tell(a *answer) {
 	g := l.g
-	pause := time.Duration(a.Until-a.Received) * time.Microsecond
+	pause := a.Until.Sub(a.Received)
 	args := []any{"grant", l.r.Grant, "error", tokenFailure(a), "pause", pause}
 	if a.Own {
 		g.o.Log.Warn("the token endpoint was not reached, or something else answered in its place; "+
@@ -110,12 +110,12 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 		span.End()
 	}()
 	body := form.Encode()
-	elapsed, started := g.elapsed(), g.o.Store.Asked(g.o.Clock.Now()).Micros()
+	elapsed, started := g.elapsed(), g.o.Store.Asked(g.o.Clock.Now())
 	// Beside the request, so that nobody waits for it; and after it has begun: a removal since then takes nothing off the
 	// lists that this answer needs.
 	l.listing.Go(func() { g.listNames(context.WithoutCancel(ctx), r, namesLife) })
 	fail := func(err error) *answer {
-		return noAnswer(err, r.by, started, g.o.Clock.Now().Micros())
+		return noAnswer(err, r.by, started, g.o.Clock.Now())
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.address, strings.NewReader(body))
 	if err != nil {
@@ -127,7 +127,7 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	if a, err = g.exchange(r.via, req); err != nil {
 		return fail(err)
 	}
-	a.by, a.began, a.Started, a.Received, a.Stamp = r.by, elapsed, started, g.o.Clock.Now().Micros(), started
+	a.by, a.began, a.Started, a.Received, a.Stamp = r.by, elapsed, started, g.o.Clock.Now(), started
 	return a
 }
 

@@ -45,7 +45,7 @@ func TestAnswerToARefreshEndsWithTheTokenThatWasSent(t *testing.T) {
 	o := &recordSource{leader: &leader{g: g, r: &tokenRequest{Request: form, pids: []id{p.ID}, tenants: []string{"t"}}}, p: p}
 	o.session = g.o.Store.Asked(g.o.Clock.Now())
 	removed := g.o.Store.BeginRemoval(p, nil).Removed()
-	started := removed.Whole.Add(time.Second).Micros()
+	started := removed.Whole.Add(time.Second)
 	a := &answer{Answer: &tokenresp.Answer{Status: 200, Body: []byte(stage.GoodToken), Started: started, Received: started, Stamp: started}}
 	a.Judge()
 	o.keep(t.Context(), a)

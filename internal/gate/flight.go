@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // A flight is one answer in the making, for all callers of one identity in this process. It is bound to none of
@@ -114,7 +116,7 @@ func (fs *flights) forget(pid id) {
 
 // wait waits for the flight or for ctx. soon: the answer is due, and is to be refreshed. now is Redis's time: who comes
 // when the stopgap's life is over waits on.
-func (f *flight) wait(ctx context.Context, now func() int64) (a *answer, soon bool, outcome string, err error) {
+func (f *flight) wait(ctx context.Context, now func() redistime.Time) (a *answer, soon bool, outcome string, err error) {
 	select {
 	case <-f.landed:
 		return f.answer, f.soon, f.outcome, f.err

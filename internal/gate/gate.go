@@ -29,7 +29,7 @@ const (
 	// merely slow.
 	holderAtMost = 5 * time.Second
 	// challengeLife is how long concurrent requests may share the answer to a claims challenge.
-	challengeLife = 5 // seconds
+	challengeLife = 5 * time.Second
 )
 
 // Options are what a Gate is made with; all are needed.

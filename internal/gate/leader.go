@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/failure"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/lock"
 )
@@ -26,7 +27,7 @@ type leader struct {
 	flight     *flight
 	background bool
 	begun      time.Time
-	arrived    int64 // Redis's time of begun, known from the first look
+	arrived    redistime.Time // of begun, known from the first look
 	source     source
 	found      finding
 	timer      *time.Timer // ends the patience of those who wait
@@ -72,7 +73,7 @@ func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background
 	}
 	l.listing.Wait()
 	if a != nil && a.Good {
-		if left := time.Duration(a.Expires-g.o.Clock.Now().Micros()) * time.Microsecond; !asked || left > namesLife {
+		if left := a.Expires.Sub(g.o.Clock.Now()); !asked || left > namesLife {
 			g.listNames(context.WithoutCancel(ctx), r, left)
 		}
 		g.noteAnswer(r, a)
@@ -162,7 +163,7 @@ func (l *leader) look(ctx context.Context) (err error) {
 	l.found, err = l.source.look(context.WithoutCancel(ctx))
 	if old := l.found.old; old != nil && l.timer == nil && !l.background {
 		l.timer = time.AfterFunc(patience, func() {
-			if old.Alive(l.g.o.Clock.Now().Micros()) {
+			if old.Alive(l.g.o.Clock.Now()) {
 				l.g.noteAnswer(l.r, old)
 				l.flight.serve(old)
 			}
@@ -179,7 +180,7 @@ func (l *leader) stop() {
 
 // old is the old token while it lives.
 func (l *leader) old() *answer {
-	if old := l.found.old; old != nil && old.Alive(l.g.o.Clock.Now().Micros()) {
+	if old := l.found.old; old != nil && old.Alive(l.g.o.Clock.Now()) {
 		return old
 	}
 	return nil

@@ -25,11 +25,11 @@ func (g *Gate) answerEnded(pids []id, scopes msaldoc.Scopes, a *answer) bool {
 // belongs notes that an answer is of partitions, so that it goes when one of them is removed. false: one was removed
 // after it was asked for, and it must not be kept.
 func (g *Gate) belongs(
-	ctx context.Context, pids []id, rid id, s msaldoc.Scopes, asked redistime.Time, life int64,
+	ctx context.Context, pids []id, rid id, s msaldoc.Scopes, asked redistime.Time, life time.Duration,
 ) (bool, error) {
 	for _, pid := range pids {
 		member := layout.Member{Kind: layout.MemberAnswer, Scopes: layout.MemberScopes(s), ID: rid}
-		if ok, err := g.o.Store.List(ctx, pid, member, life, asked); err != nil || !ok {
+		if ok, err := g.o.Store.List(ctx, pid, member, life.Milliseconds(), asked); err != nil || !ok {
 			return false, err
 		}
 	}

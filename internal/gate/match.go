@@ -43,13 +43,13 @@ func (r *tokenRequest) asks(e record.Entry) bool {
 }
 
 // match is the newest access token of a snapshot that answers a request, if there is one.
-func match(s *record.Snapshot, r *tokenRequest, us int64) (record.Entry, bool) {
+func match(s *record.Snapshot, r *tokenRequest, now redistime.Time) (record.Entry, bool) {
 	var best record.Entry
 	found := false
 	if r.Special {
 		return best, false
 	}
-	for _, e := range s.Live(redistime.Time(us)) {
+	for _, e := range s.Live(now) {
 		if e.Section != msaldoc.SectionAccessToken || e.HomeAccountID != r.Lineage.Account || e.KeyID != "" ||
 			e.ExtCacheKey != "" || !r.asks(e) || !msaldoc.ScopesOf(e.Target).ContainsAll(r.Scopes) {
 			continue
@@ -86,17 +86,17 @@ func refreshToken(s *record.Snapshot, r *tokenRequest) (record.Entry, bool) {
 
 // answerFrom makes the answer that brought a stored access token, less the refresh token, which others may have
 // redeemed since.
-func answerFrom(s *record.Snapshot, at record.Entry, us int64) *answer {
+func answerFrom(s *record.Snapshot, at record.Entry, now redistime.Time) *answer {
 	body := `{"token_type":"Bearer","scope":` + quoted(at.Target) +
-		`,"expires_in":` + formatInt(max(0, at.ExpiresOn-us/second))
+		`,"expires_in":` + formatInt(max(0, at.ExpiresOn-now.Seconds()))
 	if at.ExtendedExpiresOn > 0 {
-		body += `,"ext_expires_in":` + formatInt(max(0, at.ExtendedExpiresOn-us/second))
+		body += `,"ext_expires_in":` + formatInt(max(0, at.ExtendedExpiresOn-now.Seconds()))
 	}
-	if left := at.RefreshOn - us/second; at.RefreshOn > 0 {
+	if left := at.RefreshOn - now.Seconds(); at.RefreshOn > 0 {
 		body += `,"refresh_in":` + formatInt(max(1, left))
 	}
 	body += `,"access_token":` + quoted(at.Secret)
-	for _, e := range s.Live(redistime.Time(us)) {
+	for _, e := range s.Live(now) {
 		if e.Section == msaldoc.SectionIDToken && e.HomeAccountID == at.HomeAccountID && e.ClientID == at.ClientID &&
 			e.Realm == at.Realm && tokenreq.SameCloud(e.Environment, at.Environment) {
 			body += `,"id_token":` + quoted(e.Secret)
@@ -109,10 +109,10 @@ func answerFrom(s *record.Snapshot, at record.Entry, us int64) *answer {
 	body += "}"
 	a := &answer{Answer: &tokenresp.Answer{
 		Status: 200, Header: map[string]string{"Content-Type": "application/json; charset=utf-8"},
-		Body: []byte(body), Started: us, Received: us, Stamp: at.Stamp.Micros(),
+		Body: []byte(body), Started: now, Received: now, Stamp: at.Stamp,
 	}}
 	a.Judge()
-	a.Due = at.Due * second
+	a.Due = redistime.OfSeconds(at.Due)
 	return a
 }
 
@@ -123,8 +123,8 @@ func entriesOf(r *tokenRequest, a *answer, before *record.Snapshot, session redi
 		HomeAccountID: r.Lineage.Account, Environment: r.Lineage.Environment, Realm: r.tenants[0], ClientID: r.Client,
 		TokenType: a.Member("token_type"), Target: a.Member("scope"), RefreshToken: a.Member("refresh_token"),
 		FamilyID: a.Member("foci"), IDToken: a.Member("id_token"),
-		CachedAt: a.Received / second, ExpiresOn: a.Expires / second, ExtendedExpiresOn: a.Expires / second,
-		RefreshOn: a.Due / second,
+		CachedAt: a.Received.Seconds(), ExpiresOn: a.Expires.Seconds(), ExtendedExpiresOn: a.Expires.Seconds(),
+		RefreshOn: a.Due.Seconds(),
 	}
 	if issued.FamilyID == "" {
 		rt, _ := refreshToken(before, r)
@@ -134,7 +134,7 @@ func entriesOf(r *tokenRequest, a *answer, before *record.Snapshot, session redi
 		issued.Target = strings.Join(msaldoc.RequestedScopes(r.Form.Get("scope")), " ")
 	}
 	if in := a.Number("ext_expires_in"); in > 0 {
-		issued.ExtendedExpiresOn = a.Started/second + in
+		issued.ExtendedExpiresOn = a.Started.Seconds() + in
 	}
 	// With claims MSAL says under which key the token is kept, if it was asked for by WithClaimsFromClient.
 	tt := issued.TokenType
@@ -146,7 +146,7 @@ func entriesOf(r *tokenRequest, a *answer, before *record.Snapshot, session redi
 		if e.Section == msaldoc.SectionAccessToken {
 			e.Capabilities, e.Asked = r.Capabilities, string(r.Asked)
 		}
-		out = append(out, record.New(e, redistime.Time(a.Stamp), session))
+		out = append(out, record.New(e, a.Stamp, session))
 	}
 	return out
 }

@@ -2,7 +2,6 @@ package gate
 
 import (
 	"github.com/msal-redis/msal-redis-go/internal/issued"
-	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 )
 
@@ -11,7 +10,7 @@ func (g *Gate) noteAnswer(r *tokenRequest, a *answer) {
 	if r.inRecord() {
 		return // the flight has, with the session of the token that it sent
 	}
-	switch asked := redistime.Time(a.Started); r.Kind {
+	switch asked := a.Started; r.Kind {
 	case tokenreq.App:
 		for _, pid := range r.pids {
 			g.o.Store.Of(pid, false).ExpectWrite(g.elapsed())

@@ -33,7 +33,7 @@ func (o *recordSource) look(ctx context.Context) (f finding, err error) {
 	g := o.g
 	// What the record does not tell is kept by identity: a challenge's answer, a special one, refusals.
 	var k known
-	var told int64
+	var told redistime.Time
 	var err2 error
 	var beside sync.WaitGroup
 	beside.Go(func() { k, told, err2 = g.look(ctx, o.r, o.r.ID) })
@@ -47,35 +47,35 @@ func (o *recordSource) look(ctx context.Context) (f finding, err error) {
 		f.stamp = k.answer.Stamp
 	}
 	s := o.p.Known().Snapshot
-	us := g.o.Clock.Now().Micros()
+	now := g.o.Clock.Now()
 	if o.arrived == 0 {
-		o.arrived = us - time.Since(o.begun).Microseconds()
+		o.arrived = now.Add(-time.Since(o.begun))
 	}
 	o.snap = s
 	if s != nil && o.r.Challenge == "" {
-		if at, ok := match(s, o.r, us); ok {
-			a := answerFrom(s, at, us)
+		if at, ok := match(s, o.r, now); ok {
+			a := answerFrom(s, at, now)
 			// MSAL stores what it is given, also the old token once more: after a sign-out it is one of before.
 			if _, known := g.o.Tokens.Of(at.Secret); !known {
 				g.o.Tokens.Note(a.Answer, issued.Token{Session: at.Session, Terms: o.r.Terms})
 			}
 			switch {
-			case a.Usable(us):
-				f.answer, f.due = a, a.Due > 0 && us >= a.Due
+			case a.Usable(now):
+				f.answer, f.due = a, a.Due > 0 && now >= a.Due
 				if !f.due {
 					return f, err
 				}
-			case a.Alive(us):
+			case a.Alive(now):
 				f.old = a
 			}
 		}
 	}
-	if us = told; err == nil {
+	if now = told; err == nil {
 		err = err2
 	}
 	if a := k.answer; a != nil && a.Good {
 		if _, known := g.o.Tokens.Of(a.Member("refresh_token")); !known {
-			g.o.Tokens.Note(a.Answer, issued.Token{Session: cmp.Or(o.session, redistime.Time(a.Started)), Terms: o.r.Terms})
+			g.o.Tokens.Note(a.Answer, issued.Token{Session: cmp.Or(o.session, a.Started), Terms: o.r.Terms})
 		}
 	}
 	switch a := k.answer; {
@@ -83,14 +83,14 @@ func (o *recordSource) look(ctx context.Context) (f finding, err error) {
 		if a != nil && a.Good && a.Received >= o.arrived {
 			f.answer = a
 		}
-	case o.r.Special && a.Usable(us):
-		f.answer, f.due = a, a.Due > 0 && us >= a.Due
-	case o.r.Special && a.Alive(us):
+	case o.r.Special && a.Usable(now):
+		f.answer, f.due = a, a.Due > 0 && now >= a.Due
+	case o.r.Special && a.Alive(now):
 		f.old = a
 	}
 	// A refusal is of one refresh token: after another sign-in there is another one.
 	rt, _ := refreshToken(s, o.r)
-	f.heed(o.r, k.pause, us, func(p *answer) bool {
+	f.heed(o.r, k.pause, now, func(p *answer) bool {
 		return p.Received >= o.arrived || p.Of == tokenreq.HashSecret(rt.Secret).String()
 	})
 	return f, err
@@ -111,7 +111,7 @@ func (o *recordSource) form() (url.Values, *answer) {
 		from, _ := o.g.o.Tokens.Of(form.Get("refresh_token"))
 		o.session = o.g.o.Tokens.Session(from)
 		if o.g.o.Store.Ended(o.p.ID, from.Session, from.Began) {
-			return nil, signedOut(o.g.o.Clock.Now().Micros())
+			return nil, signedOut(o.g.o.Clock.Now())
 		}
 	}
 	o.sent = form.Get("refresh_token")
@@ -140,9 +140,9 @@ func (o *recordSource) keep(ctx context.Context, a *answer) {
 	}
 	// Newer than the token it was brought with: where Redis's clock has gone back, its successor would be thrown
 	// away.
-	a.Stamp = max(a.Stamp, o.used.Micros()+1)
+	a.Stamp = max(a.Stamp, o.used+1)
 	if o.session == 0 { // of a refresh token that nothing is known of
-		o.session = redistime.Time(a.Started)
+		o.session = a.Started
 	}
 	a.session = o.session
 	g.o.Tokens.Note(a.Answer, issued.Token{Session: o.session, Terms: o.r.Terms})

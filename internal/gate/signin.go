@@ -23,7 +23,7 @@ func (t *transport) signIn(req *http.Request, asked tokenreq.Request) (*http.Res
 	g := t.g
 	began := g.elapsed()
 	session := g.o.Store.Asked(g.redisTime(req.Context()))
-	started := g.o.Clock.Now().Micros()
+	started := g.o.Clock.Now()
 	resp, err := t.send(req, tokenresp.AtMost, errTooLarge)
 	if err != nil || resp.StatusCode != http.StatusOK {
 		return resp, err
@@ -33,7 +33,7 @@ func (t *transport) signIn(req *http.Request, asked tokenreq.Request) (*http.Res
 		return resp, nil // MSAL sees what there is
 	}
 	a := &answer{Answer: &tokenresp.Answer{
-		Status: resp.StatusCode, Body: body, Started: started, Received: g.o.Clock.Now().Micros(), Stamp: started,
+		Status: resp.StatusCode, Body: body, Started: started, Received: g.o.Clock.Now(), Stamp: started,
 	}}
 	a.Judge()
 	if !a.Good {

@@ -3,15 +3,17 @@ package gate
 import (
 	"context"
 	"net/url"
+
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // finding is what a look finds.
 type finding struct {
 	// at is Redis's time of the look, by which what is asked for after it is ordered; 0: Redis did not tell.
-	at int64
+	at redistime.Time
 	// stamp is that of the answer that is there, whatever it is worth: what comes is newer, also if Redis's clock went
 	// back.
-	stamp  int64
+	stamp  redistime.Time
 	answer *answer // may be given at once; nil: nothing
 	due    bool    // it should be refreshed
 	// old is a token with life left that MSAL would not keep any more: for when Entra ID does not answer.
@@ -25,13 +27,13 @@ type finding struct {
 
 // heed takes a pause that was found as what it is for a request: applies tells whether a refusal of what it asked for
 // is.
-func (f *finding) heed(r *tokenRequest, p *answer, us int64, applies func(*answer) bool) {
+func (f *finding) heed(r *tokenRequest, p *answer, now redistime.Time, applies func(*answer) bool) {
 	if p == nil {
 		return
 	}
 	f.failures = p.Failures
 	switch {
-	case p.Until <= us:
+	case p.Until <= now:
 	case p.CredentialRefused():
 		if f.apart = p.Of != r.Credential.Exact; !f.apart {
 			f.pause = p

@@ -94,25 +94,25 @@ func (t *transport) answer(
 ) (*http.Response, string, error) {
 	g := t.g
 	respond := func(a *answer, soon bool) (*http.Response, error) {
-		return a.Response(req, g.o.Clock.Now().Micros(), soon)
+		return a.Response(req, g.o.Clock.Now(), soon)
 	}
 	if r.Grant == tokenreq.GrantRefreshToken && r.Form.Get("refresh_token") == "" {
 		// MSAL posts an empty one for a user token that came without. Entra ID would say the same.
-		empty := localAnswer("invalid_request", "the refresh token is empty", g.o.Clock.Now().Micros())
+		empty := localAnswer("invalid_request", "the refresh token is empty", g.o.Clock.Now())
 		resp, err := respond(empty, false)
 		return resp, outcomeRefused, err
 	}
 	if r.Kind == tokenreq.UnknownRefresh || r.Kind == tokenreq.RotatedRefresh {
 		// Of a sign-in that no Export has told of, or of a refresh that goes back to one: no record tells that it has ended.
 		if from, ok := g.o.Tokens.Of(r.Form.Get("refresh_token")); ok && g.o.Tokens.Ended(from) {
-			resp, err := respond(signedOut(g.o.Clock.Now().Micros()), false)
+			resp, err := respond(signedOut(g.o.Clock.Now()), false)
 			return resp, outcomeRefused, err
 		}
 	}
 	a, soon, outcome, err := t.await(ctx, span, r)
-	if a.Over(g.o.Clock.Now().Micros()) {
+	if a.Over(g.o.Clock.Now()) {
 		// Between the flight's end and now: this goroutine, or the machine, has been standing still.
-		if a, soon, outcome, err = t.await(ctx, span, r); a.Over(g.o.Clock.Now().Micros()) {
+		if a, soon, outcome, err = t.await(ctx, span, r); a.Over(g.o.Clock.Now()) {
 			return nil, outcomeFailed, errOver
 		}
 	}
@@ -156,7 +156,7 @@ func (t *transport) fly(
 	if f == nil {
 		return nil, false, outcomeFailed, redisop.ErrClosed
 	}
-	a, soon, outcome, err = f.wait(ctx, func() int64 { return g.o.Clock.Now().Micros() })
+	a, soon, outcome, err = f.wait(ctx, g.o.Clock.Now)
 	if !mine && outcome != outcomeLeft && f.span.IsValid() {
 		span.AddLink(trace.Link{SpanContext: f.span})
 	}

@@ -29,9 +29,9 @@ type OnBehalfOf struct {
 
 // handedOver is the last answer to an assertion that the gate gave to MSAL.
 type handedOver struct {
-	owners []layout.ID // none: it came past the gate, or is of a user whom nothing names
-	asked  int64       // Redis's time, microseconds; 0: it came past the gate
-	late   bool        // asked for before the user signed out: MSAL must not keep it
+	owners []layout.ID    // none: it came past the gate, or is of a user whom nothing names
+	asked  redistime.Time // 0: it came past the gate
+	late   bool           // asked for before the user signed out: MSAL must not keep it
 }
 
 // NewOnBehalfOf makes an OnBehalfOf for tokens of so many bytes. removed is what is known to be removed of a partition.
@@ -81,14 +81,14 @@ func (o *OnBehalfOf) Has(key string) bool {
 }
 
 // Gave takes note of an answer before MSAL has it.
-func (o *OnBehalfOf) Gave(key string, owners []layout.ID, asked int64) {
+func (o *OnBehalfOf) Gave(key string, owners []layout.ID, asked redistime.Time) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	h := o.of(key)
 	if len(owners) == 0 {
 		owners = h.owners
 	}
-	late := slices.ContainsFunc(owners, func(pid layout.ID) bool { return redistime.Time(asked) < o.removed(pid).Whole })
+	late := slices.ContainsFunc(owners, func(pid layout.ID) bool { return asked < o.removed(pid).Whole })
 	*h = handedOver{owners: owners, asked: asked, late: late}
 }
 
@@ -118,7 +118,7 @@ func (o *OnBehalfOf) Remove(pid layout.ID, removed layout.Tombstone, here bool) 
 	found := here
 	for _, known := range []map[string]*handedOver{o.known, o.before} {
 		for _, h := range known {
-			if h.of(pid) && redistime.Time(h.asked) < removed.Whole {
+			if h.of(pid) && h.asked < removed.Whole {
 				h.late, found = true, true
 			}
 		}

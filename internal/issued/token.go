@@ -52,7 +52,7 @@ func (ts *Tokens) Of(secret string) (Token, bool) {
 
 // Note remembers where an answer's tokens come from. Their stamp is the answer's.
 func (ts *Tokens) Note(a *tokenresp.Answer, from Token) {
-	from.Stamp = redistime.Time(a.Stamp)
+	from.Stamp = a.Stamp
 	for _, name := range []string{"access_token", "refresh_token", "id_token"} {
 		if secret := a.Member(name); secret != "" {
 			ts.known.Set(tokenreq.HashSecret(secret), from)

@@ -8,6 +8,12 @@ type Time int64
 // Micros is t as it is written in Redis.
 func (t Time) Micros() int64 { return int64(t) }
 
+// Seconds is t in whole seconds, as Entra ID and MSAL write times.
+func (t Time) Seconds() int64 { return int64(t) / time.Second.Microseconds() }
+
+// OfSeconds is a time that is written in whole seconds.
+func OfSeconds(n int64) Time { return Time(n * time.Second.Microseconds()) }
+
 // Add is t and a while.
 func (t Time) Add(d time.Duration) Time { return t + Time(d.Microseconds()) }
 

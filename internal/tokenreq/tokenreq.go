@@ -50,8 +50,8 @@ const (
 // Policy is what may be done with the requests of a kind.
 type Policy struct {
 	Shares Sharing
-	// Handover is for how many seconds an answer serves others; 0: for its token's useful life.
-	Handover int64
+	// Handover is for how long an answer serves others; 0: for its token's useful life.
+	Handover time.Duration
 	// OldServes: a token in the last minutes of its life serves while no new one is to be had.
 	OldServes bool
 	// Named: only an answer that names its user is shared, for a sign-out must find it.
@@ -85,9 +85,9 @@ var kinds = [...]struct {
 	UserRefresh: {"refresh of a user", GrantRefreshToken, func(r *Request) string { return string(r.Lineage.Partition) },
 		Policy{Shares: InRecord, OldServes: true, SendsNewest: true, Repeats: true}},
 	UserFIC: {"user by federated credential", GrantUserFIC, federatedUser,
-		Policy{Shares: ByIdentity, Handover: 60, OldServes: true}},
+		Policy{Shares: ByIdentity, Handover: time.Minute, OldServes: true}},
 	UnknownRefresh: {"unknown refresh", GrantRefreshToken, func(r *Request) string { return r.Lineage.First },
-		Policy{Shares: ByIdentity, Handover: 60, OldServes: true}},
+		Policy{Shares: ByIdentity, Handover: time.Minute, OldServes: true}},
 	RotatedRefresh: {"rotated refresh", GrantRefreshToken, func(r *Request) string { return r.Lineage.First },
 		Policy{Shares: ByIdentity, OldServes: true, SendsNewest: true, Repeats: true}},
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
@@ -68,7 +69,7 @@ func TestKinds(t *testing.T) {
 
 	for kind, want := range map[Kind]struct {
 		shares      Sharing
-		handover    int64
+		handover    time.Duration
 		old, newest bool
 	}{
 		Untouched:         {Nowhere, 0, false, false},
@@ -77,8 +78,8 @@ func TestKinds(t *testing.T) {
 		OnBehalfOf:        {ByIdentity, 0, false, false},
 		OnBehalfOfRefresh: {ByIdentity, 0, false, true},
 		UserRefresh:       {InRecord, 0, true, true},
-		UserFIC:           {ByIdentity, 60, true, false},
-		UnknownRefresh:    {ByIdentity, 60, true, false},
+		UserFIC:           {ByIdentity, time.Minute, true, false},
+		UnknownRefresh:    {ByIdentity, time.Minute, true, false},
 		RotatedRefresh:    {ByIdentity, 0, true, true},
 	} {
 		p := kind.Policy()

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // FuzzStoredAnswer: whatever a stored answer says, it is refused, or an answer that keeps its meaning.
@@ -25,30 +26,30 @@ func FuzzStoredAnswer(f *testing.F) {
 	f.Add([]byte(`{"status":503,"failures":-9}`+"\n"), int64(0), int64(0))
 	f.Add([]byte(`{"status":429,"header":{"Retry-After":"Fri, 31 Dec 9999 23:59:59 GMT"}}`+"\n"), int64(0), int64(0))
 	f.Fuzz(func(t *testing.T, content []byte, stamp, now int64) {
-		a, err := Decode(content, stamp)
+		a, err := Decode(content, redistime.Time(stamp))
 		if err != nil {
 			if !errors.Is(err, layout.ErrRecord) || a != nil {
 				t.Fatalf("%v %v", a, err)
 			}
 			return
 		}
-		again, err := Decode(a.Encode(whose), stamp)
+		again, err := Decode(a.Encode(whose), redistime.Time(stamp))
 		if err != nil || again.Status != a.Status || again.Good != a.Good || !bytes.Equal(again.Body, a.Body) ||
 			again.Until != a.Until || again.Expires != a.Expires {
 			t.Fatalf("an answer changes when it is stored again: %v", err)
 		}
-		checkAnswer(t, a, now)
+		checkAnswer(t, a, redistime.Time(now))
 	})
 }
 
 // checkAnswer holds an answer to what its callers rely on.
-func checkAnswer(t *testing.T, a *Answer, now int64) {
+func checkAnswer(t *testing.T, a *Answer, now redistime.Time) {
 	t.Helper()
 	if !a.Good && a.Received >= 0 && a.Received < layout.MaxStamp {
 		next := &Answer{Status: a.Status, Header: a.Header, Body: a.Body, Received: a.Received}
-		next.PauseAfter(a.Failures, time.UnixMicro(a.Received))
-		if pause := next.Until - a.Received; pause < 0 || pause > askedPause {
-			t.Fatalf("a pause of %d microseconds", pause)
+		next.PauseAfter(a.Failures, time.UnixMicro(a.Received.Micros()))
+		if pause := next.Until.Sub(a.Received); pause < 0 || pause > askedPause {
+			t.Fatalf("a pause of %v", pause)
 		}
 	}
 	if a.Good && (a.Member("access_token") == "" || a.Expires <= a.Received) {
@@ -106,7 +107,7 @@ func FuzzAnswer(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		now := time.Now().UnixMicro()
+		now := redistime.Time(time.Now().UnixMicro())
 		a := &Answer{Status: 200, Body: body, Started: now, Received: now + 1, Header: map[string]string{}}
 		a.Judge()
 		a.AddRefreshIn(0.5)

@@ -11,6 +11,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // aged is an answer's body at an age, in seconds. All who have waited for an answer read the same.
@@ -25,37 +26,37 @@ func (a *Answer) AddRefreshIn(share float64) {
 	if !a.Good || a.Due != 0 {
 		return
 	}
-	usable := (a.Expires-a.Started)/second - int64(msaldoc.LastMinutes/time.Second)
+	usable := wholeSeconds(a.Expires.Sub(a.Started) - msaldoc.LastMinutes)
 	in := min(int64(share*float64(usable)), usable-1)
 	if in < 1 {
 		return
 	}
-	a.Due = a.Started + in*second
+	a.Due = a.Started.Add(time.Duration(in) * time.Second)
 	a.Body = SetMember(a.Body, "refresh_in", format(in))
 }
 
 // Response is the answer for a caller, at a time of Redis: with the life that is left. soon: it is due, and is
 // being refreshed, so MSAL shall ask again shortly; not before the refresh can have ended.
-func (a *Answer) Response(req *http.Request, us int64, soon bool) *http.Response {
+func (a *Answer) Response(req *http.Request, now redistime.Time, soon bool) *http.Response {
 	body := a.Body
 	header := http.Header{}
 	for k, v := range a.Header {
 		header.Set(k, v)
 	}
 	if a.Good {
-		age := max(0, us-a.Started)
-		if age >= second && !a.Usable(us) {
-			age += second - 1 // to its end: a second too early, not too late
+		age := max(0, now.Sub(a.Started))
+		if age >= time.Second && !a.Usable(now) {
+			age += time.Second - 1 // to its end: a second too early, not too late
 		}
-		body = a.bodyAt(age / second)
+		body = a.bodyAt(wholeSeconds(age))
 		if soon {
-			in := min(5+rand.Int64N(26), max(1, (a.Expires-us)/second-int64(msaldoc.LastMinutes/time.Second)))
+			in := min(5+rand.Int64N(26), max(1, wholeSeconds(a.Expires.Sub(now)-msaldoc.LastMinutes)))
 			body = SetMember(body, "refresh_in", format(in))
 		}
 	}
 	if !a.Good && a.Passing() && a.Until > 0 {
 		// Not longer than what was asked for, by a clock that is a little behind the one that began to count.
-		left := max(1, (min(a.Until-us, a.Until-a.Received)+second-1)/second)
+		left := max(1, wholeSeconds(min(a.Until.Sub(now), a.Until.Sub(a.Received))+time.Second-1))
 		header.Set("Retry-After", format(left))
 	}
 	return &http.Response{
@@ -117,5 +118,8 @@ func ReplaceMember(object []byte, name, number string) []byte {
 	out = append(out, number...)
 	return append(out, object[v.Index+len(v.Raw):]...)
 }
+
+// wholeSeconds is a duration in whole seconds, as times in a token endpoint's answer are.
+func wholeSeconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 func format(n int64) string { return strconv.FormatInt(n, 10) }

@@ -9,6 +9,7 @@ import (
 	"github.com/tidwall/gjson"
 
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // Judge works out what an answer means. One that cannot be shared because it is not understood is not good: it goes
@@ -27,20 +28,20 @@ func (a *Answer) Judge() {
 	if life < -lifeAtMost || life > lifeAtMost {
 		return
 	}
-	a.Expires = a.Started + life*second
+	a.Expires = a.Started.Add(time.Duration(life) * time.Second)
 	// MSAL lets expires_on win (accesstokens.TokenResponse.UnmarshalJSON); Entra ID's is in its own time.
 	if on := doc.Get("expires_on"); on.Exists() && on.Type != gjson.Null && on.String() != "" {
 		n := number(on)
-		if n <= 0 || n > a.Started/second+lifeAtMost {
+		if n <= 0 || n > a.Started.Seconds()+lifeAtMost {
 			return // a date: MSAL understands more than we do
 		}
-		a.Expires = n * second
+		a.Expires = redistime.OfSeconds(n)
 	}
 	if a.Expires <= a.Received {
 		return
 	}
 	if in := number(doc.Get("refresh_in")); in > 0 && in <= lifeAtMost {
-		a.Due = a.Started + in*second
+		a.Due = a.Started.Add(time.Duration(in) * time.Second)
 	}
 	a.Good = true
 }
@@ -86,15 +87,17 @@ func number(v gjson.Result) int64 {
 }
 
 // Usable tells whether MSAL would take the token at a time of Redis.
-func (a *Answer) Usable(us int64) bool {
-	return a != nil && a.Good && a.Expires-us > int64(msaldoc.LastMinutes/time.Microsecond)
+func (a *Answer) Usable(now redistime.Time) bool {
+	return a != nil && a.Good && a.Expires.Sub(now) > msaldoc.LastMinutes
 }
 
 // Alive tells whether the token has life left at a time of Redis, if less than MSAL wants.
-func (a *Answer) Alive(us int64) bool { return a != nil && a.Good && a.Expires-us > second }
+func (a *Answer) Alive(now redistime.Time) bool {
+	return a != nil && a.Good && a.Expires.Sub(now) > time.Second
+}
 
 // Over tells whether a token must not be handed out any more at a time of Redis: its end has come, or comes while it is
 // told.
-func (a *Answer) Over(us int64) bool {
-	return a != nil && a.Good && a.Expires-us <= min(second, (a.Expires-a.Started)/2)
+func (a *Answer) Over(now redistime.Time) bool {
+	return a != nil && a.Good && a.Expires.Sub(now) <= min(time.Second, a.Expires.Sub(a.Started)/2)
 }

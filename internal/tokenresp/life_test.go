@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"testing"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 var asked = httptest.NewRequest(http.MethodPost, "https://login.example.com/t/oauth2/v2.0/token", nil)
@@ -23,7 +25,7 @@ func said(status int, body string, header ...string) *Answer {
 // A time that no server means makes no token that lives, and none that is Due: in microseconds it would come round.
 func TestAbsurdTimesOfAnAnswer(t *testing.T) {
 	const round = 1 << 64 / 1_000_000 // seconds
-	now := time.Now().Unix()
+	now := redistime.Time(time.Now().Unix())
 	for _, test := range []struct {
 		members string
 		good    bool
@@ -49,11 +51,11 @@ func TestAbsurdTimesOfAnAnswer(t *testing.T) {
 
 // The end that is told is never later than the token's own, and a token at its end is over, at whatever moment.
 func TestToldEndIsNotLaterThanTheTokens(t *testing.T) {
-	for _, life := range []int64{2, 6, 60, 299, 3600} {
-		a := said(200, `{"access_token":"a","expires_in":`+format(life)+`,"ext_expires_in":`+format(life)+`}`)
+	for _, life := range []redistime.Time{2, 6, 60, 299, 3600} {
+		a := said(200, `{"access_token":"a","expires_in":`+format(int64(life))+`,"ext_expires_in":`+format(int64(life))+`}`)
 		a.Started, a.Received = 1_000*second, 1_000*second+1
 		a.Judge()
-		for _, us := range []int64{1, second - 1, second, second + 1, 3 * second / 2, life*second - 3*second/2,
+		for _, us := range []redistime.Time{1, second - 1, second, second + 1, 3 * second / 2, life*second - 3*second/2,
 			life*second - second - 1, life*second - second/2, life * second, life*second + 30*second} {
 			now := a.Started + us
 			if us < 0 || a.Over(now) {
@@ -69,7 +71,7 @@ func TestToldEndIsNotLaterThanTheTokens(t *testing.T) {
 			}
 			told := &Answer{Body: body}
 			// Within a second of its coming an answer passes as it is.
-			if end := now + told.Number("expires_in")*second; us >= second && life < 300 && end > a.Expires {
+			if end := now + redistime.OfSeconds(told.Number("expires_in")); us >= second && life < 300 && end > a.Expires {
 				t.Errorf("a life of %d s, after %d us: its end is told %d us too late", life, us, end-a.Expires)
 			}
 		}

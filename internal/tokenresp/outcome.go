@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/tidwall/gjson"
+
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // Outcome is how the request of an answer ended, or of a pause that kept it from being made. now is this machine's
@@ -105,11 +107,11 @@ func (a *Answer) passingCode() (outcome Outcome) {
 func (a *Answer) WorthRetrying() bool { return a.Status >= 500 && a.Header["Retry-After"] == "" }
 
 const (
-	refusalPause = 2 * second // a refusal: asking again at once brings the same
-	shortPause   = 1 * second // after the first failure that passes; each further one doubles it
-	longestPause = 60 * second
-	askedPause   = 3600 * second // of the pauses that a server asks for
-	failuresLife = 60 * second   // failures count as being in a row for so long
+	refusalPause = 2 * time.Second // a refusal: asking again at once brings the same
+	shortPause   = 1 * time.Second // after the first failure that passes; each further one doubles it
+	longestPause = 60 * time.Second
+	askedPause   = time.Hour        // of the pauses that a server asks for
+	failuresLife = 60 * time.Second // failures count as being in a row for so long
 )
 
 // PauseAfter sets for how long an outcome that brought no token stands, in the fleet or, of an own one, in this
@@ -127,32 +129,32 @@ func (a *Answer) PauseAfter(failures int, now time.Time) {
 		a.Failures = failures + 1
 	default:
 		pause = min(shortPause<<min(failures, 16), longestPause)
-		pause += rand.Int64N(pause/4 + 1) // instances that share nothing but Entra ID do not come back together
+		pause += rand.N(pause/4 + 1) // instances that share nothing but Entra ID do not come back together
 		a.Failures = failures + 1
 	}
-	a.Until = a.Received + pause
+	a.Until = a.Received.Add(pause)
 }
 
-// retryAfter is the pause that the server asks for, in microseconds; 0: none (RFC 9110 section 10.2.3).
-func (a *Answer) retryAfter(now time.Time) int64 {
+// retryAfter is the pause that the server asks for; 0: none (RFC 9110 section 10.2.3).
+func (a *Answer) retryAfter(now time.Time) time.Duration {
 	if a.Own {
 		return 0 // how long a proxy is away says nothing of the endpoint
 	}
 	s := a.Header["Retry-After"]
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
-		return max(0, min(n, askedPause/second)) * second
+		return time.Duration(max(0, min(n, wholeSeconds(askedPause)))) * time.Second
 	}
 	if t, err := http.ParseTime(s); err == nil {
-		return max(0, min(int64(t.Sub(now)/time.Microsecond), askedPause))
+		return max(0, min(t.Sub(now), askedPause))
 	}
 	return 0
 }
 
 // CountsUntil is until when a bad answer is remembered: for longer than its pause, so that the next failure, if it
 // comes soon, makes the pause grow.
-func (a *Answer) CountsUntil() int64 {
+func (a *Answer) CountsUntil() redistime.Time {
 	if a.Failures > 0 {
-		return a.Until + (a.Until - a.Received) + failuresLife
+		return a.Until.Add(a.Until.Sub(a.Received) + failuresLife)
 	}
 	return a.Until
 }

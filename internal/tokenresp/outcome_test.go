@@ -3,6 +3,8 @@ package tokenresp
 import (
 	"testing"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // What an answer speaks of: the token endpoint, whose errors are the fleet's, or this process's way to it.
@@ -58,9 +60,9 @@ func TestWhoseAnswerItIs(t *testing.T) {
 		{"a refusal without a number", said(400, `{"error":"invalid_grant","error_codes":[]}`), false, false, Refused, 2, 2},
 	} {
 		a := test.answer
-		a.Received = now.UnixMicro()
+		a.Received = redistime.Time(now.UnixMicro())
 		a.PauseAfter(0, now)
-		pause := (a.Until - a.Received) / second
+		pause := int64((a.Until - a.Received) / second)
 		if a.Own != test.own || a.Passing() != test.passing || a.Outcome(now) != test.outcome || pause < test.min ||
 			pause > test.most {
 			t.Errorf("%s: own %v, passing %v, outcome %d, a pause of %d s", test.name, a.Own, a.Passing(), a.Outcome(now), pause)

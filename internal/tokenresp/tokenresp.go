@@ -4,22 +4,22 @@ import (
 	"encoding/json"
 	"net/http"
 	"sync/atomic"
-	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // AtMost bounds a token endpoint's answer, in bytes. Real ones have 2 to 10 KB.
 const AtMost = 1 << 20
 
-// Answer is what a token endpoint said, or the pause it asked for. Times are Redis's, in microseconds.
+// Answer is what a token endpoint said, or the pause it asked for.
 type Answer struct {
 	Status   int
 	Header   map[string]string
 	Body     []byte
-	Started  int64 // when its request started
-	Received int64
-	Stamp    int64 // orders it among others: the lease's fence, or Started
+	Started  redistime.Time // when its request started
+	Received redistime.Time
+	Stamp    redistime.Time // orders it among others: that of the look before it, or Started
 	// Own: it speaks of this process and its way to the token endpoint, not of the endpoint, and is nobody else's. No
 	// answer, or one that somebody else gave in the endpoint's place.
 	Own bool
@@ -27,12 +27,12 @@ type Answer struct {
 	TooLarge bool
 
 	// Of a good answer:
-	Good    bool  // a token with a life
-	Expires int64 // the end of its life
-	Due     int64 // when it should be refreshed; 0: never
+	Good    bool           // a token with a life
+	Expires redistime.Time // the end of its life
+	Due     redistime.Time // when it should be refreshed; 0: never
 	// Of a bad one:
-	Until    int64 // nobody should ask again before
-	Failures int   // how many in a row, this one included, for reasons that pass
+	Until    redistime.Time // nobody should ask again before
+	Failures int            // how many in a row, this one included, for reasons that pass
 	// Of is what was refused: the credential, or else the grant, for an on-behalf-of answer is asked for by two, or the
 	// refresh token, by its hash.
 	Of string
@@ -60,8 +60,6 @@ var keptHeaders = []string{"Content-Type", "Content-Encoding", "Retry-After", "X
 // headerAtMost bounds one of them, in bytes.
 const headerAtMost = 4 << 10
 
-const second = int64(time.Second / time.Microsecond)
-
 // Read makes an answer of a response to req, whose body has been read.
 func Read(req *http.Request, resp *http.Response, body []byte) *Answer {
 	a := &Answer{Status: resp.StatusCode, Body: body, Header: map[string]string{}}
@@ -78,27 +76,30 @@ func Read(req *http.Request, resp *http.Response, body []byte) *Answer {
 }
 
 // Local is an OAuth error of our own (RFC 6749 section 5.2), at a time of Redis.
-func Local(code, description string, us int64) *Answer {
+func Local(code, description string, now redistime.Time) *Answer {
 	body, _ := json.Marshal(map[string]string{"error": code, "error_description": "msalredis: " + description})
 	return &Answer{Status: http.StatusBadRequest, Body: body,
-		Header: map[string]string{"Content-Type": "application/json; charset=utf-8"}, Started: us, Received: us}
+		Header: map[string]string{"Content-Type": "application/json; charset=utf-8"}, Started: now, Received: now}
 }
 
 // Encode is the stored form of an answer; whose has the members that say whose request it was.
 func (a *Answer) Encode(whose layout.AnswerHead) []byte {
-	whose.Status, whose.Header, whose.Started, whose.Received = a.Status, a.Header, a.Started, a.Received
-	whose.Until, whose.Failures, whose.Of = a.Until, a.Failures, a.Of
+	whose.Status, whose.Header, whose.Started, whose.Received = a.Status, a.Header, a.Started.Micros(), a.Received.Micros()
+	whose.Until, whose.Failures, whose.Of = a.Until.Micros(), a.Failures, a.Of
 	return layout.EncodeAnswer(whose, a.Body)
 }
 
 // Decode is the answer of a stored form, judged.
-func Decode(content []byte, stamp int64) (*Answer, error) {
+func Decode(content []byte, stamp redistime.Time) (*Answer, error) {
 	h, body, err := layout.DecodeAnswer(content)
 	if err != nil {
 		return nil, err
 	}
-	a := &Answer{Status: h.Status, Header: h.Header, Body: body, Started: h.Started, Received: h.Received,
-		Until: h.Until, Failures: max(h.Failures, 0), Of: h.Of, Stamp: stamp}
+	a := &Answer{
+		Status: h.Status, Header: h.Header, Body: body, Started: redistime.Time(h.Started),
+		Received: redistime.Time(h.Received), Until: redistime.Time(h.Until), Failures: max(h.Failures, 0), Of: h.Of,
+		Stamp: stamp,
+	}
 	a.Judge()
 	return a, nil
 }

@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
+
+// second is one of Redis's time.
+const second = redistime.Time(time.Second / time.Microsecond)
 
 // good is an answer of an hour's life that began at second 1000 of Redis's time.
 func good(t *testing.T, body string) *Answer {
@@ -24,7 +29,7 @@ func TestTheSameAnswerLater(t *testing.T) {
 	const body = `{"token_type":"Bearer", "expires_in":3600,"ext_expires_in":"7200","refresh_in":1800 ,` +
 		`"access_token":"a","odd":[1.0]}`
 	for _, test := range []struct {
-		after int64 // seconds
+		after redistime.Time // seconds
 		want  string
 	}{
 		{0, body},
@@ -58,7 +63,7 @@ func TestTheSameAnswerLater(t *testing.T) {
 func TestLife(t *testing.T) {
 	a := good(t, `{"access_token":"a","expires_in":3600}`)
 	for _, test := range []struct {
-		at                  int64 // microseconds after its beginning
+		at                  redistime.Time // after its beginning
 		usable, alive, over bool
 	}{
 		{0, true, true, false},
@@ -94,7 +99,7 @@ func TestRefreshInIsAdded(t *testing.T) {
 		a.Started, a.Received = 1_000*second, 1_000*second+1
 		a.Judge()
 		a.AddRefreshIn(test.share)
-		if due := max(0, (a.Due-a.Started)/second); due != test.due || due > 0 && a.Number("refresh_in") != due {
+		if due := max(0, int64((a.Due-a.Started)/second)); due != test.due || due > 0 && a.Number("refresh_in") != due {
 			t.Errorf("%s: due after %d s, want %d: %s", test.body, due, test.due, a.Body)
 		}
 	}
