@@ -257,17 +257,13 @@ func dropped(t *testing.T, numbers ...int) {
 func fillPools(w *harness.World, t *testing.T, rdb redis.UniversalClient, n int) {
 	t.Helper()
 	fill := func(ctx context.Context, node *redis.Client) error {
-		// The first connection of a client to a Redis before 8 changes the client's options, without a lock (go-redis 9.23, initConn).
-		if err := node.Ping(ctx).Err(); err != nil {
-			return err
-		}
-		conns := make([]*redis.Conn, n)
-		errs := harness.Parallel(n, func(i int) error {
-			conns[i] = node.Conn()
-			return conns[i].Ping(ctx).Err()
-		})
-		for _, c := range conns {
-			_ = c.Close()
+		// One after the other: a connection to a Redis before 8 may change the options that all those of a client share, under
+		// a lock that each Conn has for itself (go-redis 9.23, initConn).
+		var errs []error
+		for range n {
+			c := node.Conn()
+			defer c.Close()
+			errs = append(errs, c.Ping(ctx).Err())
 		}
 		return errors.Join(errs...)
 	}
