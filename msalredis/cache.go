@@ -112,8 +112,11 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 		// One more try, whatever is known: Redis may be back and the probe between two looks.
 		asked.Breaker.Close()
 		flush, cancel := context.WithTimeout(context.Background(), o.OpTimeout)
+		var beside sync.WaitGroup
+		beside.Go(func() { store.Push(flush) })
 		c.gate.Settle(flush)
-		store.Push(flush)
+		beside.Wait()
+		store.Push(flush) // what could not be kept meanwhile
 		cancel()
 		end()
 		err := asked.Close()

@@ -12,6 +12,7 @@ import (
 
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
+	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/internal/workers"
 )
@@ -37,7 +38,9 @@ func (l *leader) ask(ctx context.Context) *answer {
 		if l.lease != nil && l.found.at > 0 {
 			a.Stamp = l.found.at
 		}
-		a.Stamp = max(a.Stamp, l.found.stamp+1)
+		if l.found.stamp <= a.Stamp.Add(layout.Ahead) { // else it counts for old in Redis too
+			a.Stamp = max(a.Stamp, l.found.stamp+1)
+		}
 		if a.OAuthError() == "invalid_grant" && !a.Passing() && l.source.moved(context.WithoutCancel(ctx), form) && !retried {
 			retried = true
 			continue
@@ -111,8 +114,7 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	}()
 	body := form.Encode()
 	elapsed, started := g.elapsed(), g.o.Store.Asked(g.o.Clock.Now())
-	// Beside the request, so that nobody waits for it; and after it has begun: a removal since then takes nothing off the
-	// lists that this answer needs.
+	// Beside the request, so that nobody waits for it.
 	l.listing.Go(func() { g.listNames(context.WithoutCancel(ctx), r, namesLife) })
 	fail := func(err error) *answer {
 		return noAnswer(err, r.by, started, g.o.Clock.Now())

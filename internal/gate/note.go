@@ -13,7 +13,9 @@ func (g *Gate) noteAnswer(r *tokenRequest, a *answer) {
 	switch asked := a.Started; r.Kind {
 	case tokenreq.App:
 		for _, pid := range r.pids {
-			g.o.Store.Of(pid, false).ExpectWrite(g.elapsed())
+			if p := g.o.Store.Peek(pid); p != nil { // MSAL has asked for the one that it will write
+				p.ExpectWrite(g.elapsed())
+			}
 		}
 		g.o.Tokens.Note(a.Answer, issued.Token{Session: asked, Began: a.began, Terms: r.Terms})
 	case tokenreq.UserFIC:

@@ -40,8 +40,8 @@ func (o *recordSource) look(ctx context.Context) (f finding, err error) {
 	err = g.o.Store.Reload(ctx, o.p)
 	beside.Wait()
 	g.dropEnded(o.r, &k) // the record may have told of a removal
-	if err2 == nil {
-		f.at = told
+	if err == nil {
+		f.at = o.p.AsOf() // by the node that orders its entries, which may not be that of the answers
 	}
 	if k.answer != nil {
 		f.stamp = k.answer.Stamp

@@ -14,7 +14,7 @@ import (
 type Entry struct {
 	msaldoc.Entry
 	Field string
-	// Stamp is when its token was asked for, or the fence of the lease under which it was.
+	// Stamp is when its token was asked for, or Redis's time of the look before that.
 	Stamp redistime.Time
 	// Session is when the sign-in that it comes of was asked for; an app's is of none, and has when it was asked for
 	// itself. A refresh is of the session of the token that was sent. Removals go by it.

@@ -64,6 +64,9 @@ func (s *State) Snapshot() *Snapshot { return s.snapshot }
 // Checked is when Redis last confirmed the snapshot, since the process's start; 0: it is stale.
 func (s *State) Checked() time.Duration { return s.checked }
 
+// AsOf is Redis's time of what is known.
+func (s *State) AsOf() redistime.Time { return s.asOf }
+
 // Whole tells whether the next look must be for the record whole.
 func (s *State) Whole() bool { return s.whole }
 

@@ -135,14 +135,14 @@ func (rs *Remover) visit(ctx context.Context, m *tokenstore.Removal, first bool,
 		if len(m.Only) > 0 && member.Scopes != layout.MemberScopes(m.Only) {
 			continue
 		}
-		gone = append(gone, text)
-		if !ok {
-			continue
-		}
-		switch member.Kind {
-		case layout.MemberAnswer:
+		switch {
+		case !ok:
+			gone = append(gone, text)
+		case member.Kind == layout.MemberAnswer:
+			gone = append(gone, text)
 			err = rs.o.Store.ForgetAnswer(ctx, member.ID)
-		case layout.MemberPartition:
+		case member.Kind == layout.MemberPartition:
+			// It stays listed, and expires: that it is of the same app is as true for what is asked for from now on.
 			if !seen[member.ID] && len(seen) < visitedAtMost {
 				seen[member.ID] = true
 				err = rs.visit(ctx, rs.begin(rs.o.Store.Of(member.ID, false), m.Only), true, seen)

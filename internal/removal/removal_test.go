@@ -140,8 +140,19 @@ func TestRemovalGoesOnToWhatIsListed(t *testing.T) {
 			if reaches != (left == 0) || !slices.Equal(forgotten, want) || !slices.Equal(told, want) {
 				t.Errorf("%d keys are left; %d were forgotten and %d told of, want %d", left, len(forgotten), len(told), len(want))
 			}
-			if n := s.rdb.ZCard(ctx, s.names.RIDs(one.ID)).Val(); reaches != (n == 0) {
-				t.Errorf("%d are listed still", n)
+			// The other partition stays listed: what is stored there from now on is of the same app.
+			var kinds []string
+			for _, text := range s.rdb.ZRange(ctx, s.names.RIDs(one.ID), 0, -1).Val() {
+				member, _ := layout.ParseMember(text)
+				kinds = append(kinds, member.Kind)
+			}
+			slices.Sort(kinds)
+			listed := []string{layout.MemberPartition}
+			if !reaches {
+				listed = []string{layout.MemberPartition, layout.MemberAnswer}
+			}
+			if !slices.Equal(kinds, listed) {
+				t.Errorf("%q are listed still, want %q", kinds, listed)
 			}
 		})
 	}

@@ -70,6 +70,13 @@ func (r *Record) ExpectWrite(now time.Duration) { r.expected.Store(int64(now)) }
 // expectedFor is longer than MSAL takes from a token request's answer to its write.
 const expectedFor = time.Second
 
+// AsOf is the time of what is known of it, by the clock of the Redis that has it.
+func (r *Record) AsOf() redistime.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.state.AsOf()
+}
+
 // Removed is all that is known to be removed of it.
 func (r *Record) Removed() layout.Tombstone {
 	r.mu.Lock()

@@ -3,12 +3,16 @@ package redisfaults_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/msalredis"
@@ -99,4 +103,56 @@ func TestCloseFlushesWhatWaits(t *testing.T) {
 	link.set(false)
 	i.Close()
 	sharedWithoutRequest(w, t)
+}
+
+// keeping holds answers back that are being kept, and refuses sign-outs while it is on.
+type keeping struct {
+	harness.Refusing
+	there   chan struct{}
+	once    sync.Once
+	refused atomic.Int64
+}
+
+func (k *keeping) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	refusing := k.Refusing.ProcessHook(next)
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if harness.StepOf(cmd) == "keep answer" {
+			k.once.Do(func() { close(k.there) })
+			<-ctx.Done() // a connection that is dead without a word
+			return ctx.Err()
+		}
+		err := refusing(ctx, cmd)
+		if err != nil && harness.IsSignOut(cmd) {
+			k.refused.Add(1)
+		}
+		return err
+	}
+}
+
+// Close makes what waits also while an answer that its caller has is being kept on a connection that is dead.
+func TestCloseMakesWhatWaitsBesideWhatIsBeingKept(t *testing.T) {
+	ctx := context.Background()
+	w := harness.NewWorld(t)
+	rdb := w.Client()
+	hook := &keeping{Refusing: harness.Refusing{Chosen: harness.IsSignOut}, there: make(chan struct{})}
+	rdb.AddHook(hook)
+	o := harness.Options(w.Prefix)
+	o.OpTimeout = 500 * time.Millisecond
+	i := w.InstanceOn(harness.Hooked{UniversalClient: rdb}, w.Sealer(w.Keys), o)
+	hook.On.Store(true)
+	const users = 5
+	for n := range users {
+		if err := i.Tokens.RemoveAccount(ctx, fmt.Sprintf("user%d.%s", n, harness.Tenant)); err == nil {
+			t.Fatal("not refused")
+		}
+	}
+	// By then what waits is tried again after OpTimeout only.
+	harness.Eventually(t, "six tries of each", func() bool { return hook.refused.Load() >= 6*users })
+	harness.Must(t)(i.App().AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
+	harness.Within(t, "the answer is being kept", hook.there)
+	hook.On.Store(false)
+	i.Close()
+	if got := len(w.KeysLike(":tombstone")); got != users {
+		t.Errorf("%d of %d sign-outs were made", got, users)
+	}
 }
