@@ -380,7 +380,7 @@ func (d *doctor) scripts(ctx context.Context) {
 	} {
 		note(script.name, script.run.Run(ctx, d.client, script.keys, script.args...).Err())
 	}
-	locker := lock.New(d.client, &lock.Options{OpTimeout: 5 * time.Second, TTL: 20 * time.Second})
+	locker := lock.New(d.client, &lock.Options{OpTimeout: 5 * time.Second, TTL: 20 * time.Second, Unfenced: true})
 	lease, err := locker.TryAcquire(ctx, n.Lock(i))
 	if err == nil {
 		if _, err = locker.TryAcquire(ctx, n.Lock(i)); err == nil {
