@@ -130,6 +130,12 @@ func (w *World) KeysLike(ending string) []string {
 	return slices.DeleteFunc(w.KeysOf(), func(k string) bool { return !strings.HasSuffix(k, ending) })
 }
 
+// Settled waits until what calls that have returned do behind their callers is done: they give their leases back last.
+func (w *World) Settled() {
+	w.T.Helper()
+	Eventually(w.T, "the leases given back", func() bool { return len(w.KeysLike(":lock")) == 0 })
+}
+
 // Fields counts the entries in Redis, of all partitions. It is how a test learns that a write has come there without
 // asking for the token, which would bring it there.
 func (w *World) Fields() func() int {

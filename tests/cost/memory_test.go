@@ -83,6 +83,7 @@ func TestUsedPartitionIsRevalidatedByItsVersionAlone(t *testing.T) {
 	call := func() { harness.Must(t)(app.AcquireTokenByCredential(ctx, []string{harness.GraphScope})) }
 	call()
 	call()
+	w.Settled()
 	begun := time.Now()
 	commands, asked := stats(w, "commandstats"), lookups(i, "redis")+lookups(i, "nowhere")
 
@@ -335,6 +336,7 @@ func TestHundredThousandPartitionsSameCommands(t *testing.T) {
 		return ran(w, before), cold
 	}
 	harness.Must(t)(w.Instance().App().AcquireTokenByCredential(ctx, []string{harness.GraphScope})) // and the scripts are known
+	w.Settled()
 	_, few := measure()
 	fill := redis.NewScript(`for i = 1, 100000 do
   redis.call('HSET', KEYS[1] .. ':v1:{' .. i .. '}:tokens', 'v', '1700000000000000', 'f' .. i, ARGV[1])

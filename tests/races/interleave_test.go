@@ -246,16 +246,10 @@ func (s *stage) user() entratest.User {
 	return u
 }
 
-// settled waits until what earlier calls do behind their callers is done: they give their leases back last.
-func (i *staged) settled(t *testing.T) {
-	t.Helper()
-	harness.Eventually(t, "the leases of earlier calls given back", func() bool { return len(i.World.KeysLike(":lock")) == 0 })
-}
-
 // during runs act on an instance, which is stopped at a step while f runs.
 func (i *staged) during(t *testing.T, at string, act func(), f func()) {
 	t.Helper()
-	i.settled(t)
+	i.World.Settled()
 	i.steps.watch(at)
 	defer i.steps.end()
 	done := make(chan struct{})
@@ -277,7 +271,7 @@ func (i *staged) stepsOf(t *testing.T, act func() func()) (seen []string) {
 	act()()
 	for n := range 3 {
 		f := act()
-		i.settled(t)
+		i.World.Settled()
 		i.steps.watch("")
 		f()
 		harness.Eventually(t, "a lease given back", func() bool {
