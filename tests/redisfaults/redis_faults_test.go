@@ -381,7 +381,7 @@ func TestApplicationKeepsHalfThePoolWhileRedisHangs(t *testing.T) {
 	}{
 		"at a look": {"redisop.(*Redis).Run(", callers, true},
 		// Those that hold the library's share of the pool: others still wait for their look, if it came later.
-		"at the lease": {"gate.(*leader).lease(", pool / 2, false},
+		"at the lease": {"gate.(*leader).take(", pool / 2, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := harness.Breakable(t)
