@@ -36,6 +36,7 @@
 //
 // Everything is safe for concurrent use. A leader belongs to the goroutine of its flight; that goroutine owns the
 // fields of a flight until it lands. flights.mu guards which flights are open and which are leaving; turns.mu guards
-// who waits for which lease; tenants.mu the names of tenants. None is held while another is taken, while Redis or Entra
-// ID is asked, or while a callback runs. A turn is taken before the lease, and given back after it.
+// who waits for which lease; tenants.mu the names of tenants. None is held while another of them is taken, while Redis
+// or Entra ID is asked, or while a callback runs; a flight's goroutine is started under flights.mu, which takes the
+// mutex of its workers.Group. A turn is taken before the lease, and given back after it.
 package gate

@@ -11,8 +11,8 @@ import (
 type finding struct {
 	// at is Redis's time of the look, by which what is asked for after it is ordered; 0: Redis did not tell.
 	at redistime.Time
-	// stamp is that of the answer that is there, whatever it is worth: what comes is newer, also if Redis's clock went
-	// back.
+	// stamp is that of the answer that is there and that no removal has ended, usable or not: what comes is newer, also
+	// if Redis's clock went back. 0: there is none.
 	stamp  redistime.Time
 	answer *answer // may be given at once; nil: nothing
 	due    bool    // it should be refreshed
