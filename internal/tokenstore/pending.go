@@ -4,7 +4,10 @@ import (
 	"context"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/msal-redis/msal-redis-go/internal/record"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
@@ -199,9 +202,14 @@ func (w *pending) loop() {
 	}
 }
 
-// refusedAtMost is after how many refusals the rest need not try: a Redis that is read-only or full refuses all of
-// them.
-const refusedAtMost = 64
+const (
+	// refusedAtMost is after how many refusals the rest need not try: a Redis that is read-only or full refuses all of
+	// them.
+	refusedAtMost = 64
+	// pushesAtOnce is how many writes are on their way together. One after the other, what an outage has left would take
+	// as many round trips, and others would not see a sign-in or a sign-out until then. More would keep callers waiting.
+	pushesAtOnce = 8
+)
 
 // Push writes all that waits, removals first: less is left to be written then. A write that Redis goes on refusing
 // keeps the others from nothing.
@@ -229,18 +237,21 @@ func (st *Store) Push(ctx context.Context) {
 	w.mu.Unlock()
 
 	for _, pushes := range [][]func() bool{removals, others, entries} {
-		refused := 0
+		var refused atomic.Int32
+		var group errgroup.Group
+		group.SetLimit(pushesAtOnce)
 		for _, push := range pushes {
-			if push() {
-				continue
-			}
-			if ctx.Err() != nil || st.o.Redis.Breaker.IsOpen() {
-				return
-			}
-			if refused++; refused == refusedAtMost {
+			if ctx.Err() != nil || st.o.Redis.Breaker.IsOpen() || refused.Load() >= refusedAtMost {
 				break
 			}
+			group.Go(func() error {
+				if !push() {
+					refused.Add(1)
+				}
+				return nil
+			})
 		}
+		_ = group.Wait()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -153,6 +154,38 @@ func TestRoomOfWhatWaitsNoMore(t *testing.T) {
 	st.Push(t.Context())
 	if n, _, bytes := st.Waiting(); n != 1 || bytes != 1 {
 		t.Errorf("%d writes wait, of %d bytes; want the one that Redis refuses", n, bytes)
+	}
+}
+
+// What an outage has left goes to Redis side by side, so that others see it soon.
+func TestWhatWaitsIsPushedSideBySide(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	st := newStore(t, nil, "p")
+	st.o.Redis.Breaker.Open()
+	var under sync.WaitGroup
+	for i := range pushesAtOnce {
+		under.Add(1)
+		begun := sync.OnceFunc(under.Done) // the Store's own pusher may try as well
+		st.Keep(fmt.Sprint(i), &Waiting{Push: func(ctx context.Context) error {
+			begun()
+			all := make(chan struct{})
+			go func() {
+				defer close(all)
+				under.Wait()
+			}()
+			select {
+			case <-all:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}})
+	}
+	st.o.Redis.Breaker.Close()
+	st.Push(ctx)
+	if n, _, _ := st.Waiting(); n != 0 {
+		t.Errorf("%d writes wait still: each waited for the one before it", n)
 	}
 }
 
