@@ -15,12 +15,14 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/msalredis/clientpool"
 )
 
 // Options are what a Credential may be told. The zero value is ready to use.
 type Options struct {
 	// AdditionallyAllowedTenants are the tenants, beside that of the authority, for which tokens may be asked: an API's
-	// answer can name a tenant, and must not be able to choose any. "*" allows all. Default: none.
+	// answer can name a tenant, and must not be able to choose any. "*" allows all. One Credential serves thousands of
+	// tenants. Default: none.
 	AdditionallyAllowedTenants []string
 
 	// CAE is another cache for tokens of requests with EnableCAE. One is enough: a Cache keeps tokens with the capability
@@ -39,11 +41,18 @@ type Options struct {
 // Credential is an azcore.TokenCredential for an app. It is safe for concurrent use, and callers of one token wait for
 // nothing but that token.
 type Credential struct {
-	client  func(cae bool) confidential.Client // a function: fmt, which prints what pointers lead to, cannot look into it
+	// Functions, because fmt, which prints what pointers lead to, cannot look into them.
+	client  func(cae bool, key string) (confidential.Client, error)
+	key     func(tenant string) string // what a client is chosen by
+	acquire func(context.Context, confidential.Client, policy.TokenRequestOptions) (confidential.AuthResult, error)
+
 	tenant  string
 	allowed []string
-	acquire func(context.Context, confidential.Client, policy.TokenRequestOptions) (confidential.AuthResult, error)
 }
+
+// clients is how many MSAL clients at most serve a Credential's tenants and users: more than a few dozen of those are
+// slow on one client (package clientpool). One tenant's app tokens have one.
+const clients = 32
 
 var _ azcore.TokenCredential = (*Credential)(nil)
 
@@ -68,34 +77,37 @@ func New(
 		return nil, errors.New("azcred: the authority names no tenant; it looks like " +
 			"https://login.microsoftonline.com/TENANT")
 	}
-	client := func(tokens *msalredis.Cache, capabilities ...string) (confidential.Client, error) {
-		app, err := confidential.New(authority, clientID, cred, slices.Concat([]confidential.Option{
-			confidential.WithCache(tokens),
-			confidential.WithHTTPClient(o.gate(tokens)),
-			confidential.WithClientCapabilities(capabilities),
-		}, o.MSAL)...)
-		if err != nil {
-			return app, fmt.Errorf("azcred: %w", err)
-		}
-		return app, nil
+	shards := func(tokens *msalredis.Cache, capabilities ...string) (*clientpool.Shards[confidential.Client], error) {
+		return clientpool.NewShards(clients, func() (confidential.Client, error) {
+			return confidential.New(authority, clientID, cred, slices.Concat([]confidential.Option{
+				confidential.WithCache(tokens),
+				confidential.WithHTTPClient(o.gate(tokens)),
+				confidential.WithClientCapabilities(capabilities),
+			}, o.MSAL)...)
+		})
 	}
-	plain, err := client(tokens)
+	plain, err := shards(tokens)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("azcred: %w", err)
 	}
-	cae, err := client(cmp.Or(o.CAE, tokens), "CP1")
+	cae, err := shards(cmp.Or(o.CAE, tokens), "CP1")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("azcred: %w", err)
 	}
-	return &Credential{
-		client: func(withCAE bool) confidential.Client {
+	c := &Credential{
+		client: func(withCAE bool, key string) (confidential.Client, error) {
 			if withCAE {
-				return cae
+				return cae.Get(key)
 			}
-			return plain
+			return plain.Get(key)
 		},
-		tenant: tenant, allowed: slices.Clone(o.AdditionallyAllowedTenants), acquire: forApp,
-	}, nil
+		key: strings.ToLower, acquire: forApp,
+		tenant: tenant, allowed: slices.Clone(o.AdditionallyAllowedTenants),
+	}
+	if _, err := c.client(true, c.key(tenant)); err != nil { // what MSAL has to say of its arguments is said now
+		return nil, fmt.Errorf("azcred: %w", err)
+	}
+	return c, nil
 }
 
 func (o *Options) gate(tokens *msalredis.Cache) *http.Client {
@@ -109,6 +121,7 @@ func (o *Options) gate(tokens *msalredis.Cache) *http.Client {
 // for that user. Make one for each request; it costs nothing. Tokens are shared by assertion, through the gate.
 func (c *Credential) OnBehalfOf(assertion string) *Credential {
 	user := *c
+	user.key = func(string) string { return cmp.Or(assertion, "none") }
 	user.acquire = func(
 		ctx context.Context, app confidential.Client, o policy.TokenRequestOptions,
 	) (confidential.AuthResult, error) {
@@ -135,7 +148,11 @@ func (c *Credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 	if o.TenantID, err = c.tenantOf(o.TenantID); err != nil {
 		return azcore.AccessToken{}, final{err}
 	}
-	r, err := c.acquire(ctx, c.client(o.EnableCAE), o)
+	client, err := c.client(o.EnableCAE, c.key(o.TenantID))
+	if err != nil {
+		return azcore.AccessToken{}, final{fmt.Errorf("azcred: %w", err)}
+	}
+	r, err := c.acquire(ctx, client, o)
 	switch {
 	case err == nil:
 		return azcore.AccessToken{Token: r.AccessToken, ExpiresOn: r.ExpiresOn.UTC(), RefreshOn: r.Metadata.RefreshOn.UTC()},

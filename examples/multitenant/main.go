@@ -27,7 +27,6 @@ import (
 	"github.com/msal-redis/msal-redis-go/connect"
 	"github.com/msal-redis/msal-redis-go/internal/standin"
 	"github.com/msal-redis/msal-redis-go/msalredis"
-	"github.com/msal-redis/msal-redis-go/msalredis/clientpool"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
@@ -57,10 +56,11 @@ var clouds = map[string]cloud{
 
 // daemon is one instance.
 type daemon struct {
-	rdb     redis.UniversalClient
-	tokens  *msalredis.Cache
-	clients *clientpool.Pool[*http.Client] // of Graph, by tenant
-	graph   string
+	rdb         redis.UniversalClient
+	tokens      *msalredis.Cache
+	cred        *azcred.Credential
+	connections http.RoundTripper
+	graph       string
 }
 
 // newDaemon is what an instance does at its start. In one of yours w.Getenv is os.Getenv, and w.CacheOptions and
@@ -94,20 +94,15 @@ func newDaemon(w *standin.World, o options) (*daemon, error) {
 	if o.region != "" {
 		msal = append(msal, confidential.WithAzureRegion(o.region))
 	}
-	// Each tenant has its own credential, as MSAL advises, and all share the connections. Those used least are forgotten;
-	// made anew, they find their tokens in Redis.
-	connections := http.RoundTripper(apiclient.NewTransport(64))
-	if w.Network != nil {
-		connections = w.Network
+	// One credential serves all tenants, by MSAL clients that it spreads them over.
+	if d.cred, err = azcred.New(in.authority+"/organizations", w.Getenv("AZURE_CLIENT_ID"), secret, d.tokens,
+		&azcred.Options{AdditionallyAllowedTenants: []string{"*"}, Transport: w.Network, MSAL: msal}); err != nil {
+		d.close()
+		return nil, err
 	}
-	d.clients = clientpool.New(2000, func(tenant string) (*http.Client, error) {
-		cred, err := azcred.New(in.authority+"/"+tenant, w.Getenv("AZURE_CLIENT_ID"), secret, d.tokens,
-			&azcred.Options{Transport: w.Network, MSAL: msal})
-		if err != nil {
-			return nil, err
-		}
-		return apiclient.New(in.graph, cred, &apiclient.Options{Transport: connections})
-	})
+	if d.connections = w.Network; d.connections == nil {
+		d.connections = apiclient.NewTransport(64)
+	}
 	return d, nil
 }
 
@@ -133,7 +128,7 @@ func (d *daemon) round(ctx context.Context, tenants []string) []error {
 
 // organization is a tenant's name.
 func (d *daemon) organization(ctx context.Context, tenant string) (string, error) {
-	client, err := d.clients.Get(tenant)
+	client, err := apiclient.New(d.graph, d.cred, &apiclient.Options{TenantID: tenant, Transport: d.connections})
 	if err != nil {
 		return "", err
 	}

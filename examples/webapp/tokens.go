@@ -40,8 +40,8 @@ type tokens struct {
 	cache *msalredis.Cache
 	// signIn redeems codes. Its document is small: what it stores is used by the clients of the users.
 	signIn confidential.Client
-	// users has a client for each user, as MSAL advises.
-	users *clientpool.Pool[confidential.Client]
+	// users are the clients that the users are spread over: one for all would be slow with hundreds.
+	users *clientpool.Shards[confidential.Client]
 }
 
 func newTokens(rdb redis.UniversalClient, s settings) (*tokens, error) {
@@ -62,12 +62,15 @@ func newTokens(rdb redis.UniversalClient, s settings) (*tokens, error) {
 		return nil, err
 	}
 	gate := &http.Client{Transport: cache.Transport(s.network)} // cache.HTTPClient(), where s.network is nil
-	client := func(string) (confidential.Client, error) {
+	client := func() (confidential.Client, error) {
 		return confidential.New("https://login.microsoftonline.com/"+s.tenant, s.clientID, cred,
 			confidential.WithCache(cache), confidential.WithHTTPClient(gate))
 	}
-	t := &tokens{cache: cache, users: clientpool.New(1000, client)}
-	if t.signIn, err = client(""); err != nil {
+	t := &tokens{cache: cache}
+	if t.users, err = clientpool.NewShards(32, client); err == nil {
+		t.signIn, err = client()
+	}
+	if err != nil {
 		_ = cache.Close()
 		return nil, err
 	}

@@ -127,7 +127,10 @@ func (l load) run(p *parent) (o outcome, err error) {
 	if err != nil {
 		return o, err
 	}
-	pool := clientpool.New(l.Clients, client)
+	pool, err := clientpool.New(l.Clients, client)
+	if err != nil {
+		return o, err
+	}
 	browser := &http.Client{Transport: base,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 

@@ -3,6 +3,7 @@ package clientpool_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,7 +17,7 @@ type client struct{ key string }
 func TestOneClientPerKey(t *testing.T) {
 	var made atomic.Int64
 	release := make(chan struct{})
-	pool := clientpool.New(10, func(key string) (*client, error) {
+	pool := newPool(t, 10, func(key string) (*client, error) {
 		made.Add(1)
 		<-release
 		return &client{key}, nil
@@ -40,7 +41,7 @@ func TestOneClientPerKey(t *testing.T) {
 
 func TestBoundedAndRetiredClientsAreMadeAnew(t *testing.T) {
 	var made atomic.Int64
-	pool := clientpool.New(8, func(key string) (*client, error) { made.Add(1); return &client{key}, nil })
+	pool := newPool(t, 8, func(key string) (*client, error) { made.Add(1); return &client{key}, nil })
 	for i := range 1000 {
 		if c, err := pool.Get(fmt.Sprint(i)); err != nil || c.key != fmt.Sprint(i) {
 			t.Fatalf("key %d: %v", i, err)
@@ -66,7 +67,7 @@ func TestBoundedAndRetiredClientsAreMadeAnew(t *testing.T) {
 func TestErrorsAreNotKept(t *testing.T) {
 	broken := errors.New("no such tenant")
 	fail := true
-	pool := clientpool.New(1, func(key string) (*client, error) {
+	pool := newPool(t, 1, func(key string) (*client, error) {
 		if fail {
 			return nil, broken
 		}
@@ -84,18 +85,26 @@ func TestErrorsAreNotKept(t *testing.T) {
 	}
 }
 
-func TestNewRefusesBadInput(t *testing.T) {
-	for name, f := range map[string]func(){
-		"no size":     func() { clientpool.New(0, func(string) (int, error) { return 0, nil }) },
-		"no function": func() { clientpool.New[int](1, nil) },
+func TestBadArguments(t *testing.T) {
+	for name, err := range map[string]error{
+		"no size":                second(clientpool.New(0, func(string) (int, error) { return 0, nil })),
+		"no function":            second(clientpool.New[int](1, nil)),
+		"no shards":              second(clientpool.NewShards(0, func() (int, error) { return 0, nil })),
+		"shards without clients": second(clientpool.NewShards[int](1, nil)),
 	} {
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("%s: no panic", name)
-				}
-			}()
-			f()
-		}()
+		if err == nil || !strings.HasPrefix(err.Error(), "clientpool: ") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func newPool(t *testing.T, size int, newClient func(string) (*client, error)) *clientpool.Pool[*client] {
+	t.Helper()
+	pool, err := clientpool.New(size, newClient)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pool
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
+	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/msalredis"
@@ -38,7 +39,8 @@ func TestNewClientCostsNoRequest(t *testing.T) {
 	}
 }
 
-// Many tenants, skewed, 32 goroutines: by one client, and by a pool that holds fewer clients than there are tenants.
+// Many tenants, skewed, 32 goroutines: by one client, by a pool that holds fewer clients than there are tenants, and by
+// shards.
 // No error, and no token request but the first of each.
 func TestManyTenantsNoNeedlessRequest(t *testing.T) { manyTenants(t, 60, 15) }
 
@@ -69,9 +71,18 @@ func manyTenants(t *testing.T, tenants, calls int) {
 	w.Count(t, tenants, "cold")
 	cold := w.Instance(func(o *msalredis.Options) { o.LocalBytes = int64(tenants) * 1300 }) // less than they need
 	one := cold.App()
-	pool := clientpool.New(tenants/4, func(tenant string) (confidential.Client, error) {
+	pool, err := clientpool.New(tenants/4, func(tenant string) (confidential.Client, error) {
 		return harness.MakeApp(w.Entra.Authority(tenant), cold.Tokens, cold.HTTP)
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	shards, err := clientpool.NewShards(8, func() (confidential.Client, error) {
+		return harness.MakeApp(w.Entra.Authority(entratest.DefaultTenant), cold.Tokens, cold.HTTP)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, acquire := range map[string]func(string) (confidential.AuthResult, error){
 		"one client": func(tenant string) (confidential.AuthResult, error) {
 			return one.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithTenantID(tenant))
@@ -82,6 +93,13 @@ func manyTenants(t *testing.T, tenants, calls int) {
 				return confidential.AuthResult{}, err
 			}
 			return app.AcquireTokenByCredential(ctx, []string{harness.GraphScope})
+		},
+		"shards": func(tenant string) (confidential.AuthResult, error) {
+			app, err := shards.Get(tenant)
+			if err != nil {
+				return confidential.AuthResult{}, err
+			}
+			return app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithTenantID(tenant))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
