@@ -29,55 +29,89 @@ func (a *Accessor) Export(ctx context.Context, marshaler cache.Marshaler, hints 
 	// MSAL exports an assertion's key with the manager of the other tokens.
 	a.o.OnBehalfOf.Stored(hints.PartitionKey)
 	m := a.managers.of(marshaler)
+	x, err := a.takeIn(m, marshaler, hints.PartitionKey)
+	if x == nil || err != nil {
+		return err
+	}
+	signOutErr := a.o.SignOut(ctx, x.signedOut)
+	storeErr := a.store(ctx, m, x.batches, hints.PartitionKey)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case signOutErr != nil:
+		return signOutErr
+	case storeErr != nil && a.o.FailClosed:
+		return failure.Closed("storing tokens", storeErr)
+	}
+	return nil
+}
+
+// exported is what MSAL has changed.
+type exported struct {
+	routed
+	signedOut []string // the home account ids of the accounts that it has removed
+}
+
+// takeIn takes in MSAL's document: what it has changed, and what MSAL holds from now on. nil: nothing is to be stored.
+func (a *Accessor) takeIn(m *manager, marshaler cache.Marshaler, hint string) (*exported, error) {
 	m.mu.Lock()
-	if m.onBehalfOf {
-		m.mu.Unlock()
-		return nil
-	}
-	data, err := marshaler.Marshal()
-	if err != nil {
-		m.mu.Unlock()
-		return fmt.Errorf("msalredis: MSAL's cache could not be marshalled: %w", err)
-	}
-	if hints.PartitionKey != "" && bytes.Equal(data, m.marshalled) {
-		// One of many who waited for the same token: another has brought it here.
-		m.mu.Unlock()
-		return nil
+	defer m.mu.Unlock()
+	data, isNew, err := m.marshal(marshaler, hint)
+	if !isNew {
+		return nil, err
 	}
 	entries, err := msaldoc.Parse(data)
 	if err != nil {
 		m.view.Store(nil)
-		m.mu.Unlock()
-		return fmt.Errorf("msalredis: MSAL's cache document: %w", err)
+		return nil, fmt.Errorf("msalredis: MSAL's cache document: %w", err)
 	}
 	entries = msaldoc.WithKeysFolded(entries)
 	changed, removed := msaldoc.Diff(m.document, entries)
-	if hints.PartitionKey == "" && len(changed) == 0 && len(removed) == 0 {
-		m.mu.Unlock()
-		return errNothingRemoved
+	if hint == "" && len(changed) == 0 && len(removed) == 0 {
+		return nil, errNothingRemoved
 	}
 	if a.learnCapabilities(m, changed) {
 		m.view.Store(nil) // it may have more tokens now
 	}
-	var signedOut []string
-	if hints.PartitionKey == "" {
-		signedOut = msaldoc.RemovedAccounts(removed)
+	x := &exported{}
+	if hint == "" {
+		x.signedOut = msaldoc.RemovedAccounts(removed)
 		changed = slices.DeleteFunc(changed, func(e msaldoc.Entry) bool {
-			return slices.Contains(signedOut, e.HomeAccountID)
+			return slices.Contains(x.signedOut, e.HomeAccountID)
 		})
 	}
-	changed = append(changed, m.unshared.accountsOf(changed, layout.FoldKey(hints.PartitionKey))...)
-	r := a.route(m, changed, hints.PartitionKey)
+	changed = append(changed, m.unshared.accountsOf(changed, layout.FoldKey(hint))...)
+	x.routed = a.route(m, changed, hint)
 	m.document, m.marshalled = entries, data
-	m.servesApps = m.servesApps || slices.ContainsFunc(r.batches, func(b batch) bool { return !b.User })
+	m.servesApps = m.servesApps || slices.ContainsFunc(x.batches, func(b batch) bool { return !b.User })
 	m.unshared.remove(removed)
 	m.unshared.remove(changed)
-	m.unshared.keep(a, r.unshared, hints.PartitionKey)
+	m.unshared.keep(a, x.unshared, hint)
 	// What is not kept must not stay: MSAL would go on serving it, and it would look new at each Export.
-	if r.refused || len(signedOut) > 0 || m.servesApps && m.unshared.anyNamesNobody() ||
+	if x.refused || len(x.signedOut) > 0 || m.servesApps && m.unshared.anyNamesNobody() ||
 		msaldoc.HasSuperseded(changed, entries) {
 		m.view.Store(nil)
 	}
+	a.learnClient(m, changed)
+	return x, nil
+}
+
+// marshal is MSAL's document, and whether there may be something new in it to share. The caller holds m.mu.
+func (m *manager) marshal(marshaler cache.Marshaler, hint string) (data []byte, isNew bool, err error) {
+	if m.onBehalfOf {
+		return nil, false, nil
+	}
+	data, err = marshaler.Marshal()
+	if err != nil {
+		return nil, false, fmt.Errorf("msalredis: MSAL's cache could not be marshalled: %w", err)
+	}
+	// What is known already is of one of many who waited for the same token: another has brought it here.
+	return data, hint == "" || !bytes.Equal(data, m.marshalled), nil
+}
+
+// learnClient learns from changed entries whose refresh tokens a client may redeem, and which client it is. The caller
+// holds m.mu.
+func (a *Accessor) learnClient(m *manager, changed []msaldoc.Entry) {
 	for _, e := range changed {
 		if e.Section == msaldoc.SectionRefreshToken {
 			a.o.Lineages.Learn(e)
@@ -86,11 +120,12 @@ func (a *Accessor) Export(ctx context.Context, marshaler cache.Marshaler, hints 
 			m.clientID = strings.Clone(e.ClientID)
 		}
 	}
-	m.mu.Unlock()
+}
 
-	signOutErr := a.o.SignOut(ctx, signedOut)
+// store stores what the records do not have, and lists it.
+func (a *Accessor) store(ctx context.Context, m *manager, batches []batch, hint string) error {
 	var errs []error
-	for _, b := range r.batches {
+	for _, b := range batches {
 		b.Entries = changesOf(b.Batch)
 		if len(b.Entries) == 0 {
 			continue
@@ -102,21 +137,12 @@ func (a *Accessor) Export(ctx context.Context, marshaler cache.Marshaler, hints 
 			m.mu.Unlock()
 		}
 		errs = append(errs, err)
-		if hints.PartitionKey == "" && b.User {
+		if hint == "" && b.User {
 			errs = append(errs, a.enlistAccount(ctx, b.Record))
 		}
 		errs = append(errs, a.listExtended(ctx, b.ID, b.Entries))
 	}
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if signOutErr != nil {
-		return signOutErr
-	}
-	if err := errors.Join(errs...); err != nil && a.o.FailClosed {
-		return failure.Closed("storing tokens", err)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // changesOf are the entries of a batch that the record does not have. A token whose secret is the stored one is the
