@@ -48,10 +48,16 @@ var arrows = []struct {
 		"internal/bounded", "internal/layout", "internal/msaldoc", "internal/redistime", "internal/tokenreq",
 		"internal/tokenresp", "internal/tokenstore",
 	}},
+	{"internal/answers", []string{
+		"internal/bounded", "internal/layout", "internal/redisop", "internal/redistime", "internal/telemetry",
+		"internal/tokenreq", "internal/tokenresp", "internal/tokenstore", "serializer",
+	}},
+	{"internal/discovery", []string{"internal/bounded", "internal/tokenreq"}},
 	{"internal/gate", []string{
-		"internal/bounded", "internal/failure", "internal/issued", "internal/layout", "internal/msaldoc", "internal/record",
-		"internal/redislogin", "internal/redisop", "internal/redistime", "internal/telemetry", "internal/tokenreq",
-		"internal/tokenresp", "internal/tokenstore", "internal/workers", "lock", "serializer",
+		"internal/answers", "internal/discovery", "internal/failure", "internal/issued", "internal/layout",
+		"internal/msaldoc", "internal/record", "internal/redislogin", "internal/redisop", "internal/redistime",
+		"internal/telemetry", "internal/tokenreq", "internal/tokenresp", "internal/tokenstore", "internal/workers", "lock",
+		"serializer",
 	}},
 	{"internal/accessor", []string{
 		"internal/failure", "internal/issued", "internal/layout", "internal/msaldoc", "internal/record",

@@ -5,29 +5,31 @@ import (
 	"maps"
 	"net/url"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 )
 
 // answerSource is the source of answers that serve everyone of an identity: an app's, an on-behalf-of request's.
 type answerSource struct {
 	*leader
-	last *answer
+	last *answers.Answer
 }
 
 func (s *answerSource) lease() id { return s.r.ID }
 
 func (s *answerSource) look(ctx context.Context) (f finding, err error) {
-	k, now, err := s.g.look(ctx, s.r, s.r.ID)
+	found, now, err := s.g.answers.Look(ctx, &s.r.Request, s.r.ID)
 	if s.arrived == 0 {
 		s.arrived = now.Add(-time.Since(s.begun))
 	}
 	if err == nil {
 		f.at = now
 	}
-	if s.last = k.answer; s.last != nil {
+	if s.last = found.Answer; s.last != nil {
 		f.stamp = s.last.Stamp
 	}
 	policy := s.r.Kind.Policy()
-	switch a := k.answer; {
+	switch a := found.Answer; {
 	case !a.Alive(now):
 	case s.r.Challenge != "" && a.Received < s.arrived:
 		// Older than the challenge.
@@ -38,7 +40,7 @@ func (s *answerSource) look(ctx context.Context) (f finding, err error) {
 		f.old = a
 	}
 	// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
-	f.heed(s.r, k.pause, now, func(p *answer) bool {
+	f.heed(s.r, found.Pause, now, func(p *answers.Answer) bool {
 		return p.Of == s.r.Grant && (s.r.Challenge == "" || p.Received >= s.arrived)
 	})
 	return f, err
@@ -46,7 +48,7 @@ func (s *answerSource) look(ctx context.Context) (f finding, err error) {
 
 // form is the request as it came, but for the refresh token of an on-behalf-of answer: the last answer's is newer than
 // what MSAL's memory may hold.
-func (s *answerSource) form() (url.Values, *answer) {
+func (s *answerSource) form() (url.Values, *answers.Answer) {
 	if !s.r.Kind.Policy().SendsNewest || s.last == nil || s.last.Member("refresh_token") == "" {
 		return s.r.Form, nil
 	}
@@ -57,21 +59,20 @@ func (s *answerSource) form() (url.Values, *answer) {
 
 func (s *answerSource) moved(context.Context, url.Values) bool { return false }
 
-func (s *answerSource) keep(ctx context.Context, a *answer) {
+func (s *answerSource) keep(ctx context.Context, a *answers.Answer) {
 	a.Of = s.r.Grant
 	if a.CredentialRefused() {
 		a.Of = s.r.Credential.Exact
 	}
-	s.g.keepAnswer(ctx, s.r, s.r.ID, a)
+	s.g.answers.Keep(ctx, &s.r.Request, s.r.ID, a)
 	switch {
 	case s.r.Challenge == "" || !a.Good:
 	case s.r.Newer:
 		// What others would get without the challenge has been refused by a resource.
-		s.g.keepAnswer(ctx, s.r, s.r.Base, a)
+		s.g.answers.Keep(ctx, &s.r.Request, s.r.Base, a)
 	default:
 		// That too, perhaps. But they do not get this token either: it may be one of WithClaimsFromClient, whose bytes are
 		// those of a challenge, and which MSAL keeps apart.
-		s.g.answers.known.Invalidate(s.r.Base)
-		_ = s.g.o.Store.ForgetAnswer(ctx, s.r.Base)
+		s.g.answers.Remove(ctx, s.r.Base)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/internal/workers"
@@ -22,9 +23,9 @@ import (
 const namesLife = 28 * time.Hour
 
 // ask asks Entra ID, once more where that failed for a passing reason.
-func (l *leader) ask(ctx context.Context) *answer {
+func (l *leader) ask(ctx context.Context) *answers.Answer {
 	g := l.g
-	var a *answer
+	var a *answers.Answer
 	retried := false
 	for {
 		form, local := l.source.form()
@@ -32,7 +33,7 @@ func (l *leader) ask(ctx context.Context) *answer {
 			return local
 		}
 		a = l.post(ctx, form)
-		if ctx.Err() != nil && a.err != nil {
+		if ctx.Err() != nil && a.Err != nil {
 			return a
 		}
 		if l.lease != nil && l.found.at > 0 {
@@ -75,7 +76,7 @@ func (l *leader) ask(ctx context.Context) *answer {
 }
 
 // tell tells the log of an outcome without a token, once for those who find the pause: the fleet, or this process.
-func (l *leader) tell(a *answer) {
+func (l *leader) tell(a *answers.Answer) {
 	g := l.g
 	pause := a.Until.Sub(a.Received)
 	args := []any{"grant", l.r.Grant, "error", tokenFailure(a), "pause", pause}
@@ -97,7 +98,7 @@ func (l *leader) tell(a *answer) {
 }
 
 // post sends one request. It always returns an answer, if only of an error.
-func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
+func (l *leader) post(ctx context.Context, form url.Values) (a *answers.Answer) {
 	g, r := l.g, l.r
 	ctx, cancel := context.WithTimeout(g.pass(ctx), postAtMost)
 	defer cancel()
@@ -115,9 +116,9 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	body := form.Encode()
 	elapsed, started := g.elapsed(), g.o.Store.Asked(g.o.Clock.Now())
 	// Beside the request, so that nobody waits for it.
-	l.listing.Go(func() { g.listNames(context.WithoutCancel(ctx), r, namesLife) })
-	fail := func(err error) *answer {
-		return noAnswer(err, r.by, started, g.o.Clock.Now())
+	l.listing.Go(func() { g.answers.ListNames(context.WithoutCancel(ctx), &r.Request, namesLife) })
+	fail := func(err error) *answers.Answer {
+		return noAnswer(err, r.By, started, g.o.Clock.Now())
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, r.address, strings.NewReader(body))
 	if err != nil {
@@ -129,16 +130,16 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answer) {
 	if a, err = g.exchange(r.via, req); err != nil {
 		return fail(err)
 	}
-	a.by, a.began, a.Started, a.Received, a.Stamp = r.by, elapsed, started, g.o.Clock.Now(), started
+	a.By, a.Began, a.Started, a.Received, a.Stamp = r.By, elapsed, started, g.o.Clock.Now(), started
 	return a
 }
 
 // tokenFailure is the kind of a token request that brought no token: the status, or that there was no answer.
-func tokenFailure(a *answer) string {
+func tokenFailure(a *answers.Answer) string {
 	switch {
-	case a.err != nil && (errors.Is(a.err, context.DeadlineExceeded) || isTimeout(a.err)):
+	case a.Err != nil && (errors.Is(a.Err, context.DeadlineExceeded) || isTimeout(a.Err)):
 		return "timeout"
-	case a.err != nil:
+	case a.Err != nil:
 		return "unreachable"
 	case a.Own:
 		return "not_entra_id"

@@ -1,23 +1,25 @@
 // Package gate is the refresh gate: the http.RoundTripper before Entra ID's token endpoint that lets one instance of
 // the fleet ask for a token and gives its answer to all.
 //
-// It owns requests on their way, and the answers that the fleet shares by a request's identity. A request comes in at
-// transport.RoundTrip and is sorted by its kind (package tokenreq):
+// It owns requests on their way; package answers owns the answers that the fleet shares by a request's identity. A
+// request comes in at transport.RoundTrip and is sorted by its kind (package tokenreq):
 //
 //	untouched   passes
 //	sign-in     passes, and what it brings is noted (signin.go)
-//	discovery   is answered from memory for a day (discovery.go)
+//	discovery   is answered from memory for a day (package discovery)
 //	the rest    joins the flight of its identity (flight.go), of which there is one in this process
 //
 // A flight has a leader, who brings the answer (leader.go):
 //
 //	look    what does the fleet have?        answersource.go: by identity; recordsource.go: a user's record, too
+//	queue   one at a time in this process    queues.go: an in-process queue for each lease
 //	lease   may I ask?                       lease.go; who does not get it waits for the answer, not for the lease
-//	look    has it come meanwhile?           its time, by Redis, orders what is asked for next
+//	look    has it come meanwhile?           between the first look and the lease another may have had it; its time, by
+//	                                         Redis, orders what is asked for next
 //	ask     ask Entra ID                     ask.go, once more where that failed for a passing reason; foreign.go
-//	keep    for the fleet                    answers.go, or into the record
+//	keep    for the fleet                    package answers, or into the record
 //	land    give it to those who wait
-//	free    the lease
+//	free    the lease                        who gets it next looks again, and finds what was kept
 //
 // An app's answer lands before it is kept, because MSAL's Export gives the token to the fleet as well. So who wants a
 // token that nobody has waits for five trips to Redis, the two of MSAL's accessor included.
@@ -35,8 +37,8 @@
 // # Concurrency
 //
 // Everything is safe for concurrent use. A leader belongs to the goroutine of its flight; that goroutine owns the
-// fields of a flight until it lands. flights.mu guards which flights are open and which are leaving; turns.mu guards
-// who waits for which lease; tenants.mu the names of tenants. None is held while another of them is taken, while Redis
-// or Entra ID is asked, or while a callback runs; a flight's goroutine is started under flights.mu, which takes the
-// mutex of its workers.Group. A turn is taken before the lease, and given back after it.
+// fields of a flight until it lands. flights.mu guards which flights are open and which are leaving; queues.mu guards
+// who waits in this process for which lease. None is held while another of them is taken, while Redis or Entra ID is
+// asked, or while a callback runs; a flight's goroutine is started under flights.mu, which takes the mutex of its
+// workers.Group. A leader comes to the head of its queue before it has the lease, and leaves it after that.
 package gate

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/stage"
@@ -41,15 +42,25 @@ func TestAnswerOfBeforeARemovalDoesNotServeWhileRedisIsAway(t *testing.T) {
 func TestAnswerToARefreshEndsWithTheTokenThatWasSent(t *testing.T) {
 	g := newGate(t)
 	p := g.o.Store.Of(layout.PartitionID("uid.utid"), true)
-	form := tokenreq.Request{Lineage: tokenreq.Lineage{Account: "uid.utid"}}
-	o := &recordSource{leader: &leader{g: g, r: &tokenRequest{Request: form, pids: []id{p.ID}, tenants: []string{"t"}}}, p: p}
+	r := &tokenRequest{Request: answers.Request{
+		Request: tokenreq.Request{
+			Kind: tokenreq.UserRefresh, ID: "special", Special: true, Lineage: tokenreq.Lineage{Account: "uid.utid"},
+		},
+		Partitions: []id{p.ID}, Tenants: []string{"t"},
+	}}
+	o := &recordSource{leader: &leader{g: g, r: r}, p: p}
 	o.session = g.o.Store.Asked(g.o.Clock.Now())
 	removed := g.o.Store.BeginRemoval(p, nil).Removed()
 	started := removed.Whole.Add(time.Second)
-	a := &answer{Answer: &tokenresp.Answer{Status: 200, Body: []byte(stage.GoodToken), Started: started, Received: started, Stamp: started}}
+	a := &answers.Answer{Answer: &tokenresp.Answer{
+		Status: 200, Body: []byte(stage.GoodToken), Started: started, Received: started, Stamp: started,
+	}}
 	a.Judge()
 	o.keep(t.Context(), a)
-	if !g.answerEnded([]id{p.ID}, nil, a) {
+	if !g.answers.Ended(&r.Request, a) {
 		t.Error("it is kept")
+	}
+	if found, _, _ := g.answers.Look(t.Context(), &r.Request, r.ID); found.Answer != nil {
+		t.Error("it is found")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/record"
@@ -25,7 +26,8 @@ func TestTokensOfAnotherFarmAreNotSent(t *testing.T) {
 			{msaldoc.SectionRefreshToken, `"secret":"refresh token of ` + host + `"`},
 			{msaldoc.SectionIDToken, `"secret":"id token of ` + host + `","realm":"adfs"`},
 		} {
-			entry, err := msaldoc.NewEntry(e.section, "k-"+host, []byte(`{"home_account_id":"u","client_id":"c","environment":"`+host+`",`+e.raw+`}`))
+			raw := []byte(`{"home_account_id":"u","client_id":"c","environment":"` + host + `",` + e.raw + `}`)
+			entry, err := msaldoc.NewEntry(e.section, "k-"+host, raw)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -34,12 +36,14 @@ func TestTokensOfAnotherFarmAreNotSent(t *testing.T) {
 		}
 	}
 	for _, host := range []string{one, two} {
-		r := &tokenRequest{Request: tokenreq.Request{Client: "c", Lineage: tokenreq.Lineage{Account: "u", Partition: layout.PartitionID("u"), Environment: host}}}
+		from := tokenreq.Lineage{Account: "u", Partition: layout.PartitionID("u"), Environment: host}
+		r := &tokenRequest{Request: answers.Request{Request: tokenreq.Request{Client: "c", Lineage: from}}}
 		if rt, ok := refreshToken(s, r); !ok || rt.Environment != host {
 			t.Errorf("to %s goes the refresh token of %q", host, rt.Environment)
 		}
-		at, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, "a", []byte(`{"home_account_id":"u","client_id":"c","environment":"`+host+
-			`","realm":"adfs","secret":"a","target":"s","expires_on":"4000000000"}`))
+		raw := []byte(`{"home_account_id":"u","client_id":"c","environment":"` + host +
+			`","realm":"adfs","secret":"a","target":"s","expires_on":"4000000000"}`)
+		at, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, "a", raw)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +57,9 @@ func TestTokensOfAnotherFarmAreNotSent(t *testing.T) {
 func TestOwnTroubleIsOfOneBaseTransport(t *testing.T) {
 	g := newGate(t)
 	var sent atomic.Int64
-	dead := g.Transport(stage.RoundTrip(func(*http.Request) (*http.Response, error) { return nil, errors.New("the proxy is down") }))
+	dead := g.Transport(stage.RoundTrip(func(*http.Request) (*http.Response, error) {
+		return nil, errors.New("the proxy is down")
+	}))
 	good := stage.Says(200, `{"access_token":"a","expires_in":3600,"token_type":"Bearer"}`)
 	well := g.Transport(stage.RoundTrip(func(req *http.Request) (*http.Response, error) {
 		sent.Add(1)

@@ -8,6 +8,7 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
@@ -17,17 +18,17 @@ import (
 //
 // It lands when its answer can be given to those who wait, and is over when the answer is kept and the lease is free.
 type flight struct {
-	name string
-	pids []id
-	span trace.SpanContext // of what brings the answer; set before early or landed is closed
+	name       string
+	partitions []id
+	span       trace.SpanContext // of what brings the answer; set before early or landed is closed
 	// early is closed when the answer has kept its callers waiting for long, and stopgap serves them meanwhile.
 	early   chan struct{}
-	stopgap *answer
+	stopgap *answers.Answer
 	landed  chan struct{}
 	over    chan struct{}
 
 	// Set before landed is closed:
-	answer  *answer
+	answer  *answers.Answer
 	soon    bool   // the answer is due, and being refreshed
 	outcome string // how it came, see outcomeAsked
 	err     error
@@ -46,7 +47,7 @@ func newFlights() *flights {
 // join is the flight of a name; where there is none it starts lead, with a context that ends with the Gate, and says
 // so. lead lands it. nil: the Gate has ended.
 func (fs *flights) join(
-	g *Gate, name string, pids []id, lead func(context.Context, *flight),
+	g *Gate, name string, partitions []id, lead func(context.Context, *flight),
 ) (f *flight, started bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -54,7 +55,8 @@ func (fs *flights) join(
 		return f, false
 	}
 	f = &flight{
-		name: name, pids: pids, early: make(chan struct{}), landed: make(chan struct{}), over: make(chan struct{}),
+		name: name, partitions: partitions,
+		early: make(chan struct{}), landed: make(chan struct{}), over: make(chan struct{}),
 		err: errGone, // unless lead says otherwise
 	}
 	if !g.background(func(ctx context.Context) {
@@ -73,7 +75,7 @@ func (fs *flights) join(
 	return f, true
 }
 
-// land gives the answer to those who wait. Who comes from now on begins another flight, which waits for its turn until
+// land gives the answer to those who wait. Who comes from now on begins another flight, which waits in the queue until
 // this one is over, and then finds what it has kept.
 func (fs *flights) land(f *flight) {
 	fs.mu.Lock()
@@ -104,11 +106,11 @@ func (fs *flights) settle(ctx context.Context) {
 
 // forget keeps new callers from joining flights whose tokens are being removed, or may be: whose they are is known from
 // the answer only.
-func (fs *flights) forget(pid id) {
+func (fs *flights) forget(partition id) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	for name, f := range fs.open {
-		if len(f.pids) == 0 || slices.Contains(f.pids, pid) {
+		if len(f.partitions) == 0 || slices.Contains(f.partitions, partition) {
 			delete(fs.open, name)
 		}
 	}
@@ -116,7 +118,9 @@ func (fs *flights) forget(pid id) {
 
 // wait waits for the flight or for ctx. soon: the answer is due, and is to be refreshed. now is Redis's time: who comes
 // when the stopgap's life is over waits on.
-func (f *flight) wait(ctx context.Context, now func() redistime.Time) (a *answer, soon bool, outcome string, err error) {
+func (f *flight) wait(
+	ctx context.Context, now func() redistime.Time,
+) (a *answers.Answer, soon bool, outcome string, err error) {
 	select {
 	case <-f.landed:
 		return f.answer, f.soon, f.outcome, f.err
@@ -141,7 +145,7 @@ func (f *flight) wait(ctx context.Context, now func() redistime.Time) (a *answer
 }
 
 // serve gives an answer to all who wait and to those who come until the flight has ended.
-func (f *flight) serve(a *answer) {
+func (f *flight) serve(a *answers.Answer) {
 	f.stopgap = a
 	close(f.early)
 }

@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/failure"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 )
@@ -36,8 +37,8 @@ func roundTrip(base http.RoundTripper, req *http.Request) (*http.Response, error
 
 // exchange sends a request and reads its answer, in a goroutine that may be lost: the base transport may panic, end its
 // goroutine, or return when it likes. Who waits has an error then, at the end of the request's context at the latest.
-func (g *Gate) exchange(base http.RoundTripper, req *http.Request) (*answer, error) {
-	var a *answer
+func (g *Gate) exchange(base http.RoundTripper, req *http.Request) (*answers.Answer, error) {
+	var a *answers.Answer
 	err := errGone // unless the goroutine says otherwise
 	done := make(chan struct{})
 	if !g.calls.Run(func() {

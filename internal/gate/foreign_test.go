@@ -23,25 +23,30 @@ func (b badBody) Close() error             { b.close(); return nil }
 func nothing() {}
 func panics()  { panic("a-secret-in-a-panic") }
 func ends()    { runtime.Goexit() }
-func bodyThat(read func(), close func()) *http.Response {
-	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: badBody{read, close}}
+func bodyThat(read func(), close func()) stage.RoundTrip {
+	return func(*http.Request) (*http.Response, error) {
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: badBody{read, close}}, nil
+	}
 }
 
 // badTransports are what a base transport may do wrong in a goroutine of the Cache.
 var badTransports = map[string]stage.RoundTrip{
 	"panics":               func(*http.Request) (*http.Response, error) { panics(); return nil, nil },
 	"panics with an error": func(*http.Request) (*http.Response, error) { panic(errors.New("a-secret-in-a-panic")) },
-	"nil dereference":      func(*http.Request) (*http.Response, error) { var r *http.Response; return nil, errors.New(r.Status) },
-	"ends its goroutine":   func(*http.Request) (*http.Response, error) { ends(); return nil, nil },
-	"nil and nil":          func(*http.Request) (*http.Response, error) { return nil, nil },
-	"no body":              func(*http.Request) (*http.Response, error) { return &http.Response{StatusCode: 200}, nil },
+	"nil dereference": func(*http.Request) (*http.Response, error) {
+		var r *http.Response
+		return nil, errors.New(r.Status)
+	},
+	"ends its goroutine": func(*http.Request) (*http.Response, error) { ends(); return nil, nil },
+	"nil and nil":        func(*http.Request) (*http.Response, error) { return nil, nil },
+	"no body":            func(*http.Request) (*http.Response, error) { return &http.Response{StatusCode: 200}, nil },
 	"a response and an error": func(req *http.Request) (*http.Response, error) {
 		resp, _ := stage.Says(200, stage.GoodToken)(req)
 		return resp, errors.New("and an error")
 	},
-	"a body that panics":             func(*http.Request) (*http.Response, error) { return bodyThat(panics, nothing), nil },
-	"a body that panics twice":       func(*http.Request) (*http.Response, error) { return bodyThat(panics, panics), nil },
-	"a body that ends its goroutine": func(*http.Request) (*http.Response, error) { return bodyThat(ends, nothing), nil },
+	"a body that panics":             bodyThat(panics, nothing),
+	"a body that panics twice":       bodyThat(panics, panics),
+	"a body that ends its goroutine": bodyThat(ends, nothing),
 }
 
 // Whatever a base transport does wrong is an error for all who wait, without the panic's text, and nothing more: no
@@ -66,7 +71,9 @@ func TestBadTransportIsAnErrorForThoseWhoWait(t *testing.T) {
 				t.Error("a flight is left open")
 			}
 			g.flights.mu.Unlock()
-			if _, body, err := stage.Ask(t.Context(), g.Transport(stage.Says(200, stage.GoodToken)), stage.AppForm("two")); err != nil || !strings.Contains(body, `"a"`) {
+			works := g.Transport(stage.Says(200, stage.GoodToken))
+			_, body, err := stage.Ask(t.Context(), works, stage.AppForm("two"))
+			if err != nil || !strings.Contains(body, `"a"`) {
 				t.Errorf("afterwards: %q %v", body, err)
 			}
 		})
@@ -85,7 +92,8 @@ func TestAnswerStandsWhateverItsCloseDoes(t *testing.T) {
 				}{resp.Body, badBody{close: close}}
 				return resp, nil
 			})
-			if _, body, err := stage.Ask(t.Context(), newGate(t).Transport(bad), stage.AppForm("one")); err != nil || !strings.Contains(body, `"a"`) {
+			_, body, err := stage.Ask(t.Context(), newGate(t).Transport(bad), stage.AppForm("one"))
+			if err != nil || !strings.Contains(body, `"a"`) {
 				t.Errorf("%q %v", body, err)
 			}
 		})
@@ -101,7 +109,8 @@ func TestBadTransportInTheCallersGoroutine(t *testing.T) {
 			g := newGate(t)
 			gated := g.Transport(bad)
 			get := func() error {
-				resp, err := (&http.Client{Transport: gated}).Get("https://login.example.com/t/v2.0/.well-known/openid-configuration")
+				resp, err := (&http.Client{Transport: gated}).Get(
+					"https://login.example.com/t/v2.0/.well-known/openid-configuration")
 				if err == nil {
 					defer resp.Body.Close()
 					_, err = io.ReadAll(resp.Body)
@@ -127,7 +136,9 @@ func TestBadTransportInTheCallersGoroutine(t *testing.T) {
 					t.Errorf("%s: no error", what)
 				}
 			}
-			if _, body, err := stage.Ask(t.Context(), g.Transport(stage.Says(200, stage.GoodToken)), stage.AppForm("two")); err != nil || !strings.Contains(body, `"a"`) {
+			works := g.Transport(stage.Says(200, stage.GoodToken))
+			_, body, err := stage.Ask(t.Context(), works, stage.AppForm("two"))
+			if err != nil || !strings.Contains(body, `"a"`) {
 				t.Errorf("afterwards: %q %v", body, err)
 			}
 		})

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -16,7 +17,9 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/tidwall/gjson"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/stage"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 )
@@ -27,11 +30,16 @@ type endpoints struct{ body []byte }
 func (e *endpoints) RoundTrip(req *http.Request) (*http.Response, error) {
 	body := e.body
 	if req.Method == http.MethodGet {
-		body = []byte(`{"token_endpoint":"https://login.microsoftonline.com/t/oauth2/v2.0/token","authorization_endpoint":"https://login.microsoftonline.com/t/authorize","issuer":"https://login.microsoftonline.com/t/v2.0"}`)
+		body = []byte(`{"token_endpoint":"https://login.microsoftonline.com/t/oauth2/v2.0/token",` +
+			`"authorization_endpoint":"https://login.microsoftonline.com/t/authorize",` +
+			`"issuer":"https://login.microsoftonline.com/t/v2.0"}`)
 	} else {
 		_, _ = io.Copy(io.Discard, req.Body)
 	}
-	return &http.Response{StatusCode: 200, Status: "200 OK", Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(bytes.NewReader(body)), Request: req}, nil
+	return &http.Response{
+		StatusCode: 200, Status: "200 OK", Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(bytes.NewReader(body)), Request: req,
+	}, nil
 }
 
 // FuzzTokenResponse: whatever the token endpoint says, MSAL understands through the gate what it would understand
@@ -40,8 +48,10 @@ func FuzzTokenResponse(f *testing.F) {
 	for _, s := range []string{
 		`{"access_token":"a","expires_in":3600,"token_type":"Bearer"}`,
 		`{"access_token":"a","expires_in":"3600","ext_expires_in":"7200","refresh_in":"1800","refresh_token":"r","foci":"1"}`,
-		`{"access_token":"a","expires_in":3600,"expires_on":"1900000000","client_info":"eyJ1aWQiOiJ1IiwidXRpZCI6InQifQ","id_token":"x.e30.y"}`,
-		`{"access_token":"a","expires_in":3600,"expires_on":"18448644073709"}`, `{"access_token":"a","expires_in":3600,"refresh_in":18446744073710}`,
+		`{"access_token":"a","expires_in":3600,"expires_on":"1900000000",` +
+			`"client_info":"eyJ1aWQiOiJ1IiwidXRpZCI6InQifQ","id_token":"x.e30.y"}`,
+		`{"access_token":"a","expires_in":3600,"expires_on":"18448644073709"}`,
+		`{"access_token":"a","expires_in":3600,"refresh_in":18446744073710}`,
 		`{"access_token":"a","expires_in":null}`, `[]`, `null`, ``, `{"access_token":"a","expires_in":1e3}`,
 	} {
 		f.Add([]byte(s))
@@ -55,7 +65,8 @@ func FuzzTokenResponse(f *testing.F) {
 		f.Fatal(err)
 	}
 	acquire := func(t *testing.T, via *http.Client) (confidential.AuthResult, error) {
-		app, err := confidential.New("https://login.microsoftonline.com/t", "client", cred, confidential.WithHTTPClient(via), confidential.WithInstanceDiscovery(false))
+		app, err := confidential.New("https://login.microsoftonline.com/t", "client", cred,
+			confidential.WithHTTPClient(via), confidential.WithInstanceDiscovery(false))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,7 +76,7 @@ func FuzzTokenResponse(f *testing.F) {
 		server.body = body
 		want, wantErr := acquire(t, plain)
 		g.Settle(t.Context()) // the answer before this one is remembered when its caller has it
-		g.answers.known.InvalidateAll()
+		g.Forget(layout.PartitionID(msaldoc.AppKey("client", "t", "")))
 		got, gotErr := acquire(t, gated)
 		if wantErr != nil && gotErr == nil {
 			// The gate writes a refresh_in where there is none worth the name, and MSAL then reads the rest.
@@ -75,7 +86,8 @@ func FuzzTokenResponse(f *testing.F) {
 		if (wantErr == nil) != (gotErr == nil) {
 			t.Fatalf("with the gate %v, without %v", gotErr, wantErr)
 		}
-		if want.AccessToken != got.AccessToken || want.IDToken.RawToken != got.IDToken.RawToken || want.Account.HomeAccountID != got.Account.HomeAccountID {
+		if want.AccessToken != got.AccessToken || want.IDToken.RawToken != got.IDToken.RawToken ||
+			want.Account.HomeAccountID != got.Account.HomeAccountID {
 			t.Fatal("another token than without the gate")
 		}
 		if d := got.ExpiresOn.Sub(want.ExpiresOn); wantErr == nil && d.Abs() > 3*time.Second {
@@ -89,13 +101,18 @@ func FuzzDiscovery(f *testing.F) {
 	g := newGate(f)
 	server := &bodyOf{}
 	gated := g.Transport(server)
-	f.Add("/t/v2.0/.well-known/openid-configuration", []byte(`{"token_endpoint":"https://login.microsoftonline.com/t/oauth2/v2.0/token"}`))
+	f.Add("/t/v2.0/.well-known/openid-configuration",
+		[]byte(`{"token_endpoint":"https://login.microsoftonline.com/t/oauth2/v2.0/token"}`))
 	f.Add("/common/discovery/instance", []byte(`{"tenant_discovery_endpoint":"https://x"}`))
 	f.Add("//.well-known/openid-configuration", []byte(`{"token_endpoint":["x"]}`))
+	n := 0
 	f.Fuzz(func(t *testing.T, path string, body []byte) {
 		server.body = body
-		g.documents.known.InvalidateAll()
-		req := &http.Request{Method: http.MethodGet, URL: &url.URL{Scheme: "https", Host: "login.microsoftonline.com", Path: path}, Header: http.Header{}}
+		n++ // another address, of which nothing is remembered
+		req := &http.Request{
+			Method: http.MethodGet, Header: http.Header{},
+			URL: &url.URL{Scheme: "https", Host: "login.microsoftonline.com", Path: path, RawQuery: strconv.Itoa(n)},
+		}
 		for range 2 { // from the server, and as it is remembered
 			resp, err := gated.RoundTrip(req)
 			if err != nil {
@@ -107,7 +124,7 @@ func FuzzDiscovery(f *testing.F) {
 			}
 		}
 		endpoint := strings.ToLower(gjson.GetBytes(body, "token_endpoint").String())
-		if names := g.tenants.of(endpoint, path); len(names) > 17 || len(names) == 0 {
+		if names := g.documents.Tenants(endpoint, path); len(names) > 17 || len(names) == 0 {
 			t.Fatalf("%d names", len(names))
 		}
 	})
@@ -116,7 +133,9 @@ func FuzzDiscovery(f *testing.F) {
 type bodyOf struct{ body []byte }
 
 func (b *bodyOf) RoundTrip(req *http.Request) (*http.Response, error) {
-	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(b.body)), Request: req}, nil
+	return &http.Response{
+		StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(b.body)), Request: req,
+	}, nil
 }
 
 // longReply finds lengths that go-redis would allocate before it has read anything. Package connect's clients refuse
@@ -129,9 +148,12 @@ func FuzzRedisReply(f *testing.F) {
 	s := stage.New(f, stage.Answering(f, func(string) []byte { return *says.Load() }), stage.Options{NoBreaker: true})
 	g := onStage(f, s)
 	for _, seed := range []string{
-		"*4\r\n$16\r\n1700000000000000\r\n$1\r\n1\r\n$1\r\n0\r\n*2\r\n$1\r\nv\r\n$1\r\n1\r\n", "*3\r\n$16\r\n1700000000000000\r\n$0\r\n\r\n$0\r\n\r\n",
-		"*-1\r\n", "$-1\r\n", ":1\r\n", "%1\r\n+a\r\n+b\r\n", "*1\r\n*1\r\n*1\r\n*0\r\n", "-NOSCRIPT x\r\n", "-LOADING x\r\n", "_\r\n", "#t\r\n", ",1.5\r\n", "(1\r\n",
-		"=5\r\ntxt:x\r\n", ">2\r\n+message\r\n+x\r\n", "|1\r\n+a\r\n+b\r\n*0\r\n", "", "*2\r\n:1\r\n", "-MOVED 1 127.0.0.1:1\r\n",
+		"*4\r\n$16\r\n1700000000000000\r\n$1\r\n1\r\n$1\r\n0\r\n*2\r\n$1\r\nv\r\n$1\r\n1\r\n",
+		"*3\r\n$16\r\n1700000000000000\r\n$0\r\n\r\n$0\r\n\r\n",
+		"*-1\r\n", "$-1\r\n", ":1\r\n", "%1\r\n+a\r\n+b\r\n", "*1\r\n*1\r\n*1\r\n*0\r\n", "-NOSCRIPT x\r\n", "-LOADING x\r\n",
+		"_\r\n", "#t\r\n", ",1.5\r\n", "(1\r\n",
+		"=5\r\ntxt:x\r\n",
+		">2\r\n+message\r\n+x\r\n", "|1\r\n+a\r\n+b\r\n*0\r\n", "", "*2\r\n:1\r\n", "-MOVED 1 127.0.0.1:1\r\n",
 	} {
 		f.Add([]byte(seed), byte(0))
 		f.Add([]byte(seed), byte(1))
@@ -151,9 +173,9 @@ func FuzzRedisReply(f *testing.F) {
 				t.Fatal("an entry that nobody sealed")
 			}
 		case 1:
-			var k known
-			k, _, err = g.look(ctx, &tokenRequest{}, "x")
-			if k.answer != nil || k.pause != nil {
+			var found answers.Found
+			found, _, err = g.answers.Look(ctx, &answers.Request{}, "x")
+			if found.Answer != nil || found.Pause != nil {
 				t.Fatal("an answer that nobody sealed")
 			}
 		case 2:

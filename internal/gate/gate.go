@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
+	"github.com/msal-redis/msal-redis-go/internal/discovery"
 	"github.com/msal-redis/msal-redis-go/internal/issued"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
@@ -28,8 +30,6 @@ const (
 	// well; up to half of it is added, by chance. A healthy Entra ID answers well within it, and so does one that is
 	// merely slow.
 	holderAtMost = 5 * time.Second
-	// challengeLife is how long concurrent requests may share the answer to a claims challenge.
-	challengeLife = 5 * time.Second
 )
 
 // Options are what a Gate is made with; all are needed.
@@ -60,11 +60,10 @@ type Options struct {
 // Gate brings tokens: one request for all who want the same.
 type Gate struct {
 	o         Options
-	answers   *answers
+	answers   *answers.Shared
 	flights   *flights
-	tenants   *tenants
-	documents *documents
-	turns     turns
+	documents *discovery.Documents
+	queues    queues
 	calls     workers.Group // of base transports, which may not end when their contexts do
 	used      atomic.Bool
 }
@@ -72,8 +71,11 @@ type Gate struct {
 // New makes a Gate. It asks nobody anything.
 func New(o Options) *Gate {
 	return &Gate{
-		o: o, answers: newAnswers(o.LocalBytes), flights: newFlights(), tenants: newTenants(),
-		documents: newDocuments(o.LocalBytes),
+		o: o, flights: newFlights(), documents: discovery.New(o.LocalBytes),
+		answers: answers.New(answers.Options{
+			Names: o.Names, Serializer: o.Serializer, Redis: o.Redis, Store: o.Store, Clock: o.Clock,
+			Metrics: o.Metrics, Log: o.Log, LocalBytes: o.LocalBytes,
+		}),
 	}
 }
 
@@ -87,14 +89,14 @@ func (g *Gate) Transport(base http.RoundTripper) http.RoundTripper {
 func (g *Gate) Used() bool { return g.used.Load() }
 
 // Forget forgets what this process knows of a partition, and keeps new callers from what is on its way to it.
-func (g *Gate) Forget(pid layout.ID) {
-	g.answers.forget(pid)
-	g.flights.forget(pid)
+func (g *Gate) Forget(partition layout.ID) {
+	g.answers.Forget(partition)
+	g.flights.forget(partition)
 }
 
 // AnswersSize and DocumentsSize are what answers and discovery documents take of memory, in bytes.
-func (g *Gate) AnswersSize() int64   { return int64(g.answers.known.WeightedSize()) }
-func (g *Gate) DocumentsSize() int64 { return int64(g.documents.known.WeightedSize()) }
+func (g *Gate) AnswersSize() int64   { return g.answers.Size() }
+func (g *Gate) DocumentsSize() int64 { return g.documents.Size() }
 
 // Settle waits until what callers were given is kept for the fleet too, or ctx ends.
 func (g *Gate) Settle(ctx context.Context) { g.flights.settle(ctx) }
@@ -104,7 +106,7 @@ func (g *Gate) Close() {
 	if !g.calls.CloseWithin(closeAtMost) {
 		g.o.Log.Warn("a base transport goes on although its context has ended; Close does not wait for it")
 	}
-	g.documents.known.StopAllGoroutines()
+	g.documents.Close()
 }
 
 // usable is the error for who comes when the Gate's life has ended, or his own.

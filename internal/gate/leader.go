@@ -5,22 +5,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/failure"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/lock"
 )
 
-// leader is one instance's attempt to bring an answer. It asks Redis without a context that ends, in its own goroutine:
-// no caller waits in that, and Redis's own time-out is short.
-//
-//	look     what does the fleet have?            good: done
-//	lease    may I ask?                           held: wait for the holder's answer, not for the lease
-//	look     has it come meanwhile?               between the first look and the lease another may have had it
-//	ask      ask Entra ID
-//	keep     give the answer to the fleet         before the lease is free: who gets it next looks again
-//	land     give it to those who wait            first, where MSAL's Export gives it to the fleet too
-//	free     the lease
+// leader is one instance's attempt to bring an answer, in the steps that the package's doc has. It asks Redis without a
+// context that ends, in its own goroutine: no caller waits in that, and Redis's own time-out is short.
 type leader struct {
 	g          *Gate
 	r          *tokenRequest
@@ -33,10 +26,10 @@ type leader struct {
 	timer      *time.Timer // ends the patience of those who wait
 	outcome    string
 
-	leave   func()         // gives the turn in this process to the next; nil: it was not taken
-	lease   *lock.Lease    // nil: none was had
-	brought *answer        // what Entra ID said, and is not kept yet
-	listing sync.WaitGroup // of the names of an app's tenant
+	leave   func()          // lets the next of this process to the head of the queue; nil: it was not waited for
+	lease   *lock.Lease     // nil: none was had
+	brought *answers.Answer // what Entra ID said, and is not kept yet
+	listing sync.WaitGroup  // of the names of an app's tenant
 }
 
 // lead brings an answer, what the fleet has or what Entra ID says, and lands the flight with it. background: the answer
@@ -74,7 +67,7 @@ func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background
 	l.listing.Wait()
 	if a != nil && a.Good {
 		if left := a.Expires.Sub(g.o.Clock.Now()); !asked || left > namesLife {
-			g.listNames(context.WithoutCancel(ctx), r, left)
+			g.answers.ListNames(context.WithoutCancel(ctx), &r.Request, left)
 		}
 		g.noteAnswer(r, a)
 	}
@@ -84,7 +77,7 @@ func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background
 }
 
 // bring finds the answer, or asks for it.
-func (l *leader) bring(ctx context.Context) (a *answer, soon bool, err error) {
+func (l *leader) bring(ctx context.Context) (a *answers.Answer, soon bool, err error) {
 	g := l.g
 	if err := l.look(ctx); err != nil && g.o.FailClosed {
 		return nil, false, looking(err)
@@ -97,15 +90,15 @@ func (l *leader) bring(ctx context.Context) (a *answer, soon bool, err error) {
 
 	// Within this process one at a time, whatever becomes of the lease.
 	waiting, stop := ctx, func() {}
-	if l.found.apart {
-		waiting, stop = context.WithTimeout(ctx, apartAtMost)
+	if l.found.otherRefused {
+		waiting, stop = context.WithTimeout(ctx, otherRefusedAtMost)
 	}
-	turn, leave, err := g.turns.take(waiting, l.source.lease())
+	q, leave, err := g.queues.wait(waiting, l.source.lease())
 	stop()
 	settled := false
 	if err == nil {
 		l.leave = leave
-		if l.lease, settled, err = l.take(ctx, turn); err != nil {
+		if l.lease, settled, err = l.take(ctx, q); err != nil {
 			return nil, false, err
 		}
 	} else if ctx.Err() != nil {
@@ -142,11 +135,11 @@ func (l *leader) keep(ctx context.Context) {
 	ctx = context.WithoutCancel(ctx)
 	l.source.keep(ctx, a)
 	if a.Good && l.found.failures > 0 {
-		l.g.endPause(ctx, l.r.ID)
+		l.g.answers.EndPause(ctx, l.r.ID)
 	}
 }
 
-// free gives back the lease, and then the turn.
+// free gives back the lease, and then leaves the queue.
 func (l *leader) free(ctx context.Context) {
 	l.stop()
 	if l.lease != nil {
@@ -179,7 +172,7 @@ func (l *leader) stop() {
 }
 
 // old is the old token while it lives.
-func (l *leader) old() *answer {
+func (l *leader) old() *answers.Answer {
 	if old := l.found.old; old != nil && old.Alive(l.g.o.Clock.Now()) {
 		return old
 	}
@@ -188,7 +181,7 @@ func (l *leader) old() *answer {
 
 // settled tells whether what was found needs no request, and what to answer: nil for a refresh in the background,
 // which nobody waits for.
-func (l *leader) settled() (a *answer, soon, ok bool) {
+func (l *leader) settled() (a *answers.Answer, soon, ok bool) {
 	f := l.found
 	switch {
 	case f.answer != nil && (!f.due || !l.background):

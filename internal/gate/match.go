@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/record"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
@@ -13,32 +13,13 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 )
 
-// ownersOf are the partitions of the user whom an answer is of: the one it names, or else those that the request's
-// assertion may be of, or was when it brought the refresh token.
-func (r *tokenRequest) ownersOf(a *answer) []id {
-	owners := a.Owners()
-	if layout.HomeAccount(a.Body) != "" {
-		return owners
-	}
-	switch r.Kind {
-	case tokenreq.OnBehalfOf:
-		owners = append(owners, tokenresp.Subjects(r.Form.Get("assertion"))...)
-	case tokenreq.OnBehalfOfRefresh:
-		owners = append(owners, r.Lineage.OwnersOf()...)
-	case tokenreq.UserRefresh:
-		owners = append(owners, r.pids...)
-	}
-	slices.Sort(owners)
-	return slices.Compact(owners)
-}
-
 // asks tells whether an access token is one of those that the request asks for, scopes aside. One that did not pass the
 // gate says of itself what it can.
 func (r *tokenRequest) asks(e record.Entry) bool {
 	if e.Asked != "" {
 		return e.Asked == string(r.Asked)
 	}
-	return strings.EqualFold(e.ClientID, r.Client) && e.Serves(r.Capabilities) && slices.Contains(r.tenants, e.Realm) &&
+	return strings.EqualFold(e.ClientID, r.Client) && e.Serves(r.Capabilities) && slices.Contains(r.Tenants, e.Realm) &&
 		tokenreq.SameCloud(e.Environment, r.Server)
 }
 
@@ -86,7 +67,7 @@ func refreshToken(s *record.Snapshot, r *tokenRequest) (record.Entry, bool) {
 
 // answerFrom makes the answer that brought a stored access token, less the refresh token, which others may have
 // redeemed since.
-func answerFrom(s *record.Snapshot, at record.Entry, now redistime.Time) *answer {
+func answerFrom(s *record.Snapshot, at record.Entry, now redistime.Time) *answers.Answer {
 	body := `{"token_type":"Bearer","scope":` + quoted(at.Target) +
 		`,"expires_in":` + formatInt(max(0, at.ExpiresOn-now.Seconds()))
 	if at.ExtendedExpiresOn > 0 {
@@ -107,7 +88,7 @@ func answerFrom(s *record.Snapshot, at record.Entry, now redistime.Time) *answer
 		body += `,"client_info":` + quoted(tokenresp.ClientInfo(at.HomeAccountID))
 	}
 	body += "}"
-	a := &answer{Answer: &tokenresp.Answer{
+	a := &answers.Answer{Answer: &tokenresp.Answer{
 		Status: 200, Header: map[string]string{"Content-Type": "application/json; charset=utf-8"},
 		Body: []byte(body), Started: now, Received: now, Stamp: at.Stamp,
 	}}
@@ -118,9 +99,9 @@ func answerFrom(s *record.Snapshot, at record.Entry, now redistime.Time) *answer
 
 // entriesOf makes the entries that MSAL will make of a refresh's answer, so that the tokens are in Redis before the
 // lease is released, also when every caller has left. before is the record as it was.
-func entriesOf(r *tokenRequest, a *answer, before *record.Snapshot, session redistime.Time) []record.Entry {
+func entriesOf(r *tokenRequest, a *answers.Answer, before *record.Snapshot, session redistime.Time) []record.Entry {
 	issued := msaldoc.Issued{
-		HomeAccountID: r.Lineage.Account, Environment: r.Lineage.Environment, Realm: r.tenants[0], ClientID: r.Client,
+		HomeAccountID: r.Lineage.Account, Environment: r.Lineage.Environment, Realm: r.Tenants[0], ClientID: r.Client,
 		TokenType: a.Member("token_type"), Target: a.Member("scope"), RefreshToken: a.Member("refresh_token"),
 		FamilyID: a.Member("foci"), IDToken: a.Member("id_token"),
 		CachedAt: a.Received.Seconds(), ExpiresOn: a.Expires.Seconds(), ExtendedExpiresOn: a.Expires.Seconds(),

@@ -3,6 +3,7 @@ package gate
 import (
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 )
 
@@ -20,7 +21,7 @@ const (
 )
 
 // outcomeOf is the outcome of a request that was made, or that a pause kept from being made.
-func outcomeOf(a *answer) string {
+func outcomeOf(a *answers.Answer) string {
 	switch a.Outcome(time.Now()) {
 	case tokenresp.Answered:
 		return outcomeAsked

@@ -43,7 +43,8 @@ func TestOwnTroublePausesHereAndGrows(t *testing.T) {
 // Passing trouble under a refusal's name lets the old token serve.
 func TestOldTokenServesWhilePassingTroubleIsCalledARefusal(t *testing.T) {
 	for _, body := range []string{
-		`{"error":"invalid_grant","error_codes":[50196]}`, `{"error":"invalid_request","error_codes":[90033]}`, `{"error":"server_error","error_codes":[90055]}`,
+		`{"error":"invalid_grant","error_codes":[50196]}`, `{"error":"invalid_request","error_codes":[90033]}`,
+		`{"error":"server_error","error_codes":[90055]}`,
 	} {
 		g := newGate(t)
 		base := stage.Says(200, `{"access_token":"old","expires_in":120}`)
@@ -52,7 +53,8 @@ func TestOldTokenServesWhilePassingTroubleIsCalledARefusal(t *testing.T) {
 			t.Fatal(err)
 		}
 		base = stage.Says(400, body)
-		if status, got, err := stage.Ask(t.Context(), gated, stage.AppForm("one")); err != nil || !strings.Contains(got, `"old"`) {
+		status, got, err := stage.Ask(t.Context(), gated, stage.AppForm("one"))
+		if err != nil || !strings.Contains(got, `"old"`) {
 			t.Errorf("%s: %d %q %v, want the old token", body, status, got, err)
 		}
 	}
@@ -76,7 +78,8 @@ func TestNoTokenPastItsEnd(t *testing.T) {
 	if _, _, err := stage.Ask(t.Context(), gated, stage.AppForm("one")); err != nil {
 		t.Fatal(err)
 	}
-	if _, body, err := stage.Ask(t.Context(), gated, stage.AppForm("one")); err != nil || !strings.Contains(body, `"old"`) {
+	_, body, err := stage.Ask(t.Context(), gated, stage.AppForm("one"))
+	if err != nil || !strings.Contains(body, `"old"`) {
 		t.Fatalf("while Entra ID hangs: %q %v, want the old token", body, err)
 	}
 	ahead.Store(int64(2 * time.Minute)) // the old token is dead, and Entra ID still hangs

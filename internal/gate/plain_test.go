@@ -26,7 +26,8 @@ func TestHTTPIsAsWithoutTheGate(t *testing.T) {
 	mux.HandleFunc("/token", func(w http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = fmt.Fprintf(w, `{"access_token":%q,"expires_in":3600}`, req.Host+" "+req.Header.Get("Content-Encoding")+" "+string(body))
+		_, _ = fmt.Fprintf(w, `{"access_token":%q,"expires_in":3600}`,
+			req.Host+" "+req.Header.Get("Content-Encoding")+" "+string(body))
 	})
 	for _, code := range []int{307, 308} {
 		mux.Handle(fmt.Sprintf("/%d", code), http.RedirectHandler("/token", code))
@@ -34,7 +35,9 @@ func TestHTTPIsAsWithoutTheGate(t *testing.T) {
 		mux.Handle(fmt.Sprintf("/away%d", code), http.RedirectHandler("/nowhere", code))
 	}
 	mux.HandleFunc("/gzip", func(w http.ResponseWriter, _ *http.Request) { zipped(w, 200, stage.GoodToken) })
-	mux.HandleFunc("/gzip400", func(w http.ResponseWriter, _ *http.Request) { zipped(w, 400, `{"error":"invalid_scope"}`) })
+	mux.HandleFunc("/gzip400", func(w http.ResponseWriter, _ *http.Request) {
+		zipped(w, 400, `{"error":"invalid_scope"}`)
+	})
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	base := &http.Transport{DisableCompression: true}
@@ -98,7 +101,10 @@ func TestHTTPIsAsWithoutTheGate(t *testing.T) {
 
 // A client's secret follows no redirection to another server.
 func TestRedirectionToAnotherServerIsNotFollowed(t *testing.T) {
-	for _, to := range []string{"https://elsewhere.example.com/token", "http://login.example.com/token", "//elsewhere.example.com/token", "https://login.example.com:8443/t"} {
+	for _, to := range []string{
+		"https://elsewhere.example.com/token", "http://login.example.com/token", "//elsewhere.example.com/token",
+		"https://login.example.com:8443/t",
+	} {
 		asked := 0
 		gated := newGate(t).Transport(stage.RoundTrip(func(req *http.Request) (*http.Response, error) {
 			asked++

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/issued"
 	"github.com/msal-redis/msal-redis-go/internal/record"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
@@ -32,53 +33,72 @@ func (o *recordSource) lease() id { return o.p.ID }
 func (o *recordSource) look(ctx context.Context) (f finding, err error) {
 	g := o.g
 	// What the record does not tell is kept by identity: a challenge's answer, a special one, refusals.
-	var k known
-	var told redistime.Time
-	var err2 error
+	var kept answers.Found
+	var keptAsOf redistime.Time
+	var keptErr error
 	var beside sync.WaitGroup
-	beside.Go(func() { k, told, err2 = g.look(ctx, o.r, o.r.ID) })
+	beside.Go(func() { kept, keptAsOf, keptErr = g.answers.Look(ctx, &o.r.Request, o.r.ID) })
 	err = g.o.Store.Reload(ctx, o.p)
 	beside.Wait()
-	g.dropEnded(o.r, &k) // the record may have told of a removal
+	if g.answers.Ended(&o.r.Request, kept.Answer) { // the record may have told of a removal
+		kept.Answer = nil
+	}
 	if err == nil {
 		f.at = o.p.AsOf() // by the node that orders its entries, which may not be that of the answers
 	}
-	if k.answer != nil {
-		f.stamp = k.answer.Stamp
+	if kept.Answer != nil {
+		f.stamp = kept.Answer.Stamp
 	}
-	s := o.p.Known().Snapshot
+	o.snap = o.p.Known().Snapshot
 	now := g.o.Clock.Now()
 	if o.arrived == 0 {
 		o.arrived = now.Add(-time.Since(o.begun))
 	}
-	o.snap = s
-	if s != nil && o.r.Challenge == "" {
-		if at, ok := match(s, o.r, now); ok {
-			a := answerFrom(s, at, now)
-			// MSAL stores what it is given, also the old token once more: after a sign-out it is one of before.
-			if _, known := g.o.Tokens.Of(at.Secret); !known {
-				g.o.Tokens.Note(a.Answer, issued.Token{Session: at.Session, Terms: o.r.Terms})
-			}
-			switch {
-			case a.Usable(now):
-				f.answer, f.due = a, a.Due > 0 && now >= a.Due
-				if !f.due {
-					return f, err
-				}
-			case a.Alive(now):
-				f.old = a
-			}
+	if o.findInRecord(&f, now); f.answer != nil && !f.due {
+		return f, err
+	}
+	if err == nil {
+		err = keptErr
+	}
+	o.findByIdentity(&f, kept.Answer, keptAsOf)
+	// A refusal is of one refresh token: after another sign-in there is another one.
+	rt, _ := refreshToken(o.snap, o.r)
+	f.heed(o.r, kept.Pause, keptAsOf, func(p *answers.Answer) bool {
+		return p.Received >= o.arrived || p.Of == tokenreq.HashSecret(rt.Secret).String()
+	})
+	return f, err
+}
+
+// findInRecord finds an access token of the record. None answers a challenge.
+func (o *recordSource) findInRecord(f *finding, now redistime.Time) {
+	if o.snap == nil || o.r.Challenge != "" {
+		return
+	}
+	at, ok := match(o.snap, o.r, now)
+	if !ok {
+		return
+	}
+	a := answerFrom(o.snap, at, now)
+	// MSAL stores what it is given, also the old token once more: after a sign-out it is one of before.
+	if _, known := o.g.o.Tokens.Of(at.Secret); !known {
+		o.g.o.Tokens.Note(a.Answer, issued.Token{Session: at.Session, Terms: o.r.Terms})
+	}
+	switch {
+	case a.Usable(now):
+		f.answer, f.due = a, a.Due > 0 && now >= a.Due
+	case a.Alive(now):
+		f.old = a
+	}
+}
+
+// findByIdentity finds the answer to a challenge or a special request. nil: none is kept.
+func (o *recordSource) findByIdentity(f *finding, a *answers.Answer, now redistime.Time) {
+	if a != nil && a.Good {
+		if _, known := o.g.o.Tokens.Of(a.Member("refresh_token")); !known {
+			o.g.o.Tokens.Note(a.Answer, issued.Token{Session: cmp.Or(o.session, a.Started), Terms: o.r.Terms})
 		}
 	}
-	if now = told; err == nil {
-		err = err2
-	}
-	if a := k.answer; a != nil && a.Good {
-		if _, known := g.o.Tokens.Of(a.Member("refresh_token")); !known {
-			g.o.Tokens.Note(a.Answer, issued.Token{Session: cmp.Or(o.session, a.Started), Terms: o.r.Terms})
-		}
-	}
-	switch a := k.answer; {
+	switch {
 	case o.r.Challenge != "":
 		if a != nil && a.Good && a.Received >= o.arrived {
 			f.answer = a
@@ -88,17 +108,11 @@ func (o *recordSource) look(ctx context.Context) (f finding, err error) {
 	case o.r.Special && a.Alive(now):
 		f.old = a
 	}
-	// A refusal is of one refresh token: after another sign-in there is another one.
-	rt, _ := refreshToken(s, o.r)
-	f.heed(o.r, k.pause, now, func(p *answer) bool {
-		return p.Received >= o.arrived || p.Of == tokenreq.HashSecret(rt.Secret).String()
-	})
-	return f, err
 }
 
 // form puts the newest refresh token into the request: MSAL's may have been redeemed by another instance since it
 // was read.
-func (o *recordSource) form() (url.Values, *answer) {
+func (o *recordSource) form() (url.Values, *answers.Answer) {
 	form := url.Values{}
 	for k, v := range o.r.Form {
 		form[k] = v
@@ -128,14 +142,14 @@ func (o *recordSource) moved(ctx context.Context, sent url.Values) bool {
 	return ok && rt.Secret != sent.Get("refresh_token")
 }
 
-func (o *recordSource) keep(ctx context.Context, a *answer) {
+func (o *recordSource) keep(ctx context.Context, a *answers.Answer) {
 	g := o.g
 	if !a.Good {
 		a.Of = tokenreq.HashSecret(o.sent).String()
 		if a.CredentialRefused() {
 			a.Of = o.r.Credential.Exact
 		}
-		g.keepAnswer(ctx, o.r, o.r.ID, a)
+		g.answers.Keep(ctx, &o.r.Request, o.r.ID, a)
 		return
 	}
 	// Newer than the token it was brought with: where Redis's clock has gone back, its successor would be thrown
@@ -144,7 +158,7 @@ func (o *recordSource) keep(ctx context.Context, a *answer) {
 	if o.session == 0 { // of a refresh token that nothing is known of
 		o.session = a.Started
 	}
-	a.session = o.session
+	a.Session = o.session
 	g.o.Tokens.Note(a.Answer, issued.Token{Session: o.session, Terms: o.r.Terms})
 	a.NameUser(o.r.Lineage.Account)
 	entries := entriesOf(o.r, a, o.snap, o.session)
@@ -154,6 +168,6 @@ func (o *recordSource) keep(ctx context.Context, a *answer) {
 	// An error leaves them to be pushed later.
 	_, _ = g.o.Store.Write(ctx, tokenstore.Batch{Record: o.p, Entries: entries})
 	if o.r.Challenge != "" || o.r.Special {
-		g.keepAnswer(ctx, o.r, o.r.ID, a)
+		g.answers.Keep(ctx, &o.r.Request, o.r.ID, a)
 	}
 }

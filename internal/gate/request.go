@@ -3,6 +3,7 @@ package gate
 import (
 	"net/http"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
@@ -11,38 +12,32 @@ import (
 
 // tokenRequest is a request that the gate answers: what it is, and what this process knew when it came.
 type tokenRequest struct {
-	tokenreq.Request
-	tenants []string // the names of its endpoint's tenant
-	flight  string
-
-	// pids are what a removal must find this by: an app's partition under each name of its tenant; none: known from the
-	// answer.
-	pids  []id
-	begun redistime.Time // when MSAL sent it
+	answers.Request
+	flight string
+	begun  redistime.Time // when MSAL sent it
 
 	// Copies: a flight may go on when RoundTrip has returned, and its caller has the request back.
 	address string
 	host    string // the Host field, where it is not the address's
 	header  http.Header
 	via     http.RoundTripper
-	by      *transport // whose base via is
 }
 
 // newTokenRequest adds to a request that is shared what this process knows.
 func (g *Gate) newTokenRequest(req *http.Request, asked tokenreq.Request, via http.RoundTripper) *tokenRequest {
 	r := &tokenRequest{
-		Request: asked, flight: string(asked.ID) + " " + asked.Grant,
+		Request: answers.Request{Request: asked}, flight: string(asked.ID) + " " + asked.Grant,
 		address: req.URL.String(), host: req.Host, header: req.Header.Clone(), via: via,
 	}
 	r.begun = g.o.Clock.Now()
-	r.tenants = g.tenants.of(r.Endpoint, req.URL.Path)
+	r.Tenants = g.documents.Tenants(r.Endpoint, req.URL.Path)
 	switch r.Kind {
 	case tokenreq.App:
-		for _, realm := range r.tenants {
-			r.pids = append(r.pids, layout.PartitionID(msaldoc.AppKey(r.Client, realm, "")))
+		for _, realm := range r.Tenants {
+			r.Partitions = append(r.Partitions, layout.PartitionID(msaldoc.AppKey(r.Client, realm, "")))
 		}
 	case tokenreq.UserRefresh:
-		r.pids = []id{r.Lineage.Partition}
+		r.Partitions = []id{r.Lineage.Partition}
 	}
 	return r
 }

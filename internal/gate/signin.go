@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"sync/atomic"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/issued"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
@@ -32,7 +33,7 @@ func (t *transport) signIn(req *http.Request, asked tokenreq.Request) (*http.Res
 	if err != nil {
 		return resp, nil // MSAL sees what there is
 	}
-	a := &answer{Answer: &tokenresp.Answer{
+	a := &answers.Answer{Answer: &tokenresp.Answer{
 		Status: resp.StatusCode, Body: body, Started: started, Received: g.o.Clock.Now(), Stamp: started,
 	}}
 	a.Judge()

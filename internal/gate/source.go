@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
@@ -14,20 +15,20 @@ type finding struct {
 	// stamp is that of the answer that is there and that no removal has ended, usable or not: what comes is newer, also
 	// if Redis's clock went back. 0: there is none.
 	stamp  redistime.Time
-	answer *answer // may be given at once; nil: nothing
-	due    bool    // it should be refreshed
+	answer *answers.Answer // may be given at once; nil: nothing
+	due    bool            // it should be refreshed
 	// old is a token with life left that MSAL would not keep any more: for when Entra ID does not answer.
-	old      *answer
-	pause    *answer // the outcome after which nobody should ask yet
-	failures int     // in a row, and recently
-	// apart: another credential was refused for the same identity. This one may be refused too, and the next: nobody waits
-	// for their turns for longer than apartAtMost.
-	apart bool
+	old      *answers.Answer
+	pause    *answers.Answer // the outcome after which nobody should ask yet
+	failures int             // in a row, and recently
+	// otherRefused: another credential was refused for the same identity. This one may be refused too, and the next:
+	// nobody waits for them in the queue for longer than otherRefusedAtMost.
+	otherRefused bool
 }
 
 // heed takes a pause that was found as what it is for a request: applies tells whether a refusal of what it asked for
 // is.
-func (f *finding) heed(r *tokenRequest, p *answer, now redistime.Time, applies func(*answer) bool) {
+func (f *finding) heed(r *tokenRequest, p *answers.Answer, now redistime.Time, applies func(*answers.Answer) bool) {
 	if p == nil {
 		return
 	}
@@ -35,7 +36,7 @@ func (f *finding) heed(r *tokenRequest, p *answer, now redistime.Time, applies f
 	switch {
 	case p.Until <= now:
 	case p.CredentialRefused():
-		if f.apart = p.Of != r.Credential.Exact; !f.apart {
+		if f.otherRefused = p.Of != r.Credential.Exact; !f.otherRefused {
 			f.pause = p
 		}
 	case p.Passing() || applies(p):
@@ -50,9 +51,9 @@ type source interface {
 	// lease is the id under whose lease the request is made.
 	lease() id
 	// form is what to post, after a look.
-	form() (url.Values, *answer)
+	form() (url.Values, *answers.Answer)
 	// keep takes in what came.
-	keep(ctx context.Context, a *answer)
+	keep(ctx context.Context, a *answers.Answer)
 	// moved tells, after a refusal, whether another token is to be tried.
 	moved(ctx context.Context, sent url.Values) bool
 }

@@ -8,6 +8,8 @@ import (
 
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/msal-redis/msal-redis-go/internal/answers"
+	"github.com/msal-redis/msal-redis-go/internal/discovery"
 	"github.com/msal-redis/msal-redis-go/internal/failure"
 	"github.com/msal-redis/msal-redis-go/internal/redislogin"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
@@ -44,7 +46,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if g.hasPassed(req.Context()) {
 		return t.base.RoundTrip(req)
 	}
-	if isDiscovery(req) {
+	if discovery.Asked(req) {
 		return t.discover(req)
 	}
 	form, rest, ok := tokenreq.ReadForm(req)
@@ -72,7 +74,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 func (t *transport) acquire(req *http.Request, asked tokenreq.Request) (*http.Response, error) {
 	g := t.g
 	r := g.newTokenRequest(req, asked, t.base)
-	r.by = t
+	r.By = t
 	began := time.Now()
 	ctx, span := g.o.Metrics.Start(req.Context(), telemetry.SpanGate, telemetry.Grant(r.Grant))
 	resp, outcome, err := t.answer(ctx, span, req, r)
@@ -93,7 +95,7 @@ func (t *transport) answer(
 	ctx context.Context, span trace.Span, req *http.Request, r *tokenRequest,
 ) (*http.Response, string, error) {
 	g := t.g
-	respond := func(a *answer, soon bool) (*http.Response, error) {
+	respond := func(a *answers.Answer, soon bool) (*http.Response, error) {
 		return a.Response(req, g.o.Clock.Now(), soon)
 	}
 	if r.Grant == tokenreq.GrantRefreshToken && r.Form.Get("refresh_token") == "" {
@@ -120,7 +122,7 @@ func (t *transport) answer(
 		return nil, outcome, err
 	}
 	if soon {
-		g.flights.join(g, r.flight+" refresh", r.pids, func(life context.Context, f *flight) {
+		g.flights.join(g, r.flight+" refresh", r.Partitions, func(life context.Context, f *flight) {
 			g.lead(telemetry.Under(life, span), r, f, true)
 		})
 	}
@@ -131,14 +133,14 @@ func (t *transport) answer(
 // await waits for the flight of a request, and begins it where there is none.
 func (t *transport) await(
 	ctx context.Context, span trace.Span, r *tokenRequest,
-) (a *answer, soon bool, outcome string, err error) {
+) (a *answers.Answer, soon bool, outcome string, err error) {
 	a, soon, outcome, err = t.fly(ctx, span, r, r.flight)
 	switch {
 	case a == nil:
 	case a.CredentialRefused() && a.Of != r.Credential.Exact:
 		// Another caller's credential was refused, which says nothing of this one's.
 		return t.fly(ctx, span, r, r.flight+" "+r.Credential.Exact)
-	case a.Own && a.by != t:
+	case a.Own && a.By != t:
 		// Another base transport's way to Entra ID is blocked, which says nothing of this one's.
 		return t.fly(ctx, span, r, fmt.Sprintf("%s by %p", r.flight, t))
 	}
@@ -148,9 +150,9 @@ func (t *transport) await(
 // fly waits for the flight of a name, and begins it where there is none.
 func (t *transport) fly(
 	ctx context.Context, span trace.Span, r *tokenRequest, name string,
-) (a *answer, soon bool, outcome string, err error) {
+) (a *answers.Answer, soon bool, outcome string, err error) {
 	g := t.g
-	f, mine := g.flights.join(g, name, r.pids, func(life context.Context, f *flight) {
+	f, mine := g.flights.join(g, name, r.Partitions, func(life context.Context, f *flight) {
 		g.lead(telemetry.Under(life, span), r, f, false)
 	})
 	if f == nil {

@@ -81,7 +81,10 @@ func ofLibrary() string {
 	all = all[:runtime.Stack(all, true)]
 	var ours []string
 	for stack := range strings.SplitSeq(string(all), "\n\n") {
-		for _, pkg := range []string{"msalredis", "lock", "internal/gate", "internal/redisop", "internal/removal", "internal/workers"} { // those that start goroutines
+		for _, pkg := range []string{ // those that start goroutines
+			"msalredis", "lock", "internal/answers", "internal/gate", "internal/redisop", "internal/removal",
+			"internal/workers",
+		} {
 			if strings.Contains(stack, "msal-redis-go/"+pkg+".") {
 				ours = append(ours, stack)
 				break

@@ -50,7 +50,7 @@ func TestEveryTopology(t *testing.T) {
 	}
 }
 
-// unpolled is a LockTTL with which those who wait for another's answer look for it every 15 to 30 s (leader.go): an
+// unpolled is a LockTTL with which those who wait for another's answer look for it every 15 to 30 s (lease.go): an
 // answer that comes within promptly has come by a wake-up.
 const (
 	unpolled = 5 * time.Minute

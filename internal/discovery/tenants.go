@@ -1,4 +1,4 @@
-package gate
+package discovery
 
 import (
 	"net/url"
@@ -27,7 +27,7 @@ const tenantsAtMost = 16384
 // Who serves a document may name any token endpoint in it, so its tenant becomes another name of the endpoint's only
 // where both are of one cloud: else whoever can have a client look at a host of his makes his tenant a name of
 // another's.
-func (r *tenants) learn(from *url.URL, body []byte) bool {
+func (t *tenants) learn(from *url.URL, body []byte) bool {
 	name := tenantOf(from.Path)
 	endpoint := gjson.GetBytes(body, "token_endpoint").String()
 	if name == "" || endpoint == "" {
@@ -38,19 +38,19 @@ func (r *tenants) learn(from *url.URL, body []byte) bool {
 	if err != nil || to.Scheme != from.Scheme || !tokenreq.SameCloud(from.Host, to.Host) {
 		return true
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.names) < tenantsAtMost && !slices.Contains(r.names[endpoint], name) && len(r.names[endpoint]) < 16 {
-		r.names[endpoint] = append(r.names[endpoint], name)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.names) < tenantsAtMost && !slices.Contains(t.names[endpoint], name) && len(t.names[endpoint]) < 16 {
+		t.names[endpoint] = append(t.names[endpoint], name)
 	}
 	return true
 }
 
 // of are the names of a token endpoint's tenant, the first being the one that MSAL most likely uses.
-func (r *tenants) of(endpoint, path string) []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	names := slices.Clone(r.names[endpoint])
+func (t *tenants) of(endpoint, path string) []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	names := slices.Clone(t.names[endpoint])
 	if own := tenantOf(path); !slices.Contains(names, own) {
 		names = append(names, own)
 	}

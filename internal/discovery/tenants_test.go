@@ -1,4 +1,4 @@
-package gate
+package discovery
 
 import (
 	"net/url"

@@ -1,0 +1,88 @@
+package answers
+
+import (
+	"slices"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/msal-redis/msal-redis-go/internal/bounded"
+	"github.com/msal-redis/msal-redis-go/internal/layout"
+)
+
+// memory is what this process has seen of each identity, for when Redis is away.
+type memory struct {
+	seen bounded.Cache[layout.ID, seen]
+}
+
+// seen is what this process has seen of an identity, last.
+type seen struct {
+	partitions []layout.ID
+	answer     *Answer
+	pause      *Answer // the fleet's
+	own        *Answer // what this process alone has met
+}
+
+func newMemory(bytes int64) *memory {
+	return &memory{bounded.New(otter.Options[layout.ID, seen]{
+		MaximumWeight: uint64(bytes),
+		Weigher: func(_ layout.ID, s seen) uint32 {
+			size := 512
+			for _, a := range []*Answer{s.answer, s.pause, s.own} {
+				if a != nil {
+					size += len(a.Body)
+				}
+			}
+			return uint32(size)
+		},
+	})}
+}
+
+func (m *memory) of(identity layout.ID) seen {
+	s, _ := m.seen.GetIfPresent(identity)
+	return s
+}
+
+// put takes in an answer unless a newer one is known.
+func (m *memory) put(identity layout.ID, partitions []layout.ID, a *Answer) {
+	m.seen.Compute(identity, func(old seen, _ bool) (seen, otter.ComputeOp) {
+		old.partitions = partitions
+		switch {
+		case a.Good:
+			if old.answer == nil || old.answer.Stamp <= a.Stamp {
+				old.answer = a
+			}
+			old.pause, old.own = nil, nil
+		case a.Own:
+			old.own = a
+		default:
+			old.pause = a
+		}
+		return old, otter.WriteOp
+	})
+}
+
+func (m *memory) endPause(identity layout.ID) {
+	m.seen.ComputeIfPresent(identity, func(old seen) (seen, otter.ComputeOp) {
+		old.pause, old.own = nil, nil
+		return old, otter.WriteOp
+	})
+}
+
+// takeBack takes back an answer that was asked for before what it belongs to was removed.
+func (m *memory) takeBack(identity layout.ID, a *Answer) {
+	m.seen.ComputeIfPresent(identity, func(old seen) (seen, otter.ComputeOp) {
+		if old.answer == a {
+			old.answer = nil
+		}
+		return old, otter.WriteOp
+	})
+}
+
+// forget removes what belongs to a partition.
+func (m *memory) forget(partition layout.ID) {
+	for identity, s := range m.seen.All() {
+		if slices.Contains(s.partitions, partition) {
+			m.seen.Invalidate(identity)
+		}
+	}
+}
