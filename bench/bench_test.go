@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -114,24 +115,28 @@ var (
 				return call()
 			}}, nil
 	}}
-	library = sealedBy("this library", func(at place) (serializer.Serializer, error) {
-		keys, err := serializer.ParseKeys(at.Keys)
-		if err != nil {
-			return nil, err
-		}
-		return serializer.NewEncrypted(keys...)
-	})
+	library = configured("this library", encrypted, nil)
 )
 
-// sealedBy is this library with a Serializer.
-func sealedBy(name string, sealer func(place) (serializer.Serializer, error)) contender {
+func encrypted(at place) (serializer.Serializer, error) {
+	keys, err := serializer.ParseKeys(at.Keys)
+	if err != nil {
+		return nil, err
+	}
+	return serializer.NewEncrypted(keys...)
+}
+
+// configured is this library with a Serializer and options.
+func configured(
+	name string, sealer func(place) (serializer.Serializer, error), opts *msalredis.Options,
+) contender {
 	return contender{name, func(at place, base http.RoundTripper) (process, error) {
 		s, err := sealer(at)
 		if err != nil {
 			return process{}, err
 		}
 		rdb := redis.NewClient(&redis.Options{Addr: at.Redis})
-		tokens, err := msalredis.New(rdb, s, nil)
+		tokens, err := msalredis.New(rdb, s, opts)
 		if err != nil {
 			return process{}, err
 		}
@@ -234,9 +239,22 @@ type instant struct {
 	base   http.RoundTripper
 	answer atomic.Pointer[[]byte]
 	n      atomic.Int64
+
+	once sync.Once
+	at   []int
 }
 
-var tokenMember = regexp.MustCompile(`("(?:access_token|refresh_token)":"[^"]{16})([^"]{16})`)
+// differs is where the tokens of the answer differ from the next one's.
+func (t *instant) differs() []int {
+	t.once.Do(func() {
+		for _, found := range tokenMember.FindAllIndex(*t.answer.Load(), -1) {
+			t.at = append(t.at, found[1])
+		}
+	})
+	return t.at
+}
+
+var tokenMember = regexp.MustCompile(`"(?:access_token|refresh_token)":"[^"]{16}`)
 
 func (t *instant) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Method != http.MethodPost {
@@ -259,7 +277,10 @@ func (t *instant) RoundTrip(req *http.Request) (*http.Response, error) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		req.Body.Close()
 	}
-	body := tokenMember.ReplaceAll(*known, fmt.Appendf(nil, "${1}%016d", t.n.Add(1)))
+	body, n := bytes.Clone(*known), fmt.Appendf(nil, "%016d", t.n.Add(1))
+	for _, at := range t.differs() {
+		copy(body[at:], n)
+	}
 	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
 		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)), Request: req}, nil
 }

@@ -2,17 +2,14 @@ package bench
 
 import (
 	"context"
-	"net/http"
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/msal-redis/msal-redis-go/msalredis"
-	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // BenchmarkHitMetrics is a hit of this library without OpenTelemetry, and with its SDK: a meter whose reader collects
@@ -25,25 +22,8 @@ func BenchmarkHitMetrics(b *testing.B) {
 	defer meters.Shutdown(context.Background())
 	tracers := trace.NewTracerProvider(trace.WithSampler(trace.AlwaysSample()))
 	defer tracers.Shutdown(context.Background())
-	measured := contender{"this library, measured", func(at place, base http.RoundTripper) (process, error) {
-		keys, err := serializer.ParseKeys(at.Keys)
-		if err != nil {
-			return process{}, err
-		}
-		sealer, err := serializer.NewEncrypted(keys...)
-		if err != nil {
-			return process{}, err
-		}
-		rdb := redis.NewClient(&redis.Options{Addr: at.Redis})
-		tokens, err := msalredis.New(rdb, sealer, &msalredis.Options{MeterProvider: meters, TracerProvider: tracers})
-		if err != nil {
-			return process{}, err
-		}
-		return process{rdb: rdb, accessor: tokens, http: &http.Client{Transport: tokens.Transport(base)}, close: func() {
-			tokens.Close()
-			rdb.Close()
-		}}, nil
-	}}
+	measured := configured("this library, measured", encrypted,
+		&msalredis.Options{MeterProvider: meters, TracerProvider: tracers})
 	type turn struct {
 		contender
 		call func()

@@ -12,15 +12,15 @@ import (
 
 // sealings are ways to seal, the least first.
 var sealings = []contender{
-	sealedBy("neither", func(place) (serializer.Serializer, error) { return serializer.Plaintext(), nil }),
-	sealedBy("AES-256-GCM alone", func(place) (serializer.Serializer, error) {
+	configured("neither", func(place) (serializer.Serializer, error) { return serializer.Plaintext(), nil }, nil),
+	configured("AES-256-GCM alone", func(place) (serializer.Serializer, error) {
 		block, err := aes.NewCipher(make([]byte, 32))
 		if err != nil {
 			return nil, err
 		}
 		gcm, err := cipher.NewGCMWithRandomNonce(block)
 		return encryptedOnly{gcm}, err
-	}),
+	}, nil),
 	library, // both
 }
 
