@@ -19,7 +19,7 @@ func coldReadAt(scopes int) string {
 func BenchmarkScopes(b *testing.B) {
 	w := newWorld(b)
 	s := w.appSeed(b)
-	for i, n := range []int{100, 1_000} { // each a tenant of its own, of which a process knows nothing
+	for i, n := range []int{10, 30, 100, 300, 1_000, 3_000} { // each a tenant of its own, of which a process knows nothing
 		w.many(b, s.tenant(i+1, n), tenantName(i+1), n)
 	}
 }
@@ -36,7 +36,9 @@ func (w *world) many(b *testing.B, s seed, tenant string, n int) {
 			w.knowing(b, c, w.entra.Transport(), seeds)
 			turns = append(turns, turn{name: c.name, take: func() []float64 { return w.coldRead(b, c, tenant) }})
 		}
-		inTurns(b, coldReadAt(n), 0, turns...)
+		for i, ns := range inTurns(b, coldReadAt(n), 0, turns...) {
+			results.growth("growth-scopes-cold.svg", turns[i].name, n, ns/1e6)
+		}
 	})
 	b.Run(fmt.Sprintf("%d/new", n), func(b *testing.B) {
 		var turns []turn
@@ -51,7 +53,9 @@ func (w *world) many(b *testing.B, s seed, tenant string, n int) {
 			timedCalls(b, 1, call) // the endpoints are known, and the tenant's tokens
 			turns = append(turns, turn{name: c.name, take: func() []float64 { return timedCalls(b, 1, call) }})
 		}
-		inTurns(b, newTokenAt(n), newTokens, turns...)
+		for i, ns := range inTurns(b, newTokenAt(n), newTokens, turns...) {
+			results.growth("growth-scopes-new.svg", turns[i].name, n, ns/1e6)
+		}
 	})
 }
 

@@ -31,7 +31,8 @@ func BenchmarkProcesses(b *testing.B) {
 				ns := float64(total) / float64(b.N)
 				b.ReportMetric(ns, "slowest-ns/op")
 				results.add(workload, c.name, b.N, ns, "token requests", float64(requests)/float64(b.N))
-				results.growth(c.name, processes, float64(requests)/float64(b.N), ns)
+				results.growth(requestsPicture, c.name, processes, float64(requests)/float64(b.N))
+				results.growth(timePicture, c.name, processes, ns/1e6)
 			})
 		}
 	}

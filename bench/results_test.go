@@ -54,22 +54,37 @@ func (t *table) latencies(contender string, calls []sample) {
 	}
 }
 
-// growth keeps what a fleet of a size costs. What was measured with more operations replaces what was with fewer.
-func (t *table) growth(contender string, processes int, requests, ns float64) {
-	for file, y := range map[string]float64{requestsPicture: requests, timePicture: ns / 1e6} {
-		for i := range t.pictures {
-			if one := &t.pictures[i]; one.file == file && one.contender == contender {
-				one.xy = slices.DeleteFunc(one.xy, func(p plotter.XY) bool { return p.X == float64(processes) })
-			}
+// growth keeps what a size costs. What was measured with more operations replaces what was with fewer.
+func (t *table) growth(file, contender string, size int, y float64) {
+	for i := range t.pictures {
+		if one := &t.pictures[i]; one.file == file && one.contender == contender {
+			one.xy = slices.DeleteFunc(one.xy, func(p plotter.XY) bool { return p.X == float64(size) })
 		}
-		t.point(file, contender, plotter.XY{X: float64(processes), Y: y})
 	}
+	t.point(file, contender, plotter.XY{X: float64(size), Y: y})
 }
 
 var colors = map[string]color.Color{
-	memory.name:  color.RGBA{0x9a, 0xa5, 0xb1, 0xff},
-	naively.name: color.RGBA{0xe0, 0x8e, 0x45, 0xff},
-	library.name: color.RGBA{0x1f, 0x6f, 0xb2, 0xff},
+	memory.name:       color.RGBA{0x9a, 0xa5, 0xb1, 0xff},
+	nothing.name:      color.RGBA{0x9a, 0xa5, 0xb1, 0xff},
+	onlyMarshals.name: color.RGBA{0x5a, 0x9e, 0x6f, 0xff},
+	naively.name:      color.RGBA{0xe0, 0x8e, 0x45, 0xff},
+	library.name:      color.RGBA{0x1f, 0x6f, 0xb2, 0xff},
+}
+
+// about is what the pictures are of.
+var about = map[string]struct{ title, x, y string }{
+	steadyPicture: {"Calls while a token is refreshed, 300 ms at Entra ID, " + steadyLoad[len("steady load, "):] +
+		": the slowest of each 50 ms", "seconds", "ms"},
+	requestsPicture: {"Token requests for one token", "cold processes, 4 callers each", "token requests"},
+	timePicture: {"Time until the slowest caller has the token, 300 ms at Entra ID", "cold processes, 4 callers each",
+		"ms"},
+	"growth-scopes-new.svg":    {"A new token in a tenant with many scopes", "scopes there", "ms"},
+	"growth-scopes-cold.svg":   {"Cold read of a tenant with many scopes", "scopes there", "ms"},
+	"growth-users-hit.svg":     {"A call for a known user, one client", "users on the client", "ms"},
+	"growth-users-first.svg":   {"First call for each user, one client", "users on the client", "ms each"},
+	"growth-tenants-hit.svg":   {"A call for a known tenant, one client", "tenants on the client", "ms"},
+	"growth-tenants-first.svg": {"First call for each tenant, one client", "tenants on the client", "ms each"},
 }
 
 // write writes the table and the pictures.
@@ -77,44 +92,12 @@ func (t *table) write(dir string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for file, about := range map[string]struct{ title, x, y string }{
-		steadyPicture: {"Calls while a token is refreshed, 300 ms at Entra ID, " + steadyLoad[len("steady load, "):] +
-			": the slowest of each 50 ms", "seconds", "ms"},
-		requestsPicture: {"Token requests for one token", "cold processes, 4 callers each", "token requests"},
-		timePicture: {"Time until the slowest caller has the token, 300 ms at Entra ID", "cold processes, 4 callers each",
-			"ms"},
-	} {
-		p := plot.New()
-		p.Title.Text, p.X.Label.Text, p.Y.Label.Text = about.title, about.x, about.y
-		p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
-		if file != steadyPicture {
-			p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, sizes{}
+	for file := range about {
+		p, err := t.plot(file)
+		if err != nil {
+			return err
 		}
-		p.Legend.Top, p.Legend.Left = true, true
-		p.Add(plotter.NewGrid())
-		drawn := false
-		for _, one := range t.pictures {
-			if one.file != file {
-				continue
-			}
-			drawn = true
-			cloud, err := plotter.NewScatter(one.xy)
-			if err != nil {
-				return err
-			}
-			cloud.GlyphStyle = draw.GlyphStyle{Color: colors[one.contender], Radius: vg.Points(1.6), Shape: draw.CircleGlyph{}}
-			p.Add(cloud)
-			if file != steadyPicture {
-				line, err := plotter.NewLine(one.xy)
-				if err != nil {
-					return err
-				}
-				line.Color, line.Width = colors[one.contender], vg.Points(1.5)
-				p.Add(line)
-			}
-			p.Legend.Add(one.contender, cloud)
-		}
-		if !drawn {
+		if p == nil {
 			continue
 		}
 		svg := vgsvg.New(20*vg.Centimeter, 9*vg.Centimeter)
@@ -134,12 +117,56 @@ func (t *table) write(dir string) error {
 	return os.WriteFile(filepath.Join(dir, "README.md"), []byte(t.markdown()), 0o644)
 }
 
-// sizes are the ticks of fleets.
+// plot is a picture; nil: nothing of it was measured.
+func (t *table) plot(file string) (*plot.Plot, error) {
+	p := plot.New()
+	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = about[file].title, about[file].x, about[file].y
+	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	if file != steadyPicture {
+		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, sizes{}
+	}
+	p.Legend.Top, p.Legend.Left = true, true
+	p.Add(plotter.NewGrid())
+	drawn := false
+	for _, one := range t.pictures {
+		if one.file != file {
+			continue
+		}
+		drawn = true
+		cloud, err := plotter.NewScatter(one.xy)
+		if err != nil {
+			return nil, err
+		}
+		cloud.GlyphStyle = draw.GlyphStyle{Color: colors[one.contender], Radius: vg.Points(1.6), Shape: draw.CircleGlyph{}}
+		p.Add(cloud)
+		if file != steadyPicture {
+			line, err := plotter.NewLine(one.xy)
+			if err != nil {
+				return nil, err
+			}
+			line.Color, line.Width = colors[one.contender], vg.Points(1.5)
+			p.Add(line)
+		}
+		p.Legend.Add(one.contender, cloud)
+	}
+	if !drawn {
+		return nil, nil
+	}
+	return p, nil
+}
+
+// sizes are the ticks of fleets, and of what there is many of.
 type sizes struct{}
 
-func (sizes) Ticks(_, _ float64) (ticks []plot.Tick) {
-	for n := 1; n <= 64; n *= 2 {
-		ticks = append(ticks, plot.Tick{Value: float64(n), Label: fmt.Sprint(n)})
+func (sizes) Ticks(least, most float64) (ticks []plot.Tick) {
+	by := 2
+	if most > 64 {
+		by = 10
+	}
+	for n := 1; float64(n) <= most; n *= by {
+		if float64(n) >= least {
+			ticks = append(ticks, plot.Tick{Value: float64(n), Label: fmt.Sprint(n)})
+		}
 	}
 	return ticks
 }

@@ -16,8 +16,9 @@ type turn struct {
 	more func() []any            // units and numbers for the table; nil: none
 }
 
-// inTurns has the contenders take a number of turns; 0: until the benchmark has run for long enough.
-func inTurns(b *testing.B, workload string, rounds int, turns ...turn) {
+// inTurns has the contenders take a number of turns; 0: until the benchmark has run for long enough. It returns each
+// one's median.
+func inTurns(b *testing.B, workload string, rounds int, turns ...turn) (medians []float64) {
 	took := make([][]float64, len(turns))
 	round := func() {
 		for i, t := range turns {
@@ -40,7 +41,9 @@ func inTurns(b *testing.B, workload string, rounds int, turns ...turn) {
 			more = t.more()
 		}
 		results.add(workload, t.name, b.N, ns, more...)
+		medians = append(medians, ns)
 	}
+	return medians
 }
 
 // timedCalls is what each of n calls took, one after the other.
