@@ -14,6 +14,7 @@
 //
 // Export, after MSAL has written:
 //
+//	pass by       under an assertion's key: MSAL has written to the manager of on-behalf-of tokens, and exports another
 //	compare       the document with the one before: what is new, and which accounts are gone
 //	route         each entry to a partition by its own fields, with the sign-in it is of; or to its manager alone
 //	sign out      the accounts that are gone, on every instance

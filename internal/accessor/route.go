@@ -19,8 +19,8 @@ type routed struct {
 
 // route sorts changed entries into partitions by their own fields.
 //
-// MSAL's key is a hint, wrong at times: an on-behalf-of token's arrival exports the other manager under the assertion's
-// key. A user's sign-in or refresh that was answered without id_token and client_info has no home_account_id. It names
+// MSAL's key is a hint, wrong at times: it is that of the latest token, and what no Export has told of comes with it. A
+// user's sign-in or refresh that was answered without id_token and client_info has no home_account_id. It names
 // no user, so it is not shared: a sign-out could not find it, and under the app's key it would become the app's token
 // for the whole fleet.
 //
@@ -52,7 +52,7 @@ func (a *Accessor) route(m *manager, changed []msaldoc.Entry, hint string) (r ro
 		case e.Section == msaldoc.SectionAccessToken && strings.EqualFold(hint, e.AppKey()):
 			add(hint, e)
 		case msaldoc.ReadByMSAL(e.Section):
-			if hint != "" && e.Section == msaldoc.SectionAccessToken && !a.o.OnBehalfOf.Has(hint) {
+			if hint != "" && e.Section == msaldoc.SectionAccessToken {
 				a.tellUnknownKey()
 			}
 			r.unshared = append(r.unshared, e)

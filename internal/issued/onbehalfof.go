@@ -32,6 +32,7 @@ type handedOver struct {
 	owners []layout.ID    // none: it came past the gate, or is of a user whom nothing names
 	asked  redistime.Time // 0: it came past the gate
 	late   bool           // asked for before the user signed out: MSAL must not keep it
+	looked bool           // MSAL has looked for it in a manager of on-behalf-of tokens
 }
 
 // NewOnBehalfOf makes an OnBehalfOf for tokens of so many bytes. removed is what is known to be removed of a partition.
@@ -60,24 +61,17 @@ func (o *OnBehalfOf) of(key string) *handedOver {
 func (o *OnBehalfOf) Used(key string) (emptyings int64) {
 	o.mu.RLock()
 	h := o.known[key]
-	late := h != nil && h.late
+	late, looked := h != nil && h.late, h != nil && h.looked
 	o.mu.RUnlock()
 	if late {
 		o.emptyings.Add(1) // MSAL does not say that it has stored an answer whose scopes were declined
 	}
-	if h == nil {
+	if !looked {
 		o.mu.Lock()
-		o.of(key)
+		o.of(key).looked = true
 		o.mu.Unlock()
 	}
 	return o.emptyings.Load()
-}
-
-// Has tells whether MSAL has looked for tokens under a key as an assertion's.
-func (o *OnBehalfOf) Has(key string) bool {
-	o.mu.RLock()
-	defer o.mu.RUnlock()
-	return o.known[key] != nil || o.before[key] != nil
 }
 
 // Gave takes note of an answer before MSAL has it.
@@ -89,7 +83,7 @@ func (o *OnBehalfOf) Gave(key string, owners []layout.ID, asked redistime.Time) 
 		owners = h.owners
 	}
 	late := slices.ContainsFunc(owners, func(pid layout.ID) bool { return asked < o.removed(pid).Whole })
-	*h = handedOver{owners: owners, asked: asked, late: late}
+	*h = handedOver{owners: owners, asked: asked, late: late, looked: h.looked}
 }
 
 // of tells whether a sign-out of a partition's user concerns the answer. An answer that names no user may be anyone's.
@@ -97,8 +91,10 @@ func (h *handedOver) of(pid layout.ID) bool {
 	return len(h.owners) == 0 && h.asked > 0 || slices.Contains(h.owners, pid)
 }
 
-// Stored is called when MSAL has stored what it was given for an assertion, or for another key.
-func (o *OnBehalfOf) Stored(key string) {
+// Stored is called when MSAL has stored what it was given for an assertion, or for another key. True: MSAL has looked
+// for it in a manager of on-behalf-of tokens, and so has stored it in none of the others. That the gate has seen the
+// assertion does not tell that: a MSAL that kept such tokens with the others would look for them there.
+func (o *OnBehalfOf) Stored(key string) bool {
 	o.mu.RLock()
 	defer o.mu.RUnlock()
 	h := o.known[key]
@@ -108,6 +104,7 @@ func (o *OnBehalfOf) Stored(key string) {
 	if h != nil && h.late {
 		o.emptyings.Add(1)
 	}
+	return h != nil && h.looked
 }
 
 // Remove empties MSAL's memory if tokens of a user may be in it that a removal has ended. here: the user has signed out
