@@ -24,6 +24,7 @@
 //
 // # Concurrency
 //
-// Everything is safe for concurrent use. There is no mutex but that of the bounded memory, which is held while one
-// identity is changed and while nobody else is asked. An [Answer] does not change once it was given to Keep.
+// Everything is safe for concurrent use. The bounded memory holds a mutex while one identity is changed, and under it,
+// for a moment, the one that guards which identities are of a partition. Nobody else is asked under either. An [Answer]
+// does not change once it was given to Keep.
 package answers

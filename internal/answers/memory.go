@@ -11,7 +11,8 @@ import (
 
 // memory is what this process has seen of each identity, for when Redis is away.
 type memory struct {
-	seen bounded.Cache[layout.ID, seen]
+	seen       bounded.Cache[layout.ID, seen]
+	partitions partitions
 }
 
 // seen is what this process has seen of an identity, last.
@@ -23,7 +24,8 @@ type seen struct {
 }
 
 func newMemory(bytes int64) *memory {
-	return &memory{bounded.New(otter.Options[layout.ID, seen]{
+	m := &memory{partitions: partitions{known: map[layout.ID]identities{}}}
+	m.seen = bounded.New(otter.Options[layout.ID, seen]{
 		MaximumWeight: uint64(bytes),
 		Weigher: func(_ layout.ID, s seen) uint32 {
 			size := 512
@@ -34,7 +36,13 @@ func newMemory(bytes int64) *memory {
 			}
 			return uint32(size)
 		},
-	})}
+		OnAtomicDeletion: func(e otter.DeletionEvent[layout.ID, seen]) {
+			if e.Cause != otter.CauseReplacement { // which put has seen to
+				m.partitions.move(e.Key, e.Value.partitions, nil)
+			}
+		},
+	})
+	return m
 }
 
 func (m *memory) of(identity layout.ID) seen {
@@ -45,6 +53,7 @@ func (m *memory) of(identity layout.ID) seen {
 // put takes in an answer unless a newer one is known.
 func (m *memory) put(identity layout.ID, partitions []layout.ID, a *Answer) {
 	m.seen.Compute(identity, func(old seen, _ bool) (seen, otter.ComputeOp) {
+		m.partitions.move(identity, old.partitions, partitions)
 		old.partitions = partitions
 		switch {
 		case a.Good:
@@ -80,9 +89,12 @@ func (m *memory) takeBack(identity layout.ID, a *Answer) {
 
 // forget removes what belongs to a partition.
 func (m *memory) forget(partition layout.ID) {
-	for identity, s := range m.seen.All() {
-		if slices.Contains(s.partitions, partition) {
-			m.seen.Invalidate(identity)
-		}
+	for _, identity := range m.partitions.of(partition) {
+		m.seen.ComputeIfPresent(identity, func(old seen) (seen, otter.ComputeOp) {
+			if slices.Contains(old.partitions, partition) {
+				return seen{}, otter.InvalidateOp
+			}
+			return old, otter.CancelOp // another answer has moved it meanwhile
+		})
 	}
 }
