@@ -25,6 +25,7 @@ var arrows = []struct {
 	{"internal/redislogin", nil},
 	{"internal/failure", nil},
 	{"internal/bounded", nil},
+	{"internal/heapsize", nil},
 	{"internal/bus", []string{"internal/workers"}},
 	{"lock", []string{"internal/bus"}},
 	{"serializer", nil},
@@ -35,10 +36,12 @@ var arrows = []struct {
 	{"internal/redisop", []string{
 		"internal/bus", "internal/layout", "internal/redistime", "internal/telemetry", "internal/workers", "lock",
 	}},
-	{"internal/record", []string{"internal/layout", "internal/msaldoc", "internal/redistime", "serializer"}},
+	{"internal/record", []string{
+		"internal/heapsize", "internal/layout", "internal/msaldoc", "internal/redistime", "serializer",
+	}},
 	{"internal/tokenstore", []string{
-		"internal/bounded", "internal/layout", "internal/msaldoc", "internal/record", "internal/redisop",
-		"internal/redistime", "internal/telemetry", "internal/workers", "serializer",
+		"internal/bounded", "internal/heapsize", "internal/layout", "internal/msaldoc", "internal/record",
+		"internal/redisop", "internal/redistime", "internal/telemetry", "internal/workers", "serializer",
 	}},
 	{"internal/removal", []string{
 		"internal/layout", "internal/msaldoc", "internal/redisop", "internal/redistime", "internal/tokenstore",
@@ -49,8 +52,8 @@ var arrows = []struct {
 		"internal/tokenresp", "internal/tokenstore",
 	}},
 	{"internal/answers", []string{
-		"internal/bounded", "internal/layout", "internal/redisop", "internal/redistime", "internal/telemetry",
-		"internal/tokenreq", "internal/tokenresp", "internal/tokenstore", "serializer",
+		"internal/bounded", "internal/heapsize", "internal/layout", "internal/redisop", "internal/redistime",
+		"internal/telemetry", "internal/tokenreq", "internal/tokenresp", "internal/tokenstore", "serializer",
 	}},
 	{"internal/discovery", []string{"internal/bounded", "internal/tokenreq"}},
 	{"internal/gate", []string{

@@ -145,23 +145,45 @@ func appendBytes(dst, b []byte) []byte {
 
 var errPacked = errors.New("serializer: not packed")
 
+// unpack makes text of exactly its size: an entry is kept in memory for as long as its user is known.
 func unpack(packed []byte) ([]byte, error) {
-	text := make([]byte, 0, len(packed)/3*4+16)
-	for decoded := false; len(packed) > 0; decoded = !decoded {
-		n, size := binary.Uvarint(packed)
-		if size <= 0 || n > uint64(len(packed)-size) {
-			return nil, errPacked
+	size := 0
+	if err := parts(packed, func(part []byte, decoded bool) error {
+		if decoded {
+			size += base64.RawURLEncoding.EncodedLen(len(part))
+		} else {
+			size += len(part)
 		}
-		part := packed[size : size+int(n)]
-		packed = packed[size+int(n):]
+		if size > compressUpTo {
+			return errPacked
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	text := make([]byte, 0, size)
+	_ = parts(packed, func(part []byte, decoded bool) error {
 		if decoded {
 			text = base64.RawURLEncoding.AppendEncode(text, part)
 		} else {
 			text = append(text, part...)
 		}
-		if len(text) > compressUpTo {
-			return nil, errPacked
-		}
-	}
+		return nil
+	})
 	return text, nil
+}
+
+// parts calls f for each part of the packed form.
+func parts(packed []byte, f func(part []byte, decoded bool) error) error {
+	for decoded := false; len(packed) > 0; decoded = !decoded {
+		n, size := binary.Uvarint(packed)
+		if size <= 0 || n > uint64(len(packed)-size) {
+			return errPacked
+		}
+		if err := f(packed[size:size+int(n)], decoded); err != nil {
+			return err
+		}
+		packed = packed[size+int(n):]
+	}
+	return nil
 }

@@ -4,7 +4,9 @@ import (
 	"maps"
 	"slices"
 	"time"
+	"unsafe"
 
+	"github.com/msal-redis/msal-redis-go/internal/heapsize"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
@@ -48,9 +50,12 @@ func (e Entry) Newer(than Entry) bool {
 	return e.Stamp > than.Stamp
 }
 
-// Size is about what it takes of memory.
+// Size is about what it takes of memory. Raw is there twice, as the text that the fields point into; so is the key where
+// it was read from Redis, in what was sealed.
 func (e Entry) Size() int64 {
-	return int64(len(e.Key) + len(e.Capabilities) + len(e.Asked) + 2*len(e.Raw) + 256)
+	return heapsize.Of(int(unsafe.Sizeof(e))) + heapsize.Of(len(e.Section)) + heapsize.Of(len(e.Field)) +
+		heapsize.Of(len(e.Key)) + heapsize.Of(len(e.Raw)) + heapsize.Of(len(e.Key)+len(e.Raw)) +
+		heapsize.Of(len(e.Capabilities)) + heapsize.Of(len(e.Asked))
 }
 
 // EndedBy tells whether a removal has ended it.
@@ -89,14 +94,21 @@ func (s *Snapshot) Empty() bool { return s == nil || len(s.Entries) == 0 }
 
 // Size is about what it takes of memory.
 func (s *Snapshot) Size() int64 {
-	size := int64(0)
-	if s != nil {
-		for _, e := range s.Entries {
-			size += e.Size()
-		}
+	if s == nil {
+		return 0
+	}
+	size := heapsize.Of(int(unsafe.Sizeof(*s))) + heapsize.OfMap(len(s.Entries), entryPair)
+	for _, f := range s.Removed.Some {
+		size += heapsize.Of(int(unsafe.Sizeof(f))) + heapsize.Of(len(f.Scopes))
+	}
+	for _, e := range s.Entries {
+		size += e.Size()
 	}
 	return size
 }
+
+// entryPair is what a map has of an entry and its field: what is larger than 128 bytes is elsewhere.
+const entryPair = int(unsafe.Sizeof("") + unsafe.Sizeof((*Entry)(nil)))
 
 // entry is the entry of a field, if there is one.
 func (s *Snapshot) entry(field string) (e Entry, ok bool) {

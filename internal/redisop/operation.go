@@ -18,6 +18,7 @@ type Operation struct {
 	values context.Context
 	until  time.Time // when it gives up waiting for a connection
 	once   sync.Once
+	atEnd  func() // nil: nothing
 	ended  chan struct{}
 	err    error // set before ended is closed
 }
@@ -40,6 +41,9 @@ func (r *Redis) prepare(
 		key: key, op: op, values: context.WithoutCancel(ctx), until: time.Now().Add(waitAtMost), ended: make(chan struct{}),
 	}
 }
+
+// AtEnd has f called when the operation ends, before anyone knows. It must not block. It is for before Begin or Start.
+func (o *Operation) AtEnd(f func()) { o.atEnd = f }
 
 // Begin carries an operation out for who waits with ctx: in this goroutine where ctx never ends and go-redis keeps to
 // the time-out, else in one of its own, so that who waits can leave. Another goroutine costs 40 us on two cores, as
@@ -150,18 +154,11 @@ func (r *Redis) send(o *Operation) (again bool) {
 func (o *Operation) end(err error) {
 	o.once.Do(func() {
 		o.err = err
+		if o.atEnd != nil {
+			o.atEnd()
+		}
 		close(o.ended)
 	})
-}
-
-// Over tells whether an operation has ended or has taken too long. One that still queues has not.
-func (o *Operation) Over() bool {
-	select {
-	case <-o.ended:
-		return true
-	default:
-		return false
-	}
 }
 
 // Wait waits for an operation to end, or for ctx.

@@ -15,11 +15,11 @@ import (
 // stays known.
 func (st *Store) Load(ctx context.Context, r *Record) error {
 	r.asking.Lock()
-	mine := r.asked == nil || r.asked.Over()
+	asked := r.asked.Load()
+	mine := asked == nil
 	if mine {
-		r.asked = st.question(ctx, r, nil)
+		asked = st.shared(ctx, r)
 	}
-	asked := r.asked
 	r.asking.Unlock()
 	if mine {
 		st.o.Redis.Begin(ctx, asked)
@@ -42,10 +42,18 @@ func (st *Store) Revalidate(r *Record) {
 		return
 	}
 	defer r.asking.Unlock()
-	if r.asked == nil || r.asked.Over() {
-		r.asked = st.question(st.o.Life, r, nil)
-		st.o.Redis.Start(r.asked)
+	if r.asked.Load() == nil {
+		st.o.Redis.Start(st.shared(st.o.Life, r))
 	}
+}
+
+// shared is a question that callers share until it has ended: what it holds on to, its caller's context and what was
+// known before, must not stay with the record. The caller holds r.asking.
+func (st *Store) shared(ctx context.Context, r *Record) *redisop.Operation {
+	o := st.question(ctx, r, nil)
+	o.AtEnd(func() { r.asked.CompareAndSwap(o, nil) })
+	r.asked.Store(o)
+	return o
 }
 
 // Mend looks at a record because another instance asks for what it finds damaged.

@@ -23,8 +23,8 @@ type Record struct {
 	// expected is when a write was last expected, since the process's start; 0: never.
 	expected atomic.Int64
 
-	asking sync.Mutex         // orders questions
-	asked  *redisop.Operation // the last question to be shared
+	asking sync.Mutex                        // orders questions
+	asked  atomic.Pointer[redisop.Operation] // the question that is under way and shared; nil: none is
 
 	mu    sync.Mutex
 	state record.State

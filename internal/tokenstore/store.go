@@ -6,10 +6,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/maypok86/otter/v2"
 
 	"github.com/msal-redis/msal-redis-go/internal/bounded"
+	"github.com/msal-redis/msal-redis-go/internal/heapsize"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
@@ -58,7 +60,7 @@ func New(o Options) *Store {
 	st.records = bounded.New(otter.Options[ID, *Record]{
 		MaximumWeight: uint64(o.LocalBytes),
 		Weigher: func(_ ID, r *Record) uint32 {
-			return uint32(min(512+r.Known().Snapshot.Size(), 1<<31))
+			return uint32(min(recordSize+r.Known().Snapshot.Size(), 1<<31))
 		},
 		OnAtomicDeletion: func(e otter.DeletionEvent[ID, *Record]) {
 			// A manager may still hold it: from now on it must come and ask for the new holder. Replacing a
@@ -70,6 +72,10 @@ func New(o Options) *Store {
 	})
 	return st
 }
+
+// recordSize is about what a record takes beside what is known of it: the holder, its name, and its place in the cache,
+// which is a node of 64 bytes and a slot in a table.
+var recordSize = heapsize.Of(int(unsafe.Sizeof(Record{}))) + heapsize.Of(int(unsafe.Sizeof(Known{}))) + 24 + 64 + 16
 
 // Size is what the records take of memory.
 func (st *Store) Size() int64 { return int64(st.records.WeightedSize()) }
