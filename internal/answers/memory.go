@@ -1,6 +1,7 @@
 package answers
 
 import (
+	"math"
 	"slices"
 
 	"github.com/maypok86/otter/v2"
@@ -27,15 +28,7 @@ func newMemory(bytes int64) *memory {
 	m := &memory{partitions: partitions{known: map[layout.ID]identities{}}}
 	m.seen = bounded.New(otter.Options[layout.ID, seen]{
 		MaximumWeight: uint64(bytes),
-		Weigher: func(_ layout.ID, s seen) uint32 {
-			size := 512
-			for _, a := range []*Answer{s.answer, s.pause, s.own} {
-				if a != nil {
-					size += len(a.Body)
-				}
-			}
-			return uint32(size)
-		},
+		Weigher:       func(_ layout.ID, s seen) uint32 { return uint32(min(s.size(), math.MaxUint32)) },
 		OnAtomicDeletion: func(e otter.DeletionEvent[layout.ID, seen]) {
 			if e.Cause != otter.CauseReplacement { // which put has seen to
 				m.partitions.move(e.Key, e.Value.partitions, nil)
