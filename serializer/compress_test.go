@@ -87,6 +87,9 @@ func FuzzPack(f *testing.F) {
 		if err != nil || !bytes.Equal(got, text) {
 			t.Fatalf("packed and unpacked, %d bytes are others: %v", len(text), err)
 		}
+		if cap(got) != len(got) {
+			t.Fatalf("%d bytes are kept in %d", len(got), cap(got))
+		}
 		// Whatever is unpacked, it is an error or within bounds.
 		if got, err := unpack(text); err == nil && len(got) > compressUpTo {
 			t.Fatalf("%d bytes", len(got))

@@ -100,7 +100,8 @@ func TestPartitionsAreThoseOfTheMemory(t *testing.T) {
 	m := newMemory(64 << 10)
 	id := func(kind string, n int) layout.ID { return layout.ID(fmt.Sprint(kind, rand.N(n))) }
 	short := said(200, stage.GoodToken, s.o.Clock.Now())
-	long := said(200, `{"access_token":"`+strings.Repeat("a", 70<<10)+`","expires_in":3600}`, s.o.Clock.Now()) // never fits
+	neverFits := `{"access_token":"` + strings.Repeat("a", 70<<10) + `","expires_in":3600}`
+	long := said(200, neverFits, s.o.Clock.Now())
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

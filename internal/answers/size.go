@@ -27,8 +27,8 @@ func (s seen) size() int64 {
 	return size
 }
 
-// size is about what it takes of memory. The body is there twice: as it came, and with the life that was left when it was
-// last given to a caller.
+// size is about what it takes of memory. The body is there twice: as it came, and with the life that was left when
+// it was last given to a caller.
 func (a *Answer) size() int64 {
 	const pair = 2 * int(unsafe.Sizeof(""))
 	size := heapsize.Of(int(unsafe.Sizeof(Answer{}))) + heapsize.Of(int(unsafe.Sizeof(tokenresp.Answer{}))) +

@@ -9,8 +9,8 @@ func Of(n int) int64 {
 	return int64((n + step - 1) / step * step)
 }
 
-// OfMap is about what a map of n keys and values takes, of which each pair takes so many bytes in it: groups of eight, and
-// where one does not do, so many that the slots are a power of two and at most seven in eight of them are used.
+// OfMap is about what a map of n keys and values takes, of which each pair takes so many bytes in it: a group of eight,
+// and where one does not do, so many that the slots are a power of two and at most seven in eight of them are used.
 func OfMap(n, pair int) int64 {
 	const itself = 48
 	if n == 0 {

@@ -50,8 +50,8 @@ func (e Entry) Newer(than Entry) bool {
 	return e.Stamp > than.Stamp
 }
 
-// Size is about what it takes of memory. Raw is there twice, as the text that the fields point into; so is the key where
-// it was read from Redis, in what was sealed.
+// Size is about what it takes of memory. Raw is there twice, the other time as the text that the fields point into; so
+// is the key where it was read from Redis, in what was sealed.
 func (e Entry) Size() int64 {
 	return heapsize.Of(int(unsafe.Sizeof(e))) + heapsize.Of(len(e.Section)) + heapsize.Of(len(e.Field)) +
 		heapsize.Of(len(e.Key)) + heapsize.Of(len(e.Raw)) + heapsize.Of(len(e.Key)+len(e.Raw)) +

@@ -97,6 +97,22 @@ func token(t *testing.T, key string, session, stamp redistime.Time) record.Entry
 
 var pid = layout.PartitionID("uid.utid")
 
+// A question is over with its answer, or its error: what it holds on to does not stay with the record.
+func TestQuestionDoesNotStay(t *testing.T) {
+	rdb, prefix := realRedis(t)
+	for name, st := range map[string]*Store{
+		"an answer": newStore(t, rdb, prefix), "an error": newStore(t, nil, prefix),
+	} {
+		r := st.Of(pid, true)
+		if err := st.Load(t.Context(), r); (err != nil) != (name == "an error") {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if r.asked.Load() != nil {
+			t.Errorf("it stays after %s", name)
+		}
+	}
+}
+
 // A holder that is evicted while its change is under way does not come back, neither alone nor in the place of its
 // successor: managers have been told to ask for another.
 func TestEvictedHolderDoesNotComeBack(t *testing.T) {

@@ -38,10 +38,11 @@ func (d *document) Unmarshal(text []byte) error { *d = text; return nil }
 // entry is one of MSAL's, of a section; home "": an app's.
 func entry(home, tenant, kind, target, secret string) string {
 	now := time.Now().Unix()
-	return fmt.Sprintf(`%q:{"home_account_id":%q,"environment":"login.microsoftonline.com","realm":%q,"credential_type":%q,`+
+	const host = "login.microsoftonline.com"
+	key := strings.ToLower(strings.Join([]string{home, host, kind, harness.ClientID, tenant, target}, "-"))
+	return fmt.Sprintf(`%q:{"home_account_id":%q,"environment":%q,"realm":%q,"credential_type":%q,`+
 		`"client_id":%q,"secret":%q,"target":%q,"expires_on":"%d","extended_expires_on":"%d","cached_at":"%d"}`,
-		strings.ToLower(strings.Join([]string{home, "login.microsoftonline.com", kind, harness.ClientID, tenant, target}, "-")),
-		home, tenant, kind, harness.ClientID, secret, target, now+3600, now+3600, now)
+		key, home, host, tenant, kind, harness.ClientID, secret, target, now+3600, now+3600, now)
 }
 
 // userDocument is what MSAL has of a user, and its key.
@@ -59,18 +60,24 @@ func appDocument(n int) (key string, d document) {
 	tenant := fmt.Sprintf("%08d-0000-4000-8000-000000000000", n)
 	var tokens []string
 	for r := range 3 {
-		tokens = append(tokens, entry("", tenant, "AccessToken", fmt.Sprintf("https://org%d.crm4.dynamics.com/.default", r), random(1400)))
+		tokens = append(tokens, entry("", tenant, "AccessToken", resource(r), random(1400)))
 	}
-	return harness.ClientID + "_" + tenant + "_AppTokenCache", fmt.Appendf(nil, `{"AccessToken":{%s}}`, strings.Join(tokens, ","))
+	d = fmt.Appendf(nil, `{"AccessToken":{%s}}`, strings.Join(tokens, ","))
+	return harness.ClientID + "_" + tenant + "_AppTokenCache", d
 }
+
+func resource(n int) string { return fmt.Sprintf("https://org%d.crm4.dynamics.com/.default", n) }
 
 // answering is a base transport that has a token for each request.
 type answering struct{}
 
 func (answering) RoundTrip(req *http.Request) (*http.Response, error) {
 	req.Body.Close()
-	return &http.Response{StatusCode: http.StatusOK, Request: req, Header: http.Header{"Content-Type": {"application/json"}},
-		Body: io.NopCloser(strings.NewReader(`{"token_type":"Bearer","expires_in":3599,"access_token":"` + random(1400) + `"}`))}, nil
+	text := `{"token_type":"Bearer","expires_in":3599,"access_token":"` + random(1400) + `"}`
+	return &http.Response{
+		StatusCode: http.StatusOK, Request: req, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(text)),
+	}, nil
 }
 
 // What the library reckons that its memory takes, which is what LocalBytes bounds, is what it takes: of users and apps
@@ -100,7 +107,7 @@ func TestMemoryIsWhatIsReckoned(t *testing.T) {
 		resp, err := (&http.Client{Transport: tokens.Transport(answering{})}).PostForm(
 			"https://login.microsoftonline.com/"+harness.Tenant+"/oauth2/v2.0/token", url.Values{
 				"grant_type": {"client_credentials"}, "client_id": {harness.ClientID}, "client_secret": {"s"},
-				"scope": {fmt.Sprintf("https://org%d.crm4.dynamics.com/.default", i)},
+				"scope": {resource(i)},
 			})
 		if err == nil {
 			_, err = io.Copy(io.Discard, resp.Body)
