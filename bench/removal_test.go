@@ -33,12 +33,14 @@ func BenchmarkRemoval(b *testing.B) {
 		{library.name, answers, 0, 0},
 		{library.name + ", 1,000 clients and 8,000 assertions too", answers, clients, assertions},
 	} {
-		// Answers are short, so that as many fit into what a process keeps by default.
+		// Answers are short, and LocalBytes is what so many of them take.
 		entra := &instant{base: w.entra.Transport()}
 		short := []byte(`{"token_type":"Bearer","expires_in":3599,"access_token":"` + strings.Repeat("t", 64) + `"}`)
 		entra.answer.Store(&short)
 		// With a prefix of its own: none hears the others.
-		p := w.with(b, configured(c.name, encrypted, &msalredis.Options{Prefix: fmt.Sprint("apart", len(turns))}), entra)
+		p := w.with(b, configured(c.name, encrypted, &msalredis.Options{
+			Prefix: fmt.Sprint("apart", len(turns)), LocalBytes: 256 << 20,
+		}), entra)
 		authority := w.entra.Authority(tenantName(0))
 		atOnce(b, c.answers, func(i int) error { return p.post(authority, credentialFor(resource(i))) })
 		apps := make([]confidential.Client, c.clients)
