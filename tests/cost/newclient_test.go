@@ -1,0 +1,48 @@
+package cost_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/msalredis"
+)
+
+// A new client in a process that has its token asks Redis nothing and Entra ID nothing, with the accessor and by the
+// gate alone, whether the process has asked for the token itself or found it.
+func TestNewClientAsksRedisNothing(t *testing.T) {
+	t.Parallel()
+	for _, gateAlone := range []bool{false, true} {
+		t.Run(fmt.Sprintf("gate alone: %v", gateAlone), func(t *testing.T) {
+			t.Parallel()
+			w := counted(t)
+			long := func(o *msalredis.Options) { o.LocalTTL = time.Hour }
+			for _, who := range []string{"who asked for it", "who found it"} {
+				i := w.Instance(long)
+				call := func() map[string]int64 {
+					t.Helper()
+					before := stats(w, "commandstats")
+					app := i.App()
+					if gateAlone {
+						app = i.GateApp()
+					}
+					harness.Must(t)(app.AcquireTokenByCredential(context.Background(), []string{harness.GraphScope}))
+					return ran(w, before)
+				}
+				call()
+				w.Settled()
+				w.Listening(t, 1)
+				harness.Eventually(t, who+" asks Redis nothing", func() bool { return len(call()) == 0 })
+				for n := range 5 {
+					if cost := call(); len(cost) > 0 {
+						t.Errorf("%s, client %d: %v", who, n, cost)
+					}
+				}
+				i.Close()
+			}
+			w.Count(t, 1, "all clients")
+		})
+	}
+}
