@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
 	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
@@ -44,5 +46,30 @@ func TestNewClientAsksRedisNothing(t *testing.T) {
 			}
 			w.Count(t, 1, "all clients")
 		})
+	}
+}
+
+// The first client with the accessor, of a token that the process has by the gate alone, costs one look at the record and
+// one write to it: MSAL looks again before it writes, for which nothing is asked.
+func TestFirstClientOfAKnownTokenLooksOnceAndWritesOnce(t *testing.T) {
+	t.Parallel()
+	w := counted(t)
+	ctx := context.Background()
+	i := w.Instance(func(o *msalredis.Options) { o.LocalTTL = time.Hour })
+	get := func(app confidential.Client) map[string]int64 {
+		t.Helper()
+		before := stats(w, "commandstats")
+		harness.Must(t)(app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
+		return ran(w, before)
+	}
+	another := harness.NewApp(t, w.Entra.Authority(harness.TenantName(1)), i.Tokens, i.HTTP)
+	get(another) // Redis has the scripts
+	get(i.GateApp())
+	w.Settled()
+	w.Listening(t, 1)
+	harness.Eventually(t, "the gate alone asks Redis nothing", func() bool { return len(get(i.GateApp())) == 0 })
+	<-time.After(1100 * time.Millisecond) // longer than a write is expected
+	if n := get(i.App())["evalsha"]; n != 2 {
+		t.Errorf("%d scripts, want a look and a write", n)
 	}
 }
