@@ -11,7 +11,7 @@ type goal struct {
 	what, goal string
 	workload   string
 	of         string // contender; empty: this library
-	against    string // contender, or empty: of unit
+	against    string // contender, or empty: of unit; with unit us: by how much more than that
 	before     string // workload of against, where that is another
 	unit       string // one of the table, or "us" or "ms": of its time
 	most       float64
@@ -74,11 +74,12 @@ var goals = []goal{
 		workload: newTokenAt(1000), against: library.name, before: newTokenAt(100), work: 10, most: 2.5},
 	{what: "cold read, cost of each scope that is there, 1,000 against 100", goal: "at most 2.5",
 		workload: coldReadAt(1000), against: library.name, before: coldReadAt(100), work: 10, most: 2.5},
-	{what: "new client in a process that has the token, us", goal: "at most 60", workload: newClient, unit: "us",
-		most: 60},
+	{what: "new client in a process that has the token, us beyond plain MSAL", goal: "at most 60", workload: newClient,
+		against: remembering.name, unit: "us", most: 60},
 	{what: "new client in a process that has the token, commands in Redis", goal: "0", workload: newClient,
 		unit: "commands in Redis", most: 0.1},
-	{what: "the same by the gate alone, us", goal: "at most 60", workload: newClientGated, unit: "us", most: 60},
+	{what: "the same by the gate alone, us beyond plain MSAL", goal: "at most 60", workload: newClientGated,
+		against: remembering.name, unit: "us", most: 60},
 	{what: "the same by the gate alone, commands in Redis", goal: "0", workload: newClientGated,
 		unit: "commands in Redis", most: 0.1},
 	{what: "removal in a process that knows 60,000 answers, ms", goal: "at most 1", workload: removalAmongMany,
@@ -98,6 +99,9 @@ func (g goal) check(t *table) (shown string, reached, ok bool) {
 		switch g.unit { // what is a time
 		case "us":
 			v, ok = median(ours.time)/1e3, true
+			if other := t.figure(g.workload, g.against); other != nil {
+				v -= median(other.time) / 1e3
+			}
 		case "ms":
 			v, ok = median(ours.time)/1e6, true
 		}

@@ -1,14 +1,48 @@
 package bench
 
 import (
+	"bytes"
 	"context"
+	"io"
+	"net/http"
 	"testing"
+	"time"
 )
 
 const (
 	newClient      = "new client in a process that has the token"
 	newClientGated = newClient + ", gate alone"
 )
+
+// remembering is plain MSAL whose requests are answered at once, with what was answered first: what no way of sharing a
+// new client's token can do without.
+var remembering = contender{"plain MSAL, all answered at once", func(_ place, base http.RoundTripper) (process, error) {
+	return process{http: &http.Client{Transport: &remembered{base, map[string][]byte{}}}}, nil
+}}
+
+// remembered answers from memory. One goroutine uses it.
+type remembered struct {
+	base http.RoundTripper
+	said map[string][]byte
+}
+
+func (r *remembered) RoundTrip(req *http.Request) (*http.Response, error) {
+	at := req.Method + req.URL.String()
+	body, ok := r.said[at]
+	if !ok {
+		resp, err := r.base.RoundTrip(req)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			return resp, err
+		}
+		if body, err = io.ReadAll(resp.Body); err != nil {
+			return nil, err
+		}
+		resp.Body.Close()
+		r.said[at] = body
+	}
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(bytes.NewReader(body)), ContentLength: int64(len(body)), Request: req}, nil
+}
 
 // BenchmarkNewClient is the first call of a new MSAL client in a process that has the token already: with the accessor,
 // and by the gate alone, as a credential of the Azure SDK asks.
@@ -17,7 +51,7 @@ func BenchmarkNewClient(b *testing.B) {
 		b.Run(workload, func(b *testing.B) {
 			w := newWorld(b)
 			var turns []turn
-			for _, c := range []contender{naively, library} {
+			for _, c := range []contender{remembering, naively, library} {
 				p := w.with(b, c, w.entra.Transport())
 				if workload == newClientGated && c.name == library.name {
 					p.accessor = nil
@@ -29,7 +63,10 @@ func BenchmarkNewClient(b *testing.B) {
 						return err
 					})[0]
 				}
-				call()
+				for range 3 {
+					call()
+					time.Sleep(50 * time.Millisecond) // what is kept behind the first
+				}
 				const n = 50
 				before, _ := w.commands()
 				for range n {

@@ -98,7 +98,7 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 		Name: c.String(), Names: names, Serializer: sealer, Redis: asked, Store: store, Clock: clock, Metrics: metrics,
 		Log: log, Tokens: tokens, Lineages: lineages, OnBehalfOf: onBehalfOf, Listen: c.remover.Listen,
 		RefreshAt: o.RefreshAt, LockTTL: o.LockTTL, FailClosed: o.FailClosed, LocalBytes: o.LocalBytes,
-		Life: life, Workers: group,
+		LocalTTL: o.LocalTTL, Life: life, Workers: group,
 	})
 	c.accessor = accessor.New(accessor.Options{
 		Names: names, Redis: asked, Store: store, Clock: clock, Metrics: metrics, Log: log,

@@ -26,7 +26,8 @@ type Options struct {
 	RefreshAt float64
 
 	// LocalTTL bounds how long this process relies on what it knows without asking Redis, and so how late it may
-	// learn of a sign-out whose message was lost. The time during which a machine is suspended does not count.
+	// learn of a sign-out whose message was lost, or of an app's token that replaces another after a challenge.
+	// The time during which a machine is suspended does not count.
 	// Default 10 s.
 	LocalTTL time.Duration
 

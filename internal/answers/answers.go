@@ -2,6 +2,8 @@ package answers
 
 import (
 	"context"
+	"slices"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -22,7 +24,8 @@ type Options struct {
 	Clock      *redistime.Clock
 	Metrics    *telemetry.Recorder
 	Log        telemetry.Logger
-	LocalBytes int64 // of what this process has seen
+	LocalBytes int64         // of what this process has seen
+	LocalTTL   time.Duration // for how long what Redis has confirmed is relied on
 }
 
 // Shared are the answers that the fleet shares.
@@ -51,8 +54,9 @@ func (s *Shared) EndPause(ctx context.Context, identity layout.ID) {
 
 // Remove removes the answer of an identity, here and in Redis.
 func (s *Shared) Remove(ctx context.Context, identity layout.ID) {
-	s.memory.seen.Invalidate(identity)
+	s.memory.remove(identity, s.elapsed())
 	_ = s.o.Store.ForgetAnswer(ctx, identity)
+	s.memory.remove(identity, s.elapsed()) // what a look has found in between, and has not told of yet
 }
 
 // Ended tells whether a removal has ended an answer to a request. nil is none, and has not.
@@ -60,10 +64,15 @@ func (s *Shared) Ended(r *Request, a *Answer) bool {
 	if a == nil {
 		return false
 	}
-	for _, partition := range r.partitionsOf(a) {
-		if s.o.Store.Removed(partition).Ends(a.Asked(), func() string { return layout.HashScopes(r.Scopes) }) {
-			return true
-		}
-	}
-	return false
+	return s.ended(r, a, r.partitionsOf(a))
 }
+
+// ended tells whether a removal of one of the partitions has ended an answer.
+func (s *Shared) ended(r *Request, a *Answer, partitions []layout.ID) bool {
+	return slices.ContainsFunc(partitions, func(partition layout.ID) bool {
+		return s.o.Store.Removed(partition).Ends(a.Asked(), func() string { return layout.HashScopes(r.Scopes) })
+	})
+}
+
+// elapsed is the time since the process's start, and never 0.
+func (s *Shared) elapsed() time.Duration { return max(time.Duration(s.o.Clock.Elapsed()), 1) }

@@ -1,10 +1,12 @@
 // Package answers is what the fleet knows of token requests by their identity: the answers that it shares, and the
 // pauses after failures and refusals.
 //
-// It owns what this process has seen of each identity, which serves while Redis is away and is bounded; the two keys of
+// It owns what this process has seen of each identity, which serves while Redis is away, or has
+// confirmed it lately, and is bounded; the two keys of
 // an identity in Redis, one for the answer and one for the pause; and the lists by which a removal finds the answers of
 // a partition. What has been brought for a user's record is package tokenstore's.
 //
+//	Recall     what this process has, where Redis has confirmed it lately
 //	Look       what Redis has, with what it has not taken yet above it; what this process has seen, while Redis is away
 //	Keep       an answer for its token's life, a failure or refusal as a pause; what Redis does not take waits
 //	EndPause   Entra ID answers again
@@ -21,6 +23,9 @@
 //   - What speaks of this process alone ([tokenresp.Answer.Own]) stays in it, and is found only by who asks by the same
 //     base transport. A refused credential is found by who has that credential, whosever refusal Redis has.
 //   - An answer that cannot be read counts as missing.
+//   - What serves without a look is what Redis had within LocalTTL, by the time at which it was asked; its removal by
+//     this process, or one that this process has heard of, ends it at once. It is listed, so that a removal under any
+//     name of the tenant that the request may be kept by finds it.
 //
 // # Concurrency
 //

@@ -78,6 +78,7 @@ type write struct {
 
 // push writes it, unless it is over. An error: Redis has not taken it.
 func (w *write) push(ctx context.Context) error {
+	at := w.elapsed()
 	left := w.life - max(0, w.o.Clock.Now().Sub(w.a.Received))
 	if left < time.Millisecond || !w.a.Good && w.memory.of(w.identity).pause != w.a {
 		return nil // over, or a token has come meanwhile
@@ -93,8 +94,11 @@ func (w *write) push(ctx context.Context) error {
 	}
 	keys := []string{w.key, w.o.Names.Tombstone(w.identity), w.o.Names.Pause(w.identity)}
 	return w.o.Redis.Run(ctx, layout.RespondScript, keys, func(r redisop.Reply) error {
-		if r.Number(0) == -1 {
+		switch r.Number(0) {
+		case -1:
 			w.memory.takeBack(w.identity, w.a)
+		case 1:
+			w.memory.kept(w.identity, w.a, at)
 		}
 		return nil
 	}, strconv.FormatInt(w.a.Started.Micros(), 10), w.value, strconv.FormatInt(left.Milliseconds(), 10))

@@ -25,7 +25,7 @@ func (w *write) list(ctx context.Context, life time.Duration) (bool, error) {
 
 // ListNames lists an app's partitions of all names of its tenant with one another: MSAL keeps an app's tokens under the
 // name that its client was given, ForgetAppTokens names one, and the answer came from Entra ID or from a client of
-// another. An error leaves the names to the next answer.
+// another. An error leaves the names to the next answer, which is looked for in Redis then.
 func (s *Shared) ListNames(ctx context.Context, r *Request, life time.Duration) {
 	if r.Kind != tokenreq.App {
 		return
@@ -45,7 +45,11 @@ func (s *Shared) ListNames(ctx context.Context, r *Request, life time.Duration) 
 		list(r.Partitions[0], partition)
 		list(partition, r.Partitions[0])
 	}
-	_ = all.Wait()
+	names := r.Partitions
+	if all.Wait() != nil {
+		names = nil
+	}
+	s.memory.list(r.Base, names)
 }
 
 // listsAtOnce bounds how much of the pool the names of one tenant take.

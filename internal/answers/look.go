@@ -21,12 +21,16 @@ type Found struct {
 // time of the look. Where Redis does not tell, which is the error, it is what this process has seen, at the time that
 // it believes.
 func (s *Shared) Look(ctx context.Context, r *Request, identity layout.ID) (Found, redistime.Time, error) {
+	at := s.elapsed()
 	found, now, err := s.inRedis(ctx, identity)
 	here := s.memory.of(identity)
 	if err != nil {
 		found, now = Found{here.answer, here.pause}, s.o.Clock.Now()
 	}
 	s.dropEnded(r, &found)
+	if err == nil && identity == r.ID && r.recalled() {
+		s.memory.confirm(identity, r.Partitions, found.Answer, at)
+	}
 	if err == nil && s.putWaiting(&found, identity, here) {
 		s.dropEnded(r, &found)
 	}

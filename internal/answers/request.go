@@ -18,6 +18,10 @@ type Request struct {
 	By         any // whose base transport it is sent by; only compared
 }
 
+// recalled tells whether what this process has of the request's answer may serve without a look in Redis. Who was
+// challenged has had that.
+func (r *Request) recalled() bool { return r.Kind.Policy().Recalled && r.Challenge == "" }
+
 // OwnersOf are the partitions of the user whom an answer is of: the one it names, or else those that the request's
 // assertion may be of, or was when it brought the refresh token.
 func (r *Request) OwnersOf(a *Answer) []layout.ID {

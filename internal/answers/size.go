@@ -18,7 +18,7 @@ const (
 
 // size is about what it takes of memory.
 func (s seen) size() int64 {
-	size := seenSize + int64(len(s.partitions))*partitionSize
+	size := seenSize + int64(len(s.of()))*partitionSize
 	for _, a := range []*Answer{s.answer, s.pause, s.own} {
 		if a != nil {
 			size += a.size()

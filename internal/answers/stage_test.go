@@ -20,7 +20,7 @@ func newShared(tb testing.TB) *Shared {
 func onStage(s *stage.Stage) *Shared {
 	return New(Options{
 		Names: s.Names, Serializer: s.Serializer, Redis: s.Redis, Store: s.Store, Clock: s.Clock,
-		Metrics: s.Metrics, Log: s.Log, LocalBytes: 1 << 20,
+		Metrics: s.Metrics, Log: s.Log, LocalBytes: 1 << 20, LocalTTL: time.Hour,
 	})
 }
 
@@ -29,7 +29,8 @@ const partition layout.ID = "of the app"
 // appRequest is a request for an app's token.
 func appRequest() *Request {
 	return &Request{
-		Request: tokenreq.Request{Kind: tokenreq.App, ID: "x"}, Tenants: []string{"t"}, Partitions: []layout.ID{partition},
+		Request: tokenreq.Request{Kind: tokenreq.App, ID: "x", Base: "x"},
+		Tenants: []string{"t"}, Partitions: []layout.ID{partition},
 	}
 }
 

@@ -7,6 +7,7 @@
 //	untouched   passes
 //	sign-in     passes, and what it brings is noted (signin.go)
 //	discovery   is answered from memory for a day (package discovery)
+//	an app's    is answered from what this process has, where Redis has confirmed it within LocalTTL (package answers)
 //	the rest    joins the flight of its identity (flight.go), of which there is one in this process
 //
 // A flight has a leader, who brings the answer (leader.go):

@@ -52,6 +52,7 @@ type Options struct {
 	LockTTL    time.Duration // the life of a lease
 	FailClosed bool          // errors of Redis fail a request
 	LocalBytes int64         // of the answers that are remembered
+	LocalTTL   time.Duration // for how long they serve without Redis's being asked
 
 	Life    context.Context // ends with the Gate
 	Workers *workers.Group
@@ -74,7 +75,7 @@ func New(o Options) *Gate {
 		o: o, flights: newFlights(), documents: discovery.New(o.LocalBytes),
 		answers: answers.New(answers.Options{
 			Names: o.Names, Serializer: o.Serializer, Redis: o.Redis, Store: o.Store, Clock: o.Clock,
-			Metrics: o.Metrics, Log: o.Log, LocalBytes: o.LocalBytes,
+			Metrics: o.Metrics, Log: o.Log, LocalBytes: o.LocalBytes, LocalTTL: o.LocalTTL,
 		}),
 	}
 }

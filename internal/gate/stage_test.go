@@ -19,7 +19,8 @@ func onStage(tb testing.TB, s *stage.Stage) *Gate {
 	g := New(Options{
 		Name: "test", Names: s.Names, Serializer: s.Serializer, Redis: s.Redis, Store: s.Store, Clock: s.Clock,
 		Metrics: s.Metrics, Log: s.Log, Tokens: s.Tokens, Lineages: s.Lineages, OnBehalfOf: s.OnBehalfOf, Listen: func() {},
-		RefreshAt: 0.5, LockTTL: 5 * time.Second, LocalBytes: 1 << 20, Life: s.Life, Workers: s.Workers,
+		RefreshAt: 0.5, LockTTL: 5 * time.Second, LocalBytes: 1 << 20, LocalTTL: time.Hour,
+		Life: s.Life, Workers: s.Workers,
 	})
 	tb.Cleanup(func() {
 		s.End()

@@ -111,6 +111,11 @@ func (t *transport) answer(
 			return resp, outcomeRefused, err
 		}
 	}
+	if a := g.answers.Recall(&r.Request); a != nil {
+		g.noteAnswer(r, a)
+		resp, err := respond(a, false)
+		return resp, outcomeShared, err
+	}
 	a, soon, outcome, err := t.await(ctx, span, r)
 	if a.Over(g.o.Clock.Now()) {
 		// Between the flight's end and now: this goroutine, or the machine, has been standing still.

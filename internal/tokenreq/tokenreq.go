@@ -63,6 +63,9 @@ type Policy struct {
 	Repeats bool
 	// LandsFirst: callers have the answer before it is kept for the fleet, to which MSAL's Export gives it as well.
 	LandsFirst bool
+	// Recalled: what this process has of it, and Redis has confirmed lately, serves without a look. A user's does not: it
+	// is asked for seldom, and a sign-out is to be seen at once.
+	Recalled bool
 }
 
 // The table of kinds. grant and whose are parts of the identity: with which grant the token was first asked for, and
@@ -76,7 +79,7 @@ var kinds = [...]struct {
 	Untouched: {name: "untouched"},
 	SignIn:    {name: "sign-in"},
 	App: {"app", GrantClientCredentials, func(*Request) string { return "" },
-		Policy{Shares: ByIdentity, OldServes: true, Repeats: true, LandsFirst: true}},
+		Policy{Shares: ByIdentity, OldServes: true, Repeats: true, LandsFirst: true, Recalled: true}},
 	// MSAL's on-behalf-of manager refuses an old token.
 	OnBehalfOf: {"on behalf of", GrantOnBehalfOf, func(r *Request) string { return r.Assertion },
 		Policy{Shares: ByIdentity, Named: true, Repeats: true}},

@@ -100,6 +100,44 @@ func TestForgetAppTokensByAnyNameOfTheTenant(t *testing.T) {
 	}
 }
 
+// Where the message of a removal is lost, a process that gives new clients what it has, without asking Redis, learns of
+// the removal within LocalTTL.
+func TestForgottenAppTokenGoesWithinLocalTTLWithoutAMessage(t *testing.T) {
+	t.Parallel()
+	for _, scopes := range [][]string{nil, {harness.GraphScope}} {
+		for _, gateAlone := range []bool{false, true} {
+			t.Run(fmt.Sprintf("scopes %v, gate alone: %v", scopes, gateAlone), func(t *testing.T) {
+				t.Parallel()
+				w := harness.NewWorld(t)
+				ctx := context.Background()
+				here := w.Instance(func(o *msalredis.Options) { o.LocalTTL = time.Second })
+				relying := w.Instance(func(o *msalredis.Options) { o.LocalTTL = time.Hour })
+				get := func(i *harness.Instance) string {
+					t.Helper()
+					app := i.App()
+					if gateAlone {
+						app = i.GateApp()
+					}
+					return harness.Must(t)(app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
+				}
+				old := get(here)
+				w.Settled()
+				if get(relying) != old || get(relying) != old || get(here) != old {
+					t.Fatal("the token is not shared")
+				}
+				w.Settled()
+				if err := silenced(w).Tokens.ForgetAppTokens(ctx, harness.ClientID, harness.Tenant, scopes...); err != nil {
+					t.Fatal(err)
+				}
+				if get(relying) != old {
+					t.Fatal("who may rely on what it has for an hour has asked: the test shows nothing")
+				}
+				harness.Eventually(t, "who may for a second asks anew", func() bool { return get(here) != old })
+			})
+		}
+	}
+}
+
 // A Redis that reads and takes no writes still has the token that was forgotten here: it serves nobody here, and goes from
 // there once it can.
 func TestForgottenTokenIsNotServedHereWhileRedisTakesNoWrites(t *testing.T) {
