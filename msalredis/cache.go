@@ -80,7 +80,8 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	})
 	store = tokenstore.New(tokenstore.Options{
 		Names: names, Serializer: sealer, Redis: asked, Clock: clock, Metrics: metrics, Log: log,
-		UserTTL: o.UserTTL, OpTimeout: o.OpTimeout, LocalBytes: o.LocalBytes, Life: life, Workers: group,
+		LocalTTL: o.LocalTTL, UserTTL: o.UserTTL, OpTimeout: o.OpTimeout, LocalBytes: o.LocalBytes, Life: life,
+		Workers:  group,
 		AskMend:  func(ctx context.Context, pid layout.ID) { c.remover.AskMend(ctx, pid) },
 		OnStored: func(b tokenstore.Batch) { c.accessor.Prolong(b) },
 	})

@@ -97,7 +97,7 @@ func (a *Accessor) listedAccounts(ctx context.Context) (*[]id, error) {
 // loadAccount marks a listed account as in use on m. known: Redis has told of it, now or before.
 func (a *Accessor) loadAccount(ctx context.Context, m *manager, pid id, clientID string) (known bool, err error) {
 	r := a.o.Store.Of(pid, true)
-	if !r.Fresh(a.elapsed(), max(a.o.LocalTTL, min(listedFreshFor, a.o.UserTTL/2))) {
+	if !a.o.Store.Fresh(r, max(a.o.LocalTTL, min(listedFreshFor, a.o.UserTTL/2))) {
 		err = a.o.Store.Load(ctx, r) // after an error what was known before is listed
 	}
 	account, ofClient := "", clientID == ""

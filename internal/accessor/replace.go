@@ -20,12 +20,12 @@ func (a *Accessor) Replace(ctx context.Context, u cache.Unmarshaler, hints cache
 		return err
 	}
 	m, now := a.managers.of(u), a.elapsed()
-	r, ok := m.current(hints.PartitionKey, now, a.o.LocalTTL)
+	r, confirmed, ok := a.current(m, hints.PartitionKey, now)
 	if !ok {
 		return a.replace(ctx, m, u, hints.PartitionKey)
 	}
 	a.o.Metrics.Lookups.Memory.Add(1)
-	if now-r.Known().Checked >= a.o.LocalTTL/2 {
+	if now-confirmed >= a.o.LocalTTL/2 {
 		a.o.Store.Revalidate(r)
 	}
 	return nil
@@ -77,7 +77,7 @@ func (a *Accessor) replace(ctx context.Context, m *manager, u cache.Unmarshaler,
 		m.putInUse(p, now) // it may have been dropped while this call waited for its turn
 		p.spelling = spelling
 	}
-	if _, ok := m.current(spelling, now, a.o.LocalTTL); !ok { // else another call has done it
+	if _, _, ok := a.current(m, spelling, now); !ok { // else another call has done it
 		a.handOver(u, m, key)
 	}
 	return nil
@@ -88,7 +88,7 @@ func (a *Accessor) replace(ctx context.Context, m *manager, u cache.Unmarshaler,
 func (a *Accessor) loadPartition(ctx context.Context, m *manager, key string) (*partition, error) {
 	r := a.record(key)
 	var err error
-	if !r.Fresh(a.elapsed(), a.o.LocalTTL) {
+	if !a.o.Store.Fresh(r, a.o.LocalTTL) {
 		err = a.o.Store.Load(ctx, r)
 		switch {
 		case err != nil:

@@ -104,6 +104,19 @@ const TombstoneLife = 28 * time.Hour
 // Accounts is the ZSET by expiry of the partitions of accounts written under MSAL's key "".
 func (n Names) Accounts() string { return n.of("accounts", "list") }
 
+// RemovalLog is the ZSET of the partitions whose removal was announced, by the number of the announcement.
+func (n Names) RemovalLog() string { return n.of("removals", "log") }
+
+// RemovalLogLength is how many announcements the removal log keeps: more than come within LocalTTL but for a purge of
+// thousands, after which each partition is asked about.
+const RemovalLogLength = 1024
+
+// Announced is the partition of an announcement in the removal log.
+func Announced(announcement string) (pid ID, ok bool) {
+	pid = ID(announcement[strings.LastIndexByte(announcement, ' ')+1:])
+	return pid, pid.Usable()
+}
+
 // Changes is the channel on which each [Change] is told.
 func (n Names) Changes() string { return n.Prefix + ":" + version + ":changes" }
 

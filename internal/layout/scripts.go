@@ -25,6 +25,10 @@ var (
 	enlistLua string
 	//go:embed scripts/discard.lua
 	discardLua string
+	//go:embed scripts/announce.lua
+	announceLua string
+	//go:embed scripts/heed.lua
+	heedLua string
 
 	LoadScript    = redis.NewScript(loadLua)
 	StoreScript   = redis.NewScript(storeLua)
@@ -34,6 +38,9 @@ var (
 	ForgetScript  = redis.NewScript(forgetLua)
 	EnlistScript  = redis.NewScript(enlistLua)
 	DiscardScript = redis.NewScript(discardLua)
+
+	AnnounceScript = redis.NewScript(announceLua)
+	HeedScript     = redis.NewScript(heedLua)
 )
 
 // ScriptName is the name of a script's file: what metrics and spans call it.
@@ -42,4 +49,5 @@ func ScriptName(script *redis.Script) string { return scriptNames[script] }
 var scriptNames = map[*redis.Script]string{
 	LoadScript: "load", StoreScript: "store", SignoutScript: "signout", LookScript: "look", RespondScript: "respond",
 	ForgetScript: "forget", EnlistScript: "enlist", DiscardScript: "discard",
+	AnnounceScript: "announce", HeedScript: "heed",
 }

@@ -93,7 +93,8 @@ func New(tb testing.TB, client redis.UniversalClient, o Options) *Stage {
 	})
 	s.Store = tokenstore.New(tokenstore.Options{
 		Names: s.Names, Serializer: o.Serializer, Redis: s.Redis, Clock: s.Clock, Metrics: metrics, Log: s.Log,
-		UserTTL: time.Hour, OpTimeout: o.Timeout, LocalBytes: o.LocalBytes, Life: s.Life, Workers: s.Workers,
+		LocalTTL: 10 * time.Second, UserTTL: time.Hour, OpTimeout: o.Timeout, LocalBytes: o.LocalBytes,
+		Life: s.Life, Workers: s.Workers,
 		AskMend: func(context.Context, layout.ID) {}, OnStored: func(tokenstore.Batch) {},
 	})
 	s.Tokens, s.Lineages = issued.NewTokens(s.Store, s.Clock), issued.NewLineages()

@@ -35,10 +35,13 @@ func (st *Store) Reload(ctx context.Context, r *Record) error {
 	return o.Wait(ctx)
 }
 
-// Revalidate asks Redis about a record in the background, so that one in use never gets older than LocalTTL and nobody
-// waits for that.
+// Revalidate has a record confirmed in the background, by the removal log or by asking about it, so that one in use
+// never gets older than LocalTTL and nobody waits for that.
 func (st *Store) Revalidate(r *Record) {
-	if st.o.Redis.Breaker.IsOpen() || !r.asking.TryLock() {
+	if !r.User {
+		st.log.heed()
+	}
+	if st.log.vouches(r, st.elapsed()) || st.o.Redis.Breaker.IsOpen() || !r.asking.TryLock() {
 		return
 	}
 	defer r.asking.Unlock()

@@ -22,6 +22,8 @@ type Record struct {
 	evicted atomic.Bool
 	// expected is when a write was last expected, since the process's start; 0: never.
 	expected atomic.Int64
+	// doubted is until when the removal log does not vouch for it, since the process's start.
+	doubted atomic.Int64
 
 	asking sync.Mutex                        // orders questions
 	asked  atomic.Pointer[redisop.Operation] // the question that is under way and shared; nil: none is
@@ -49,19 +51,6 @@ func (r *Record) Known() *Known {
 
 // Evicted tells whether another holder may have taken its place.
 func (r *Record) Evicted() bool { return r.evicted.Load() }
-
-// Fresh tells whether Redis has confirmed what is known within age. That nothing is there is not fresh: another
-// instance may have signed the user in since, and the caller is about to pay for much more than a look. Unless it has
-// just paid: see ExpectWrite.
-func (r *Record) Fresh(now, age time.Duration) bool {
-	k := r.Known()
-	if k.Empty() {
-		if at := time.Duration(r.expected.Load()); at == 0 || now-at > expectedFor {
-			return false
-		}
-	}
-	return k.Checked != 0 && now-k.Checked < age
-}
 
 // ExpectWrite notes that this process was given a token of it and is about to store it. MSAL reads once more before it
 // does, and what is there makes no difference to the write.
@@ -126,10 +115,12 @@ func (st *Store) Of(pid ID, user bool) *Record {
 	}
 	if r := st.pending.holder(pid); r != nil {
 		r.evicted.Store(false)
+		r.doubt(max(st.elapsed(), st.log.doubtOf(pid))) // nobody has told it meanwhile what the removal log announced
 		st.records.Set(pid, r)
 		return r
 	}
 	r := &Record{ID: pid, User: user}
+	r.doubt(st.log.doubtOf(pid))
 	if user {
 		r.state.Life = st.o.UserTTL
 	}

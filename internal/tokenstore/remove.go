@@ -75,7 +75,17 @@ func (st *Store) Remove(ctx context.Context, m *Removal, first bool) (Carried, e
 		}
 		asked = st.o.Clock.Now() - redistime.Time((st.o.Clock.Elapsed()-m.began)/1000)
 	}
-	done, err := st.remove(ctx, m, asked, first)
+	var done Carried
+	remove := func() (err error) {
+		done, err = st.remove(ctx, m, asked, first)
+		return err
+	}
+	var err error
+	if m.User {
+		err = remove()
+	} else {
+		err = st.log.announced(ctx, m.Record, remove)
+	}
 	if err != nil || len(m.Only) == 0 {
 		return done, err
 	}

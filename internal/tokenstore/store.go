@@ -31,6 +31,7 @@ type Options struct {
 	Clock      *redistime.Clock
 	Metrics    *telemetry.Recorder
 	Log        telemetry.Logger
+	LocalTTL   time.Duration // for how long callers rely on what was confirmed
 	UserTTL    time.Duration
 	OpTimeout  time.Duration // after which the caller of an operation gives it up
 	LocalBytes int64         // of records, and of what waits: each of them
@@ -50,13 +51,14 @@ type Store struct {
 	mu       sync.Mutex // one holder per partition
 	pending  *pending
 	removals *removals
+	log      *removalLog
 	issued   atomic.Int64 // the latest session that was issued here
 }
 
 // New makes a Store. It asks Redis nothing.
 func New(o Options) *Store {
 	st := &Store{o: o, removals: newRemovals()}
-	st.pending = newPending(st)
+	st.pending, st.log = newPending(st), newRemovalLog(st)
 	st.records = bounded.New(otter.Options[ID, *Record]{
 		MaximumWeight: uint64(o.LocalBytes),
 		Weigher: func(_ ID, r *Record) uint32 {

@@ -65,8 +65,9 @@ func newStore(t *testing.T, rdb redis.UniversalClient, prefix string) *Store {
 	})
 	st := New(Options{
 		Names: layout.Names{Prefix: prefix}, Serializer: serializer.Plaintext(), Redis: asked, Clock: clock,
-		Metrics: metrics, Log: log, UserTTL: 24 * time.Hour, OpTimeout: 5 * time.Second, LocalBytes: 1 << 20,
-		Life: life, Workers: group, AskMend: func(context.Context, ID) {}, OnStored: func(Batch) {},
+		Metrics: metrics, Log: log, LocalTTL: 10 * time.Second, UserTTL: 24 * time.Hour, OpTimeout: 5 * time.Second,
+		LocalBytes: 1 << 20,
+		Life:       life, Workers: group, AskMend: func(context.Context, ID) {}, OnStored: func(Batch) {},
 	})
 	t.Cleanup(func() {
 		end()

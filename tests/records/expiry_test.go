@@ -81,6 +81,7 @@ func TestEveryKeyHasATTL(t *testing.T) {
 		most := map[string]time.Duration{
 			"tombstone": 28 * time.Hour, "pause": time.Hour, "lock": 5 * time.Second,
 			"response": 30 * time.Minute, "tokens": userTTL, "rids": userTTL, "list": userTTL,
+			"log": 28 * time.Hour,
 		}[kind]
 		if most == 0 {
 			t.Errorf("%s: a kind of key that nobody has described", kind)
@@ -89,7 +90,7 @@ func TestEveryKeyHasATTL(t *testing.T) {
 			t.Errorf("%s: lives for %v, want at most %v", kind, ttl, most)
 		}
 	}
-	for _, kind := range []string{"tokens", "response", "tombstone", "pause", "rids", "list"} {
+	for _, kind := range []string{"tokens", "response", "tombstone", "pause", "rids", "list", "log"} {
 		if kinds[kind] == 0 {
 			t.Errorf("no key of kind %s: the test has lost its point; there are %v", kind, kinds)
 		}
