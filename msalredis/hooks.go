@@ -19,7 +19,7 @@ var _ cache.ExportReplace = (*Cache)(nil)
 // returns Redis's error only with FailClosed, or where MSAL asks for all accounts to list them and not all are known.
 // It is safe for concurrent use.
 func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.ReplaceHints) error {
-	return c.accessor.Replace(ctx, u, hints)
+	return c.parts.accessor.Replace(ctx, u, hints)
 }
 
 // Export stores what MSAL has changed since Replace. MSAL calls it after a token has arrived, and after
@@ -31,7 +31,7 @@ func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.Re
 // [ErrClosed], that of MSAL's RemoveAccount, which [Cache.RemoveAccount] explains, and one that says that MSAL's
 // document could not be marshalled or read. It is safe for concurrent use.
 func (c *Cache) Export(ctx context.Context, m cache.Marshaler, hints cache.ExportHints) error {
-	return c.accessor.Export(ctx, m, hints)
+	return c.parts.accessor.Export(ctx, m, hints)
 }
 
 // Transport is the refresh gate: an [http.RoundTripper] in front of Entra ID's token endpoint that lets one
@@ -58,7 +58,7 @@ func (c *Cache) Transport(base http.RoundTripper) http.RoundTripper {
 		t.MaxResponseHeaderBytes = 64 << 10 // Entra ID's have 2 KB; net/http's default is 10 MB
 		base = t
 	}
-	return c.gate.Transport(base)
+	return c.parts.gate.Transport(base)
 }
 
 // HTTPClient is an HTTP client whose transport is the gate, made once: give it to every MSAL client by

@@ -29,7 +29,7 @@ func (c *Cache) RemoveAccount(ctx context.Context, homeAccountID string) error {
 	if err := checkNames("RemoveAccount: the home account id", homeAccountID); err != nil {
 		return err
 	}
-	return c.remover.SignOut(ctx, []string{homeAccountID})
+	return c.parts.remover.SignOut(ctx, []string{homeAccountID})
 }
 
 // checkNames refuses names that nothing can have: a removal that finds nothing is no error, so nobody would notice.
@@ -57,5 +57,5 @@ func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, sc
 		checkNames("ForgetAppTokens: the tenant", tenant), checkNames("ForgetAppTokens: a scope", scopes...)); err != nil {
 		return err
 	}
-	return c.remover.ForgetApp(ctx, clientID, tenant, scopes)
+	return c.parts.remover.ForgetApp(ctx, clientID, tenant, scopes)
 }
