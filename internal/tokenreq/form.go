@@ -45,6 +45,13 @@ func ReadForm(req *http.Request) (form url.Values, rest *http.Request, ok bool) 
 	if err != nil || form.Get("grant_type") == "" {
 		return nil, rest, false
 	}
+	// A parsed value is a part of the body, and who remembers one, such as the grant of an answer, would keep all of it:
+	// the client's secret too.
+	for _, values := range form {
+		for i, v := range values {
+			values[i] = strings.Clone(v)
+		}
+	}
 	return form, rest, true
 }
 
