@@ -38,7 +38,7 @@ type Shared struct {
 func New(o Options) *Shared { return &Shared{o, newMemory(o.LocalBytes)} }
 
 // Forget forgets what this process has seen of a partition's answers.
-func (s *Shared) Forget(partition layout.ID) { s.memory.forget(partition) }
+func (s *Shared) Forget(partition layout.ID) { s.memory.forget(partition, s.elapsed()) }
 
 // Size is what this process's memory of answers takes, in bytes.
 func (s *Shared) Size() int64 { return int64(s.memory.seen.WeightedSize()) }

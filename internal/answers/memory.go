@@ -151,14 +151,15 @@ func (m *memory) remove(identity layout.ID, at time.Duration) {
 	})
 }
 
-// forget removes what belongs to a partition.
-func (m *memory) forget(partition layout.ID) {
+// forget removes what belongs to a partition, at a time.
+func (m *memory) forget(partition layout.ID, at time.Duration) {
 	for _, identity := range m.partitions.of(partition) {
-		m.seen.ComputeIfPresent(identity, func(old seen) (seen, otter.ComputeOp) {
-			if slices.Contains(old.of(), partition) {
-				return seen{}, otter.InvalidateOp
+		m.change(identity, func(s *seen) bool {
+			if !slices.Contains(s.of(), partition) {
+				return false // another answer has moved it meanwhile
 			}
-			return old, otter.CancelOp // another answer has moved it meanwhile
+			*s = seen{removed: at}
+			return true
 		})
 	}
 }

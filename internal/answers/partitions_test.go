@@ -49,16 +49,16 @@ func TestForgetGoesByTheLatestPartitions(t *testing.T) {
 	m.put("x", []layout.ID{"b", "c"}, answer())
 	m.put("y", []layout.ID{"c"}, answer())
 	checkPartitions(t, m)
-	m.forget("a")
+	m.forget("a", 1)
 	if m.of("x").answer == nil {
 		t.Error("it is forgotten with a partition that it has left")
 	}
-	m.forget("b")
+	m.forget("b", 1)
 	if m.of("x").answer != nil || m.of("y").answer == nil {
 		t.Error("not that of the partition is forgotten")
 	}
 	checkPartitions(t, m)
-	m.forget("c")
+	m.forget("c", 1)
 	if len(m.partitions.known) > 0 {
 		t.Errorf("%d partitions are left of nothing", len(m.partitions.known))
 	}
@@ -71,11 +71,11 @@ type counted struct {
 }
 
 func (c *counted) All() iter.Seq2[layout.ID, seen] { c.asked += 1000; return c.Cache.All() }
-func (c *counted) ComputeIfPresent(
-	key layout.ID, f func(seen) (seen, otter.ComputeOp),
+func (c *counted) Compute(
+	key layout.ID, f func(seen, bool) (seen, otter.ComputeOp),
 ) (seen, bool) {
 	c.asked++
-	return c.Cache.ComputeIfPresent(key, f)
+	return c.Cache.Compute(key, f)
 }
 
 // What a removal looks at is what it is of, and not what is known.
@@ -87,8 +87,8 @@ func TestForgetLooksAtItsOwnAnswers(t *testing.T) {
 	}
 	c := &counted{Cache: m.seen}
 	m.seen = c
-	m.forget("user7")
-	m.forget("nobody")
+	m.forget("user7", 1)
+	m.forget("nobody", 1)
 	if c.asked != 2 {
 		t.Errorf("it has looked at %d answers, want the 2 of its user", c.asked)
 	}
@@ -108,7 +108,7 @@ func TestPartitionsAreThoseOfTheMemory(t *testing.T) {
 			for range 2000 {
 				switch rand.N(10) {
 				case 0:
-					m.forget(id("partition", 40))
+					m.forget(id("partition", 40), 1)
 				case 1:
 					m.seen.Invalidate(id("identity", 400))
 				case 2:

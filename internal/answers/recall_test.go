@@ -253,3 +253,18 @@ func TestNamesThatAreNotListedKeepFromRecalling(t *testing.T) {
 		t.Error("it serves, and no removal under another name would find it")
 	}
 }
+
+// A look that was asked before a token was replaced brings it back to nobody, whatever has been forgotten since.
+func TestLateLookAfterAReplacementWasForgotten(t *testing.T) {
+	s, r := newShared(t), appRequest()
+	refused := said(200, stage.GoodToken, s.o.Clock.Now())
+	asked := s.elapsed() // a look, which finds the token that is refused, and arrives late
+	s.Remove(t.Context(), r.ID)
+	s.Keep(t.Context(), r, r.ID, said(200, stage.GoodToken, refused.Stamp+1)) // asked for anew
+	s.Forget(partition)                                                       // of a removal in other scopes
+	s.memory.confirm(r.ID, r.Partitions, refused, asked)
+	s.memory.list(r.ID, r.Partitions)
+	if s.Recall(r) == refused {
+		t.Error("the refused token is given")
+	}
+}

@@ -9,6 +9,6 @@
 //	<prefix>:v1:{<id>}:tombstone   STRING  when it was removed
 //	<prefix>:v1:{<id>}:lock        STRING  the lease of who asks Entra ID; its channel :wake
 //	<prefix>:v1:{accounts}:list    ZSET    partitions of accounts of public clients, by expiry
-//	<prefix>:v1:{removals}:log     ZSET    partitions of apps whose removal was announced
+//	<prefix>:v1:{changes}:log     ZSET    partitions of apps whose removal was announced
 //	<prefix>:v1:changes            channel on which removals are told
 package layout

@@ -104,14 +104,14 @@ const TombstoneLife = 28 * time.Hour
 // Accounts is the ZSET by expiry of the partitions of accounts written under MSAL's key "".
 func (n Names) Accounts() string { return n.of("accounts", "list") }
 
-// RemovalLog is the ZSET of the partitions whose removal was announced, by the number of the announcement.
-func (n Names) RemovalLog() string { return n.of("removals", "log") }
+// ChangeLog is the ZSET of the partitions whose removal was announced, by the number of the announcement.
+func (n Names) ChangeLog() string { return n.of("changes", "log") }
 
-// RemovalLogLength is how many announcements the removal log keeps: more than come within LocalTTL but for a purge of
+// ChangeLogLength is how many announcements the change log keeps: more than come within LocalTTL but for a purge of
 // thousands, after which each partition is asked about.
-const RemovalLogLength = 1024
+const ChangeLogLength = 1024
 
-// Announced is the partition of an announcement in the removal log.
+// Announced is the partition of an announcement in the change log.
 func Announced(announcement string) (pid ID, ok bool) {
 	pid = ID(announcement[strings.LastIndexByte(announcement, ' ')+1:])
 	return pid, pid.Usable()

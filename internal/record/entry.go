@@ -110,8 +110,8 @@ func (s *Snapshot) Size() int64 {
 // entryPair is what a map has of an entry and its field: what is larger than 128 bytes is elsewhere.
 const entryPair = int(unsafe.Sizeof("") + unsafe.Sizeof((*Entry)(nil)))
 
-// entry is the entry of a field, if there is one.
-func (s *Snapshot) entry(field string) (e Entry, ok bool) {
+// Entry is the entry of a field, if there is one.
+func (s *Snapshot) Entry(field string) (e Entry, ok bool) {
 	if s != nil {
 		e, ok = s.Entries[field]
 	}
@@ -128,7 +128,7 @@ func (s *Snapshot) removed() layout.Tombstone {
 
 // later is e, or what is held of the same token where that is to be refreshed later.
 func (s *Snapshot) later(e Entry) Entry {
-	if held, ok := s.entry(e.Field); ok && held.Secret == e.Secret && held.RefreshOn > e.RefreshOn &&
+	if held, ok := s.Entry(e.Field); ok && held.Secret == e.Secret && held.RefreshOn > e.RefreshOn &&
 		held.Stamp == e.Stamp {
 		return held
 	}

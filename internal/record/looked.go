@@ -17,7 +17,7 @@ type Looked struct {
 	Entries map[string]Entry
 	Damaged map[string]Damage
 	At      redistime.Time
-	Now     time.Duration // when it came, since the process's start
+	Now     time.Duration // when Redis was asked, since the process's start
 }
 
 func (l Looked) apply(s *State, effects *Effects) {

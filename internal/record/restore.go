@@ -101,7 +101,7 @@ func (s *State) dropAged(at redistime.Time, now time.Duration) {
 			continue
 		}
 		delete(s.unsaved, field)
-		if held, ok := s.snapshot.entry(field); ok && !held.Newer(e) {
+		if held, ok := s.snapshot.Entry(field); ok && !held.Newer(e) {
 			next := Snapshot{Removed: s.snapshot.Removed, Entries: cloneOf(s.snapshot.Entries)} // Redis may have an older one
 			delete(next.Entries, field)
 			s.snapshot, s.checked = &next, 0

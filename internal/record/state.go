@@ -125,8 +125,10 @@ func (s *State) forget(removed layout.Tombstone) {
 	s.snapshot = &next
 }
 
-// seen notes that Redis has just confirmed the snapshot.
-func (s *State) seen(now time.Duration) { s.confirmed, s.checked = now, now }
+// seen notes that Redis has confirmed the snapshot when it was asked at a time.
+func (s *State) seen(at time.Duration) {
+	s.confirmed, s.checked = max(s.confirmed, at), max(s.checked, at)
+}
 
 // overlay puts what waits to be written above what is read, and tells whether that makes a difference.
 func (s *State) overlay(entries map[string]Entry) (changed bool) {

@@ -17,6 +17,7 @@ type Operation struct {
 	op     func(context.Context, redis.UniversalClient) error
 	values context.Context
 	until  time.Time // when it gives up waiting for a connection
+	aside  bool      // its failure says nothing of Redis
 	once   sync.Once
 	atEnd  func() // nil: nothing
 	ended  chan struct{}
@@ -130,8 +131,12 @@ func (r *Redis) send(o *Operation) (again bool) {
 	crowded := make(chan bool, 1)
 	inTime := context.AfterFunc(limit, func() {
 		err := fmt.Errorf("msalredis: Redis did not answer within %v: %w", longest, context.DeadlineExceeded)
-		h := r.poolExhausted(o.key, err)
-		if !h {
+		h := !o.aside && r.poolExhausted(o.key, err)
+		switch {
+		case h:
+		case o.aside:
+			o.end(err)
+		default:
 			r.lost(o.key, err)
 			o.end(err)
 		}
@@ -144,7 +149,14 @@ func (r *Redis) send(o *Operation) (again bool) {
 	case isPoolError(err) && r.poolExhausted(o.key, err):
 		again = workers.Sleep(r.life, r.timeout/10) // go-redis waited for less than we do, or not at all
 	}
-	if !again {
+	switch {
+	case again:
+	case o.aside:
+		if err != nil {
+			r.metrics.RedisFailed(Failure(err))
+		}
+		o.end(err)
+	default:
 		o.end(r.judge(o.key, err))
 	}
 	return again

@@ -128,13 +128,24 @@ func (r *Redis) Run(
 	return o.Wait(ctx)
 }
 
+// RunAside is Run for what can do without Redis, and lives on a server that others need not ask: its failure is not
+// taken for Redis being away.
+func (r *Redis) RunAside(
+	ctx context.Context, script *redis.Script, keys []string, use func(Reply) error, args ...any,
+) error {
+	o := r.Prepare(ctx, script, keys, use, args...)
+	o.aside = true
+	r.Begin(ctx, o)
+	return o.Wait(ctx)
+}
+
 // Prepare makes an operation that runs a script, to be begun once and waited for by any number of callers. ctx gives it
 // its values and does not end it.
 func (r *Redis) Prepare(
 	ctx context.Context, script *redis.Script, keys []string, use func(Reply) error, args ...any,
 ) *Operation {
 	return r.prepare(ctx, keys[0], func(ctx context.Context, client redis.UniversalClient) error {
-		start := time.Now()
+		start, sent := time.Now(), time.Duration(r.clock.Elapsed())
 		ctx, ran := r.metrics.Script(ctx, layout.ScriptName(script))
 		values, err := script.Run(ctx, client, keys, args...).Slice()
 		ran(Failure(err))
@@ -145,6 +156,7 @@ func (r *Redis) Prepare(
 		if err != nil {
 			return err
 		}
+		reply.Sent = sent
 		r.clock.Observe(start, time.Now(), reply.Time)
 		return use(reply)
 	})

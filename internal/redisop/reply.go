@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
@@ -11,6 +12,7 @@ import (
 // Reply is a script's answer: Redis's clock, then strings and whole numbers; a list among them counts as its members.
 type Reply struct {
 	Time   redistime.Time
+	Sent   time.Duration // when the script was sent, since the process's start
 	Fields []string
 }
 

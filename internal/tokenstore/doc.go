@@ -13,7 +13,7 @@
 //   - A removal that this process knows of ([Store.Removed]) holds wherever it is asked for: in records, in what waits,
 //     in a write that is on its way, and for answers and sign-ins, whose owners ask here.
 //   - What Redis has confirmed longer than LocalTTL ago is not relied on ([Store.Confirmed]): each record in use is
-//     asked about or, of apps, vouched for by the removal log.
+//     asked about or, of apps, vouched for by the change log.
 //   - A write that Redis has not taken is kept, within LocalBytes, and pushed until it is taken. A removal is always
 //     kept.
 //   - An operation whose caller has left goes on; its outcome is taken in by whoever sees it.
@@ -21,7 +21,7 @@
 // # Concurrency
 //
 // Everything is safe for concurrent use. Record.mu guards what is known of a record, Record.asking the last question
-// that is shared, pending.mu what waits, removalLog.mu its position, Store.mu the making of Records. Order of locks:
-// Store.mu before pending.mu and removalLog.mu before Record.mu; nothing is called under Record.mu but package record
+// that is shared, pending.mu what waits, changeLog.mu its position, Store.mu the making of Records. Order of locks:
+// Store.mu before pending.mu and changeLog.mu before Record.mu; nothing is called under Record.mu but package record
 // and the bounded cache.
 package tokenstore

@@ -35,7 +35,7 @@ func (st *Store) Reload(ctx context.Context, r *Record) error {
 	return o.Wait(ctx)
 }
 
-// Revalidate has a record confirmed in the background, by the removal log or by asking about it, so that one in use
+// Revalidate has a record confirmed in the background, by the change log or by asking about it, so that one in use
 // never gets older than LocalTTL and nobody waits for that.
 func (st *Store) Revalidate(r *Record) {
 	if !r.User {
@@ -120,7 +120,7 @@ func (st *Store) read(r *Record, reply redisop.Reply, see func(record.Entry, str
 	}
 	tombstone, fields := reply.Fields[0], reply.Fields[1:]
 	looked := record.Looked{
-		Removed: layout.ParseTombstone(tombstone, reply.Time), At: reply.Time, Now: st.elapsed(),
+		Removed: layout.ParseTombstone(tombstone, reply.Time), At: reply.Time, Now: reply.Sent,
 		Entries: make(map[string]record.Entry, len(fields)/2), Damaged: map[string]record.Damage{},
 	}
 	looked.Planted = tombstone != "" && looked.Removed.Latest() == 0

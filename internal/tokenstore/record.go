@@ -22,7 +22,7 @@ type Record struct {
 	evicted atomic.Bool
 	// expected is when a write was last expected, since the process's start; 0: never.
 	expected atomic.Int64
-	// doubted is until when the removal log does not vouch for it, since the process's start.
+	// doubted is until when the change log does not vouch for it, since the process's start.
 	doubted atomic.Int64
 
 	asking sync.Mutex                        // orders questions
@@ -115,12 +115,11 @@ func (st *Store) Of(pid ID, user bool) *Record {
 	}
 	if r := st.pending.holder(pid); r != nil {
 		r.evicted.Store(false)
-		r.doubt(max(st.elapsed(), st.log.doubtOf(pid))) // nobody has told it meanwhile what the removal log announced
 		st.records.Set(pid, r)
+		r.doubt(max(st.elapsed(), st.log.doubtOf(pid))) // nobody has told it meanwhile what the change log announced
 		return r
 	}
 	r := &Record{ID: pid, User: user}
-	r.doubt(st.log.doubtOf(pid))
 	if user {
 		r.state.Life = st.o.UserTTL
 	}
@@ -128,6 +127,7 @@ func (st *Store) Of(pid ID, user bool) *Record {
 		r.Apply(record.Heard{Removed: removed.known})
 	}
 	st.records.Set(pid, r)
+	r.doubt(st.log.doubtOf(pid)) // after it can be found: a reading of the log puts in doubt whom it finds
 	return r
 }
 

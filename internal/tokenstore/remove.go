@@ -76,13 +76,13 @@ func (st *Store) Remove(ctx context.Context, m *Removal, first bool) (Carried, e
 		asked = st.o.Clock.Now() - redistime.Time((st.o.Clock.Elapsed()-m.began)/1000)
 	}
 	var done Carried
-	remove := func() (err error) {
-		done, err = st.remove(ctx, m, asked, first)
+	remove := func(waited time.Duration) (err error) {
+		done, err = st.remove(ctx, m, asked, first, waited)
 		return err
 	}
 	var err error
 	if m.User {
-		err = remove()
+		err = remove(0)
 	} else {
 		err = st.log.announced(ctx, m.Record, remove)
 	}
@@ -97,11 +97,15 @@ func (st *Store) Remove(ctx context.Context, m *Removal, first bool) (Carried, e
 	return done, err
 }
 
-func (st *Store) remove(ctx context.Context, m *Removal, asked redistime.Time, first bool) (Carried, error) {
+// remove carries a removal out in Redis. waited is for how long it has waited since it was asked for.
+func (st *Store) remove(
+	ctx context.Context, m *Removal, asked redistime.Time, first bool, waited time.Duration,
+) (Carried, error) {
 	n := st.o.Names
 	late, scopes := int64(0), ""
 	if first {
-		late = max((st.o.OpTimeout - m.wrong).Microseconds(), 1) // before its caller can have given it up, by whatever clock
+		// Before its caller can have given it up, by whatever clock.
+		late = max((st.o.OpTimeout + waited - m.wrong).Microseconds(), 1)
 	}
 	if len(m.Only) > 0 {
 		scopes = layout.HashScopes(m.Only)
@@ -142,14 +146,20 @@ func (st *Store) bury(ctx context.Context, r *Record) error {
 		facts = append(facts[:len(facts):len(facts)], layout.Forgotten{AsOf: removed.Whole})
 	}
 	n := st.o.Names
-	for _, f := range facts {
-		keys := []string{n.Tokens(r.ID), n.Tombstone(r.ID), n.RIDs(r.ID)}
-		if err := st.o.Redis.Run(ctx, layout.SignoutScript, keys, func(redisop.Reply) error { return nil },
-			digits(layout.TombstoneLife.Milliseconds()), digits(f.AsOf.Micros()), "0", "0", f.Scopes, "0"); err != nil {
-			return err
+	again := func(time.Duration) error {
+		for _, f := range facts {
+			keys := []string{n.Tokens(r.ID), n.Tombstone(r.ID), n.RIDs(r.ID)}
+			if err := st.o.Redis.Run(ctx, layout.SignoutScript, keys, func(redisop.Reply) error { return nil },
+				digits(layout.TombstoneLife.Milliseconds()), digits(f.AsOf.Micros()), "0", "0", f.Scopes, "0"); err != nil {
+				return err
+			}
 		}
+		return nil
 	}
-	return nil
+	if r.User {
+		return again(0)
+	}
+	return st.log.announced(ctx, r, again)
 }
 
 // Hear takes in what another instance has removed.

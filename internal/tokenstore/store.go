@@ -51,14 +51,14 @@ type Store struct {
 	mu       sync.Mutex // one holder per partition
 	pending  *pending
 	removals *removals
-	log      *removalLog
+	log      *changeLog
 	issued   atomic.Int64 // the latest session that was issued here
 }
 
 // New makes a Store. It asks Redis nothing.
 func New(o Options) *Store {
 	st := &Store{o: o, removals: newRemovals()}
-	st.pending, st.log = newPending(st), newRemovalLog(st)
+	st.pending, st.log = newPending(st), newChangeLog(st)
 	st.records = bounded.New(otter.Options[ID, *Record]{
 		MaximumWeight: uint64(o.LocalBytes),
 		Weigher: func(_ ID, r *Record) uint32 {

@@ -30,6 +30,7 @@ const overtakenAtMost = 3
 //
 // It goes on when ctx ends, and then returns ctx's error.
 func (st *Store) Write(ctx context.Context, b Batch) (ended bool, err error) {
+	replaces := b.replaces()
 	read := int64(0) // of a tombstone that has refused the write, whatever it says: a damaged one tells of no removal
 	for range overtakenAtMost {
 		b.Entries = st.dated(b.Record, b.Entries)
@@ -52,12 +53,23 @@ func (st *Store) Write(ctx context.Context, b Batch) (ended bool, err error) {
 		case refusedBy == 0:
 			st.o.Metrics.Wrote(telemetry.Stored)
 			st.o.OnStored(b)
+			if replaces {
+				st.background(func(ctx context.Context) { _ = st.log.announce(ctx, b.ID) })
+			}
 			return false, nil
 		}
 		read = refusedBy
 	}
 	st.pending.keep(b)
 	return false, errOvertaken
+}
+
+// replaces tells whether an app's token takes the place of another, of which the change log is to tell.
+func (b Batch) replaces() bool {
+	return !b.User && slices.ContainsFunc(b.Entries, func(e record.Entry) bool {
+		old, ok := b.Known().Entry(e.Field)
+		return ok && old.Secret != e.Secret
+	})
 }
 
 // begin takes a batch into what is known. known is the latest removal that it is of after.
@@ -106,7 +118,7 @@ func (st *Store) send(
 			}
 			st.carryOut(b.Record, b.Apply(record.Stored{
 				Entries: b.Entries, Assumed: assumed, Version: reply.Number(1), Before: reply.Number(2),
-				Applied: reply.Number(3) == 1, Removed: removed, At: reply.Time, Now: st.elapsed(),
+				Applied: reply.Number(3) == 1, Removed: removed, At: reply.Time, Now: reply.Sent,
 			}))
 			return nil
 		}, args...)

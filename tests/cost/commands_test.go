@@ -22,7 +22,7 @@ func TestLongCommandsOfAnInstance(t *testing.T) {
 	for _, tenants := range []int{10, 100, 1000} {
 		t.Run(fmt.Sprint(tenants), func(t *testing.T) {
 			w := counted(t)
-			// Until half a minute and four times OpTimeout after its first reading the removal log does not count.
+			// Until half a minute and four times OpTimeout after its first reading the change log does not count.
 			i := w.Instance(func(o *msalredis.Options) { o.OpTimeout = 2 * time.Second })
 			clients, err := clientpool.NewShards(32, func() (confidential.Client, error) {
 				return harness.MakeApp(w.Entra.Authority(entratest.DefaultTenant), i.Tokens, i.HTTP)

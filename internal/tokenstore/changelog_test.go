@@ -18,7 +18,7 @@ import (
 )
 
 // When the log vouches for a record, and as of when. All times are seconds since the process's start.
-func TestWhatTheRemovalLogVouchesFor(t *testing.T) {
+func TestWhatTheChangeLogVouchesFor(t *testing.T) {
 	const s = time.Second
 	other := layout.PartitionID("other.utid")
 	announcement := func(pid ID) string { return "7 word " + string(pid) }
@@ -125,7 +125,7 @@ func TestAnnouncedWhileARecordIsEvicted(t *testing.T) {
 }
 
 // What a reading tells of is in doubt, whatever has befallen the log meanwhile.
-func TestReadingTheRemovalLog(t *testing.T) {
+func TestReadingTheChangeLog(t *testing.T) {
 	ctx := t.Context()
 	announceAll := func(st *Store, names ...string) (err error) {
 		for _, name := range names {
@@ -144,33 +144,33 @@ func TestReadingTheRemovalLog(t *testing.T) {
 		}, true, []string{"c", "b", "a"}},
 		"more than it keeps": {func(st *Store, rdb *redis.Client) error {
 			return errors.Join(announceAll(st, "a"),
-				rdb.ZRemRangeByRank(ctx, st.o.Names.RemovalLog(), 0, -2).Err())
+				rdb.ZRemRangeByRank(ctx, st.o.Names.ChangeLog(), 0, -2).Err())
 		}, false, nil},
 		"a reading that failed": {func(st *Store, _ *redis.Client) error {
 			st.log.fail()
 			return nil
 		}, false, nil},
 		"its loss": {func(st *Store, rdb *redis.Client) error {
-			return rdb.Del(ctx, st.o.Names.RemovalLog()).Err()
+			return rdb.Del(ctx, st.o.Names.ChangeLog()).Err()
 		}, false, nil},
 		"its loss, and another of as many": {func(st *Store, rdb *redis.Client) error {
-			return errors.Join(rdb.Del(ctx, st.o.Names.RemovalLog()).Err(), announceAll(st, "a", "b"))
+			return errors.Join(rdb.Del(ctx, st.o.Names.ChangeLog()).Err(), announceAll(st, "a", "b"))
 		}, false, nil},
 		"its loss, and another of more": {func(st *Store, rdb *redis.Client) error {
-			return errors.Join(rdb.Del(ctx, st.o.Names.RemovalLog()).Err(), announceAll(st, "a", "b", "c"))
+			return errors.Join(rdb.Del(ctx, st.o.Names.ChangeLog()).Err(), announceAll(st, "a", "b", "c"))
 		}, false, nil},
 		"a key of another type": {func(st *Store, rdb *redis.Client) error {
-			return rdb.Set(ctx, st.o.Names.RemovalLog(), "x", time.Minute).Err()
+			return rdb.Set(ctx, st.o.Names.ChangeLog(), "x", time.Minute).Err()
 		}, false, nil},
 		"a key of another type, and a removal": {func(st *Store, rdb *redis.Client) error {
-			return errors.Join(rdb.Set(ctx, st.o.Names.RemovalLog(), "x", time.Minute).Err(), announceAll(st, "a"))
+			return errors.Join(rdb.Set(ctx, st.o.Names.ChangeLog(), "x", time.Minute).Err(), announceAll(st, "a"))
 		}, false, nil},
 		"text that is none of ours": {func(st *Store, rdb *redis.Client) error {
-			return rdb.ZAdd(ctx, st.o.Names.RemovalLog(), redis.Z{Score: 9, Member: "x"}).Err()
+			return rdb.ZAdd(ctx, st.o.Names.ChangeLog(), redis.Z{Score: 9, Member: "x"}).Err()
 		}, false, nil},
 		"much of it": {func(st *Store, rdb *redis.Client) error {
 			much := strings.Repeat("x", 1<<20)
-			return rdb.ZAdd(ctx, st.o.Names.RemovalLog(), redis.Z{Score: 9, Member: much}).Err()
+			return rdb.ZAdd(ctx, st.o.Names.ChangeLog(), redis.Z{Score: 9, Member: much}).Err()
 		}, false, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -232,7 +232,7 @@ func TestRemovalsAreAnnounced(t *testing.T) {
 				t.Fatal(err)
 			}
 			st.Push(ctx)
-			log, err := rdb.ZRange(ctx, st.o.Names.RemovalLog(), 0, -1).Result()
+			log, err := rdb.ZRange(ctx, st.o.Names.ChangeLog(), 0, -1).Result()
 			if err != nil || len(log) != test.want {
 				t.Errorf("%d announcements, %v, want %d", len(log), err, test.want)
 			}
@@ -251,7 +251,7 @@ func TestRemovalsAreAnnounced(t *testing.T) {
 
 // Records in use cost one reading of the log twice in LocalTTL, and none of them a look; a removal elsewhere of which
 // nobody tells is learnt of within LocalTTL.
-func TestRemovalLogInsteadOfLooks(t *testing.T) {
+func TestChangeLogInsteadOfLooks(t *testing.T) {
 	const records, localTTL = 50, 200 * time.Millisecond
 	ctx := t.Context()
 	server, prefix := redistest.Start(t), redistest.Prefix(t)

@@ -11,8 +11,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 )
 
-// removalLog is the removal log in Redis, as this process has read it. It vouches for records of apps: nothing was
-// removed of one since Redis has last confirmed it. So a process that works for hundreds of tenants asks Redis twice in
+// changeLog is the change log in Redis, as this process has read it. It vouches for records of apps: nothing of one was
+// removed or replaced since Redis has last confirmed it. So a process that works for hundreds of tenants asks Redis twice in
 // LocalTTL, and not for each partition in use.
 //
 // Not for those of users: Redis may evict one that nobody asks about, and whoever knows it should notice and write it
@@ -20,11 +20,12 @@ import (
 //
 // A removal is announced before it is carried out, so that no one that is known to be done is missing from the log,
 // whenever its instance dies. From when an announcement is read, its partition is asked about each LocalTTL as without
-// a log, for as long as the removal may still be under way.
+// a log, for as long as the removal may still be under way. A token that takes the place of another, as after a
+// challenge, is announced when it is stored.
 //
 // What the log does not tell, as after its loss or beyond its length, puts all records in doubt in the same way. So
 // does a reading that fails, because an announcement may have failed meanwhile.
-type removalLog struct {
+type changeLog struct {
 	st           *Store
 	announcedFor time.Duration
 	doubtedFor   time.Duration // announcedFor, and how long a look may take that began before
@@ -34,12 +35,11 @@ type removalLog struct {
 	busy atomic.Bool // a reading is under way
 
 	mu       sync.Mutex
-	has      bool // there is a position
-	position string
+	position string               // the latest announcement that was read; "": none is to be relied on
 	doubts   map[ID]time.Duration // until when partitions are in doubt
 }
 
-// reading is one of the removal log. It is never changed.
+// reading is one of the change log. It is never changed.
 type reading struct {
 	at     time.Duration // when it was begun, since the process's start; 0: it failed
 	since  time.Duration // what was confirmed before is in doubt
@@ -55,15 +55,15 @@ const (
 	vouchedFor = 5 * time.Minute
 )
 
-func newRemovalLog(st *Store) *removalLog {
-	return &removalLog{
+func newChangeLog(st *Store) *changeLog {
+	return &changeLog{
 		st: st, announcedFor: announcedFor, doubtedFor: announcedFor + 4*st.o.OpTimeout, vouchedFor: vouchedFor,
 		doubts: map[ID]time.Duration{},
 	}
 }
 
 // Confirmed is when Redis has last confirmed what is known of a record, since the process's start, by itself or by the
-// removal log; 0: look before relying on it.
+// change log; 0: look before relying on it.
 func (st *Store) Confirmed(r *Record, known *Known) time.Duration {
 	confirmed := known.Checked
 	// In this order: a partition is put in doubt before the reading is there that tells of it.
@@ -94,14 +94,14 @@ func (st *Store) Fresh(r *Record, age time.Duration) bool {
 }
 
 // vouches tells whether a reading that is begun now would vouch for a record.
-func (l *removalLog) vouches(r *Record, now time.Duration) bool {
+func (l *changeLog) vouches(r *Record, now time.Duration) bool {
 	checked, last := r.Known().Checked, l.last.Load()
 	return last != nil && last.at > 0 && !r.User && checked > last.since && checked > time.Duration(r.doubted.Load()) &&
 		now-checked < l.vouchedFor
 }
 
 // heed reads the log in the background, if that is due.
-func (l *removalLog) heed() {
+func (l *changeLog) heed() {
 	now, last := l.st.elapsed(), l.last.Load()
 	if last != nil && last.at > 0 && now-last.at < l.st.o.LocalTTL/2 || l.st.o.Redis.Breaker.IsOpen() ||
 		l.busy.Swap(true) {
@@ -115,14 +115,11 @@ func (l *removalLog) heed() {
 	}
 }
 
-func (l *removalLog) read(ctx context.Context, at time.Duration) {
+func (l *changeLog) read(ctx context.Context, at time.Duration) {
 	l.mu.Lock()
-	position, has := l.position, "0"
-	if l.has {
-		has = "1"
-	}
+	position := l.position
 	l.mu.Unlock()
-	err := l.st.o.Redis.Run(ctx, layout.HeedScript, []string{l.st.o.Names.RemovalLog()}, func(r redisop.Reply) error {
+	err := l.st.o.Redis.RunAside(ctx, layout.HeedScript, []string{l.st.o.Names.ChangeLog()}, func(r redisop.Reply) error {
 		if len(r.Fields) < 2 {
 			return redisop.ErrReply
 		}
@@ -130,22 +127,22 @@ func (l *removalLog) read(ctx context.Context, at time.Duration) {
 			l.st.Revalidate(r)
 		}
 		return nil
-	}, position, has, digits(layout.RemovalLogLength))
+	}, position, digits(layout.ChangeLogLength), rand.Text(), digits(layout.TombstoneLife.Milliseconds()))
 	if err != nil {
 		l.fail()
 	}
 }
 
 // fail takes note of a reading that has failed.
-func (l *removalLog) fail() {
+func (l *changeLog) fail() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.has = false
+	l.position = ""
 	l.publish(&reading{})
 }
 
 // take takes in a reading that was begun at a time. in doubt are the records that it tells of.
-func (l *removalLog) take(at time.Duration, latest string, all bool, announced []string) (inDoubt []*Record) {
+func (l *changeLog) take(at time.Duration, latest string, all bool, announced []string) (inDoubt []*Record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for pid, until := range l.doubts {
@@ -153,7 +150,7 @@ func (l *removalLog) take(at time.Duration, latest string, all bool, announced [
 			delete(l.doubts, pid)
 		}
 	}
-	until := at + l.doubtedFor
+	until := max(at, l.st.elapsed()) + l.doubtedFor // it may have waited for its turn
 	for _, text := range announced {
 		pid, ok := layout.Announced(text)
 		if !ok {
@@ -172,21 +169,25 @@ func (l *removalLog) take(at time.Duration, latest string, all bool, announced [
 	if !all {
 		next.since = until
 	}
-	l.has, l.position = true, latest
+	l.position = latest
 	l.publish(next)
 	return inDoubt
 }
 
 // publish makes a reading the last one. The caller holds mu.
-func (l *removalLog) publish(next *reading) {
-	if last := l.last.Load(); last != nil {
+func (l *changeLog) publish(next *reading) {
+	last := l.last.Load()
+	if last != nil && last.at == 0 {
+		last = last.before // what the last good one has vouched for stays true
+	}
+	if last != nil {
 		next.before = &reading{at: last.at, since: last.since}
 	}
 	l.last.Store(next)
 }
 
 // doubtOf is until when a partition is in doubt.
-func (l *removalLog) doubtOf(pid ID) time.Duration {
+func (l *changeLog) doubtOf(pid ID) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.doubts[pid]
@@ -201,21 +202,23 @@ func (r *Record) doubt(until time.Duration) {
 	}
 }
 
-// announce announces the removal of a partition.
-func (l *removalLog) announce(ctx context.Context, pid ID) error {
-	return l.st.o.Redis.Run(ctx, layout.AnnounceScript, []string{l.st.o.Names.RemovalLog()},
+// announce announces that a partition changes. Nobody takes its failure for Redis being away: on a cluster the
+// log may live on a node of its own.
+func (l *changeLog) announce(ctx context.Context, pid ID) error {
+	return l.st.o.Redis.RunAside(ctx, layout.AnnounceScript, []string{l.st.o.Names.ChangeLog()},
 		func(redisop.Reply) error { return nil },
-		string(pid), rand.Text(), digits(layout.RemovalLogLength), digits(layout.TombstoneLife.Milliseconds()))
+		string(pid), rand.Text(), digits(layout.ChangeLogLength), digits(layout.TombstoneLife.Milliseconds()))
 }
 
 // announced carries a removal out that it announces before; and after, where that has failed or is too long ago.
-func (l *removalLog) announced(ctx context.Context, r *Record, remove func() error) error {
+func (l *changeLog) announced(ctx context.Context, r *Record, remove func(waited time.Duration) error) error {
 	began := time.Now()
 	announced := l.announce(ctx, r.ID) == nil
-	if err := remove(); err != nil || announced && time.Since(began) < l.announcedFor/2 {
+	if err := remove(time.Since(began)); err != nil || announced && time.Since(began) < l.announcedFor/2 {
 		return err
 	}
-	if l.announce(ctx, r.ID) != nil {
+	if err := l.announce(ctx, r.ID); err != nil {
+		l.st.o.Log.Warn("that tokens were removed cannot be announced; it is tried again until it is", "error", err)
 		l.st.Keep("announcement "+string(r.ID), &Waiting{Size: 256, Must: r, Push: func(ctx context.Context) error {
 			return l.announce(ctx, r.ID)
 		}})
