@@ -12,8 +12,8 @@ import (
 )
 
 // changeLog is the change log in Redis, as this process has read it. It vouches for records of apps: nothing of one was
-// removed or replaced since Redis has last confirmed it. So a process that works for hundreds of tenants asks Redis twice in
-// LocalTTL, and not for each partition in use.
+// removed or replaced since Redis has last confirmed it. So a process that works for hundreds of tenants asks Redis
+// twice in LocalTTL, and not for each partition in use.
 //
 // Not for those of users: Redis may evict one that nobody asks about, and whoever knows it should notice and write it
 // back before another instance sends its user to sign in. An app's costs a token request.
