@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -101,7 +100,7 @@ func (w *world) spread(
 				return []any{"ms until all were known", ms(known), "MB", memory / 1e6, "errors", float64(crowd.failed.Load())}
 			},
 		})
-		b.Log(fmt.Sprintf("%s%s: %v until all were known", way.name, way.how, known))
+		b.Logf("%s%s: %v until all were known", way.name, way.how, known)
 	}
 	inTurns(b, workload, 0, turns...)
 }
