@@ -377,6 +377,9 @@ func (d *doctor) scripts(ctx context.Context) {
 		{"forget", layout.ForgetScript, []string{n.Response(i), n.Tombstone(i), n.Pause(i)}, []any{"1000"}},
 		{"signout", layout.SignoutScript, []string{n.Tokens(i), n.Tombstone(i), n.RIDs(i)},
 			[]any{"1000", "0", "1", "0", "", "0"}},
+		// The change log is the fleet's: these try the scripts on a key of ours.
+		{"announce", layout.AnnounceScript, []string{n.RIDs(i)}, []any{string(i), "doctor", "10", life}},
+		{"heed", layout.HeedScript, []string{n.RIDs(i)}, []any{"", "10", "doctor", life}},
 	} {
 		note(script.name, script.run.Run(ctx, d.client, script.keys, script.args...).Err())
 	}
@@ -396,7 +399,7 @@ func (d *doctor) scripts(ctx context.Context) {
 	_ = d.client.Del(ctx, n.Tokens(i), n.Response(i), n.RIDs(i), n.Tombstone(i), n.Lock(i)).Err()
 	switch {
 	case first == nil:
-		d.say("scripts", statusOK, "all seven run, and the lease is taken and given back", "")
+		d.say("scripts", statusOK, "all nine run, and the lease is taken and given back", "")
 	case strings.HasPrefix(first.Error(), "OOM"):
 		d.say("scripts", statusFail, strings.Join(failed, ", ")+": Redis is full: "+first.Error(),
 			"raise maxmemory, or set an eviction policy; see eviction")
