@@ -28,14 +28,15 @@ func (i *Instance) Close() {
 	}
 }
 
-// What tests count must not depend on a machine that starves a process: for 250 ms, which would count as a Redis that is away, or for
-// two seconds, which would cost it its leases.
+// What tests count must not depend on a machine that starves a process: for 250 ms, which would count as a Redis that
+// is away, or for two seconds, which would cost it its leases.
 const (
 	opTimeout = 10 * time.Second
 	lockTTL   = 5 * time.Second
 )
 
-// Options are what the tests use unless they say otherwise: the defaults, a log that the canary reads, and time for a starved process.
+// Options are what the tests use unless they say otherwise: the defaults, a log that the canary reads, and time for a
+// starved process.
 func Options(prefix string) *msalredis.Options {
 	return &msalredis.Options{Prefix: prefix, LockTTL: lockTTL, OpTimeout: opTimeout, Logger: Canary.Logger()}
 }

@@ -93,8 +93,8 @@ func (c *Canaries) Issued(secrets []string) {
 	}
 }
 
-// Named forbids what a token request says of whom it is for: the raw names of partitions are made of it. Of what it sends
-// no answer may show anything.
+// Named forbids what a token request says of whom it is for: the raw names of partitions are made of it. Of what it
+// sends no answer may show anything.
 func (c *Canaries) Named(r entratest.Request) {
 	for _, field := range []string{
 		"client_secret", "client_assertion", "assertion", "refresh_token", "code", "code_verifier",

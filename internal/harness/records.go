@@ -114,8 +114,8 @@ func (w *World) Put(key, field, value string) {
 	}
 }
 
-// KeysOf are the keys under the prefix, once what calls do behind their callers is done: they give their leases back last.
-// A lease that is held for a second is held on purpose, and not waited for.
+// KeysOf are the keys under the prefix, once what calls do behind their callers is done: they give their leases back
+// last. A lease that is held for a second is held on purpose, and not waited for.
 func (w *World) KeysOf() []string {
 	w.T.Helper()
 	for until := time.Now().Add(time.Second); ; WaitUntil(time.Now().Add(2 * time.Millisecond)) {

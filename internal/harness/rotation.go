@@ -12,8 +12,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
 
-// rotate changes the limited user's password again and again until the test ends, also over restarts; the two before still
-// do, as in any rotation that nobody notices, and none older. It returns a file that holds the one that is right.
+// rotate changes the limited user's password again and again until the test ends, also over restarts; the two before
+// still do, as in any rotation that nobody notices, and none older. It returns a file that holds the one that is right.
 func rotate(t testing.TB, s *redistest.Server) (file string) {
 	file = filepath.Join(t.TempDir(), "password")
 	admin := s.Client()

@@ -22,8 +22,9 @@ func (h withHeader) RoundTrip(req *http.Request) (*http.Response, error) {
 	return h.RoundTripper.RoundTrip(req)
 }
 
-// A refresh ahead that fails is nobody's error where MSAL alone, which is run beside it, has a token: a public client gets the error of
-// a refresh that the token's refresh_in asks for, so that is added only where the gate can answer with the old token.
+// A refresh ahead that fails is nobody's error where MSAL alone, which is run beside it, has a token: a public client
+// gets the error of a refresh that the token's refresh_in asks for, so that is added only where the gate can answer
+// with the old token.
 func TestFailedRefreshAheadIsNoErrorWherePlainMSALHasAToken(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

@@ -330,7 +330,8 @@ func sameScopes(a, b any) bool {
 	return slices.Equal(one, two)
 }
 
-// An answer that is kept by identity brings nobody the refresh token that it came with: it may have been redeemed since.
+// An answer that is kept by identity brings nobody the refresh token that it came with: it may have been redeemed
+// since.
 func TestAnswerOfSignInScopesBringsNoSpentRefreshToken(t *testing.T) {
 	w := harness.NewWorld(t)
 	w.Rotating()

@@ -17,8 +17,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
-// A client that declares capabilities (CP1: it can answer claims challenges) gets long-lived tokens that a resource may refuse
-// with a challenge at any moment. One that does not declare them could not answer it.
+// A client that declares capabilities (CP1: it can answer claims challenges) gets long-lived tokens that a resource may
+// refuse with a challenge at any moment. One that does not declare them could not answer it.
 
 var capable = []string{"CP1"}
 
@@ -74,8 +74,8 @@ func (h hooks) public(i *harness.Instance, capabilities []string) public.Client 
 	return c
 }
 
-// flow is a way to a token: begin is what somebody does once, acquire what each client does. alone: how many requests four clients
-// make that share nothing, of which two pairs could share.
+// flow is a way to a token: begin is what somebody does once, acquire what each client does. alone: how many requests
+// four clients make that share nothing, of which two pairs could share.
 type flow struct {
 	name    string
 	begin   func(*harness.World, hooks, *harness.Instance, []string) any
@@ -114,8 +114,8 @@ func flows(t *testing.T) []flow {
 	}
 }
 
-// Whoever comes first, no client gets a token with capabilities that it did not declare, and with the gate each gets one
-// with just those that it declared; and clients that declare the same share one request.
+// Whoever comes first, no client gets a token with capabilities that it did not declare, and with the gate each gets
+// one with just those that it declared; and clients that declare the same share one request.
 func TestCapabilitiesKeepTokensApart(t *testing.T) {
 	for _, h := range []hooks{{"accessor and gate", true, true}, {"gate alone", false, true}, {"accessor alone", true, false}} {
 		for _, f := range flows(t) {
@@ -170,8 +170,8 @@ func keptApart(t *testing.T, h hooks, f flow, together bool, first []string) {
 	}
 }
 
-// Once MSAL has one token of the gate's, the accessor gives its client what else there is of its capabilities, and nothing
-// is asked for at the gate any more.
+// Once MSAL has one token of the gate's, the accessor gives its client what else there is of its capabilities, and
+// nothing is asked for at the gate any more.
 func TestClientPassesGateOnceToBeKnown(t *testing.T) {
 	ctx := context.Background()
 	for name, capabilities := range map[string][]string{"CP1": capable, "none": nil} {

@@ -11,8 +11,9 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/harness"
 )
 
-// Entra ID's answers are for all that a user consented to. So two tokens serve one request, and the one that runs out first
-// must not make anybody ask again: MSAL takes any that matches, also an expired one (storage.go, readAccessToken).
+// Entra ID's answers are for all that a user consented to. So two tokens serve one request, and the one that runs out
+// first must not make anybody ask again: MSAL takes any that matches, also an expired one (storage.go,
+// readAccessToken).
 func TestTokenOfMoreScopesServesFewer(t *testing.T) {
 	t.Parallel()
 	for name, first := range map[string]string{"one scope": harness.UserScope, "default": harness.GraphScope} {

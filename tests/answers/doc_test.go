@@ -1,4 +1,5 @@
-// Package answers_test holds this promise. The token that a caller gets is the one that it asked for: of its tenant, user, scopes, capabilities and credential.
+// Package answers_test holds this promise. The token that a caller gets is the one that it asked for: of its tenant,
+// user, scopes, capabilities and credential.
 package answers_test
 
 import (

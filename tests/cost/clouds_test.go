@@ -48,8 +48,8 @@ func (f *farms) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 }
 
-// One client id is known in two clouds, or at two ADFS farms: under the same partition key. Their tokens live side by side, and a hit
-// of one costs no command of Redis and no request.
+// One client id is known in two clouds, or at two ADFS farms: under the same partition key. Their tokens live side by
+// side, and a hit of one costs no command of Redis and no request.
 func TestHitsInTwoCloudsCostNothing(t *testing.T) {
 	const hits = 400
 	ctx := context.Background()

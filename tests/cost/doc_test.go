@@ -1,5 +1,5 @@
-// Package cost_test holds this promise. What a token that is there costs: no request, few commands, bounded memory; also with many tenants, users and partitions,
-// on a processor that others want too.
+// Package cost_test holds this promise. What a token that is there costs: no request, few commands, bounded memory;
+// also with many tenants, users and partitions, on a processor that others want too.
 package cost_test
 
 import (

@@ -103,8 +103,8 @@ func TestUsedPartitionIsRevalidatedByItsVersionAlone(t *testing.T) {
 	}
 }
 
-// A fleet that nobody asks for tokens asks for none: a token that is due is not refreshed, and Redis gets no command but
-// what its connections themselves send.
+// A fleet that nobody asks for tokens asks for none: a token that is due is not refreshed, and Redis gets no command
+// but what its connections themselves send.
 func TestIdleFleetAsksNeitherEntraIDNorRedis(t *testing.T) {
 	t.Parallel()
 	w := counted(t)
@@ -182,8 +182,8 @@ func TestDueTokenOthersNeitherWaitNorWrite(t *testing.T) {
 	}
 }
 
-// A refresh ahead that fails is nobody's error, not even where azidentity's pipeline would retry one: its credential gets
-// the old token at once, and nothing was retried.
+// A refresh ahead that fails is nobody's error, not even where azidentity's pipeline would retry one: its credential
+// gets the old token at once, and nothing was retried.
 func TestAzidentitySeesNoFailedRefreshAhead(t *testing.T) {
 	t.Parallel()
 	w := harness.NewWorld(t)
@@ -220,8 +220,9 @@ func TestAzidentitySeesNoFailedRefreshAhead(t *testing.T) {
 	w.Count(t, 1, "refreshes while the server wants a pause")
 }
 
-// Entra ID goes down half-way through a token's life and stays down: until its end no call fails, of an app or a user, on
-// the instance that has the token and on one that starts afterwards, although MSAL alone gives up five minutes before.
+// Entra ID goes down half-way through a token's life and stays down: until its end no call fails, of an app or a user,
+// on the instance that has the token and on one that starts afterwards, although MSAL alone gives up five minutes
+// before.
 func TestEntraDownForTheSecondHalfOfATokensLifeNoFailedCall(t *testing.T) {
 	t.Parallel()
 	w := harness.NewWorld(t)

@@ -49,8 +49,8 @@ func TestNewClientAsksRedisNothing(t *testing.T) {
 	}
 }
 
-// The first client with the accessor, of a token that the process has by the gate alone, costs one look at the record and
-// one write to it: MSAL looks again before it writes, for which nothing is asked.
+// The first client with the accessor, of a token that the process has by the gate alone, costs one look at the record
+// and one write to it: MSAL looks again before it writes, for which nothing is asked.
 func TestFirstClientOfAKnownTokenLooksOnceAndWritesOnce(t *testing.T) {
 	t.Parallel()
 	w := counted(t)

@@ -14,8 +14,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/long"
 )
 
-// One client serves hundreds of users on one processor that the garbage collector wants too, with a short OpTimeout: a goroutine
-// waits long for its turn, which is neither Redis being away nor a token that is gone.
+// One client serves hundreds of users on one processor that the garbage collector wants too, with a short OpTimeout: a
+// goroutine waits long for its turn, which is neither Redis being away nor a token that is gone.
 func TestManyUsersOnAProcessorUnderPressure(t *testing.T) { manyUsersUnderPressure(t, 150, 5) }
 
 func TestLongManyUsersOnAProcessorUnderPressure(t *testing.T) {
@@ -40,8 +40,8 @@ func manyUsersUnderPressure(t *testing.T, users, calls int) {
 	w.Count(t, 0, "token requests")
 }
 
-// reading is an accessor whose first Replace for an account, once it has been chosen, comes to its end late: MSAL releases its lock
-// before it reads, and a goroutine may wait for a processor there.
+// reading is an accessor whose first Replace for an account, once it has been chosen, comes to its end late: MSAL
+// releases its lock before it reads, and a goroutine may wait for a processor there.
 type reading struct {
 	cache.ExportReplace
 	chosen     string
@@ -58,7 +58,8 @@ func (r reading) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.R
 	return err
 }
 
-// What a caller was handed is there when it comes to read, however many others have been served meanwhile and however long that took.
+// What a caller was handed is there when it comes to read, however many others have been served meanwhile and however
+// long that took.
 func TestTokenStaysUntilItsCallerHasRead(t *testing.T) { tokenStays(t, 60) }
 
 // With each user the document of the one client grows, and so does what handing it over costs.

@@ -34,7 +34,8 @@ func (e takenOver) RoundTrip(req *http.Request) (*http.Response, error) {
 }
 func anyDiscovery(req *http.Request) bool { return req.Method == http.MethodGet }
 
-// instanceAt is an instance whose requests that match go to a server, over what Transport(nil) makes: the gate's own transport.
+// instanceAt is an instance whose requests that match go to a server, over what Transport(nil) makes: the gate's own
+// transport.
 func instanceAt(w *harness.World, server *httptest.Server, match func(*http.Request) bool) (*harness.Instance, confidential.Client) {
 	w.T.Helper()
 	i := w.Instance()
@@ -60,8 +61,8 @@ func forever(w io.Writer, chunk []byte) {
 	}
 }
 
-// A token server that sends too much, in whatever way, costs a bounded amount of memory and gives an error that says what was
-// wrong; nothing of it is kept, and the next answer serves.
+// A token server that sends too much, in whatever way, costs a bounded amount of memory and gives an error that says
+// what was wrong; nothing of it is kept, and the next answer serves.
 func TestTokenServerThatSendsTooMuch(t *testing.T) {
 	chunk := bytes.Repeat([]byte("x"), 64<<10)
 	var bomb bytes.Buffer
@@ -168,8 +169,8 @@ func TestDiscoveryThatSendsTooMuch(t *testing.T) {
 	}
 }
 
-// The transport that Transport(nil) and HTTPClient make takes headers of 64 KiB at most, unlike net/http's, and follows net/http's
-// other limits.
+// The transport that Transport(nil) and HTTPClient make takes headers of 64 KiB at most, unlike net/http's, and follows
+// net/http's other limits.
 func TestOwnTransportIsBounded(t *testing.T) {
 	w := harness.NewWorld(t)
 	server := httptest.NewTLSServer(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) {
@@ -200,8 +201,8 @@ func TestOwnTransportIsBounded(t *testing.T) {
 	resp.Body.Close()
 }
 
-// A token server that sends a byte now and then keeps a caller for as long as the caller's context, and no goroutine beyond
-// Close.
+// A token server that sends a byte now and then keeps a caller for as long as the caller's context, and no goroutine
+// beyond Close.
 func TestTokenServerThatTrickles(t *testing.T) {
 	w := harness.NewWorld(t)
 	ended := make(chan struct{})
@@ -240,8 +241,8 @@ func TestTokenServerThatTrickles(t *testing.T) {
 	i.Close()
 }
 
-// An answer's headers are kept with it for the others, but not what no token endpoint sends; and a redirection is an error: a client's
-// secret goes to no other server.
+// An answer's headers are kept with it for the others, but not what no token endpoint sends; and a redirection is an
+// error: a client's secret goes to no other server.
 func TestTokenServerThatRedirectsOrSendsLongHeaders(t *testing.T) {
 	w := harness.NewWorld(t)
 	var elsewhere atomic.Int64

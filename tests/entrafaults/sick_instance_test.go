@@ -76,8 +76,8 @@ var sick = map[string]answering{
 	"a gateway's JSON": page(503, `{"message":"no upstream"}`, "Content-Type", "application/json", "Retry-After", "3600"),
 }
 
-// An instance whose way to Entra ID is broken harms no other: the others get a token by one request of theirs, with an old token there
-// or without; and the sick one has it then, too.
+// An instance whose way to Entra ID is broken harms no other: the others get a token by one request of theirs, with an
+// old token there or without; and the sick one has it then, too.
 func TestSickInstanceHarmsNobodyElse(t *testing.T) {
 	t.Parallel()
 	harmsNobodyElse(t, sick)
@@ -149,7 +149,8 @@ func harmsNobodyElse(t *testing.T, sick map[string]answering) {
 	}
 }
 
-// What the token endpoint itself says is everybody's at once: a 429 also as the text that Entra ID sends, and errors in OAuth's shape.
+// What the token endpoint itself says is everybody's at once: a 429 also as the text that Entra ID sends, and errors in
+// OAuth's shape.
 func TestEndpointsErrorsAreSharedAtOnce(t *testing.T) {
 	t.Parallel()
 	const oauth = "application/json; charset=utf-8"

@@ -56,8 +56,8 @@ func TestClaimsChallengeAnsweredByNothingOlder(t *testing.T) {
 	w.Count(t, 4, "a later challenge")
 }
 
-// Claims of the client's own look like a challenge, and their tokens are cached: MSAL keeps them apart from those without, and
-// so does the fleet.
+// Claims of the client's own look like a challenge, and their tokens are cached: MSAL keeps them apart from those
+// without, and so does the fleet.
 func TestTokensWithClaimsFromClientAreKeptApart(t *testing.T) {
 	w := harness.NewWorld(t)
 	ctx := context.Background()

@@ -17,8 +17,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/harness"
 )
 
-// asserting is a client that proves itself with whatever assertion there is at the moment, as a pod does with its projected
-// token.
+// asserting is a client that proves itself with whatever assertion there is at the moment, as a pod does with its
+// projected token.
 func asserting(i *harness.Instance, t *testing.T, assertion *atomic.Value) confidential.Client {
 	t.Helper()
 	cred := confidential.NewCredFromAssertionCallback(func(context.Context, confidential.AssertionRequestOptions) (string, error) {
@@ -31,8 +31,8 @@ func asserting(i *harness.Instance, t *testing.T, assertion *atomic.Value) confi
 	return app
 }
 
-// A credential that was refused says nothing of another, on another instance or in this one: a pod's token may be stale, and
-// be read anew.
+// A credential that was refused says nothing of another, on another instance or in this one: a pod's token may be
+// stale, and be read anew.
 func TestRefusedCredentialRefusesNoOther(t *testing.T) {
 	t.Parallel()
 	cert, key := harness.SelfSigned(t)

@@ -1,5 +1,5 @@
-// Package gate_test holds this promise. One token costs one token request, for every grant, whatever becomes of the instance or the caller that sent it; a refresh
-// token is redeemed once, and no caller waits for a refresh.
+// Package gate_test holds this promise. One token costs one token request, for every grant, whatever becomes of the
+// instance or the caller that sent it; a refresh token is redeemed once, and no caller waits for a refresh.
 package gate_test
 
 import (

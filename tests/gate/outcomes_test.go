@@ -165,8 +165,8 @@ func TestOddAnswersPassAsMSALWouldSeeThem(t *testing.T) {
 }
 
 // An answer that is no token with a life is nobody else's: MSAL sees it as it would without the gate, or a clear error
-// where it is too large to read; it is not kept for others, and what there was before is still there: the app's old token,
-// which was being refreshed, the user's, and the refresh token.
+// where it is too large to read; it is not kept for others, and what there was before is still there: the app's old
+// token, which was being refreshed, the user's, and the refresh token.
 func TestOddAnswersAreNotKeptAndLoseNothing(t *testing.T) {
 	t.Parallel()
 	life := func(to string) func([]byte) []byte {

@@ -7,8 +7,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/harness"
 )
 
-// stampeding is how many processes come at once where the grant is what is tested: one sends the request, two wait. That
-// more of them make no difference, 8 show for app tokens.
+// stampeding is how many processes come at once where the grant is what is tested: one sends the request, two wait.
+// That more of them make no difference, 8 show for app tokens.
 const stampeding = 3
 
 // 8 processes x 32 goroutines whose token has expired: exactly one more request.

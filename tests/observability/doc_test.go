@@ -1,5 +1,5 @@
-// Package observability_test holds this promise. What an operator sees: each metric, span and log message is documented and counts what happens; errors name what to
-// change.
+// Package observability_test holds this promise. What an operator sees: each metric, span and log message is documented
+// and counts what happens; errors name what to change.
 package observability_test
 
 import (

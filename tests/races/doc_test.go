@@ -1,5 +1,6 @@
-// Package races_test holds this promise. A sign-out wins over a refresh that races it, and a sign-in after it is kept, in every order of their steps: each order is
-// forced, and histories of instances that act at once are checked for linearizability.
+// Package races_test holds this promise. A sign-out wins over a refresh that races it, and a sign-in after it is kept,
+// in every order of their steps: each order is forced, and histories of instances that act at once are checked for
+// linearizability.
 package races_test
 
 import (

@@ -23,9 +23,10 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/long"
 )
 
-// The histories of this file are recorded from instances that sign one user in and out and refresh their tokens, all at once, and
-// checked for linearizability: whether every order of events that they leave open contradicts what is promised of a sign-out.
-// Two histories come of each run: of what the application sees, and of the scripts that Redis ran for it.
+// The histories of this file are recorded from instances that sign one user in and out and refresh their tokens, all at
+// once, and checked for linearizability: whether every order of events that they leave open contradicts what is
+// promised of a sign-out. Two histories come of each run: of what the application sees, and of the scripts that Redis
+// ran for it.
 
 var historyTime = flag.Duration("histories", 2*time.Second, "how long to record histories")
 
@@ -35,8 +36,8 @@ type seen struct {
 	roots []int  // sign-in: which one; read: from which sign-ins the tokens in Redis come
 }
 
-// accounts is the promise: what Redis holds comes of sign-ins since the last sign-out, and of one if there was any. Refreshes
-// are no part of it: none is ever seen.
+// accounts is the promise: what Redis holds comes of sign-ins since the last sign-out, and of one if there was any.
+// Refreshes are no part of it: none is ever seen.
 var accounts = porcupine.Model{
 	Init: func() any { return "" }, // the sign-ins since the last sign-out: ".1.4."
 	Step: func(state, input, _ any) (bool, any) {
@@ -75,8 +76,8 @@ type partitionState struct {
 	token   token
 }
 
-// partitions is what the scripts do: a sign-out never goes back before an earlier one, and ends the sessions of before it; a store whose
-// writer does not know of the last one is refused; and of two refresh tokens the newer stays.
+// partitions is what the scripts do: a sign-out never goes back before an earlier one, and ends the sessions of before
+// it; a store whose writer does not know of the last one is refused; and of two refresh tokens the newer stays.
 var partitions = porcupine.Model{
 	Init: func() any { return partitionState{} },
 	Step: func(state, input, _ any) (bool, any) {
@@ -255,8 +256,8 @@ func (s *stage) turmoil(t *testing.T, c *chronicle) {
 			})
 		}
 	}
-	// Sign-outs are here, and sign-ins are not: beside a sign-out of the same instance a sign-in waits behind it, and Redis has
-	// it a little later than the caller.
+	// Sign-outs are here, and sign-ins are not: beside a sign-out of the same instance a sign-in waits behind it, and
+	// Redis has it a little later than the caller.
 	during(2, instances[1:], func(client int, i *staged) {
 		call := c.now()
 		got, err := i.trySignIn(ctx, u)
@@ -323,8 +324,8 @@ func newTurmoil(t *testing.T, tamper tampering) (*stage, *chronicle) {
 	return &stage{World: w, descent: d, here: instance(), there: instance(), elsewhere: instance()}, c
 }
 
-// Sign-ins, sign-outs and refreshes of one user at once on three instances: every history is one that the promise of a sign-out
-// allows.
+// Sign-ins, sign-outs and refreshes of one user at once on three instances: every history is one that the promise of a
+// sign-out allows.
 func TestHistoriesOfSignOuts(t *testing.T) {
 	t.Parallel()
 	s, c := newTurmoil(t, nil)
@@ -359,7 +360,8 @@ func TestHistoriesOfSignOuts(t *testing.T) {
 	}
 }
 
-// Without what keeps the promise the same turmoil brings about histories that it does not allow, and the checker says so.
+// Without what keeps the promise the same turmoil brings about histories that it does not allow, and the checker says
+// so.
 func TestLongHistoriesOfBrokenSignOuts(t *testing.T) {
 	long.Test(t)
 	for name, tamper := range map[string]tampering{

@@ -22,10 +22,10 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/harness"
 )
 
-// A sign-out wins over a refresh that races it, and a sign-in after it is kept. The tests of this file force every order of
-// their steps: they stop one instance at each command it gives Redis, each request it sends, and each call that MSAL makes of its
-// accessor, before and after, and let another do its whole work there. Everything is stopped from outside: by a hook of the Redis
-// client, by the HTTP transport, and around the accessor.
+// A sign-out wins over a refresh that races it, and a sign-in after it is kept. The tests of this file force every
+// order of their steps: they stop one instance at each command it gives Redis, each request it sends, and each call
+// that MSAL makes of its accessor, before and after, and let another do its whole work there. Everything is stopped
+// from outside: by a hook of the Redis client, by the HTTP transport, and around the accessor.
 
 // steps stops an instance at a step.
 type steps struct {
@@ -264,8 +264,8 @@ func (i *staged) during(t *testing.T, at string, act func(), f func()) {
 	harness.Within(t, "what was stopped ends", done)
 }
 
-// stepsOf are the steps of what act returns, which nothing disturbs: those that it takes each time, for on a busy machine
-// another look may come. The first time loads the scripts.
+// stepsOf are the steps of what act returns, which nothing disturbs: those that it takes each time, for on a busy
+// machine another look may come. The first time loads the scripts.
 func (i *staged) stepsOf(t *testing.T, act func() func()) (seen []string) {
 	t.Helper()
 	act()()
@@ -360,8 +360,8 @@ func (s *stage) signedIn(t *testing.T, u entratest.User, fresh confidential.Auth
 	check("after asking")
 }
 
-// A user's refresh here, a sign-out there at each of its steps: nothing comes back, and a sign-in elsewhere right after the
-// sign-out is kept.
+// A user's refresh here, a sign-out there at each of its steps: nothing comes back, and a sign-in elsewhere right after
+// the sign-out is kept.
 func TestSignOutAtEachStepOfARefresh(t *testing.T) {
 	for _, tt := range []struct {
 		name string
@@ -389,8 +389,8 @@ func TestSignOutAtEachStepOfARefresh(t *testing.T) {
 	}
 }
 
-// eachStep runs a user's refresh here with out, which signs out, at each of its steps; and then once more with a sign-in
-// elsewhere after it.
+// eachStep runs a user's refresh here with out, which signs out, at each of its steps; and then once more with a
+// sign-in elsewhere after it.
 func (s *stage) eachStep(t *testing.T, out func(entratest.User)) {
 	refresh := func(u entratest.User) func() {
 		return func() { _, _ = harness.Silent(context.Background(), s.here.app, u.HomeAccountID(), harness.MailScope) }
@@ -423,7 +423,8 @@ func befores(steps []string) []string {
 	return slices.DeleteFunc(steps, func(s string) bool { return !strings.HasSuffix(s, "before") })
 }
 
-// Both stop: a refresh here at each of its steps, the sign-out there at each of its own, and then the refresh ends first.
+// Both stop: a refresh here at each of its steps, the sign-out there at each of its own, and then the refresh ends
+// first.
 func TestSignOutInStepsAtEachStepOfARefresh(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -455,8 +456,8 @@ func TestSignOutInStepsAtEachStepOfARefresh(t *testing.T) {
 	}
 }
 
-// A sign-out that Redis refuses at first, there, while a refresh runs here: it is done in the end, whether the refresh ends before
-// that or after it.
+// A sign-out that Redis refuses at first, there, while a refresh runs here: it is done in the end, whether the refresh
+// ends before that or after it.
 func TestPendingSignOutAtEachStepOfARefresh(t *testing.T) {
 	for _, first := range []string{"the sign-out", "the refresh"} {
 		t.Run(first+" ends first", func(t *testing.T) {
@@ -500,7 +501,8 @@ func TestPendingSignOutAtEachStepOfARefresh(t *testing.T) {
 	}
 }
 
-// An on-behalf-of request of a user here, the user's sign-out there at each of its steps: its answer is nobody's afterwards.
+// An on-behalf-of request of a user here, the user's sign-out there at each of its steps: its answer is nobody's
+// afterwards.
 func TestSignOutAtEachStepOfAnOnBehalfOfRequest(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -545,7 +547,8 @@ func TestSignOutAtEachStepOfAnOnBehalfOfRequest(t *testing.T) {
 	}
 }
 
-// Whose an on-behalf-of request is shows in its answer only: a call that begins after a sign-out waits for none of before.
+// Whose an on-behalf-of request is shows in its answer only: a call that begins after a sign-out waits for none of
+// before.
 func TestCallAfterASignOutJoinsNoOnBehalfOfRequestOfBefore(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -582,8 +585,8 @@ func asked(points []string, at string) bool {
 	return slices.Index(points, at) >= slices.Index(points, "request 1 before")
 }
 
-// An app's token request here, ForgetAppTokens there at each of its steps: a token that was asked for before is nobody's
-// afterwards.
+// An app's token request here, ForgetAppTokens there at each of its steps: a token that was asked for before is
+// nobody's afterwards.
 func TestForgetAppTokensAtEachStepOfARequest(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)
@@ -625,8 +628,8 @@ func TestForgetAppTokensAtEachStepOfARequest(t *testing.T) {
 	}
 }
 
-// A token that is due serves while a new one is fetched, and MSAL stores it once more. After a sign-out it is one of before: where
-// the user signed in, and where the token came from Redis.
+// A token that is due serves while a new one is fetched, and MSAL stores it once more. After a sign-out it is one of
+// before: where the user signed in, and where the token came from Redis.
 func TestSignOutBeforeADueTokenIsStoredAgain(t *testing.T) {
 	for _, elsewhere := range []bool{false, true} {
 		t.Run(fmt.Sprintf("known from Redis: %v", elsewhere), func(t *testing.T) {
@@ -657,7 +660,8 @@ func TestSignOutBeforeADueTokenIsStoredAgain(t *testing.T) {
 	}
 }
 
-// A first look has its answer from before a sign-out, and that is heard while the answer is on its way: nobody is served from it.
+// A first look has its answer from before a sign-out, and that is heard while the answer is on its way: nobody is
+// served from it.
 func TestFirstLookThatASignOutOvertakesServesNobody(t *testing.T) {
 	t.Parallel()
 	s := newStage(t)

@@ -1,5 +1,5 @@
-// Package records_test holds this promise. What stands in Redis: sealed, readable across rotations and formats, with an expiry, and complete. What MSAL holds beside
-// it is kept or ended with it.
+// Package records_test holds this promise. What stands in Redis: sealed, readable across rotations and formats, with an
+// expiry, and complete. What MSAL holds beside it is kept or ended with it.
 package records_test
 
 import (

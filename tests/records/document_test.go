@@ -96,8 +96,8 @@ func TestKeyBoundTokenOfAUserEndsWithTheSignOut(t *testing.T) {
 	}
 }
 
-// A sign-in whose answer names nobody serves its own client, as with plain MSAL. It is nobody else's: not of a client that has
-// tokens of the app, and not of another process.
+// A sign-in whose answer names nobody serves its own client, as with plain MSAL. It is nobody else's: not of a client
+// that has tokens of the app, and not of another process.
 func TestSignInThatNamesNobodyStaysWithItsClient(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
@@ -220,8 +220,8 @@ func (k *kept) Export(_ context.Context, m cache.Marshaler, _ cache.ExportHints)
 	return err
 }
 
-// One Export may bring a sign-out and a sign-in: both count. A sign-out is one also where MSAL leaves the account's entries of
-// another name of the cloud.
+// One Export may bring a sign-out and a sign-in: both count. A sign-out is one also where MSAL leaves the account's
+// entries of another name of the cloud.
 func TestSignOutBesideASignIn(t *testing.T) {
 	ctx := context.Background()
 	one, two := []string{"login.microsoftonline.com"}, []string{"login.microsoftonline.com", "login.windows.net"}
@@ -290,8 +290,8 @@ func (l *loading) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// A public client with hundreds of accounts lists them all, asks for them at once, and not again for each sign-in beside them; and
-// each can be signed out.
+// A public client with hundreds of accounts lists them all, asks for them at once, and not again for each sign-in
+// beside them; and each can be signed out.
 func TestPublicClientWithManyAccounts(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
@@ -340,7 +340,8 @@ func TestPublicClientWithManyAccounts(t *testing.T) {
 	}
 }
 
-// If MSAL changed the form of its key for an app's tokens, they would be shared no more: that is counted, and said once.
+// If MSAL changed the form of its key for an app's tokens, they would be shared no more: that is counted, and said
+// once.
 func TestAppTokenUnderAKeyOfAnotherFormIsCounted(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)

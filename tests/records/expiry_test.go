@@ -109,7 +109,8 @@ func TestEveryKeyHasATTL(t *testing.T) {
 	}
 }
 
-// A user's record lives for UserTTL after its last use: reading prolongs it, on any instance. And one that nobody uses goes.
+// A user's record lives for UserTTL after its last use: reading prolongs it, on any instance. And one that nobody uses
+// goes.
 func TestUserRecordSlides(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -140,8 +141,8 @@ func TestUserRecordSlides(t *testing.T) {
 	w.Count(t, 2, "the two sign-ins and no more")
 }
 
-// A record that nobody used for UserTTL has expired, and is not lost: an instance that knows it still neither serves it nor
-// writes it back, also where a tombstone is left of a sign-out before.
+// A record that nobody used for UserTTL has expired, and is not lost: an instance that knows it still neither serves it
+// nor writes it back, also where a tombstone is left of a sign-out before.
 func TestRecordThatExpiredUnusedIsNotWrittenBack(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -171,8 +172,8 @@ func TestRecordThatExpiredUnusedIsNotWrittenBack(t *testing.T) {
 	}
 }
 
-// An account of a public client stays on the list of accounts for UserTTL after its last refresh, however long ago its sign-in
-// was. One that nobody uses leaves it, and a user who never was on it does not come onto it.
+// An account of a public client stays on the list of accounts for UserTTL after its last refresh, however long ago its
+// sign-in was. One that nobody uses leaves it, and a user who never was on it does not come onto it.
 func TestListedAccountSlides(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

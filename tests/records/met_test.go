@@ -16,8 +16,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
-// switched is an application's own accessor that uses a Cache from some moment on: Redis was away at its start, or it has been
-// switched on. Until then MSAL keeps its tokens by itself.
+// switched is an application's own accessor that uses a Cache from some moment on: Redis was away at its start, or it
+// has been switched on. Until then MSAL keeps its tokens by itself.
 type switched struct {
 	replace, export atomic.Pointer[msalredis.Cache]
 }
@@ -282,8 +282,8 @@ func TestWhatMSALHeldBeforeTheFirstReplaceIsEnded(t *testing.T) {
 	}
 }
 
-// What the fleet has takes its place: another instance has redeemed the refresh token that MSAL held when its client was given to
-// another Cache.
+// What the fleet has takes its place: another instance has redeemed the refresh token that MSAL held when its client
+// was given to another Cache.
 func TestWhatTheFleetHasTakesThePlaceOfWhatMSALHeld(t *testing.T) {
 	w := harness.NewWorld(t)
 	w.Rotating()

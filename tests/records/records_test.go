@@ -199,8 +199,8 @@ func ownEntries(t *testing.T, partitions int) {
 	w.Count(t, 4*partitions, "sign-ins, two scopes of each tenant, one more of each user")
 }
 
-// On-behalf-of tokens are in no record: MSAL exports, under an assertion's key, what the client's users have. Not even a
-// record of the assertion's name appears.
+// On-behalf-of tokens are in no record: MSAL exports, under an assertion's key, what the client's users have. Not even
+// a record of the assertion's name appears.
 func TestAssertionKeysNeverHoldOtherUsersEntries(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
@@ -298,8 +298,8 @@ func TestUnknownMembersOfEntriesSurvive(t *testing.T) {
 	}
 }
 
-// Two processes that store different scopes of one partition at the same moment, again and again, lose nothing: for apps,
-// whose requests the emulator lets go on only together; and for users, whose refreshes take turns.
+// Two processes that store different scopes of one partition at the same moment, again and again, lose nothing: for
+// apps, whose requests the emulator lets go on only together; and for users, whose refreshes take turns.
 func TestConcurrentStoresOfOnePartitionLoseNothing(t *testing.T) { concurrentStores(t, 15) }
 
 func TestLongConcurrentStoresOfOnePartitionLoseNothing(t *testing.T) {

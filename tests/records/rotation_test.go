@@ -12,8 +12,9 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 )
 
-// A new sealing key comes in two roll-outs: last everywhere, then first. At no moment is a token lost, the old key opens
-// and the new one seals; and dropping the old key costs one request for each token that it had sealed, and no error.
+// A new sealing key comes in two roll-outs: last everywhere, then first. At no moment is a token lost, the old key
+// opens and the new one seals; and dropping the old key costs one request for each token that it had sealed, and no
+// error.
 func TestRotationOfSealingKeys(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)

@@ -20,9 +20,9 @@ import (
 
 const unreadable = "msalredis.records.unreadable error.type="
 
-// An entry that was damaged, cut off, moved, replaced by something foreign, sealed with a key that this instance does not
-// have, or written by a later version is a miss: it is counted by its reason, logged without a secret, and replaced by
-// the next token. The rest of its record serves.
+// An entry that was damaged, cut off, moved, replaced by something foreign, sealed with a key that this instance does
+// not have, or written by a later version is a miss: it is counted by its reason, logged without a secret, and replaced
+// by the next token. The rest of its record serves.
 func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 	const reseal = 2 // a version that nobody knows yet
 	for _, test := range []struct {
@@ -194,8 +194,8 @@ func TestUnreadableRefreshOrIDTokenCostsOnlyItself(t *testing.T) {
 	}
 }
 
-// A kept answer that does not open is a miss as well: one request, which replaces it. It is an on-behalf-of token's only
-// shared copy.
+// A kept answer that does not open is a miss as well: one request, which replaces it. It is an on-behalf-of token's
+// only shared copy.
 func TestUnreadableAnswerIsAMiss(t *testing.T) {
 	ctx := context.Background()
 	for name, damage := range map[string]func(string) string{

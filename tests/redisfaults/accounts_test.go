@@ -35,8 +35,8 @@ func (f *failing) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// Accounts lists all accounts or is an error, wherever Redis stops to answer: what it left out would look signed out. A sign-in,
-// for which MSAL asks in the same way, is stored all the same, and listed once Redis is back.
+// Accounts lists all accounts or is an error, wherever Redis stops to answer: what it left out would look signed out. A
+// sign-in, for which MSAL asks in the same way, is stored all the same, and listed once Redis is back.
 func TestAccountsAreAllOrAnError(t *testing.T) {
 	const accounts = 40
 	ctx := context.Background()
@@ -96,7 +96,8 @@ func TestAccountsAreAllOrAnError(t *testing.T) {
 	}
 }
 
-// Redis is 5 ms away: all of 300 accounts are listed, while a sign-in and a sign-out of one that is in use go on beside them.
+// Redis is 5 ms away: all of 300 accounts are listed, while a sign-in and a sign-out of one that is in use go on beside
+// them.
 func TestManyAccountsFarFromRedis(t *testing.T) {
 	const accounts = 300
 	ctx := context.Background()

@@ -16,8 +16,8 @@ import (
 )
 
 // With FailClosed an acquisition fails with Redis's error, whichever operation met it: reading, looking for another's
-// answer, the lease, storing. Without it none does. The errors say what is wrong and which option makes it theirs, and no
-// secret; the Azure SDK does not retry them.
+// answer, the lease, storing. Without it none does. The errors say what is wrong and which option makes it theirs, and
+// no secret; the Azure SDK does not retry them.
 func TestFailClosedReturnsRedisErrors(t *testing.T) {
 	appToken := func(app confidential.Client, _ entratest.User) error {
 		_, err := app.AcquireTokenByCredential(context.Background(), []string{harness.GraphScope})
@@ -76,7 +76,8 @@ func TestFailClosedReturnsRedisErrors(t *testing.T) {
 	}
 }
 
-// With FailClosed nobody asks Entra ID who could not look once more under the lease: another instance may have the answer.
+// With FailClosed nobody asks Entra ID who could not look once more under the lease: another instance may have the
+// answer.
 func TestFailClosedSecondLook(t *testing.T) {
 	w := harness.NewWorld(t)
 	var looks atomic.Int64

@@ -130,8 +130,8 @@ func TestSpoiltListOfAccounts(t *testing.T) {
 	}
 }
 
-// What stands in a list and names nothing does no harm either: on a cluster its keys would lie in several slots, and the sign-out
-// never be done, or the accounts after it not be found.
+// What stands in a list and names nothing does no harm either: on a cluster its keys would lie in several slots, and
+// the sign-out never be done, or the accounts after it not be found.
 func TestListedNamesOfNothingAreSkipped(t *testing.T) {
 	t.Parallel()
 	harness.OnlyStandalone(t)
@@ -245,8 +245,8 @@ func nonsense(t *testing.T, reply, endless string) (addr string) {
 	return l.Addr().String()
 }
 
-// A server that speaks no sense in Redis's place costs nobody a token, little memory and not the process: calls get theirs
-// from Entra ID, and FailClosed an error.
+// A server that speaks no sense in Redis's place costs nobody a token, little memory and not the process: calls get
+// theirs from Entra ID, and FailClosed an error.
 func TestRedisThatSpeaksNonsense(t *testing.T) {
 	for name, test := range map[string]struct{ reply, endless string }{
 		"a number":                      {reply: ":1\r\n"},
@@ -367,8 +367,8 @@ func (w watching) Replace(ctx context.Context, u cache.Unmarshaler, h cache.Repl
 	return w.ExportReplace.Replace(ctx, u, h)
 }
 
-// MSAL never removes the tokens that it gets on behalf of users: they are bounded, by LocalBytes at some 8 KB each, and not
-// asked for again.
+// MSAL never removes the tokens that it gets on behalf of users: they are bounded, by LocalBytes at some 8 KB each, and
+// not asked for again.
 func TestOnBehalfOfMemoryInMSALIsBounded(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)

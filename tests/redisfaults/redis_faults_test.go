@@ -138,8 +138,8 @@ func TestRedisThatLoadsIsAway(t *testing.T) {
 
 var apis = []string{harness.GraphScope, harness.DynamicsScope}
 
-// useWithoutRedis lets 32 goroutines on two clients of an instance acquire tokens of apis while Redis takes no writes, and
-// checks that each cost one request.
+// useWithoutRedis lets 32 goroutines on two clients of an instance acquire tokens of apis while Redis takes no writes,
+// and checks that each cost one request.
 func useWithoutRedis(i *harness.Instance, t *testing.T) {
 	t.Helper()
 	before := map[string]int{}
@@ -194,8 +194,8 @@ func sharedWithoutRequest(w *harness.World, t *testing.T) {
 	w.Count(t, sent, "a new instance")
 }
 
-// A service starts while Redis is not there. Its tokens cost one request each, and once Redis comes up they get there without
-// another: nobody need ask for them again.
+// A service starts while Redis is not there. Its tokens cost one request each, and once Redis comes up they get there
+// without another: nobody need ask for them again.
 func TestRedisNotThereAtStart(t *testing.T) {
 	w := harness.Breakable(t)
 	w.Redis.Kill()
@@ -207,8 +207,8 @@ func TestRedisNotThereAtStart(t *testing.T) {
 	sharedWithoutRequest(w, t)
 }
 
-// A Redis that reads and refuses to write, as after a failover that its clients have not seen, or when it is full: what it
-// has is served, what is new costs one request per process, and gets there once it can be written.
+// A Redis that reads and refuses to write, as after a failover that its clients have not seen, or when it is full: what
+// it has is served, what is new costs one request per process, and gets there once it can be written.
 func TestRedisThatTakesNoWrites(t *testing.T) {
 	for name, fault := range map[string]struct{ begin, end func(*harness.World) }{
 		"read-only":     {func(w *harness.World) { w.Redis.ReadOnly(w.T) }, func(w *harness.World) { w.Redis.Writable() }},
@@ -448,8 +448,8 @@ func TestApplicationKeepsHalfThePoolWhileRedisHangs(t *testing.T) {
 	}
 }
 
-// A sign-out that cannot reach Redis is an error, holds at once in this process, and is tried again until it is done: the
-// user is signed out everywhere once Redis is back with its data, without anybody asking again.
+// A sign-out that cannot reach Redis is an error, holds at once in this process, and is tried again until it is done:
+// the user is signed out everywhere once Redis is back with its data, without anybody asking again.
 func TestPendingSignOutIsTriedUntilDone(t *testing.T) {
 	for name, out := range map[string]func(*harness.Instance, confidential.Client, confidential.Account) error{
 		"Cache.RemoveAccount": func(i *harness.Instance, _ confidential.Client, a confidential.Account) error {
@@ -510,8 +510,8 @@ func TestPendingSignOutIsTriedUntilDone(t *testing.T) {
 	}
 }
 
-// A Redis that loses its scripts, as by a failover or SCRIPT FLUSH, costs nothing: no error (FailClosed would return it), no
-// request, no lease left behind, at whatever point of an acquisition it happens.
+// A Redis that loses its scripts, as by a failover or SCRIPT FLUSH, costs nothing: no error (FailClosed would return
+// it), no request, no lease left behind, at whatever point of an acquisition it happens.
 func TestLostScriptsCostNothing(t *testing.T) {
 	w := harness.Breakable(t)
 	u := w.AddUsers(1)[0]

@@ -128,8 +128,8 @@ func over(w *harness.World, t *testing.T, delay time.Duration) (change func(*red
 	}
 }
 
-// Many identities at once on a Redis that is well: they queue for the library's half of the pool, which is not Redis being
-// away. Each token is asked for once, and FailClosed finds nothing to fail.
+// Many identities at once on a Redis that is well: they queue for the library's half of the pool, which is not Redis
+// being away. Each token is asked for once, and FailClosed finds nothing to fail.
 //
 // It is a long test also because it needs the processors to itself: make test-long runs one package after the other.
 func TestLongBurstOfIdentitiesIsNoOutage(t *testing.T) {
@@ -174,8 +174,8 @@ func TestLongBurstOfIdentitiesIsNoOutage(t *testing.T) {
 	}
 }
 
-// A load balancer has dropped pooled connections without a word, as Azure's do with idle ones. However many are dead, the
-// library is back soon; and once it is, none of them is left to make it or the application wait.
+// A load balancer has dropped pooled connections without a word, as Azure's do with idle ones. However many are dead,
+// the library is back soon; and once it is, none of them is left to make it or the application wait.
 func TestConnectionsDroppedWithoutAWord(t *testing.T) { dropped(t, 1, 50) }
 
 func TestLongConnectionsDroppedWithoutAWord(t *testing.T) {
@@ -257,8 +257,8 @@ func dropped(t *testing.T, numbers ...int) {
 func fillPools(w *harness.World, t *testing.T, rdb redis.UniversalClient, n int) {
 	t.Helper()
 	fill := func(ctx context.Context, node *redis.Client) error {
-		// One after the other: a connection to a Redis before 8 may change the options that all those of a client share, under
-		// a lock that each Conn has for itself (go-redis 9.23, initConn).
+		// One after the other: a connection to a Redis before 8 may change the options that all those of a client share,
+		// under a lock that each Conn has for itself (go-redis 9.23, initConn).
 		var errs []error
 		for range n {
 			c := node.Conn()

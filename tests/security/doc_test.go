@@ -1,5 +1,5 @@
-// Package security_test holds this promise. The threat model of SECURITY.md: no secret is readable in Redis or in what is written, and what is planted in Redis takes
-// no token.
+// Package security_test holds this promise. The threat model of SECURITY.md: no secret is readable in Redis or in what
+// is written, and what is planted in Redis takes no token.
 package security_test
 
 import (

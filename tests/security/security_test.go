@@ -96,8 +96,8 @@ func TestDependenciesAreListed(t *testing.T) {
 	}
 }
 
-// Who writes to Redis can put an older value of a place back where it was: it opens, and the token in it is served. What is
-// sealed cannot be changed, so not for longer than it lives.
+// Who writes to Redis can put an older value of a place back where it was: it opens, and the token in it is served.
+// What is sealed cannot be changed, so not for longer than it lives.
 func TestOlderValueOfItsPlaceOpens(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
@@ -144,8 +144,9 @@ func TestOlderValueOfItsPlaceOpens(t *testing.T) {
 	}
 }
 
-// Code that shares Redis, prefix and sealing keys, and does not know a client's secret, gets nothing from the gate: the secret is part
-// of what an answer is kept under. MSAL's own cache does not ask for it: there, sharing the keys is sharing the tokens.
+// Code that shares Redis, prefix and sealing keys, and does not know a client's secret, gets nothing from the gate: the
+// secret is part of what an answer is kept under. MSAL's own cache does not ask for it: there, sharing the keys is
+// sharing the tokens.
 func TestAnotherSecretGetsNoAnswer(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
@@ -191,7 +192,8 @@ func TestUserOfOnePrefixHasNoOther(t *testing.T) {
 	}
 }
 
-// A value of one prefix is a miss under another, also with the same keys: the place that is bound to it begins with the prefix.
+// A value of one prefix is a miss under another, also with the same keys: the place that is bound to it begins with the
+// prefix.
 func TestValueOfAnotherPrefixDoesNotOpen(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
@@ -222,8 +224,8 @@ func TestValueOfAnotherPrefixDoesNotOpen(t *testing.T) {
 	w.Count(t, 2, "one for each prefix")
 }
 
-// With sealing on, what was written without is not read, and what is written shows nothing: no token, user, tenant, client or
-// scope.
+// With sealing on, what was written without is not read, and what is written shows nothing: no token, user, tenant,
+// client or scope.
 func TestNothingInRedisIsReadable(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
@@ -277,8 +279,8 @@ func drop(w *harness.World, keys ...string) {
 	}
 }
 
-// A tombstone that a writer of Redis leaves, of a time that has not come: what stands there serves, also to who knew it before,
-// callers get what is new, though the gate keeps it for nobody else, and a sign-in is stored.
+// A tombstone that a writer of Redis leaves, of a time that has not come: what stands there serves, also to who knew it
+// before, callers get what is new, though the gate keeps it for nobody else, and a sign-in is stored.
 func TestPlantedTombstoneTakesNoToken(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
@@ -321,8 +323,8 @@ func TestPlantedTombstoneTakesNoToken(t *testing.T) {
 	}
 }
 
-// A lease that a writer of Redis holds for longer than anybody of ours would: a caller returns when its context ends, and the token that
-// is there serves, be it due or in its last five minutes. Entra ID is not asked.
+// A lease that a writer of Redis holds for longer than anybody of ours would: a caller returns when its context ends,
+// and the token that is there serves, be it due or in its last five minutes. Entra ID is not asked.
 func TestForeignLeaseLeavesTokensAndContexts(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)

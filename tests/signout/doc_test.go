@@ -1,5 +1,6 @@
-// Package signout_test holds this promise. A sign-out holds: it wins on every instance, over what is on its way, what waits for Redis, and what an instance holds that
-// was away; a sign-in after it is kept. The same of what ForgetAppTokens forgets.
+// Package signout_test holds this promise. A sign-out holds: it wins on every instance, over what is on its way, what
+// waits for Redis, and what an instance holds that was away; a sign-in after it is kept. The same of what
+// ForgetAppTokens forgets.
 package signout_test
 
 import (

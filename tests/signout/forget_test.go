@@ -40,7 +40,8 @@ func TestForgetAppTokensOfATenantInCapitals(t *testing.T) {
 	}
 }
 
-// Clients that name one tenant by its domains and by its id share its tokens, and each of the names forgets them for all.
+// Clients that name one tenant by its domains and by its id share its tokens, and each of the names forgets them for
+// all.
 func TestForgetAppTokensByAnyNameOfTheTenant(t *testing.T) {
 	t.Parallel()
 	names := []string{"contoso.example", "fabrikam.example", harness.Tenant}
@@ -140,8 +141,8 @@ func TestForgottenAppTokenGoesWithinLocalTTLWithoutAMessage(t *testing.T) {
 	}
 }
 
-// A Redis that reads and takes no writes still has the token that was forgotten here: it serves nobody here, and goes from
-// there once it can.
+// A Redis that reads and takes no writes still has the token that was forgotten here: it serves nobody here, and goes
+// from there once it can.
 func TestForgottenTokenIsNotServedHereWhileRedisTakesNoWrites(t *testing.T) {
 	t.Parallel()
 	for _, scopes := range [][]string{nil, {harness.GraphScope}} {
@@ -219,8 +220,8 @@ func (b *before) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// A removal by scopes looks what there is before it removes that. A token that was asked for before it, and is stored by
-// another instance after the look, goes too.
+// A removal by scopes looks what there is before it removes that. A token that was asked for before it, and is stored
+// by another instance after the look, goes too.
 func TestTokenStoredWhileItIsForgottenIsForgotten(t *testing.T) {
 	w := harness.NewWorld(t)
 	ctx := context.Background()

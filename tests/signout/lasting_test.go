@@ -24,8 +24,8 @@ import (
 
 // Tests of what the fault run found (internal/faultrun): sign-ins that were lost, and sessions that came back.
 
-// A refresh of a session that began after a sign-out which Redis has not taken belongs to that session: the sign-out, when it is carried
-// out, does not take the new refresh token for one of before.
+// A refresh of a session that began after a sign-out which Redis has not taken belongs to that session: the sign-out,
+// when it is carried out, does not take the new refresh token for one of before.
 func TestRefreshBehindAPendingSignOutIsKept(t *testing.T) {
 	w := harness.NewWorld(t)
 	w.Rotating()
@@ -115,8 +115,8 @@ func TestSignOutLongOnItsWayEndsNoLaterSession(t *testing.T) {
 	}
 }
 
-// The answer to it comes after all of that, too, and the instance forgets nothing of the last session: it knows it also where
-// Redis goes away then.
+// The answer to it comes after all of that, too, and the instance forgets nothing of the last session: it knows it also
+// where Redis goes away then.
 func TestAnswerToAnOldSignOutForgetsNothing(t *testing.T) {
 	w := harness.NewWorld(t)
 	u, ctx := w.AddUsers(1)[0], context.Background()
@@ -231,8 +231,8 @@ func TestOlderRecordAfterAFailoverIsBroughtUpToDate(t *testing.T) {
 	}
 }
 
-// A failover may lose a sign-out together with the sign-in after it. Redis then has an older tombstone, or none, and the
-// instance that signed the user in again knows better.
+// A failover may lose a sign-out together with the sign-in after it. Redis then has an older tombstone, or none, and
+// the instance that signed the user in again knows better.
 func TestSignInAfterALostSignOutIsBroughtBack(t *testing.T) {
 	for _, earlier := range []bool{true, false} {
 		t.Run(fmt.Sprintf("an earlier sign-out: %v", earlier), func(t *testing.T) {
@@ -313,8 +313,8 @@ func TestExpiredTombstoneIsNoNews(t *testing.T) {
 	}
 }
 
-// A damaged value is a miss for who does not know what it was. Who knows puts it right, and is asked to, because nothing
-// else would make it read the record again.
+// A damaged value is a miss for who does not know what it was. Who knows puts it right, and is asked to, because
+// nothing else would make it read the record again.
 func TestDamagedValueIsPutRightByWhoKnowsIt(t *testing.T) {
 	for what, damage := range map[string]func(string) string{
 		"a changed byte":         func(v string) string { return v[:len(v)-1] + string([]byte{v[len(v)-1] ^ 1}) },
@@ -351,8 +351,8 @@ func TestDamagedValueIsPutRightByWhoKnowsIt(t *testing.T) {
 	}
 }
 
-// Who finds a damaged value that it knows nothing of asks the others, once. Who reads the record because it was asked says
-// nothing: two who do not know would ask one another for ever.
+// Who finds a damaged value that it knows nothing of asks the others, once. Who reads the record because it was asked
+// says nothing: two who do not know would ask one another for ever.
 func TestDamageIsAskedAboutOnce(t *testing.T) {
 	w := harness.NewWorld(t)
 	u := w.AddUsers(1)[0]
@@ -442,8 +442,8 @@ func pidOf(key string) string {
 	return pid
 }
 
-// News of a sign-out that an instance knows of, as they come late over a slow connection, and of one that nobody can have
-// made, take nothing from it: what Redis loses then it still brings back.
+// News of a sign-out that an instance knows of, as they come late over a slow connection, and of one that nobody can
+// have made, take nothing from it: what Redis loses then it still brings back.
 func TestNewsOfNoNewSignOutForgetNothing(t *testing.T) {
 	for what, generation := range map[string]func(known int64) int64{
 		"a known one":           func(known int64) int64 { return known },
@@ -565,8 +565,9 @@ func TestSignOutIsHeardBeforeRedisGoesAway(t *testing.T) {
 	}
 }
 
-// An on-behalf-of answer that was asked for before the user signed out is kept nowhere, and serves nobody while Redis is
-// away; whether the sign-out comes before the answer is listed or before it is kept, and also where its message is lost.
+// An on-behalf-of answer that was asked for before the user signed out is kept nowhere, and serves nobody while Redis
+// is away; whether the sign-out comes before the answer is listed or before it is kept, and also where its message is
+// lost.
 func TestAnswerOfBeforeASignOutIsNotKept(t *testing.T) {
 	for _, at := range []string{"list answer", "keep answer"} {
 		t.Run(at, func(t *testing.T) {

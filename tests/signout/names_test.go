@@ -27,8 +27,8 @@ func (b watched) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// A token that is asked for while its app's tokens are being forgotten, after the time of that removal and before its end,
-// is found by the next one by another name of the tenant.
+// A token that is asked for while its app's tokens are being forgotten, after the time of that removal and before its
+// end, is found by the next one by another name of the tenant.
 func TestNamesListedDuringARemoval(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()

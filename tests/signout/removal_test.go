@@ -28,8 +28,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/msalredis"
 )
 
-// Entra ID compares ids without regard to the case of their letters, and so does a removal: what it names is removed here and
-// elsewhere, whichever spelling the clients use.
+// Entra ID compares ids without regard to the case of their letters, and so does a removal: what it names is removed
+// here and elsewhere, whichever spelling the clients use.
 func TestRemovalByIDsInLettersOfAnyCase(t *testing.T) {
 	ctx := context.Background()
 	for _, spelling := range []struct {
@@ -113,8 +113,8 @@ func TestRemovalOfWhatIsNoNameIsRefused(t *testing.T) {
 	}
 }
 
-// unnamed takes from the token endpoint's answers what names the user: client_info always, and the id_token. opaque are assertions
-// that name nobody, and those that the endpoint gets in their place.
+// unnamed takes from the token endpoint's answers what names the user: client_info always, and the id_token. opaque are
+// assertions that name nobody, and those that the endpoint gets in their place.
 type unnamed struct {
 	base    http.RoundTripper
 	idToken bool // the id_token stays
@@ -157,8 +157,8 @@ func (u unnamed) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// An on-behalf-of answer without client_info is of the user whom its id_token or its assertion names, and goes with his sign-out
-// everywhere: of the fleet's answers, and of MSAL's memory.
+// An on-behalf-of answer without client_info is of the user whom its id_token or its assertion names, and goes with his
+// sign-out everywhere: of the fleet's answers, and of MSAL's memory.
 func TestSignOutEndsOnBehalfOfAnswersWithoutClientInfo(t *testing.T) {
 	ctx := context.Background()
 	for name, idToken := range map[string]bool{"named by the id_token": true, "named by the assertion": false} {
@@ -216,7 +216,8 @@ func TestSignOutEndsOnBehalfOfAnswersWithoutClientInfo(t *testing.T) {
 	}
 }
 
-// unexported are the ways to sign in at a client of the instance with an accessor, and how the token is asked for again.
+// unexported are the ways to sign in at a client of the instance with an accessor, and how the token is asked for
+// again.
 var unexported = map[string]func(ctx context.Context, i *harness.Instance, accessor cache.ExportReplace, u entratest.User, scopes []string) (
 	silent func(account string) (string, error), err error){
 	"authorization code": func(ctx context.Context, i *harness.Instance, accessor cache.ExportReplace, u entratest.User, scopes []string) (func(string) (string, error), error) {
@@ -268,9 +269,9 @@ func (l leaving) Export(ctx context.Context, m cache.Marshaler, hints cache.Expo
 	return l.ExportReplace.Export(ctx, m, hints)
 }
 
-// A sign-in whose scopes were declined, or whose caller left, is in MSAL's memory, and no Export has told of it. The user's
-// sign-out, here or elsewhere, ends it all the same: no token comes of it, before its access token is spent or after, nor does
-// another's Export bring it back.
+// A sign-in whose scopes were declined, or whose caller left, is in MSAL's memory, and no Export has told of it. The
+// user's sign-out, here or elsewhere, ends it all the same: no token comes of it, before its access token is spent or
+// after, nor does another's Export bring it back.
 func TestSignOutEndsSignInsThatWereNotExported(t *testing.T) {
 	for name, signIn := range unexported {
 		for _, declined := range []bool{true, false} {
@@ -353,8 +354,8 @@ func (h *keptBack) RoundTrip(req *http.Request) (*http.Response, error) {
 	return h.gate.RoundTrip(req)
 }
 
-// MSAL may have read the refresh token of a sign-in that was not exported, and bring it to the gate after the sign-out: it is not
-// redeemed, nor is one that it was redeemed for.
+// MSAL may have read the refresh token of a sign-in that was not exported, and bring it to the gate after the sign-out:
+// it is not redeemed, nor is one that it was redeemed for.
 func TestRefreshTokenThatWasNotExportedIsNotRedeemedAfterTheSignOut(t *testing.T) {
 	ctx := context.Background()
 	for _, refreshed := range []bool{false, true} {
@@ -427,8 +428,8 @@ func entriesOf(w *harness.World, u entratest.User) int {
 	return len(slices.DeleteFunc(w.Records(), func(r harness.Record) bool { return !harness.OfUser(u)(r) }))
 }
 
-// A sign-in that was asked for before a sign-out and is told of after it has ended with it, whether or not the sign-out's message
-// came. Its caller has the token, as with plain MSAL; no instance goes on giving it.
+// A sign-in that was asked for before a sign-out and is told of after it has ended with it, whether or not the
+// sign-out's message came. Its caller has the token, as with plain MSAL; no instance goes on giving it.
 func TestSignInThatASignOutOvertakesIsNotKept(t *testing.T) {
 	ctx := context.Background()
 	for name, signIn := range unexported {
@@ -582,9 +583,9 @@ func tellOfSignOut(w *harness.World, t *testing.T, u entratest.User) {
 	harness.Succeeds(t, w.Redis.Admin.Publish(t.Context(), names.Changes(), layout.Change{From: "another", ID: pid, Removed: layout.Tombstone{Whole: redistime.Time(us)}}.String()).Err())
 }
 
-// A sign-in that was asked for after a sign-out is kept, also where the clocks of Redis's servers differ: of a cluster's node that
-// told the time and the one that has the account, or of a server and the one that took its place. One that was asked for before it
-// is not.
+// A sign-in that was asked for after a sign-out is kept, also where the clocks of Redis's servers differ: of a
+// cluster's node that told the time and the one that has the account, or of a server and the one that took its place.
+// One that was asked for before it is not.
 func TestSignInAfterASignOutIsKeptWhereClocksDiffer(t *testing.T) {
 	ctx := context.Background()
 	for _, apart := range []time.Duration{50 * time.Millisecond, time.Second, 3 * time.Second} {

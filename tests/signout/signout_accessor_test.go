@@ -78,7 +78,8 @@ var ungatedSignIns = map[string]struct {
 	}, ungated.silentPublic},
 }
 
-// With the accessor alone too a sign-in after a sign-out is kept, whatever the instance where it comes knows of the account.
+// With the accessor alone too a sign-in after a sign-out is kept, whatever the instance where it comes knows of the
+// account.
 func TestSignInWithTheAccessorAloneIsKeptAfterASignOut(t *testing.T) {
 	for name, way := range ungatedSignIns {
 		for _, knows := range []string{"nothing", "another account", "the account, signed out"} {

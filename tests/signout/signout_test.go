@@ -65,8 +65,8 @@ func TestSignInAfterAPendingSignOutIsKept(t *testing.T) {
 	})
 }
 
-// An instance whose sign-out Redis has not taken, here because it takes no writes, keeps that in mind whatever it has to forget
-// for want of memory: else it would take up again what Redis still has.
+// An instance whose sign-out Redis has not taken, here because it takes no writes, keeps that in mind whatever it has
+// to forget for want of memory: else it would take up again what Redis still has.
 func TestPendingSignOutOutlivesEviction(t *testing.T) {
 	w := harness.Breakable(t)
 	u := w.AddUsers(1)[0]
@@ -88,8 +88,8 @@ func TestPendingSignOutOutlivesEviction(t *testing.T) {
 	}
 }
 
-// A write that Redis goes on refusing, here a sign-out, keeps no other from being made, and what has been made takes no memory
-// from what waits.
+// A write that Redis goes on refusing, here a sign-out, keeps no other from being made, and what has been made takes no
+// memory from what waits.
 func TestWriteThatIsRefusedHoldsNoOtherBack(t *testing.T) {
 	w := harness.NewWorld(t)
 	users := w.AddUsers(2)
@@ -118,8 +118,8 @@ func TestWriteThatIsRefusedHoldsNoOtherBack(t *testing.T) {
 	harness.Eventually(t, "the sign-out is made", func() bool { return c.Of(t, here, "msalredis.pending.signouts") == 0 })
 }
 
-// A Redis that reads and takes no writes still has the answer that was given on behalf of a user who signed out here: it
-// serves nobody here.
+// A Redis that reads and takes no writes still has the answer that was given on behalf of a user who signed out here:
+// it serves nobody here.
 func TestSignOutHoldsForOnBehalfOfWhileRedisTakesNoWrites(t *testing.T) {
 	w := harness.Breakable(t)
 	u := w.AddUsers(1)[0]
@@ -144,7 +144,8 @@ func TestSignOutHoldsForOnBehalfOfWhileRedisTakesNoWrites(t *testing.T) {
 	w.Redis.Writable()
 }
 
-// delaying delays the first question for the time on its way to Redis, so that Redis's clock seems to be ahead by half of that.
+// delaying delays the first question for the time on its way to Redis, so that Redis's clock seems to be ahead by half
+// of that.
 type delaying struct{ once atomic.Int64 }
 
 func (d *delaying) DialHook(next redis.DialHook) redis.DialHook { return next }
@@ -160,8 +161,8 @@ func (d *delaying) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// A busy machine measures Redis's clock badly and corrects that later, so what comes later may have the earlier stamp. No part of
-// a sign-in is lost for it.
+// A busy machine measures Redis's clock badly and corrects that later, so what comes later may have the earlier stamp.
+// No part of a sign-in is lost for it.
 func TestSignInIsKeptWhenTheClockIsCorrectedInBetween(t *testing.T) {
 	w := harness.NewWorld(t)
 	u := w.AddUsers(1)[0]
@@ -218,8 +219,8 @@ func TestSignOutThatWasHeardOutlivesALossOfRedis(t *testing.T) {
 	}
 }
 
-// Redis loses a record while the tombstone of a sign-out before it is still there: what an instance knows of the sign-in
-// after that goes back.
+// Redis loses a record while the tombstone of a sign-out before it is still there: what an instance knows of the
+// sign-in after that goes back.
 func TestRecordLostAfterASignOutAndASignInIsWrittenBack(t *testing.T) {
 	w := harness.NewWorld(t)
 	u := w.AddUsers(1)[0]
@@ -246,8 +247,9 @@ func TestRecordLostAfterASignOutAndASignInIsWrittenBack(t *testing.T) {
 	})
 }
 
-// On-behalf-of tokens are in MSAL's memory too, by assertion, where nothing but emptying takes them: a sign-out does, at once
-// where it is carried out and elsewhere when it is heard. The tokens of others are there again without a request.
+// On-behalf-of tokens are in MSAL's memory too, by assertion, where nothing but emptying takes them: a sign-out does,
+// at once where it is carried out and elsewhere when it is heard. The tokens of others are there again without a
+// request.
 func TestSignOutEndsOnBehalfOfTokensInMSALsMemory(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
@@ -286,8 +288,8 @@ func TestSignOutEndsOnBehalfOfTokensInMSALsMemory(t *testing.T) {
 	w.Count(t, 0, "nobody else has signed out")
 }
 
-// The message of a sign-out is lost with the connection to which it is sent: whoever connects again takes what it may have missed for
-// a sign-out.
+// The message of a sign-out is lost with the connection to which it is sent: whoever connects again takes what it may
+// have missed for a sign-out.
 func TestSignOutUnheardEndsOnBehalfOfTokensInMSALsMemory(t *testing.T) {
 	if harness.Topology == "restricted" {
 		t.Skip("needs CLIENT KILL, which this server refuses")
@@ -363,8 +365,9 @@ func TestAnswerOfBeforeARemovalServesNobodyWhileRedisIsAway(t *testing.T) {
 	}
 }
 
-// A sign-out that Redis refused is tried again after the user has signed in elsewhere. It ends the session that there was when it
-// was asked for, with all that was refreshed of it since, and leaves the later one, with all that was refreshed of that.
+// A sign-out that Redis refused is tried again after the user has signed in elsewhere. It ends the session that there
+// was when it was asked for, with all that was refreshed of it since, and leaves the later one, with all that was
+// refreshed of that.
 func TestSignOutTriedAgainEndsNoLaterSignInElsewhere(t *testing.T) {
 	for _, refreshed := range []bool{false, true} { // the earlier session, after the sign-out was asked for
 		for _, again := range []string{"not", "signed in", "signed in and refreshed"} {

@@ -1,4 +1,5 @@
-// Package topologies_test holds this promise. The promises hold on every shape of Redis, with the rights and the client settings that docs/redis.md gives.
+// Package topologies_test holds this promise. The promises hold on every shape of Redis, with the rights and the client
+// settings that docs/redis.md gives.
 package topologies_test
 
 import (

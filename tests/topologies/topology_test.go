@@ -223,8 +223,8 @@ func TestSentinelFailoverTokensGoOn(t *testing.T) {
 			mail := harness.Must(t)(harness.Silent(ctx, apps[0], u.HomeAccountID(), harness.MailScope)) // its refresh token is the second one
 			token := harness.Must(t)(apps[0].AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
 			harness.Must(t)(apps[1].AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
-			// Acknowledged by the replica: what is lost otherwise is Redis's to lose. WAIT is about the writes of its own connection
-			// (https://redis.io/docs/latest/commands/wait/), and a replica takes all in their order.
+			// Acknowledged by the replica: what is lost otherwise is Redis's to lose. WAIT is about the writes of its own
+			// connection (https://redis.io/docs/latest/commands/wait/), and a replica takes all in their order.
 			one := r.Primary.Client().Conn()
 			defer one.Close()
 			if err := one.Set(ctx, s.Prefix+":replicated", "", time.Minute).Err(); err != nil {

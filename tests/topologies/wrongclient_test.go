@@ -13,8 +13,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
 
-// A client that is not for the cluster it was given says so once, at Error, with the cure, and callers have their tokens. One
-// that connect made of a single address shares them.
+// A client that is not for the cluster it was given says so once, at Error, with the cure, and callers have their
+// tokens. One that connect made of a single address shares them.
 func TestClientThatIsNotForAClusterSaysSo(t *testing.T) {
 	harness.OnlyStandalone(t)
 	c := redistest.StartCluster(t)
