@@ -278,7 +278,8 @@ func TestAcquireReturnsWhenRedisFails(t *testing.T) {
 		start := time.Now()
 		a := <-waiter
 		wantErr(t, "Acquire", a.err, os.ErrDeadlineExceeded)
-		if errors.Is(a.err, context.DeadlineExceeded) || errors.Is(a.err, ErrHeld) || !strings.HasPrefix(a.err.Error(), "lock: ") {
+		if errors.Is(a.err, context.DeadlineExceeded) || errors.Is(a.err, ErrHeld) ||
+			!strings.HasPrefix(a.err.Error(), "lock: ") {
 			t.Errorf("error %v", a.err)
 		}
 		if d := time.Since(start); d > 2*time.Second {

@@ -20,7 +20,8 @@ func goroutines() (ours []string) {
 	buf := make([]byte, 1<<20)
 	for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
 		_, creator, _ := strings.Cut(g, "\ncreated by ")
-		if strings.Contains(creator, pkg+"(*") || strings.Contains(g, pkg+"(*Lease).renew(") || strings.Contains(g, pkg+"(*Lease).expire(") ||
+		if strings.Contains(creator, pkg+"(*") ||
+			strings.Contains(g, pkg+"(*Lease).renew(") || strings.Contains(g, pkg+"(*Lease).expire(") ||
 			strings.Contains(g, "msal-redis-go/internal/bus.(*Bus).") {
 			ours = append(ours, g)
 		}

@@ -52,7 +52,8 @@ type leaseState struct {
 //   - One holder at a time: a lease is taken only when it is nobody's, by release, eviction or loss.
 //   - A lease that was another's by then is not released: nobody frees another's.
 //   - Fences grow, from holder to holder, also after an eviction.
-//   - Of writes that carry a fence, and are refused if it is smaller than that of the last one, no older overwrites a newer.
+//   - Of writes that carry a fence, and are refused if it is smaller than that of the last one, no older overwrites a
+//     newer.
 var leases = porcupine.Model{
 	Init: func() any { return leaseState{} },
 	Step: func(state, input, output any) (bool, any) {
@@ -299,7 +300,8 @@ func TestHistoriesOfLeases(t *testing.T) {
 			counts[op.Input.(happening).what]++
 		}
 	}
-	t.Logf("%d histories of %d operations: %v, %d leases evicted, %d lost by the stopped process", histories, operations, counts, evicted, worker.lost)
+	t.Logf("%d histories of %d operations: %v, %d leases evicted, %d lost by the stopped process",
+		histories, operations, counts, evicted, worker.lost)
 	if counts["lose"] == 0 || evicted == 0 {
 		t.Error("nothing was lost or nothing evicted: this test shows little")
 	}

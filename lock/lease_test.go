@@ -400,7 +400,8 @@ func TestTheTokenNeverShows(t *testing.T) {
 	s.Freeze()
 	err := lease.Release(t.Context())
 	s.Thaw()
-	if err == nil || bytes.Contains([]byte(err.Error()), []byte(lease.token)) || strings.Contains(err.Error(), lease.names.lease) {
+	if err == nil || bytes.Contains([]byte(err.Error()), []byte(lease.token)) ||
+		strings.Contains(err.Error(), lease.names.lease) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -27,8 +27,9 @@ type Address struct {
 // options are those that docs/redis.md tells users to set, and no more.
 func (a Address) options() (*redis.UniversalOptions, error) {
 	o := &redis.UniversalOptions{
-		Addrs: a.Addrs, IsClusterMode: a.Cluster, ContextTimeoutEnabled: a.Cluster, ReadOnly: a.Replicas, RouteRandomly: a.Replicas,
-		MasterName: a.Master, Protocol: a.Protocol, Username: a.Username, Password: a.Password, ConnMaxLifetime: a.ConnMaxLifetime,
+		Addrs: a.Addrs, IsClusterMode: a.Cluster, ContextTimeoutEnabled: a.Cluster,
+		ReadOnly: a.Replicas, RouteRandomly: a.Replicas, MasterName: a.Master, Protocol: a.Protocol,
+		Username: a.Username, Password: a.Password, ConnMaxLifetime: a.ConnMaxLifetime,
 		DisableIdentity: a.Silent,
 	}
 	if a.Silent {

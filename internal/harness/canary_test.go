@@ -32,7 +32,8 @@ func TestCanarySeesWhatLeaks(t *testing.T) {
 		},
 		"error that quotes an answer": func(c *Canaries) {
 			c.Named(entratest.Request{Form: url.Values{"refresh_token": {planted}}})
-			c.SawError(fmt.Errorf("y: %w", msalerrors.CallErr{Err: errors.New("{\"error_description\":" + strconv.Quote(planted) + "}")}))
+			said := errors.New("{\"error_description\":" + strconv.Quote(planted) + "}")
+			c.SawError(fmt.Errorf("y: %w", msalerrors.CallErr{Err: said}))
 		},
 		"error that quotes an answer, client secret": func(c *Canaries) {
 			c.SawError(msalerrors.InvalidJsonErr{Err: errors.New("raw message was: " + ClientSecret)})
@@ -90,7 +91,8 @@ func TestCanaryHearsInstances(t *testing.T) {
 	if err := c.collect(c.reader); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"cannot seal", "metric msalredis.token_request.duration", "client_credentials", "metric msalredis.lookups", "span msalredis.token_request"} {
+	for _, want := range []string{"cannot seal", "metric msalredis.token_request.duration", "client_credentials",
+		"metric msalredis.lookups", "span msalredis.token_request"} {
 		if !strings.Contains(c.text.String(), want) {
 			t.Errorf("the canary has not heard: %s", want)
 		}

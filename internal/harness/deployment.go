@@ -126,7 +126,8 @@ func (d *Deployment) Subscribers(ctx context.Context, pattern string) (sum int, 
 }
 
 // everywhere asks each of a cluster's nodes, one after another, or the one server.
-func (d *Deployment) everywhere(ctx context.Context, nodes func(*redis.ClusterClient, context.Context, ask) error, f ask) error {
+func (d *Deployment) everywhere(ctx context.Context, nodes func(*redis.ClusterClient, context.Context, ask) error,
+	f ask) error {
 	c, ok := d.Admin.(*redis.ClusterClient)
 	if !ok {
 		return f(ctx, d.Admin.(*redis.Client))
@@ -154,7 +155,8 @@ func (w *World) Client(change ...func(*redis.UniversalOptions)) redis.UniversalC
 
 func Alone(t testing.TB, s *redistest.Server, a Address) *Deployment {
 	a.Addrs = []string{s.Addr()}
-	return &Deployment{Address: a, t: t, servers: func() []*redistest.Server { return []*redistest.Server{s} }, whole: func() {}, Admin: s.Client()}
+	return &Deployment{Address: a, t: t, servers: func() []*redistest.Server { return []*redistest.Server{s} },
+		whole: func() {}, Admin: s.Client()}
 }
 
 func clustered(t testing.TB, opts ...redistest.Option) *Deployment {

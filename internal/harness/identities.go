@@ -44,7 +44,8 @@ func SelfSigned(t testing.TB) (*x509.Certificate, *rsa.PrivateKey) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "app"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "app"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +60,8 @@ func SelfSigned(t testing.TB) (*x509.Certificate, *rsa.PrivateKey) {
 func (w *World) AddUsers(n int) []entratest.User {
 	var users []entratest.User
 	for i := range n {
-		u := entratest.User{ObjectID: fmt.Sprintf("%08d-0000-4000-8000-00000000000a", i), TenantID: Tenant, Username: fmt.Sprintf("user%d@contoso.com", i), Name: "A User"}
+		u := entratest.User{ObjectID: fmt.Sprintf("%08d-0000-4000-8000-00000000000a",
+			i), TenantID: Tenant, Username: fmt.Sprintf("user%d@contoso.com", i), Name: "A User"}
 		w.Entra.AddUser(u)
 		users = append(users, u)
 		Canary.User(u)
@@ -77,17 +79,20 @@ func ManyAccounts(t *testing.T, client string, environments map[int][]string, us
 		for _, host := range environments[n] {
 			home := ManyAccount(n)
 			entry := func(kind string, more ...string) map[string]string {
-				e := map[string]string{"home_account_id": home, "environment": host, "client_id": client, "credential_type": kind, "secret": kind + " of " + home}
+				e := map[string]string{"home_account_id": home, "environment": host, "client_id": client,
+					"credential_type": kind, "secret": kind + " of " + home}
 				for i := 0; i < len(more); i += 2 {
 					e[more[i]] = more[i+1]
 				}
 				return e
 			}
 			now := time.Now()
-			all["AccessToken"][home+"-"+host+"-accesstoken-"+client+"-"+Tenant+"-s"] = entry("AccessToken", "realm", Tenant, "target", "s",
+			name := home + "-" + host + "-accesstoken-" + client + "-" + Tenant + "-s"
+			all["AccessToken"][name] = entry("AccessToken", "realm", Tenant, "target", "s",
 				"cached_at", fmt.Sprint(now.Unix()), "expires_on", fmt.Sprint(now.Add(time.Hour).Unix()), "token_type", "Bearer")
 			all["RefreshToken"][home+"-"+host+"-refreshtoken-"+client] = entry("RefreshToken")
-			all["Account"][home+"-"+host+"-"+Tenant] = map[string]string{"home_account_id": home, "environment": host, "realm": Tenant,
+			all["Account"][home+"-"+host+"-"+Tenant] = map[string]string{
+				"home_account_id": home, "environment": host, "realm": Tenant,
 				"local_account_id": fmt.Sprint(n), "username": fmt.Sprint(n), "authority_type": "MSSTS"}
 		}
 	}

@@ -20,7 +20,9 @@ func (w *World) Count(t *testing.T, want int, what string, match ...func(entrate
 func RequestsText(requests []entratest.Request) string {
 	var b strings.Builder
 	for _, r := range requests {
-		fmt.Fprintf(&b, "\n  #%d %s %s tenant %.8s user %.8s gen %d -> %d %s [%s +%v]", r.ID, r.Grant, r.Scope, r.Tenant, r.User, r.RefreshTokenGeneration, r.Status, r.Error, r.Arrived.Format("05.000"), r.Answered.Sub(r.Arrived).Round(time.Millisecond))
+		took := r.Answered.Sub(r.Arrived).Round(time.Millisecond)
+		fmt.Fprintf(&b, "\n  #%d %s %s tenant %.8s user %.8s gen %d -> %d %s [%s +%v]", r.ID, r.Grant, r.Scope, r.Tenant,
+			r.User, r.RefreshTokenGeneration, r.Status, r.Error, r.Arrived.Format("05.000"), took)
 	}
 	return b.String()
 }

@@ -28,7 +28,8 @@ var Topologies = map[string]func(t testing.TB, opts ...redistest.Option) *Deploy
 	"client-certificates": func(t testing.TB, opts ...redistest.Option) *Deployment {
 		const password = "the password of redis"
 		s := redistest.StartTLS(t, append(opts, redistest.ClientCertificate(), redistest.Password(password))...)
-		return Alone(t, s.Server, Address{Password: password, CAFile: s.CAFile, CertFile: s.ClientCertFile, KeyFile: s.ClientKeyFile})
+		return Alone(t, s.Server,
+			Address{Password: password, CAFile: s.CAFile, CertFile: s.ClientCertFile, KeyFile: s.ClientKeyFile})
 	},
 	// The rule of docs/redis.md, with its prefix; nothing may be refused.
 	"acl": func(t testing.TB, opts ...redistest.Option) *Deployment {
@@ -56,7 +57,8 @@ var Topologies = map[string]func(t testing.TB, opts ...redistest.Option) *Deploy
 	"restricted": func(t testing.TB, opts ...redistest.Option) *Deployment {
 		s := redistest.Start(t, append(opts, redistest.Refuse(refused...))...)
 		for _, command := range refused {
-			if err := s.Client().Do(context.Background(), command, "x").Err(); err == nil || !strings.Contains(err.Error(), "unknown command") {
+			err := s.Client().Do(context.Background(), command, "x").Err()
+			if err == nil || !strings.Contains(err.Error(), "unknown command") {
 				t.Fatalf("%s: %v", command, err)
 			}
 		}
@@ -79,7 +81,8 @@ var refused = []string{"CONFIG", "SELECT", "SCRIPT", "FLUSHALL", "FLUSHDB", "CLI
 // user is the limited user under a rule of docs/redis.md, known to the server whenever it starts.
 func user(rule string) redistest.Option {
 	hash := sha256.Sum256([]byte(LimitedPassword))
-	return redistest.Args(append([]string{"--user", LimitedUser, "on", "#" + hex.EncodeToString(hash[:])}, strings.Fields(rule)...)...)
+	args := []string{"--user", LimitedUser, "on", "#" + hex.EncodeToString(hash[:])}
+	return redistest.Args(append(args, strings.Fields(rule)...)...)
 }
 
 // OnlyStandalone starts a test that starts a Redis of its own shape: once is enough.

@@ -77,7 +77,8 @@ func newWorker(cfg WorkerConfig) (*worker, error) {
 	}
 	w := &worker{cfg: cfg, rdb: rdb, apps: map[string]confidential.Client{}, creds: map[string]azcore.TokenCredential{}}
 	w.tokens, err = msalredis.New(w.rdb, sealer, &msalredis.Options{
-		Prefix: cfg.Prefix, LocalTTL: cfg.LocalTTL, LockTTL: cmp.Or(cfg.LockTTL, lockTTL), OpTimeout: cmp.Or(cfg.OpTimeout, opTimeout),
+		Prefix: cfg.Prefix, LocalTTL: cfg.LocalTTL,
+		LockTTL: cmp.Or(cfg.LockTTL, lockTTL), OpTimeout: cmp.Or(cfg.OpTimeout, opTimeout),
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), MeterProvider: Canary.meters, TracerProvider: Canary.tracers,
 	})
 	if err != nil {

@@ -11,7 +11,8 @@
 //     own queue, or for a connection that the application uses, is not Redis being away.
 //   - No more operations are in flight than half of the pool's size, leases and the probe included.
 //   - The first operation that finds Redis away opens the breaker. All that queues ends then, and nobody waits, until a
-//     probe has found Redis back: on a new connection, since all those of the pool may be dead. One probe runs at a time.
+//     probe has found Redis back: on a new connection, since all those of the pool may be dead. One probe runs at a
+//     time.
 //   - An operation that was begun is carried out although its caller has left, and its answer is taken in.
 //
 // # Concurrency

@@ -171,7 +171,8 @@ func TestBreaker(t *testing.T) {
 				t.Errorf("%s: what queued has %v", name, err)
 			}
 			before := time.Now()
-			if err := m.Do(t.Context(), "k", asks); !errors.Is(err, ErrAway) || time.Since(before) != 0 || asked || !m.Breaker.IsOpen() {
+			err := m.Do(t.Context(), "k", asks)
+			if !errors.Is(err, ErrAway) || time.Since(before) != 0 || asked || !m.Breaker.IsOpen() {
 				t.Errorf("%s: while it is away: %v after %v; asked: %v", name, err, time.Since(before), asked)
 			}
 			if _, err := m.TryLease(t.Context(), "k"); !errors.Is(err, ErrAway) {
@@ -219,7 +220,10 @@ func TestAfterTheEnd(t *testing.T) {
 		m := newMade(t, 1)
 		m.end()
 		for _, ctx := range []context.Context{context.Background(), t.Context()} { // in this goroutine, and in one of its own
-			err := m.Do(ctx, "k", func(context.Context, redis.UniversalClient) error { t.Error("it is carried out"); return nil })
+			err := m.Do(ctx, "k", func(context.Context, redis.UniversalClient) error {
+				t.Error("it is carried out")
+				return nil
+			})
 			if !errors.Is(err, ErrClosed) {
 				t.Errorf("%v", err)
 			}

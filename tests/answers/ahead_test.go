@@ -96,7 +96,8 @@ func TestFailedRefreshAheadIsNoErrorWherePlainMSALHasAToken(t *testing.T) {
 			}
 			continue
 		}
-		app, err := public.New(harness.PublicID, public.WithAuthority(w.Entra.Authority(harness.Tenant)), public.WithCache(accessor), public.WithHTTPClient(client))
+		app, err := public.New(harness.PublicID, public.WithAuthority(w.Entra.Authority(harness.Tenant)),
+			public.WithCache(accessor), public.WithHTTPClient(client))
 		harness.Succeeds(t, err)
 		link, err := app.AuthCodeURL(ctx, harness.PublicID, harness.RedirectURI, scopes)
 		harness.Succeeds(t, err)

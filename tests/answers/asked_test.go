@@ -48,7 +48,8 @@ func TestTokensOfAGuestAreOfTheTenantAskedFor(t *testing.T) {
 	ctx := context.Background()
 	obo := func(app confidential.Client, assertion string) acquire {
 		return func(tenantID string) (string, error) {
-			r, err := app.AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.UserScope}, confidential.WithTenantID(tenantID))
+			r, err := app.AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.UserScope},
+				confidential.WithTenantID(tenantID))
 			return r.AccessToken, err
 		}
 	}
@@ -58,7 +59,8 @@ func TestTokensOfAGuestAreOfTheTenantAskedFor(t *testing.T) {
 			if err != nil {
 				return "", err
 			}
-			r, err := app.AcquireTokenSilent(ctx, []string{harness.UserScope}, confidential.WithSilentAccount(account), confidential.WithTenantID(tenantID))
+			r, err := app.AcquireTokenSilent(ctx, []string{harness.UserScope}, confidential.WithSilentAccount(account),
+				confidential.WithTenantID(tenantID))
 			return r.AccessToken, err
 		}
 	}
@@ -89,7 +91,8 @@ func TestTokensOfAGuestAreOfTheTenantAskedFor(t *testing.T) {
 					t.Fatal(err)
 				}
 				all = append(all, func(tenantID string) (string, error) {
-					token, err := cred.OnBehalfOf(assertion).GetToken(ctx, policy.TokenRequestOptions{Scopes: []string{harness.UserScope}, TenantID: tenantID})
+					token, err := cred.OnBehalfOf(assertion).GetToken(ctx,
+						policy.TokenRequestOptions{Scopes: []string{harness.UserScope}, TenantID: tenantID})
 					return token.Token, err
 				})
 			}
@@ -157,7 +160,8 @@ func TestRefreshForSignInScopesOnlyGetsWhatItAskedFor(t *testing.T) {
 	app := i.App()
 	i.SignIn(app, u, vault)
 	plain := harness.NewApp(t, w.Entra.Authority(harness.Tenant), nil, &http.Client{Transport: w.Entra.Transport()})
-	if _, err := plain.AcquireTokenByAuthCode(ctx, code(w, t, plain, u, vault), harness.RedirectURI, []string{vault}); err != nil {
+	_, err := plain.AcquireTokenByAuthCode(ctx, code(w, t, plain, u, vault), harness.RedirectURI, []string{vault})
+	if err != nil {
 		t.Fatal(err)
 	}
 	want, err := harness.Silent(ctx, plain, u.HomeAccountID(), "openid")
@@ -203,7 +207,8 @@ func TestRequestsThatDifferGetTheirOwnAnswers(t *testing.T) {
 	refreshToken := ""
 	post := func(via http.RoundTripper, header http.Header, form url.Values) (int, map[string]any) {
 		t.Helper()
-		req, err := http.NewRequest(http.MethodPost, w.Entra.Authority(harness.Tenant)+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
+		req, err := http.NewRequest(http.MethodPost, w.Entra.Authority(harness.Tenant)+"/oauth2/v2.0/token",
+			strings.NewReader(form.Encode()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,7 +240,8 @@ func TestRequestsThatDifferGetTheirOwnAnswers(t *testing.T) {
 		return r.Header
 	}
 	appForm := func(change ...string) url.Values {
-		f := url.Values{"grant_type": {"client_credentials"}, "client_id": {harness.ClientID}, "client_secret": {harness.ClientSecret}, "scope": {harness.GraphScope}}
+		f := url.Values{"grant_type": {"client_credentials"}, "client_id": {harness.ClientID},
+			"client_secret": {harness.ClientSecret}, "scope": {harness.GraphScope}}
 		for n := 0; n < len(change); n += 2 {
 			if f.Del(change[n]); change[n+1] != "" {
 				f.Set(change[n], change[n+1])
@@ -247,20 +253,25 @@ func TestRequestsThatDifferGetTheirOwnAnswers(t *testing.T) {
 	if status, body := post(i.HTTP.Transport, nil, appForm()); status != http.StatusOK {
 		t.Fatal(status, body["error_description"])
 	}
+	twice := appForm()
+	twice.Add("scope", harness.DynamicsScope)
 	for name, c := range map[string]struct {
 		header http.Header
 		form   url.Values
 	}{
-		"a wrong secret":                 {nil, appForm("client_secret", "wrong")},
-		"no credential":                  {nil, appForm("client_secret", "")},
-		"another client":                 {nil, appForm("client_id", other)},
-		"in the header":                  {basic(harness.ClientID, harness.ClientSecret), appForm("client_id", "", "client_secret", "")},
-		"in the header, wrong":           {basic(harness.ClientID, "wrong"), appForm("client_id", "", "client_secret", "")},
-		"in the header, another client":  {basic(other, harness.ClientSecret), appForm("client_id", "", "client_secret", "")},
-		"right here, wrong there":        {basic(harness.ClientID, "wrong"), appForm()},
-		"scope in other letters":         {nil, appForm("scope", "", "Scope", harness.GraphScope)},
-		"scope twice":                    {nil, func() url.Values { f := appForm(); f.Add("scope", harness.DynamicsScope); return f }()},
-		"an unsigned assertion":          {nil, appForm("client_secret", "", "client_assertion", "eyJhbGciOiJub25lIn0.eyJpc3MiOiJpIiwic3ViIjoicyIsImF1ZCI6ImEifQ.", "client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")},
+		"a wrong secret": {nil, appForm("client_secret", "wrong")},
+		"no credential":  {nil, appForm("client_secret", "")},
+		"another client": {nil, appForm("client_id", other)},
+		"in the header": {basic(harness.ClientID, harness.ClientSecret),
+			appForm("client_id", "", "client_secret", "")},
+		"in the header, wrong":          {basic(harness.ClientID, "wrong"), appForm("client_id", "", "client_secret", "")},
+		"in the header, another client": {basic(other, harness.ClientSecret), appForm("client_id", "", "client_secret", "")},
+		"right here, wrong there":       {basic(harness.ClientID, "wrong"), appForm()},
+		"scope in other letters":        {nil, appForm("scope", "", "Scope", harness.GraphScope)},
+		"scope twice":                   {nil, twice},
+		"an unsigned assertion": {nil, appForm("client_secret", "",
+			"client_assertion", "eyJhbGciOiJub25lIn0.eyJpc3MiOiJpIiwic3ViIjoicyIsImF1ZCI6ImEifQ.",
+			"client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer")},
 		"another scope beside the first": {nil, appForm("scope", harness.DynamicsScope)},
 	} {
 		wantStatus, want := post(plain, c.header, c.form)
@@ -284,13 +295,17 @@ func TestRequestsThatDifferGetTheirOwnAnswers(t *testing.T) {
 
 	// A user's refresh token, posted by hand.
 	code := code(w, t, app, u, harness.UserScope)
-	if status, body := post(plain, nil, url.Values{"grant_type": {"authorization_code"}, "client_id": {harness.ClientID}, "client_secret": {harness.ClientSecret},
-		"code": {code}, "redirect_uri": {harness.RedirectURI}, "scope": {harness.UserScope + " offline_access openid profile"}}); status != http.StatusOK {
+	if status, body := post(plain, nil, url.Values{
+		"grant_type": {"authorization_code"}, "client_id": {harness.ClientID}, "client_secret": {harness.ClientSecret},
+		"code": {code}, "redirect_uri": {harness.RedirectURI},
+		"scope": {harness.UserScope + " offline_access openid profile"},
+	}); status != http.StatusOK {
 		t.Fatal(status, body["error_description"])
 	}
 	mine := refreshToken
 	refresh := func(change ...string) url.Values {
-		f := url.Values{"grant_type": {"refresh_token"}, "client_id": {harness.ClientID}, "client_secret": {harness.ClientSecret}, "refresh_token": {mine},
+		f := url.Values{"grant_type": {"refresh_token"}, "client_id": {harness.ClientID},
+			"client_secret": {harness.ClientSecret}, "refresh_token": {mine},
 			"scope": {harness.UserScope + " offline_access openid profile"}, "client_info": {"1"}}
 		for n := 0; n < len(change); n += 2 {
 			if f.Del(change[n]); change[n+1] != "" {
@@ -313,7 +328,8 @@ func TestRequestsThatDifferGetTheirOwnAnswers(t *testing.T) {
 		for n := range 2 {
 			status, got := post(i.HTTP.Transport, nil, form)
 			if status != wantStatus || fmt.Sprint(got["error"]) != fmt.Sprint(want["error"]) {
-				t.Errorf("refresh with %s, call %d: %d %v, without the gate %d %v", name, n, status, got["error"], wantStatus, want["error"])
+				t.Errorf("refresh with %s, call %d: %d %v, without the gate %d %v",
+					name, n, status, got["error"], wantStatus, want["error"])
 				continue
 			}
 			if status == http.StatusOK && !sameScopes(got["scope"], want["scope"]) {
@@ -358,7 +374,8 @@ func TestClaimsOfTheClientsOwnAreNoCapabilities(t *testing.T) {
 	capable := w.Instance().App(confidential.WithClientCapabilities([]string{"CP1"}))
 	theirs := harness.Must(t)(capable.AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
 	plain := w.Instance().App()
-	harness.Must(t)(plain.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithClaimsFromClient(`{"access_token":{"xms_cc":{"values":["CP1"]}}}`)))
+	harness.Must(t)(plain.AcquireTokenByCredential(ctx, []string{harness.GraphScope},
+		confidential.WithClaimsFromClient(`{"access_token":{"xms_cc":{"values":["CP1"]}}}`)))
 	for range 2 {
 		if harness.Must(t)(plain.AcquireTokenByCredential(ctx, []string{harness.GraphScope})) == theirs {
 			t.Error("a client without capabilities got the token of one with them")
@@ -378,7 +395,8 @@ func TestAssertionsThatTheEndpointRefusesGetNoAnswerOfOthers(t *testing.T) {
 	w.Entra.AddApp(entratest.App{ClientID: harness.ClientID, Certificate: cert})
 	ask := func(client *http.Client, of *x509.Certificate, by *rsa.PrivateKey, named, less string) error {
 		sum := sha256.Sum256(of.Raw)
-		claims := jwt.MapClaims{"iss": harness.ClientID, "sub": harness.ClientID, "aud": w.Entra.Authority(harness.Tenant) + "/oauth2/v2.0/token",
+		claims := jwt.MapClaims{"iss": harness.ClientID, "sub": harness.ClientID,
+			"aud": w.Entra.Authority(harness.Tenant) + "/oauth2/v2.0/token",
 			"exp": time.Now().Add(time.Hour).Unix(), "nbf": time.Now().Unix()}
 		delete(claims, less)
 		token := jwt.NewWithClaims(jwt.SigningMethodRS256, claims)
@@ -388,8 +406,10 @@ func TestAssertionsThatTheEndpointRefusesGetNoAnswerOfOthers(t *testing.T) {
 		}
 		text, err := token.SignedString(by)
 		harness.Succeeds(t, err)
-		app, err := confidential.New(w.Entra.Authority(harness.Tenant), harness.ClientID, confidential.NewCredFromAssertionCallback(
-			func(context.Context, confidential.AssertionRequestOptions) (string, error) { return text, nil }), confidential.WithHTTPClient(client))
+		cred := confidential.NewCredFromAssertionCallback(
+			func(context.Context, confidential.AssertionRequestOptions) (string, error) { return text, nil })
+		app, err := confidential.New(w.Entra.Authority(harness.Tenant), harness.ClientID, cred,
+			confidential.WithHTTPClient(client))
 		harness.Succeeds(t, err)
 		_, err = app.AcquireTokenByCredential(ctx, []string{harness.GraphScope})
 		return err
@@ -398,11 +418,13 @@ func TestAssertionsThatTheEndpointRefusesGetNoAnswerOfOthers(t *testing.T) {
 		i := w.Instance()
 		harness.Succeeds(t, ask(i.HTTP, cert, key, named, ""))
 		for _, less := range []string{"", "exp", "nbf", "iss", "sub", "aud"} {
-			if got, want := ask(i.HTTP, cert, key, named, less), ask(plain, cert, key, named, less); (got == nil) != (want == nil) {
+			got, want := ask(i.HTTP, cert, key, named, less), ask(plain, cert, key, named, less)
+			if (got == nil) != (want == nil) {
 				t.Errorf("%s, without %q: %v, without the gate %v", named, less, got, want)
 			}
 		}
-		if got, want := ask(i.HTTP, other, otherKey, named, ""), ask(plain, other, otherKey, named, ""); (got == nil) != (want == nil) {
+		got, want := ask(i.HTTP, other, otherKey, named, ""), ask(plain, other, otherKey, named, "")
+		if (got == nil) != (want == nil) {
 			t.Errorf("%s, another certificate: %v, without the gate %v", named, got, want)
 		}
 	}

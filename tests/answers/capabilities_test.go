@@ -66,8 +66,8 @@ func (h hooks) app(i *harness.Instance, capabilities []string) confidential.Clie
 
 func (h hooks) public(i *harness.Instance, capabilities []string) public.Client {
 	i.World.T.Helper()
-	c, err := public.New(harness.PublicID, public.WithAuthority(i.World.Entra.Authority(harness.Tenant)), public.WithCache(i.Tokens), public.WithHTTPClient(h.client(i)),
-		public.WithClientCapabilities(capabilities))
+	c, err := public.New(harness.PublicID, public.WithAuthority(i.World.Entra.Authority(harness.Tenant)),
+		public.WithCache(i.Tokens), public.WithHTTPClient(h.client(i)), public.WithClientCapabilities(capabilities))
 	if err != nil {
 		i.World.T.Fatal(err)
 	}
@@ -108,7 +108,8 @@ func flows(t *testing.T) []flow {
 		{"user of a public client", func(w *harness.World, h hooks, i *harness.Instance, capabilities []string) any {
 			return harness.PublicSignIn(t, w, h.public(i, capabilities), w.AddUsers(1)[0]).Account
 		}, func(h hooks, i *harness.Instance, capabilities []string, account any) (string, error) {
-			r, err := h.public(i, capabilities).AcquireTokenSilent(ctx, []string{harness.UserScope}, public.WithSilentAccount(account.(public.Account)))
+			r, err := h.public(i, capabilities).AcquireTokenSilent(ctx, []string{harness.UserScope},
+				public.WithSilentAccount(account.(public.Account)))
 			return r.AccessToken, err
 		}, withAccessor},
 	}
@@ -117,14 +118,17 @@ func flows(t *testing.T) []flow {
 // Whoever comes first, no client gets a token with capabilities that it did not declare, and with the gate each gets
 // one with just those that it declared; and clients that declare the same share one request.
 func TestCapabilitiesKeepTokensApart(t *testing.T) {
-	for _, h := range []hooks{{"accessor and gate", true, true}, {"gate alone", false, true}, {"accessor alone", true, false}} {
+	for _, h := range []hooks{
+		{"accessor and gate", true, true}, {"gate alone", false, true}, {"accessor alone", true, false},
+	} {
 		for _, f := range flows(t) {
 			for _, together := range []bool{false, true} {
 				for _, first := range [][]string{capable, nil} {
 					if !f.works(h) {
 						continue
 					}
-					name := h.name + "/" + f.name + "/" + map[bool]string{false: "four instances", true: "one instance"}[together] + "/" +
+					name := h.name + "/" + f.name + "/" +
+						map[bool]string{false: "four instances", true: "one instance"}[together] + "/" +
 						map[bool]string{false: "CP1 first", true: "CP1 second"}[first == nil]
 					t.Run(name, func(t *testing.T) { keptApart(t, h, f, together, first) })
 				}
@@ -225,7 +229,8 @@ func TestRemovalTakesTokensOfAllCapabilities(t *testing.T) {
 	plain, able := with.app(i, nil), with.app(other, capable)
 	account := i.SignIn(plain, u).Account.HomeAccountID
 	harness.Must(t)(harness.Silent(ctx, able, account))
-	old := []string{harness.Must(t)(plain.AcquireTokenByCredential(ctx, []string{harness.GraphScope})), harness.Must(t)(able.AcquireTokenByCredential(ctx, []string{harness.GraphScope}))}
+	old := []string{harness.Must(t)(plain.AcquireTokenByCredential(ctx, []string{harness.GraphScope})),
+		harness.Must(t)(able.AcquireTokenByCredential(ctx, []string{harness.GraphScope}))}
 	access := func(r harness.Record) bool { return r.Section == msaldoc.SectionAccessToken }
 	if n := len(slices.DeleteFunc(w.Records(), func(r harness.Record) bool { return !access(r) })); n != 4 {
 		t.Fatalf("%d access tokens in Redis, want two of the app and two of the user", n)

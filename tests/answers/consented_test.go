@@ -58,7 +58,8 @@ func TestFamilyOfApps(t *testing.T) {
 	w.Entra.AddApp(entratest.App{ClientID: harness.PublicID, Public: true, Family: "1"})
 	w.Entra.AddApp(entratest.App{ClientID: sibling, Public: true, Family: "1"})
 	clientOf := func(i *harness.Instance, id string) public.Client {
-		c, err := public.New(id, public.WithAuthority(w.Entra.Authority(harness.Tenant)), public.WithCache(i.Tokens), public.WithHTTPClient(i.HTTP))
+		c, err := public.New(id, public.WithAuthority(w.Entra.Authority(harness.Tenant)), public.WithCache(i.Tokens),
+			public.WithHTTPClient(i.HTTP))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +86,8 @@ func TestFamilyOfApps(t *testing.T) {
 	for _, id := range []string{harness.PublicID, sibling, harness.PublicID, sibling} {
 		for _, i := range []*harness.Instance{a, b} {
 			for _, scope := range []string{harness.MailScope, "https://contoso.sharepoint.com/AllSites.Read"} {
-				if _, err := clientOf(i, id).AcquireTokenSilent(t.Context(), []string{scope}, public.WithSilentAccount(account)); err != nil {
+				_, err := clientOf(i, id).AcquireTokenSilent(t.Context(), []string{scope}, public.WithSilentAccount(account))
+				if err != nil {
 					t.Errorf("%.8s, %s: %v", id, scope, err)
 				}
 			}

@@ -35,17 +35,20 @@ func shiftedWorker(t *testing.T) string {
 	changed := string(text)
 	for _, edit := range []struct{ old, new string }{
 		{"import (\n", "import (\n\t\"syscall\"\n"},
-		{"\tsec, nsec, mono := runtimeNow()\n\tif mono == 0 {\n", "\tsec, nsec, mono := runtimeNow()\n\tsec += clockOffset\n\tif mono == 0 {\n"},
+		{"\tsec, nsec, mono := runtimeNow()\n\tif mono == 0 {\n",
+			"\tsec, nsec, mono := runtimeNow()\n\tsec += clockOffset\n\tif mono == 0 {\n"},
 	} {
 		if strings.Count(changed, edit.old) != 1 {
 			t.Fatalf("%s of %s is not as expected: %q", source, runtime.Version(), edit.old)
 		}
 		changed = strings.Replace(changed, edit.old, edit.new, 1)
 	}
-	changed += "\nvar clockOffset = func() int64 {\n\ttext, _ := syscall.Getenv(\"" + clockEnv + "\")\n\tn, _ := atoi(text)\n\treturn int64(n)\n}()\n"
+	changed += "\nvar clockOffset = func() int64 {\n\ttext, _ := syscall.Getenv(\"" + clockEnv + "\")\n" +
+		"\tn, _ := atoi(text)\n\treturn int64(n)\n}()\n"
 
 	dir := t.TempDir()
-	replacement, overlay, binary := filepath.Join(dir, "time.go"), filepath.Join(dir, "overlay.json"), filepath.Join(dir, "worker")
+	replacement, overlay := filepath.Join(dir, "time.go"), filepath.Join(dir, "overlay.json")
+	binary := filepath.Join(dir, "worker")
 	list, err := json.Marshal(map[string]map[string]string{"Replace": {source: replacement}})
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +89,8 @@ func clocksApart(t *testing.T, binary string, minutes int) {
 	w.Entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = 14 * time.Minute })
 	users := w.AddUsers(2)
 	right := w.Processes(1)[0]
-	cfg := harness.WorkerConfig{Redis: w.Redis.Address, Prefix: w.Prefix, Keys: w.Keys, Entra: w.Entra.Host(), CA: string(w.Entra.CAPEM())}
+	cfg := harness.WorkerConfig{Redis: w.Redis.Address, Prefix: w.Prefix, Keys: w.Keys, Entra: w.Entra.Host(),
+		CA: string(w.Entra.CAPEM())}
 	wrong := harness.StartProcess(t, binary, cfg, fmt.Sprint(clockEnv, "=", minutes*60))
 	wrong.Hello()
 	both := []*harness.Process{right, wrong}

@@ -41,11 +41,14 @@ func (f *farms) RoundTrip(r *http.Request) (*http.Response, error) {
 		_ = r.Body.Close()
 	}
 	base := "https://" + r.URL.Host + "/adfs"
-	body := fmt.Sprintf(`{"issuer":%q,"authorization_endpoint":%q,"token_endpoint":%q}`, base, base+"/oauth2/authorize", base+"/oauth2/token")
+	body := fmt.Sprintf(`{"issuer":%q,"authorization_endpoint":%q,"token_endpoint":%q}`,
+		base, base+"/oauth2/authorize", base+"/oauth2/token")
 	if r.Method == http.MethodPost {
-		body = fmt.Sprintf(`{"token_type":"Bearer","expires_in":%d,"access_token":"token %d of %s"}`, 3600+f.tokens.Add(1), f.tokens.Load(), r.URL.Host)
+		body = fmt.Sprintf(`{"token_type":"Bearer","expires_in":%d,"access_token":"token %d of %s"}`,
+			3600+f.tokens.Add(1), f.tokens.Load(), r.URL.Host)
 	}
-	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
+	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(body)), Request: r}, nil
 }
 
 // One client id is known in two clouds, or at two ADFS farms: under the same partition key. Their tokens live side by
@@ -55,7 +58,8 @@ func TestHitsInTwoCloudsCostNothing(t *testing.T) {
 	ctx := context.Background()
 	wide := []string{"api://a/x", "api://a/y"}
 	adfs := [2]string{"https://sts.contoso.com/adfs", "https://sts.fabrikam.com/adfs"}
-	clouds := [2]string{"https://login.microsoftonline.com/" + harness.Tenant, "https://login.microsoftonline.us/" + harness.Tenant}
+	clouds := [2]string{"https://login.microsoftonline.com/" + harness.Tenant,
+		"https://login.microsoftonline.us/" + harness.Tenant}
 	for name, test := range map[string]struct {
 		authorities [2]string
 		scopes      [2][]string
@@ -84,7 +88,8 @@ func TestHitsInTwoCloudsCostNothing(t *testing.T) {
 							base = f
 						}
 					}
-					apps = append(apps, harness.NewApp(t, authority, i.Tokens, &http.Client{Transport: base}, confidential.WithInstanceDiscovery(!strings.HasSuffix(authority, "/adfs"))))
+					apps = append(apps, harness.NewApp(t, authority, i.Tokens, &http.Client{Transport: base},
+						confidential.WithInstanceDiscovery(!strings.HasSuffix(authority, "/adfs"))))
 				}
 				var tokens [2]string
 				acquire := func(k int) string {

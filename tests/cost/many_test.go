@@ -32,7 +32,8 @@ func TestNewClientCostsNoRequest(t *testing.T) {
 	w.Count(t, 1, "six clients")
 	// A tenant that does not exist is not remembered as one that does.
 	for range 2 {
-		_, err := harness.NewApp(t, w.Entra.Authority("not/a-tenant"), i.Tokens, i.HTTP).AcquireTokenByCredential(ctx, []string{harness.GraphScope})
+		app := harness.NewApp(t, w.Entra.Authority("not/a-tenant"), i.Tokens, i.HTTP)
+		_, err := app.AcquireTokenByCredential(ctx, []string{harness.GraphScope})
 		if err == nil {
 			t.Error("a token of a tenant that is none")
 		}
@@ -58,7 +59,8 @@ func manyTenants(t *testing.T, tenants, calls int) {
 	app := warm.App()
 	if errs := harness.Parallel(8, func(g int) error {
 		for n := g; n < tenants; n += 8 {
-			r, err := app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithTenantID(harness.TenantName(n)))
+			r, err := app.AcquireTokenByCredential(ctx, []string{harness.GraphScope},
+				confidential.WithTenantID(harness.TenantName(n)))
 			if err != nil {
 				return err
 			}

@@ -169,9 +169,10 @@ func TestDueTokenOthersNeitherWaitNorWrite(t *testing.T) {
 			}
 			door.Wait(t) // its refresh is under way, and stays so
 			written := stats(w, "persistence")["rdb_changes_since_last_save"]
-			if token := harness.OneToken(t, harness.CollectCalls(t, 32, harness.StartCalls(32, func(n int) (confidential.AuthResult, error) {
+			outs := harness.StartCalls(32, func(n int) (confidential.AuthResult, error) {
 				return acquire(apps[1+n%2])
-			}))); token != old {
+			})
+			if token := harness.OneToken(t, harness.CollectCalls(t, 32, outs)); token != old {
 				t.Error("another token than the old one")
 			}
 			if n := stats(w, "persistence")["rdb_changes_since_last_save"] - written; n != 0 {
@@ -262,7 +263,8 @@ func TestLocalMemoryIsBoundedByLocalBytes(t *testing.T) {
 	const bound, tenants = 64 << 10, 60 // about 5 KB each
 	i := w.Instance(func(o *msalredis.Options) { o.LocalBytes = bound })
 	acquire := func(n int) string {
-		return harness.Must(t)(i.App().AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithTenantID(fmt.Sprintf("%08d-0000-4000-8000-000000000000", n))))
+		return harness.Must(t)(i.App().AcquireTokenByCredential(ctx, []string{harness.GraphScope},
+			confidential.WithTenantID(fmt.Sprintf("%08d-0000-4000-8000-000000000000", n))))
 	}
 	var tokens []string
 	for n := range tenants {
@@ -336,7 +338,8 @@ func TestHundredThousandPartitionsSameCommands(t *testing.T) {
 		}
 		return ran(w, before), cold
 	}
-	harness.Must(t)(w.Instance().App().AcquireTokenByCredential(ctx, []string{harness.GraphScope})) // and the scripts are known
+	// and the scripts are known
+	harness.Must(t)(w.Instance().App().AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
 	w.Settled()
 	_, few := measure()
 	fill := redis.NewScript(`for i = 1, 100000 do

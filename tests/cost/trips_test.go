@@ -81,12 +81,13 @@ func TestColdTokenWaitsForFiveTrips(t *testing.T) {
 			func(_ *harness.World, app confidential.Client) (confidential.AuthResult, error) {
 				return app.AcquireTokenByCredential(ctx, []string{harness.GraphScope})
 			}},
-		"a user's": {[]string{"release"}, 5, func(w *harness.World, app confidential.Client) (confidential.AuthResult, error) {
-			u := w.AddUsers(1)[0]
-			other := w.Instance()
-			other.SignIn(other.App(), u)
-			return harness.Silent(ctx, app, u.HomeAccountID(), harness.MailScope)
-		}},
+		"a user's": {[]string{"release"}, 5,
+			func(w *harness.World, app confidential.Client) (confidential.AuthResult, error) {
+				u := w.AddUsers(1)[0]
+				other := w.Instance()
+				other.SignIn(other.App(), u)
+				return harness.Silent(ctx, app, u.HomeAccountID(), harness.MailScope)
+			}},
 		"on behalf of a user": {[]string{"release"}, 5,
 			func(w *harness.World, app confidential.Client) (confidential.AuthResult, error) {
 				assertion := w.Assertion(w.T, w.AddUsers(1)[0])

@@ -138,7 +138,8 @@ func TestThrottlingIsOfOneIdentity(t *testing.T) {
 	for _, u := range users {
 		a.SignIn(app, u)
 	}
-	w.Entra.AddFault(entratest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "60", Match: entratest.ByUser(users[0].HomeAccountID())})
+	w.Entra.AddFault(entratest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "60",
+		Match: entratest.ByUser(users[0].HomeAccountID())})
 	w.Entra.ResetRequests()
 	for _, app := range []confidential.Client{app, w.Instance().App(), w.Instance().App()} {
 		_, err := harness.Silent(ctx, app, users[0].HomeAccountID(), harness.MailScope)
@@ -184,7 +185,8 @@ func TestPauseAfterFailuresGrowsAndEnds(t *testing.T) {
 	})
 	// A failure after that is a first one again.
 	w.Entra.AddFault(entratest.Fault{Status: http.StatusBadGateway})
-	_, err := apps[1].AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithClaims(`{"access_token":{"nbf":{"essential":true}}}`))
+	_, err := apps[1].AcquireTokenByCredential(ctx, []string{harness.GraphScope},
+		confidential.WithClaims(`{"access_token":{"nbf":{"essential":true}}}`))
 	if _, s := retryAfter(t, err); s > 2 {
 		t.Errorf("a first failure pauses for %d s", s)
 	}

@@ -36,7 +36,8 @@ func anyDiscovery(req *http.Request) bool { return req.Method == http.MethodGet 
 
 // instanceAt is an instance whose requests that match go to a server, over what Transport(nil) makes: the gate's own
 // transport.
-func instanceAt(w *harness.World, server *httptest.Server, match func(*http.Request) bool) (*harness.Instance, confidential.Client) {
+func instanceAt(w *harness.World, server *httptest.Server,
+	match func(*http.Request) bool) (*harness.Instance, confidential.Client) {
 	w.T.Helper()
 	i := w.Instance()
 	dial := server.Client().Transport.(*http.Transport).Clone()
@@ -99,7 +100,9 @@ func TestTokenServerThatSendsTooMuch(t *testing.T) {
 			w.Header().Set("Content-Encoding", "gzip")
 			_, _ = w.Write(bomb.Bytes())
 		}, "larger than"},
-		"a header without an end":     {func(w http.ResponseWriter, _ *http.Request) { header(w, "X-Ms-Request-Id: ") }, "headers exceeded"},
+		"a header without an end": {func(w http.ResponseWriter, _ *http.Request) {
+			header(w, "X-Ms-Request-Id: ")
+		}, "headers exceeded"},
 		"a first line without an end": {func(w http.ResponseWriter, _ *http.Request) { header(w, "") }, "header"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,7 +149,8 @@ func TestTokenServerThatSendsTooMuch(t *testing.T) {
 			for _, key := range w.KeysLike(":response") {
 				t.Errorf("something is kept: %s", strings.TrimPrefix(key, w.Prefix))
 			}
-			if _, err := i.App().AcquireTokenByCredential(t.Context(), []string{harness.DynamicsScope}); err != nil { // another token, of the real one
+			// another token, of the real one
+			if _, err := i.App().AcquireTokenByCredential(t.Context(), []string{harness.DynamicsScope}); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
 		})
@@ -161,7 +165,8 @@ func TestDiscoveryThatSendsTooMuch(t *testing.T) {
 	t.Cleanup(server.Close)
 	_, app := instanceAt(w, server, anyDiscovery)
 	var err error
-	if n := harness.Allocated(func() { _, err = app.AcquireTokenByCredential(t.Context(), []string{harness.GraphScope}) }); n > harness.AllocationLimit {
+	n := harness.Allocated(func() { _, err = app.AcquireTokenByCredential(t.Context(), []string{harness.GraphScope}) })
+	if n > harness.AllocationLimit {
 		t.Errorf("it took %d MiB", n>>20)
 	}
 	if err == nil || !strings.Contains(err.Error(), "larger than 256 KiB") {
@@ -184,7 +189,9 @@ func TestOwnTransportIsBounded(t *testing.T) {
 	i := w.Instance()
 	gate := i.Tokens.Transport(nil)
 	t.Cleanup(gate.(interface{ CloseIdleConnections() }).CloseIdleConnections)
-	for name, client := range map[string]*http.Client{"HTTPClient": i.Tokens.HTTPClient(), "Transport(nil)": {Transport: gate}} {
+	for name, client := range map[string]*http.Client{
+		"HTTPClient": i.Tokens.HTTPClient(), "Transport(nil)": {Transport: gate},
+	} {
 		resp, err := client.Get(server.URL)
 		if err == nil {
 			resp.Body.Close()
@@ -257,7 +264,8 @@ func TestTokenServerThatRedirectsOrSendsLongHeaders(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	_, app := instanceAt(w, server, harness.IsTokenRequest)
-	for n, code := range []int64{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect, http.StatusUnauthorized} {
+	for n, code := range []int64{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect,
+		http.StatusPermanentRedirect, http.StatusUnauthorized} {
 		status.Store(code)
 		_, err := app.AcquireTokenByCredential(t.Context(), []string{fmt.Sprintf("https://api%d.example.com/.default", n)})
 		if err == nil || !strings.Contains(err.Error(), fmt.Sprint(code)) {

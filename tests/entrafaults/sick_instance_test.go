@@ -94,7 +94,9 @@ func TestLongSickInstanceThatHangsHarmsNobodyElse(t *testing.T) {
 
 func harmsNobodyElse(t *testing.T, sick map[string]answering) {
 	for name, egress := range sick {
-		for state, life := range map[string]time.Duration{"nobody has a token": time.Hour, "there is an old token": 4 * time.Minute} {
+		for state, life := range map[string]time.Duration{
+			"nobody has a token": time.Hour, "there is an old token": 4 * time.Minute,
+		} {
 			t.Run(name+", "+state, func(t *testing.T) {
 				t.Parallel()
 				w := harness.NewWorld(t)
@@ -155,9 +157,11 @@ func TestEndpointsErrorsAreSharedAtOnce(t *testing.T) {
 	t.Parallel()
 	const oauth = "application/json; charset=utf-8"
 	for name, says := range map[string]answering{
-		"429 in text":          page(429, "Too Many Requests", "Content-Type", "text/plain", "Retry-After", "60"),
-		"429 in JSON":          page(429, `{"error":"temporarily_unavailable","error_codes":[90055]}`, "Content-Type", oauth, "Retry-After", "60"),
-		"503 in JSON":          page(503, `{"error":"temporarily_unavailable","error_codes":[90033]}`, "Content-Type", oauth, "Retry-After", "60"),
+		"429 in text": page(429, "Too Many Requests", "Content-Type", "text/plain", "Retry-After", "60"),
+		"429 in JSON": page(429, `{"error":"temporarily_unavailable","error_codes":[90055]}`,
+			"Content-Type", oauth, "Retry-After", "60"),
+		"503 in JSON": page(503, `{"error":"temporarily_unavailable","error_codes":[90033]}`,
+			"Content-Type", oauth, "Retry-After", "60"),
 		"a 400 that throttles": page(400, `{"error":"invalid_grant","error_codes":[50196]}`, "Content-Type", oauth),
 		"a refusal":            page(401, `{"error":"invalid_client","error_codes":[7000215]}`, "Content-Type", oauth),
 	} {

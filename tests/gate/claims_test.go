@@ -20,13 +20,15 @@ func TestClaimsChallengeAnsweredByNothingOlder(t *testing.T) {
 	a, b := w.Instance(), w.Instance()
 	appA, appB := a.App(), b.App()
 	old := harness.Must(t)(appA.AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
-	second := harness.Must(t)(appB.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithClaims(challenge)))
+	second := harness.Must(t)(appB.AcquireTokenByCredential(ctx, []string{harness.GraphScope},
+		confidential.WithClaims(challenge)))
 	if second == old {
 		t.Error("a challenge was answered by the token that was refused")
 	}
 	w.Count(t, 2, "a token and a challenge")
 	// Its answer takes the place of the one that was refused, for everybody.
-	if token := harness.Must(t)(w.Instance().GateApp().AcquireTokenByCredential(ctx, []string{harness.GraphScope})); token != second {
+	fresh := w.Instance().GateApp()
+	if token := harness.Must(t)(fresh.AcquireTokenByCredential(ctx, []string{harness.GraphScope})); token != second {
 		t.Error("without the challenge the token that was refused is still served")
 	}
 	w.Count(t, 2, "after the challenge")
@@ -49,7 +51,8 @@ func TestClaimsChallengeAnsweredByNothingOlder(t *testing.T) {
 	}
 	w.Count(t, 3, "16 concurrent challenges")
 
-	later := harness.Must(t)(appA.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithClaims(challenge)))
+	later := harness.Must(t)(appA.AcquireTokenByCredential(ctx, []string{harness.GraphScope},
+		confidential.WithClaims(challenge)))
 	if later == third {
 		t.Error("a later challenge was answered by the answer to an earlier one")
 	}
@@ -79,13 +82,15 @@ func TestTokensWithClaimsFromClientAreKeptApart(t *testing.T) {
 				return confidential.AuthResult{}, err
 			}
 			if own {
-				return app.AcquireTokenSilent(ctx, []string{harness.MailScope}, confidential.WithSilentAccount(account), confidential.WithClaimsFromClient(claims))
+				return app.AcquireTokenSilent(ctx, []string{harness.MailScope}, confidential.WithSilentAccount(account),
+					confidential.WithClaimsFromClient(claims))
 			}
 			return app.AcquireTokenSilent(ctx, []string{harness.MailScope}, confidential.WithSilentAccount(account))
 		},
 		"on behalf of": func(app confidential.Client, own bool) (confidential.AuthResult, error) {
 			if own {
-				return app.AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.MailScope}, confidential.WithClaimsFromClient(claims))
+				return app.AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.MailScope},
+					confidential.WithClaimsFromClient(claims))
 			}
 			return app.AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.MailScope})
 		},
@@ -126,7 +131,8 @@ func TestClaimsChallengeOfUserAnsweredByNothingOlder(t *testing.T) {
 		if err != nil || len(accounts) != 1 {
 			return confidential.AuthResult{}, fmt.Errorf("%d accounts: %w", len(accounts), err)
 		}
-		return clients[i%2].AcquireTokenSilent(ctx, []string{harness.UserScope}, public.WithSilentAccount(accounts[0]), public.WithClaims(challenge))
+		return clients[i%2].AcquireTokenSilent(ctx, []string{harness.UserScope}, public.WithSilentAccount(accounts[0]),
+			public.WithClaims(challenge))
 	}
 	second := harness.Must(t)(challenged(1))
 	if second == old {

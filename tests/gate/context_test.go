@@ -192,7 +192,8 @@ func TestCallerLeavesWhileEntraHangs(t *testing.T) {
 	}
 	left, stayed := acquire(app, ctx, harness.GraphScope), acquire(app, context.Background(), harness.GraphScope)
 	harness.InGate(t, 2)
-	leftThere, stayedThere := acquire(elsewhere.App(), ctx, harness.GraphScope), acquire(elsewhere.App(), context.Background(), harness.GraphScope)
+	leftThere := acquire(elsewhere.App(), ctx, harness.GraphScope)
+	stayedThere := acquire(elsewhere.App(), context.Background(), harness.GraphScope)
 	harness.InGate(t, 4)
 	harness.Eventually(t, "the request arrives", func() bool { return w.Entra.Count() == 1 })
 	harness.OneToken(t, harness.CollectCalls(t, 1, acquire(app, context.Background(), harness.DynamicsScope)))

@@ -21,10 +21,12 @@ import (
 // projected token.
 func asserting(i *harness.Instance, t *testing.T, assertion *atomic.Value) confidential.Client {
 	t.Helper()
-	cred := confidential.NewCredFromAssertionCallback(func(context.Context, confidential.AssertionRequestOptions) (string, error) {
-		return assertion.Load().(string), nil
-	})
-	app, err := confidential.New(i.World.Entra.Authority(harness.Tenant), harness.ClientID, cred, confidential.WithHTTPClient(i.HTTP), confidential.WithCache(i.Tokens))
+	cred := confidential.NewCredFromAssertionCallback(
+		func(context.Context, confidential.AssertionRequestOptions) (string, error) {
+			return assertion.Load().(string), nil
+		})
+	app, err := confidential.New(i.World.Entra.Authority(harness.Tenant), harness.ClientID, cred,
+		confidential.WithHTTPClient(i.HTTP), confidential.WithCache(i.Tokens))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,10 +39,14 @@ func TestRefusedCredentialRefusesNoOther(t *testing.T) {
 	t.Parallel()
 	cert, key := harness.SelfSigned(t)
 	for name, refused := range map[string]entratest.Fault{
-		"of a time":      {Status: http.StatusUnauthorized, Body: entratest.ErrorBody("invalid_client", 700024, "Client assertion is not within its valid time range.")},
-		"of a signature": {Status: http.StatusUnauthorized, Body: entratest.ErrorBody("invalid_client", 700027, "The certificate is not registered.")},
-		"of a client":    {Status: http.StatusBadRequest, Body: entratest.ErrorBody("unauthorized_client", 700016, "Application was not found.")},
-		"by its number":  {Status: http.StatusBadRequest, Body: entratest.ErrorBody("invalid_request", 7000218, "The request body must contain client_assertion or client_secret.")},
+		"of a time": {Status: http.StatusUnauthorized,
+			Body: entratest.ErrorBody("invalid_client", 700024, "Client assertion is not within its valid time range.")},
+		"of a signature": {Status: http.StatusUnauthorized,
+			Body: entratest.ErrorBody("invalid_client", 700027, "The certificate is not registered.")},
+		"of a client": {Status: http.StatusBadRequest,
+			Body: entratest.ErrorBody("unauthorized_client", 700016, "Application was not found.")},
+		"by its number": {Status: http.StatusBadRequest, Body: entratest.ErrorBody("invalid_request", 7000218,
+			"The request body must contain client_assertion or client_secret.")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -92,7 +98,9 @@ func TestRefusedCredentialRefusesNoOther(t *testing.T) {
 			const vault = "https://vault.azure.net/.default"
 			stale(vault)
 			d := w.Door(func(r entratest.Request) bool { return r.Scope == vault })
-			outs := harness.StartCalls(1, func(int) (confidential.AuthResult, error) { return a.AcquireTokenByCredential(ctx, []string{vault}) })
+			outs := harness.StartCalls(1, func(int) (confidential.AuthResult, error) {
+				return a.AcquireTokenByCredential(ctx, []string{vault})
+			})
 			d.Wait(t)
 			mine.Store(sign("read while the stale one is judged"))
 			joined := harness.StartCalls(2, func(n int) (confidential.AuthResult, error) {

@@ -27,9 +27,10 @@ func TestDueAppTokenIsServedWhileOneInstanceRefreshes(t *testing.T) {
 	harness.WaitUntil(time.Now().Add(1500 * time.Millisecond))
 
 	// While the door is shut nobody can have waited for the refresh and come back.
-	if token := harness.OneToken(t, harness.CollectCalls(t, 64, harness.StartCalls(64, func(i int) (confidential.AuthResult, error) {
+	outs := harness.StartCalls(64, func(i int) (confidential.AuthResult, error) {
 		return apps[i%2].AcquireTokenByCredential(ctx, []string{harness.GraphScope})
-	}))); token != old {
+	})
+	if token := harness.OneToken(t, harness.CollectCalls(t, 64, outs)); token != old {
 		t.Error("another token than the old one was served before there was one")
 	}
 	d.Wait(t)
@@ -67,16 +68,19 @@ func TestDueUserTokenIsServedWhileOneInstanceRefreshes(t *testing.T) {
 	harness.Must(t)(harness.Silent(ctx, apps[1], u.HomeAccountID()))
 	harness.WaitUntil(time.Now().Add(1500 * time.Millisecond))
 
-	if token := harness.OneToken(t, harness.CollectCalls(t, 64, harness.StartCalls(64, func(i int) (confidential.AuthResult, error) {
+	outs := harness.StartCalls(64, func(i int) (confidential.AuthResult, error) {
 		return harness.Silent(ctx, apps[i%2], u.HomeAccountID())
-	}))); token != old {
+	})
+	if token := harness.OneToken(t, harness.CollectCalls(t, 64, outs)); token != old {
 		t.Error("another token than the old one was served before there was one")
 	}
 	d.Wait(t)
 	w.Count(t, 2, "while it is being refreshed")
 	d.Open()
 	for _, app := range apps {
-		harness.Eventually(t, "the new token", func() bool { return harness.Must(t)(harness.Silent(ctx, app, u.HomeAccountID())) != old })
+		harness.Eventually(t, "the new token", func() bool {
+			return harness.Must(t)(harness.Silent(ctx, app, u.HomeAccountID())) != old
+		})
 	}
 	w.Count(t, 2, "in the end")
 	w.NoRefusals(t)

@@ -68,7 +68,8 @@ func TestAzureSDKCredentialsInTwoProcessesOneRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bundle := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})) + string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	bundle := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})) +
+		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 	ps := w.Processes(2)
 	for _, op := range []string{"azsecret", "azcert"} {
 		w.Entra.ResetRequests()
@@ -104,17 +105,22 @@ func TestRequestsThatCannotBeSharedPassUntouched(t *testing.T) {
 	i := w.Instance()
 	client := &http.Client{Transport: i.Tokens.Transport(server.Client().Transport)}
 	for name, form := range map[string]url.Values{
-		"req_cnf":         {"grant_type": {harness.AppGrant}, "client_id": {harness.ClientID}, "client_secret": {"s"}, "scope": {harness.GraphScope}, "req_cnf": {"eyJraWQiOiJ4In0"}},
-		"token_type pop":  {"grant_type": {harness.AppGrant}, "client_id": {harness.ClientID}, "client_secret": {"s"}, "scope": {harness.GraphScope}, "token_type": {"pop"}},
-		"refresh with it": {"grant_type": {harness.RefreshGrant}, "client_id": {harness.ClientID}, "refresh_token": {"r"}, "scope": {harness.GraphScope}, "token_type": {"pop"}},
+		"req_cnf": {"grant_type": {harness.AppGrant}, "client_id": {harness.ClientID}, "client_secret": {"s"},
+			"scope": {harness.GraphScope}, "req_cnf": {"eyJraWQiOiJ4In0"}},
+		"token_type pop": {"grant_type": {harness.AppGrant}, "client_id": {harness.ClientID}, "client_secret": {"s"},
+			"scope": {harness.GraphScope}, "token_type": {"pop"}},
+		"refresh with it": {"grant_type": {harness.RefreshGrant}, "client_id": {harness.ClientID}, "refresh_token": {"r"},
+			"scope": {harness.GraphScope}, "token_type": {"pop"}},
 		"TLS certificate": {"grant_type": {harness.AppGrant}, "client_id": {harness.ClientID}, "scope": {harness.GraphScope}},
-		"another bearer":  {"grant_type": {harness.OboGrant}, "client_id": {harness.ClientID}, "assertion": {"a"}, "scope": {harness.GraphScope}},
-		"no grant":        {"client_id": {harness.ClientID}},
+		"another bearer": {"grant_type": {harness.OboGrant}, "client_id": {harness.ClientID}, "assertion": {"a"},
+			"scope": {harness.GraphScope}},
+		"no grant": {"client_id": {harness.ClientID}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			seen = nil
 			for n := 1; n <= 2; n++ {
-				req, err := http.NewRequest(http.MethodPost, server.URL+"/"+harness.Tenant+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
+				req, err := http.NewRequest(http.MethodPost, server.URL+"/"+harness.Tenant+"/oauth2/v2.0/token",
+					strings.NewReader(form.Encode()))
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -60,7 +60,8 @@ func TestLeaderOfUserRefreshKilledOthersGoOn(t *testing.T) {
 	ps[2].Send(o)
 	w.LeaseWaiters(t, 2)
 	// The emulator redeems a held request's token when it is let go, client or not, so this one is refused before.
-	w.Entra.AddFault(entratest.Fault{Status: http.StatusServiceUnavailable, Times: 1, Match: func(r entratest.Request) bool { return r.Grant == harness.RefreshGrant && r.ID == 2 }})
+	w.Entra.AddFault(entratest.Fault{Status: http.StatusServiceUnavailable, Times: 1,
+		Match: func(r entratest.Request) bool { return r.Grant == harness.RefreshGrant && r.ID == 2 }})
 	ps[0].Kill()
 	harness.SameToken(t, []harness.Outcome{ps[1].Receive(), ps[2].Receive()})
 	w.Count(t, 2, "the killed leader's request and one more", entratest.ByGrant(harness.RefreshGrant))
@@ -100,7 +101,8 @@ func TestRefreshGoesOnWhenAllCallersHaveLeft(t *testing.T) {
 	harness.Must(t)(harness.Silent(context.Background(), appB, u.HomeAccountID(), harness.FilesScope))
 	harness.Must(t)(harness.Silent(context.Background(), appB, u.HomeAccountID(), harness.MailScope))
 	if g := w.Generations(); fmt.Sprint(g) != "[1 2]" {
-		t.Errorf("generations redeemed: %v, want [1 2]: the token that nobody waited for was lost%s", g, harness.RequestsText(w.Entra.Requests()))
+		t.Errorf("generations redeemed: %v, want [1 2]: the token that nobody waited for was lost%s",
+			g, harness.RequestsText(w.Entra.Requests()))
 	}
 	w.NoRefusals(t)
 }

@@ -23,7 +23,8 @@ func TestUserFICIsShared(t *testing.T) {
 	}
 	acquire := func(app confidential.Client, u entratest.User) string {
 		t.Helper()
-		return harness.Must(t)(app.AcquireTokenByUserFederatedIdentityCredential(ctx, []string{harness.UserScope}, credential, confidential.WithUserFICUsername(u.Username)))
+		return harness.Must(t)(app.AcquireTokenByUserFederatedIdentityCredential(ctx, []string{harness.UserScope},
+			credential, confidential.WithUserFICUsername(u.Username)))
 	}
 	a, b := w.Instance().App(), w.Instance().App()
 	if acquire(a, users[0]) != acquire(b, users[0]) {
@@ -89,7 +90,8 @@ func TestOnBehalfOfGoesOnWhenItsRefreshTokenIsRefused(t *testing.T) {
 	harness.Must(t)(acquire(0))
 	harness.Must(t)(acquire(1))
 	w.Expire(usable)
-	w.Entra.AddFault(entratest.Fault{Match: entratest.ByGrant(harness.RefreshGrant), Status: http.StatusBadRequest, Body: entratest.ErrorBody("invalid_grant", 700082, "The refresh token has expired due to inactivity.")})
+	w.Entra.AddFault(entratest.Fault{Match: entratest.ByGrant(harness.RefreshGrant), Status: http.StatusBadRequest,
+		Body: entratest.ErrorBody("invalid_grant", 700082, "The refresh token has expired due to inactivity.")})
 	harness.OneToken(t, harness.CollectCalls(t, 16, harness.StartCalls(16, acquire)))
 	w.Count(t, 1, "the assertion again", entratest.ByGrant(harness.OboGrant))
 }

@@ -32,7 +32,8 @@ func TestClientErrorReachesAllAfterOneRequest(t *testing.T) {
 	}
 	var apps []confidential.Client
 	for _, i := range []*harness.Instance{a, b} {
-		app, err := confidential.New(w.Entra.Authority(harness.Tenant), harness.ClientID, cred, confidential.WithCache(i.Tokens), confidential.WithHTTPClient(i.HTTP))
+		app, err := confidential.New(w.Entra.Authority(harness.Tenant), harness.ClientID, cred,
+			confidential.WithCache(i.Tokens), confidential.WithHTTPClient(i.HTTP))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -56,7 +57,8 @@ func TestThrottlingReachesAllAfterOneRequest(t *testing.T) {
 	ctx := context.Background()
 	a, b := w.Instance(), w.Instance()
 	apps := []confidential.Client{a.App(), b.App()}
-	w.Entra.AddFault(entratest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "7", Match: entratest.ByScope(harness.GraphScope)})
+	w.Entra.AddFault(entratest.Fault{Status: http.StatusTooManyRequests, RetryAfter: "7",
+		Match: entratest.ByScope(harness.GraphScope)})
 	throttled := func(err error) {
 		t.Helper()
 		var call msalerrors.CallErr
@@ -134,14 +136,18 @@ func TestOddAnswersPassAsMSALWouldSeeThem(t *testing.T) {
 		"400 with an odd body":  {Status: http.StatusBadRequest, Body: `["what"]`},
 		"error with status 200": {Body: `{"error":"temporarily_unavailable","error_description":"AADSTS90033"}`},
 		"JSON after a prefix":   {Transform: func(b []byte) []byte { return append([]byte(")]}'\n"), b...) }},
-		"an unknown member":     {Transform: func(b []byte) []byte { return append([]byte(`{"x":{"y":[1,2.5e3,null]},`), b[1:]...) }},
+		"an unknown member": {Transform: func(b []byte) []byte {
+			return append([]byte(`{"x":{"y":[1,2.5e3,null]},`), b[1:]...)
+		}},
 		"expires_in as a string": {Transform: func(b []byte) []byte {
 			return bytes.Replace(b, []byte(`"expires_in":3600`), []byte(`"expires_in":"3600"`), 1)
 		}},
 		"expires_in as a decimal": {Transform: func(b []byte) []byte {
 			return bytes.Replace(b, []byte(`"expires_in":3600`), []byte(`"expires_in":3600.5`), 1)
 		}},
-		"expires_on as a date": {Transform: func(b []byte) []byte { return append([]byte(`{"expires_on":"2098-01-02T03:04:05Z",`), b[1:]...) }},
+		"expires_on as a date": {Transform: func(b []byte) []byte {
+			return append([]byte(`{"expires_on":"2098-01-02T03:04:05Z",`), b[1:]...)
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := harness.NewWorld(t)
@@ -177,16 +183,20 @@ func TestOddAnswersAreNotKeptAndLoseNothing(t *testing.T) {
 		fault entratest.Fault
 		says  string // of the gate's own error; empty: as without the gate
 	}{
-		"not JSON":                {fault: entratest.Fault{Body: "<html><body>Sign in</body></html>"}},
-		"cut off":                 {fault: entratest.Fault{Transform: func(b []byte) []byte { return b[:len(b)-2] }}},
-		"no access token":         {fault: entratest.Fault{Transform: func(b []byte) []byte { return bytes.Replace(b, []byte(`"access_token"`), []byte(`"x"`), 1) }}},
+		"not JSON": {fault: entratest.Fault{Body: "<html><body>Sign in</body></html>"}},
+		"cut off":  {fault: entratest.Fault{Transform: func(b []byte) []byte { return b[:len(b)-2] }}},
+		"no access token": {fault: entratest.Fault{Transform: func(b []byte) []byte {
+			return bytes.Replace(b, []byte(`"access_token"`), []byte(`"x"`), 1)
+		}}},
 		"without expires_in":      {fault: entratest.Fault{Transform: life(`"x":1`)}},
 		"expires_in null":         {fault: entratest.Fault{Transform: life(`"expires_in":null`)}},
 		"expires_in in words":     {fault: entratest.Fault{Transform: life(`"expires_in":"an hour"`)}},
 		"no life":                 {fault: entratest.Fault{Transform: life(`"expires_in":0`)}},
 		"negative life":           {fault: entratest.Fault{Transform: life(`"expires_in":-3600`)}},
 		"negative life, a string": {fault: entratest.Fault{Transform: life(`"expires_in":"-3600"`)}},
-		"expired in expires_on":   {fault: entratest.Fault{Transform: func(b []byte) []byte { return append([]byte(`{"expires_on":1500000000,`), b[1:]...) }}},
+		"expired in expires_on": {fault: entratest.Fault{Transform: func(b []byte) []byte {
+			return append([]byte(`{"expires_on":1500000000,`), b[1:]...)
+		}}},
 		"larger than 1 MiB": {says: tooLarge, fault: entratest.Fault{Transform: func(b []byte) []byte {
 			return append([]byte(`{"x":"`+strings.Repeat("x", 1<<20)+`",`), b[1:]...)
 		}}},
@@ -230,13 +240,15 @@ func TestOddAnswersAreNotKeptAndLoseNothing(t *testing.T) {
 			harness.Eventually(t, "the refresh is answered", func() bool {
 				return len(w.Entra.Requests()) > 0 && !w.Entra.Requests()[0].Answered.IsZero()
 			})
-			form := url.Values{"grant_type": {harness.AppGrant}, "client_id": {harness.ClientID}, "client_secret": {harness.ClientSecret}, "scope": {"https://raw.example.com/.default"}}
+			form := url.Values{"grant_type": {harness.AppGrant}, "client_id": {harness.ClientID},
+				"client_secret": {harness.ClientSecret}, "scope": {"https://raw.example.com/.default"}}
 			resp, err := a.HTTP.PostForm(w.Entra.Authority(harness.Tenant)+"/oauth2/v2.0/token", form)
 			if err == nil {
 				body, readErr := io.ReadAll(resp.Body)
 				resp.Body.Close()
 				if readErr != nil || !bytes.Equal(body, sent.Load().([]byte)) {
-					t.Errorf("the answer is not what the server sent: %d bytes of %d, %v", len(body), len(sent.Load().([]byte)), readErr)
+					t.Errorf("the answer is not what the server sent: %d bytes of %d, %v",
+						len(body), len(sent.Load().([]byte)), readErr)
 				}
 			}
 			if (err == nil) != (test.says == "") {
@@ -263,8 +275,10 @@ func TestOddAnswersAreNotKeptAndLoseNothing(t *testing.T) {
 				if comparable(w, err) != comparable(w, plainErr) {
 					t.Errorf("%s: without the gate: %v\nwith it: %v", what, plainErr, err)
 				}
-				if (without.AccessToken == "") != (with.AccessToken == "") || without.ExpiresOn.Sub(with.ExpiresOn).Abs() > 20*time.Second {
-					t.Errorf("%s: without the gate a token: %v, until %v; with it: %v, until %v", what, without.AccessToken != "", without.ExpiresOn, with.AccessToken != "", with.ExpiresOn)
+				if (without.AccessToken == "") != (with.AccessToken == "") ||
+					without.ExpiresOn.Sub(with.ExpiresOn).Abs() > 20*time.Second {
+					t.Errorf("%s: without the gate a token: %v, until %v; with it: %v, until %v",
+						what, without.AccessToken != "", without.ExpiresOn, with.AccessToken != "", with.ExpiresOn)
 				}
 			}
 
@@ -272,7 +286,9 @@ func TestOddAnswersAreNotKeptAndLoseNothing(t *testing.T) {
 			if after := responses(w); !maps.Equal(before, after) {
 				t.Errorf("the answers that are kept have changed: %d before, %d after", len(before), len(after))
 			}
-			for name, app := range map[string]confidential.Client{"same": app, "other": b.App(), "gate alone on a new": w.Instance().GateApp()} {
+			for name, app := range map[string]confidential.Client{
+				"same": app, "other": b.App(), "gate alone on a new": w.Instance().GateApp(),
+			} {
 				if harness.Must(t)(app.AcquireTokenByCredential(ctx, []string{harness.GraphScope})) != due {
 					t.Errorf("%s instance: the app's token is another", name)
 				}

@@ -55,8 +55,10 @@ func TestScopesAtOnceInProcessesRedeemEachRefreshTokenOnce(t *testing.T) {
 	i := w.Instance()
 	i.SignIn(i.App(), u)
 	ps := w.Processes(3)
-	scopes := []string{harness.MailScope, harness.FilesScope, harness.CalendarScope, "https://graph.microsoft.com/Notes.Read"}
-	for _, out := range harness.DoAll(ps, harness.Order{Op: "silent", Account: u.HomeAccountID(), Scopes: scopes, N: 8, Split: true}) {
+	scopes := []string{harness.MailScope, harness.FilesScope, harness.CalendarScope,
+		"https://graph.microsoft.com/Notes.Read"}
+	order := harness.Order{Op: "silent", Account: u.HomeAccountID(), Scopes: scopes, N: 8, Split: true}
+	for _, out := range harness.DoAll(ps, order) {
 		for _, e := range out.Errors {
 			t.Error(e)
 		}
@@ -99,7 +101,8 @@ func TestInvalidGrantReachesAllAfterOneRequest(t *testing.T) {
 	for _, g := range stampede(t, w, func(i int) (confidential.AuthResult, error) {
 		return harness.Silent(ctx, apps[i%2], u.HomeAccountID(), harness.MailScope)
 	}) {
-		if g.Err == nil || !strings.Contains(g.Err.Error(), "AADSTS50173") || !strings.Contains(g.Err.Error(), "invalid_grant") {
+		if g.Err == nil || !strings.Contains(g.Err.Error(), "AADSTS50173") ||
+			!strings.Contains(g.Err.Error(), "invalid_grant") {
 			t.Errorf("a caller got %v, want AADSTS50173", g.Err)
 		}
 	}

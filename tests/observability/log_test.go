@@ -82,7 +82,8 @@ func loggers(t *testing.T) []string {
 		eachSource(t, all[i], func(file *ast.File) {
 			for _, s := range file.Imports {
 				path, _ := strconv.Unquote(s.Path.Value)
-				if folder := strings.TrimPrefix(path, module); strings.HasPrefix(folder, "internal/") && !slices.Contains(all, folder) {
+				folder := strings.TrimPrefix(path, module)
+				if strings.HasPrefix(folder, "internal/") && !slices.Contains(all, folder) {
 					all = append(all, folder)
 				}
 			}

@@ -153,9 +153,13 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 			if err := gateAlone(b); err != nil {
 				t.Fatal(err)
 			}
-			harness.Eventually(t, "the other leaves it", func() bool { return c.Of(t, b, ahead, "msalredis.outcome=elsewhere") == 1 })
+			harness.Eventually(t, "the other leaves it", func() bool {
+				return c.Of(t, b, ahead, "msalredis.outcome=elsewhere") == 1
+			})
 			d.Open()
-			harness.Eventually(t, "the refresh is counted", func() bool { return c.Of(t, a, ahead, "msalredis.outcome=refreshed") == 1 })
+			harness.Eventually(t, "the refresh is counted", func() bool {
+				return c.Of(t, a, ahead, "msalredis.outcome=refreshed") == 1
+			})
 		},
 		"a refresh ahead that fails": func(t *testing.T, w *harness.World) {
 			w.Entra.SetBehavior(func(b *entratest.Behavior) { b.RefreshIn = time.Second })
@@ -422,7 +426,8 @@ func documented(c *harness.Census, t *testing.T) {
 	}
 }
 
-var attributeNames = []string{"msalredis.found", "msalredis.grant", "msalredis.outcome", "msalredis.record", "msalredis.holds", "msalredis.background"}
+var attributeNames = []string{"msalredis.found", "msalredis.grant", "msalredis.outcome", "msalredis.record",
+	"msalredis.holds", "msalredis.background"}
 
 func keysOfMap[V any](m map[string]V) []string {
 	var all []string
@@ -437,7 +442,8 @@ func literals(t *testing.T, match *regexp.Regexp, files ...string) []string {
 	t.Helper()
 	var all []string
 	for _, name := range files {
-		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(harness.Root(t), "internal", "telemetry", name), nil, 0)
+		path := filepath.Join(harness.Root(t), "internal", "telemetry", name)
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -481,7 +487,8 @@ func TestMetricsCostAHitNothing(t *testing.T) {
 	}
 	// The longest LocalTTL: a revalidation in the background would be counted.
 	long := func(o *msalredis.Options) { o.LocalTTL = time.Hour }
-	tokens, err := msalredis.New(w.Client(), w.Sealer(w.Keys), &msalredis.Options{Prefix: w.Prefix, OpTimeout: 10 * time.Second, LocalTTL: time.Hour})
+	tokens, err := msalredis.New(w.Client(), w.Sealer(w.Keys),
+		&msalredis.Options{Prefix: w.Prefix, OpTimeout: 10 * time.Second, LocalTTL: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -489,7 +496,8 @@ func TestMetricsCostAHitNothing(t *testing.T) {
 	base := w.Entra.Transport()
 	defer base.CloseIdleConnections()
 	with := allocations(w.Instance(long))
-	without := allocations(&harness.Instance{World: w, Tokens: tokens, HTTP: &http.Client{Transport: tokens.Transport(base)}})
+	without := allocations(&harness.Instance{World: w, Tokens: tokens,
+		HTTP: &http.Client{Transport: tokens.Transport(base)}})
 	if with > without {
 		t.Errorf("a hit makes %v allocations with providers, %v without", with, without)
 	}

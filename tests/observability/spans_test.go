@@ -46,14 +46,16 @@ func TestSpansOfAnAcquisition(t *testing.T) {
 	}
 	parent := map[string]string{
 		"msalredis.replace": "caller", "msalredis.gate": "caller", "msalredis.acquire": "msalredis.gate",
-		"msalredis.lock": "msalredis.acquire", "msalredis.token_request": "msalredis.acquire", "EVALSHA look": "msalredis.acquire",
-		"EVALSHA respond": "msalredis.acquire", "EVALSHA load": "msalredis.replace", "EVALSHA store": "caller",
+		"msalredis.lock": "msalredis.acquire", "msalredis.token_request": "msalredis.acquire",
+		"EVALSHA look": "msalredis.acquire", "EVALSHA respond": "msalredis.acquire",
+		"EVALSHA load": "msalredis.replace", "EVALSHA store": "caller",
 	}
 	for name, s := range spans {
 		if s.SpanContext.TraceID() != caller.SpanContext().TraceID() {
 			t.Errorf("%s is not in the caller's trace", name)
 		}
-		if want, ok := parent[name]; name != "caller" && name != "EVALSHA enlist" && (!ok || names[s.Parent.SpanID()] != want) {
+		want, ok := parent[name]
+		if name != "caller" && name != "EVALSHA enlist" && (!ok || names[s.Parent.SpanID()] != want) {
 			t.Errorf("%s is not a child of %q", name, want)
 		}
 	}
@@ -134,7 +136,8 @@ func TestSpansOfAnAcquisition(t *testing.T) {
 			}
 		}
 		text := fmt.Sprint(s.Name, s.Attributes, s.Status, s.Events)
-		for _, who := range []string{harness.ClientID, harness.Tenant, u.ObjectID, u.Username, "AppTokenCache", w.Entra.Host(), "microsoftonline"} {
+		for _, who := range []string{harness.ClientID, harness.Tenant, u.ObjectID, u.Username, "AppTokenCache",
+			w.Entra.Host(), "microsoftonline"} {
 			if strings.Contains(text, who) {
 				t.Errorf("%s names %s", s.Name, who)
 			}

@@ -275,7 +275,8 @@ func (s *stage) turmoil(t *testing.T, c *chronicle) {
 		time.Sleep(rand.N(40 * time.Millisecond))
 	})
 	during(3, instances, func(_ int, i *staged) { // an error says that the user is signed out
-		_, _ = harness.Silent(ctx, i.app, u.HomeAccountID(), fmt.Sprintf("https://graph.microsoft.com/Scope.%d", rand.N(1000)))
+		_, _ = harness.Silent(ctx, i.app, u.HomeAccountID(),
+			fmt.Sprintf("https://graph.microsoft.com/Scope.%d", rand.N(1000)))
 	})
 	rdb, sealer := s.Client(), s.Sealer(s.Keys)
 	during(1, instances, func(client int, _ *staged) {
@@ -340,7 +341,8 @@ func TestHistoriesOfSignOuts(t *testing.T) {
 			t.Errorf("a history of %d operations that a sign-out does not allow: %s", len(calls), picture(t, accounts, calls))
 		}
 		if !legal(t, partitions, scripts) {
-			t.Errorf("a history of %d scripts that a partition does not allow: %s", len(scripts), picture(t, partitions, scripts))
+			t.Errorf("a history of %d scripts that a partition does not allow: %s",
+				len(scripts), picture(t, partitions, scripts))
 		}
 		histories++
 		for _, op := range calls {

@@ -234,7 +234,8 @@ func newStage(t *testing.T, hooks ...redis.Hook) *stage {
 // user is a new one, who has signed in here and is known there.
 func (s *stage) user() entratest.User {
 	s.T.Helper()
-	u := entratest.User{ObjectID: fmt.Sprintf("%08d-0000-4000-8000-00000000000b", s.users), TenantID: harness.Tenant, Username: fmt.Sprintf("staged%d@contoso.com", s.users), Name: "A User"}
+	u := entratest.User{ObjectID: fmt.Sprintf("%08d-0000-4000-8000-00000000000b",
+		s.users), TenantID: harness.Tenant, Username: fmt.Sprintf("staged%d@contoso.com", s.users), Name: "A User"}
 	s.users++
 	s.Entra.AddUser(u)
 	harness.Canary.User(u)
@@ -314,7 +315,9 @@ func (s *stage) signedOut(t *testing.T, u entratest.User, before []string) {
 	if left := s.sinceThen(t, before); len(left) > 0 {
 		t.Errorf("left of the user: %q", left)
 	}
-	for name, app := range map[string]confidential.Client{"here": s.here.app, "there": s.there.app, "elsewhere": s.elsewhere.app} {
+	for name, app := range map[string]confidential.Client{
+		"here": s.here.app, "there": s.there.app, "elsewhere": s.elsewhere.app,
+	} {
 		for _, scope := range []string{harness.UserScope, harness.MailScope} {
 			harness.Eventually(t, name+" signs out", func() bool {
 				_, err := harness.Silent(ctx, app, u.HomeAccountID(), scope)
@@ -349,7 +352,9 @@ func (s *stage) signedIn(t *testing.T, u entratest.User, fresh confidential.Auth
 		}
 	}
 	check("at once")
-	for name, app := range map[string]confidential.Client{"here": s.here.app, "there": s.there.app, "elsewhere": s.elsewhere.app} {
+	for name, app := range map[string]confidential.Client{
+		"here": s.here.app, "there": s.there.app, "elsewhere": s.elsewhere.app,
+	} {
 		for _, scope := range []string{harness.UserScope, harness.MailScope} {
 			harness.Eventually(t, name+" has the sign-in", func() bool {
 				got, err := harness.Silent(ctx, app, u.HomeAccountID(), scope)
@@ -598,7 +603,8 @@ func TestForgetAppTokensAtEachStepOfARequest(t *testing.T) {
 		apps = map[*staged]confidential.Client{}
 		for _, i := range []*staged{s.here, s.there, s.elsewhere} {
 			apps[i] = harness.NewApp(t, s.Entra.Authority(harness.TenantName(n)), stopping{i.Tokens, i.steps}, i.HTTP)
-			harness.Must(t)(apps[i].AcquireTokenByCredential(ctx, []string{harness.DynamicsScope})) // so that each knows the partition
+			// so that each knows the partition
+			harness.Must(t)(apps[i].AcquireTokenByCredential(ctx, []string{harness.DynamicsScope}))
 		}
 	}
 	get := func(i *staged) string {
@@ -645,7 +651,9 @@ func TestSignOutBeforeADueTokenIsStoredAgain(t *testing.T) {
 			harness.WaitUntil(time.Now().Add(1100 * time.Millisecond))
 			asked, free := make(chan struct{}), make(chan struct{})
 			remove := s.Entra.OnTokenRequest(func(entratest.Request) { close(asked); <-free })
-			serves.during(t, "Export 1 before", func() { _, _ = harness.Silent(context.Background(), serves.app, u.HomeAccountID()) }, func() {
+			serves.during(t, "Export 1 before", func() {
+				_, _ = harness.Silent(context.Background(), serves.app, u.HomeAccountID())
+			}, func() {
 				<-asked
 				remove()
 				// The instance itself, which so knows of the sign-out when MSAL stores.
@@ -653,7 +661,9 @@ func TestSignOutBeforeADueTokenIsStoredAgain(t *testing.T) {
 			})
 			close(free)
 			harness.Eventually(t, "the refresh ends", func() bool {
-				return !slices.ContainsFunc(s.sinceThen(t, before), func(key string) bool { return strings.HasSuffix(key, ":lock") })
+				return !slices.ContainsFunc(s.sinceThen(t, before), func(key string) bool {
+					return strings.HasSuffix(key, ":lock")
+				})
 			})
 			s.signedOut(t, u, before)
 		})
@@ -678,7 +688,9 @@ func TestFirstLookThatASignOutOvertakesServesNobody(t *testing.T) {
 		return err == nil && n > 0
 	})
 	u := s.user()
-	s.elsewhere.during(t, "look 1 after", func() { _, _ = harness.Silent(ctx, s.elsewhere.app, u.HomeAccountID()) }, func() {
+	s.elsewhere.during(t, "look 1 after", func() {
+		_, _ = harness.Silent(ctx, s.elsewhere.app, u.HomeAccountID())
+	}, func() {
 		before := obo()
 		harness.Succeeds(t, s.there.Tokens.RemoveAccount(ctx, u.HomeAccountID()))
 		harness.Succeeds(t, s.there.Tokens.RemoveAccount(ctx, other.HomeAccountID()))

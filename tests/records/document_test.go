@@ -40,13 +40,15 @@ func TestKeyBoundTokenStaysWithItsClient(t *testing.T) {
 	i := w.Instance()
 	app := i.App()
 	get := func(app confidential.Client, key string) string {
-		return harness.Must(t)(app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithAuthenticationScheme(pop{key})))
+		return harness.Must(t)(app.AcquireTokenByCredential(ctx, []string{harness.GraphScope},
+			confidential.WithAuthenticationScheme(pop{key})))
 	}
 	harness.Must(t)(app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
 	before := w.Entra.Count()
 	token := get(app, "k1")
 	for n := range 5 {
-		harness.Must(t)(app.AcquireTokenByCredential(ctx, []string{harness.DynamicsScope}, confidential.WithTenantID(harness.TenantName(n))))
+		harness.Must(t)(app.AcquireTokenByCredential(ctx, []string{harness.DynamicsScope},
+			confidential.WithTenantID(harness.TenantName(n))))
 		if get(app, "k1") != token {
 			t.Error("another token than plain MSAL would give")
 		}
@@ -76,7 +78,8 @@ func TestKeyBoundTokenOfAUserEndsWithTheSignOut(t *testing.T) {
 			client := i.Public()
 			account := harness.PublicSignIn(t, w, client, u).Account
 			get := func() (public.AuthResult, error) {
-				return client.AcquireTokenSilent(ctx, []string{harness.UserScope}, public.WithSilentAccount(account), public.WithAuthenticationScheme(pop{"k"}))
+				return client.AcquireTokenSilent(ctx, []string{harness.UserScope}, public.WithSilentAccount(account),
+					public.WithAuthenticationScheme(pop{"k"}))
 			}
 			before := w.Entra.Count()
 			token := harness.Must(t)(get())
@@ -104,9 +107,11 @@ func TestSignInThatNamesNobodyStaysWithItsClient(t *testing.T) {
 	u := w.AddUsers(1)[0]
 	// The answer has an id_token, but neither a subject nor client_info. MSAL does not look at signatures.
 	part := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
-	idToken := part(`{"alg":"none"}`) + "." + part(`{"preferred_username":"somebody","tid":"`+harness.Tenant+`"}`) + "." + part("signature")
-	w.Entra.AddFault(entratest.Fault{Match: entratest.ByGrant("authorization_code"), Status: 200, Body: `{"token_type":"Bearer","expires_in":3600,
-		"scope":"` + harness.UserScope + `","access_token":"an access token of nobody who is named","id_token":"` + idToken + `"}`})
+	claims := `{"preferred_username":"somebody","tid":"` + harness.Tenant + `"}`
+	idToken := part(`{"alg":"none"}`) + "." + part(claims) + "." + part("signature")
+	w.Entra.AddFault(entratest.Fault{Match: entratest.ByGrant("authorization_code"), Status: 200,
+		Body: `{"token_type":"Bearer","expires_in":3600,"scope":"` + harness.UserScope +
+			`","access_token":"an access token of nobody who is named","id_token":"` + idToken + `"}`})
 	i := w.Instance()
 	app := i.App()
 	signedIn := i.SignIn(app, u)
@@ -143,7 +148,8 @@ func msal10(t *testing.T, document []byte, sections ...string) []byte {
 	if err := json.Unmarshal(document, &all); err != nil {
 		t.Fatal(err)
 	}
-	names := strings.NewReplacer("-accesstoken-", "-AccessToken-", "-refreshtoken-", "-RefreshToken-", "-idtoken-", "-IdToken-", "appmetadata-", "AppMetaData-")
+	names := strings.NewReplacer("-accesstoken-", "-AccessToken-", "-refreshtoken-", "-RefreshToken-",
+		"-idtoken-", "-IdToken-", "appmetadata-", "AppMetaData-")
 	for _, section := range sections {
 		for key, entry := range all[section] {
 			delete(all[section], key)
@@ -165,14 +171,16 @@ func msal10(t *testing.T, document []byte, sections ...string) []byte {
 func TestEntriesOfMSAL10AreNotSignedOutByTheirRenaming(t *testing.T) {
 	ctx := context.Background()
 	for _, sections := range [][]string{
-		{"AccessToken", "RefreshToken", "IdToken", "Account", "AppMetadata"}, {"Account"}, {"RefreshToken"}, {"AccessToken"}, {"IdToken"},
+		{"AccessToken", "RefreshToken", "IdToken", "Account", "AppMetadata"}, {"Account"}, {"RefreshToken"},
+		{"AccessToken"}, {"IdToken"},
 	} {
 		t.Run(strings.Join(sections, " "), func(t *testing.T) {
 			w := harness.NewWorld(t)
 			users := w.AddUsers(2)
 			old, base := &kept{}, w.Entra.Transport()
 			defer base.CloseIdleConnections()
-			plain, err := public.New(harness.PublicID, public.WithAuthority(w.Entra.Authority(harness.Tenant)), public.WithCache(old), public.WithHTTPClient(&http.Client{Transport: base}))
+			plain, err := public.New(harness.PublicID, public.WithAuthority(w.Entra.Authority(harness.Tenant)),
+				public.WithCache(old), public.WithHTTPClient(&http.Client{Transport: base}))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -353,8 +361,10 @@ func TestAppTokenUnderAKeyOfAnotherFormIsCounted(t *testing.T) {
 		if err := i.Tokens.Replace(ctx, m, cache.ReplaceHints{PartitionKey: key}); err != nil {
 			t.Fatal(err)
 		}
-		m.Document = fmt.Appendf(nil, `{"AccessToken":{"k%d":{"environment":"login.microsoftonline.com","realm":%q,"client_id":%q,"secret":"x","target":"s",`+
-			`"cached_at":"%d","expires_on":"%d"}}}`, n, harness.Tenant, harness.ClientID, time.Now().Unix(), time.Now().Add(time.Hour).Unix())
+		now := time.Now()
+		m.Document = fmt.Appendf(nil, `{"AccessToken":{"k%d":{"environment":"login.microsoftonline.com","realm":%q,`+
+			`"client_id":%q,"secret":"x","target":"s","cached_at":"%d","expires_on":"%d"}}}`,
+			n, harness.Tenant, harness.ClientID, now.Unix(), now.Add(time.Hour).Unix())
 		if err := i.Tokens.Export(ctx, m, cache.ExportHints{PartitionKey: key}); err != nil {
 			t.Fatal(err)
 		}

@@ -36,10 +36,12 @@ func TestEveryKeyHasATTL(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithFMIPath("a/b")); err != nil {
+	_, err = app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithFMIPath("a/b"))
+	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithClaims(`{"access_token":{"nbf":{"essential":true,"value":"1"}}}`)); err != nil {
+	challenge := confidential.WithClaims(`{"access_token":{"nbf":{"essential":true,"value":"1"}}}`)
+	if _, err := app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, challenge); err != nil {
 		t.Fatal(err)
 	}
 	i.SignIn(app, users[0])
@@ -59,7 +61,8 @@ func TestEveryKeyHasATTL(t *testing.T) {
 	if err := i.Tokens.RemoveAccount(ctx, users[1].HomeAccountID()); err != nil {
 		t.Fatal(err)
 	}
-	if err := i.Tokens.ForgetAppTokens(ctx, harness.ClientID, harness.Tenant, "https://short.example.com/.default"); err != nil {
+	err = i.Tokens.ForgetAppTokens(ctx, harness.ClientID, harness.Tenant, "https://short.example.com/.default")
+	if err != nil {
 		t.Fatal(err)
 	}
 	remove := w.Entra.AddFault(entratest.Fault{Status: 429, RetryAfter: "30"})
@@ -188,7 +191,8 @@ func TestListedAccountSlides(t *testing.T) {
 	account := harness.PublicSignIn(t, w, client, used).Account
 	i.SignIn(web, confidentials)
 	for began := time.Now(); time.Since(began) < ttl+time.Second; {
-		if _, err := client.AcquireTokenSilent(ctx, []string{harness.UserScope}, public.WithSilentAccount(account)); err != nil {
+		_, err := client.AcquireTokenSilent(ctx, []string{harness.UserScope}, public.WithSilentAccount(account))
+		if err != nil {
 			t.Fatal(err)
 		}
 		harness.Must(t)(harness.Silent(ctx, web, confidentials.HomeAccountID()))
@@ -243,7 +247,8 @@ func TestExpiredAccessTokensDisappear(t *testing.T) {
 		}
 	}
 	records := w.Records()
-	harness.OneRecord(t, records, harness.InSection(msaldoc.SectionAccessToken), harness.OfUser(u), target(harness.MailScope))
+	harness.OneRecord(t, records, harness.InSection(msaldoc.SectionAccessToken), harness.OfUser(u),
+		target(harness.MailScope))
 	harness.OneRecord(t, records, harness.InSection(msaldoc.SectionRefreshToken), harness.OfUser(u))
 	harness.OneRecord(t, records, harness.InSection(msaldoc.SectionAccount), harness.OfUser(u))
 }

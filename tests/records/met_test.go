@@ -59,7 +59,8 @@ func newMet(w *harness.World, t *testing.T, gated bool) *met {
 	}
 	m.app = harness.NewApp(t, w.Entra.Authority(harness.Tenant), m.switched, client)
 	var err error
-	m.public, err = public.New(harness.PublicID, public.WithAuthority(w.Entra.Authority(harness.Tenant)), public.WithCache(m.switched), public.WithHTTPClient(client))
+	m.public, err = public.New(harness.PublicID, public.WithAuthority(w.Entra.Authority(harness.Tenant)),
+		public.WithCache(m.switched), public.WithHTTPClient(client))
 	harness.Succeeds(t, err)
 	return m
 }

@@ -171,7 +171,8 @@ func ownEntries(t *testing.T, partitions int) {
 				continue
 			}
 			other := fmt.Sprintf("%08d-1111-4222-8333-00000000000d", s.n)
-			if _, err := apps[s.app].AcquireTokenByCredential(ctx, []string{s.scope}, confidential.WithTenantID(other)); err != nil {
+			_, err := apps[s.app].AcquireTokenByCredential(ctx, []string{s.scope}, confidential.WithTenantID(other))
+			if err != nil {
 				return err
 			}
 		}

@@ -74,7 +74,8 @@ func TestRotationOfSealingKeys(t *testing.T) {
 	sealed := map[string]int{}
 	for _, r := range w.Records() {
 		sealed[sealedWith(r.Value)]++
-		if want := "k2"; r.Section == msaldoc.SectionAccessToken && strings.Contains(r.Target, "Mail.Read") && sealedWith(r.Value) != want {
+		fresh := r.Section == msaldoc.SectionAccessToken && strings.Contains(r.Target, "Mail.Read")
+		if want := "k2"; fresh && sealedWith(r.Value) != want {
 			t.Errorf("a new token is sealed with %q, want %q", sealedWith(r.Value), want)
 		}
 	}
@@ -112,7 +113,8 @@ func TestTokensThatCouldNotBeSealedAreStoredLater(t *testing.T) {
 	sealer.away.Store(true)
 	token := here.SignIn(here.App(), u).AccessToken
 	unsealed := func() float64 {
-		return (&harness.Census{All: map[string]harness.Point{}}).Of(t, here, "msalredis.records.unsealed", "msalredis.record=entry")
+		return (&harness.Census{All: map[string]harness.Point{}}).Of(t, here, "msalredis.records.unsealed",
+			"msalredis.record=entry")
 	}
 	once := unsealed()
 	harness.Eventually(t, "it is tried again", func() bool { return unsealed() > once+1 })

@@ -34,31 +34,43 @@ func TestUnreadableEntryIsAMissAndTheRestServes(t *testing.T) {
 			b[len(b)-20] ^= 1
 			return string(b)
 		}},
-		{"cut off", "corrupt", func(_ *testing.T, _ *harness.World, r, _, _ harness.Record) string { return r.Value[:len(r.Value)-7] }},
+		{"cut off", "corrupt", func(_ *testing.T, _ *harness.World, r, _, _ harness.Record) string {
+			return r.Value[:len(r.Value)-7]
+		}},
 		{"cut off within the seal's header", "corrupt", func(_ *testing.T, _ *harness.World, r, _, _ harness.Record) string {
 			return r.Value[:len(harness.HeadOf(r.Value))+5]
 		}},
-		{"cut off within the digits", "malformed", func(_ *testing.T, _ *harness.World, r, _, _ harness.Record) string { return r.Value[:10] }},
-		{"empty", "malformed", func(*testing.T, *harness.World, harness.Record, harness.Record, harness.Record) string { return "" }},
-		{"foreign text", "malformed", func(*testing.T, *harness.World, harness.Record, harness.Record, harness.Record) string {
+		{"cut off within the digits", "malformed", func(_ *testing.T, _ *harness.World, r, _, _ harness.Record) string {
+			return r.Value[:10]
+		}},
+		{"empty", "malformed", func(_ *testing.T, _ *harness.World, _, _, _ harness.Record) string { return "" }},
+		{"foreign text", "malformed", func(_ *testing.T, _ *harness.World, _, _, _ harness.Record) string {
 			return "hello from another program, of some length"
 		}},
 		{"foreign JSON behind digits", "malformed", func(_ *testing.T, _ *harness.World, r, _, _ harness.Record) string {
 			return harness.HeadOf(r.Value) + `{"secret":"planted"}`
 		}},
 		{"plain text", "malformed", func(t *testing.T, _ *harness.World, r, _, _ harness.Record) string {
-			return sealedAs(t, serializer.Plaintext(), r.RedisKey, r.Field, harness.HeadOf(r.Value), layout.AppendEntry(nil, r.Entry))
+			return sealedAs(t, serializer.Plaintext(), r.RedisKey, r.Field, harness.HeadOf(r.Value),
+				layout.AppendEntry(nil, r.Entry))
 		}},
-		{"another entry under this name", "malformed", func(t *testing.T, w *harness.World, r, sibling, _ harness.Record) string {
-			return sealedAs(t, w.Sealer(w.Keys), r.RedisKey, r.Field, harness.HeadOf(r.Value), layout.AppendEntry(nil, sibling.Entry))
+		{"another entry under this name", "malformed",
+			func(t *testing.T, w *harness.World, r, sibling, _ harness.Record) string {
+				return sealedAs(t, w.Sealer(w.Keys), r.RedisKey, r.Field, harness.HeadOf(r.Value),
+					layout.AppendEntry(nil, sibling.Entry))
+			}},
+		{"moved from another field", "moved", func(_ *testing.T, _ *harness.World, _, sibling, _ harness.Record) string {
+			return sibling.Value
 		}},
-		{"moved from another field", "moved", func(_ *testing.T, _ *harness.World, _, sibling, _ harness.Record) string { return sibling.Value }},
-		{"moved from another partition", "moved", func(_ *testing.T, _ *harness.World, _, _, stranger harness.Record) string { return stranger.Value }},
+		{"moved from another partition", "moved", func(_ *testing.T, _ *harness.World, _, _, stranger harness.Record) string {
+			return stranger.Value
+		}},
 		{"life prolonged", "moved", func(_ *testing.T, _ *harness.World, r, _, _ harness.Record) string {
 			return r.Value[:16] + strconv.FormatInt(r.Expiry+3600, 10) + r.Value[harness.HeaderSize:]
 		}},
 		{"unknown key", "unknown_key", func(t *testing.T, _ *harness.World, r, _, _ harness.Record) string {
-			return sealedAs(t, harness.NewSealer(t, harness.GeneratedKey(t, "k9")), r.RedisKey, r.Field, harness.HeadOf(r.Value), layout.AppendEntry(nil, r.Entry))
+			return sealedAs(t, harness.NewSealer(t, harness.GeneratedKey(t, "k9")), r.RedisKey, r.Field,
+				harness.HeadOf(r.Value), layout.AppendEntry(nil, r.Entry))
 		}},
 		{"newer seal", "newer_version", func(_ *testing.T, _ *harness.World, r, _, _ harness.Record) string {
 			sealed := []byte(r.Value[len(harness.HeadOf(r.Value)):])

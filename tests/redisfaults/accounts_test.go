@@ -76,7 +76,8 @@ func TestAccountsAreAllOrAnError(t *testing.T) {
 				t.Errorf("%d accounts of %d without an error", len(got), accounts)
 			}
 			signedIn := harness.PublicSignIn(t, w, client, w.AddUsers(1)[0])
-			harness.Must(t)(client.AcquireTokenSilent(ctx, []string{harness.UserScope}, public.WithSilentAccount(signedIn.Account)))
+			harness.Must(t)(client.AcquireTokenSilent(ctx, []string{harness.UserScope},
+				public.WithSilentAccount(signedIn.Account)))
 			if !test.whole {
 				if got, err := client.Accounts(ctx); err == nil {
 					t.Errorf("%d accounts of %d without an error, after a sign-in", len(got), accounts+1)
@@ -129,7 +130,8 @@ func TestManyAccountsFarFromRedis(t *testing.T) {
 			t.Errorf("RemoveAccount: %v", err)
 		}
 	}
-	if got, err := w.Instance(func(o *msalredis.Options) { o.OpTimeout = time.Minute }).Public().Accounts(ctx); err != nil || len(got) != accounts-1 {
+	other := w.Instance(func(o *msalredis.Options) { o.OpTimeout = time.Minute }).Public()
+	if got, err := other.Accounts(ctx); err != nil || len(got) != accounts-1 {
 		t.Errorf("%d accounts, want %d: %v", len(got), accounts-1, err)
 	}
 }

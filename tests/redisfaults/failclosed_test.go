@@ -49,7 +49,8 @@ func TestFailClosedReturnsRedisErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := harness.Breakable(t)
 			u := w.AddUsers(1)[0]
-			fails, goesOn := w.Instance(harness.ShortOpTimeout, func(o *msalredis.Options) { o.FailClosed = true }), w.Instance(harness.ShortOpTimeout)
+			fails := w.Instance(harness.ShortOpTimeout, func(o *msalredis.Options) { o.FailClosed = true })
+			goesOn := w.Instance(harness.ShortOpTimeout)
 			failing, going := fails.App(), goesOn.App()
 			goesOn.SignIn(going, u) // what this instance has in memory is all that it can go on with
 			sent := w.Entra.Count()
@@ -89,7 +90,8 @@ func TestFailClosedSecondLook(t *testing.T) {
 	o := harness.Options(w.Prefix)
 	o.FailClosed = true
 	app := w.InstanceOn(harness.Hooked{UniversalClient: rdb}, w.Sealer(w.Keys), o).App()
-	harness.Must(t)(app.AcquireTokenByCredential(context.Background(), []string{harness.DynamicsScope})) // Redis knows the scripts: a look is one command
+	// Redis knows the scripts: a look is one command
+	harness.Must(t)(app.AcquireTokenByCredential(context.Background(), []string{harness.DynamicsScope}))
 	second.On.Store(true)
 	_, err := app.AcquireTokenByCredential(context.Background(), []string{harness.GraphScope})
 	if err == nil || !strings.Contains(err.Error(), "looking for a shared answer") {

@@ -29,14 +29,15 @@ func TestRedisFilledWithGarbage(t *testing.T) {
 		script string // KEYS[1] is one of the names
 		of     []string
 	}{
-		"lists":                       {`redis.call('RPUSH', KEYS[1], 'x', 'y')`, names},
-		"sets":                        {`redis.call('SADD', KEYS[1], 'x', 'y')`, names},
-		"sorted sets":                 {`redis.call('ZADD', KEYS[1], 1, 'x', 2, '')`, names},
-		"hashes":                      {`redis.call('HSET', KEYS[1], 'v', 'x', '', '', 'f', '{{{[[[')`, names},
-		"text":                        {`redis.call('SET', KEYS[1], '{"a":[[[[{"b":99999999999999999999999999999')`, names},
-		"bytes":                       {`redis.call('SET', KEYS[1], '\255\0\r\n')`, names},
-		"nothing":                     {`redis.call('SET', KEYS[1], '')`, names},
-		"hashes of 20,000 fields":     {`for i = 1, 20000 do redis.call('HSET', KEYS[1], string.rep('f', 1000) .. i, 'x') end`, names[:1]},
+		"lists":       {`redis.call('RPUSH', KEYS[1], 'x', 'y')`, names},
+		"sets":        {`redis.call('SADD', KEYS[1], 'x', 'y')`, names},
+		"sorted sets": {`redis.call('ZADD', KEYS[1], 1, 'x', 2, '')`, names},
+		"hashes":      {`redis.call('HSET', KEYS[1], 'v', 'x', '', '', 'f', '{{{[[[')`, names},
+		"text":        {`redis.call('SET', KEYS[1], '{"a":[[[[{"b":99999999999999999999999999999')`, names},
+		"bytes":       {`redis.call('SET', KEYS[1], '\255\0\r\n')`, names},
+		"nothing":     {`redis.call('SET', KEYS[1], '')`, names},
+		"hashes of 20,000 fields": {`for i = 1, 20000 do redis.call('HSET', KEYS[1], string.rep('f', 1000) .. i, 'x') end`,
+			names[:1]},
 		"hashes with a value of 20 M": {`redis.call('HSET', KEYS[1], 'f', string.rep('x', 20971520))`, names[:1]},
 		"answers of 20 M":             {`redis.call('SET', KEYS[1], string.rep('9', 20971520))`, names[3:4]},
 		"lists of 20 M":               {`redis.call('ZADD', KEYS[1], 9e15, string.rep('x', 20971520))`, names[2:3]},
@@ -74,7 +75,8 @@ func TestRedisFilledWithGarbage(t *testing.T) {
 					if err := rdb.Del(ctx, place).Err(); err != nil {
 						t.Fatal(err)
 					}
-					if err := rdb.Eval(ctx, test.script+" redis.call('EXPIRE', KEYS[1], 600) return 1", []string{place}).Err(); err != nil {
+					err := rdb.Eval(ctx, test.script+" redis.call('EXPIRE', KEYS[1], 600) return 1", []string{place}).Err()
+					if err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -150,7 +152,8 @@ func TestListedNamesOfNothingAreSkipped(t *testing.T) {
 		}
 	}
 	// Equal scores are in the order of their members, so these come before any account.
-	w.Redis.Admin.ZAddXX(ctx, names.Accounts(), redis.Z{Member: string(layout.PartitionID(account.HomeAccountID)), Score: 2e13})
+	w.Redis.Admin.ZAddXX(ctx, names.Accounts(),
+		redis.Z{Member: string(layout.PartitionID(account.HomeAccountID)), Score: 2e13})
 	other := w.Instance(func(o *msalredis.Options) { o.FailClosed = true })
 	if accounts, err := other.Public().Accounts(ctx); err != nil || len(accounts) != 1 {
 		t.Errorf("%d accounts, %v", len(accounts), err)
@@ -249,12 +252,13 @@ func nonsense(t *testing.T, reply, endless string) (addr string) {
 // theirs from Entra ID, and FailClosed an error.
 func TestRedisThatSpeaksNonsense(t *testing.T) {
 	for name, test := range map[string]struct{ reply, endless string }{
-		"a number":                      {reply: ":1\r\n"},
-		"text in place of a list":       {reply: "$5\r\nhello\r\n"},
-		"no time":                       {reply: "*4\r\n$3\r\nabc\r\n$1\r\n1\r\n$1\r\n0\r\n*0\r\n"},
-		"lists in lists":                {reply: "*2\r\n$16\r\n1700000000000000\r\n*1\r\n*1\r\n*1\r\n$1\r\nx\r\n"},
-		"too few":                       {reply: "*1\r\n$16\r\n1700000000000000\r\n"},
-		"numbers that are none":         {reply: "*4\r\n$16\r\n1700000000000000\r\n$1\r\nx\r\n$99\r\n" + strings.Repeat("9", 99) + "\r\n*0\r\n"},
+		"a number":                {reply: ":1\r\n"},
+		"text in place of a list": {reply: "$5\r\nhello\r\n"},
+		"no time":                 {reply: "*4\r\n$3\r\nabc\r\n$1\r\n1\r\n$1\r\n0\r\n*0\r\n"},
+		"lists in lists":          {reply: "*2\r\n$16\r\n1700000000000000\r\n*1\r\n*1\r\n*1\r\n$1\r\nx\r\n"},
+		"too few":                 {reply: "*1\r\n$16\r\n1700000000000000\r\n"},
+		"numbers that are none": {reply: "*4\r\n$16\r\n1700000000000000\r\n$1\r\nx\r\n$99\r\n" +
+			strings.Repeat("9", 99) + "\r\n*0\r\n"},
 		"a field without a value":       {reply: "*4\r\n$16\r\n1700000000000000\r\n$1\r\n1\r\n$1\r\n0\r\n*1\r\n$1\r\nf\r\n"},
 		"a moved slot":                  {reply: "-MOVED 1 127.0.0.1:1\r\n"},
 		"not RESP":                      {reply: "HTTP/1.1 400 Bad Request\r\n\r\n"},
@@ -302,13 +306,16 @@ func TestPartitionKeysOfAnyBytes(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
 	a, b := w.Instance(), w.Instance()
-	keys := []string{"user.tenant", "{", "}{", "{}", "a}:tokens", "*", "v", " ", "\n\r\t", "\x00", "a\x00", "a\x00b", strings.Repeat("x", 10_000), strings.Repeat("x", 10_001),
-		"ü", "u\u0308", "\u2028", "\xff", "\xff\xfe", "_AppTokenCache", "c_t_AppTokenCache", `"`, `\`, `\u0000`, "' OR 1=1 --", "../..", "%00"}
+	keys := []string{"user.tenant", "{", "}{", "{}", "a}:tokens", "*", "v", " ", "\n\r\t", "\x00", "a\x00", "a\x00b",
+		strings.Repeat("x", 10_000), strings.Repeat("x", 10_001), "ü", "u\u0308", "\u2028", "\xff", "\xff\xfe",
+		"_AppTokenCache", "c_t_AppTokenCache", `"`, `\`, `\u0000`, "' OR 1=1 --", "../..", "%00"}
 	document := func(key string) []byte {
 		entry := map[string]string{
-			"home_account_id": key, "environment": "login.microsoftonline.com", "realm": harness.Tenant, "credential_type": "AccessToken", "client_id": harness.ClientID,
+			"home_account_id": key, "environment": "login.microsoftonline.com", "realm": harness.Tenant,
+			"credential_type": "AccessToken", "client_id": harness.ClientID,
 			"secret": "secret of " + harness.HashOf(key), "target": "scope", "token_type": "Bearer",
-			"cached_at": fmt.Sprint(time.Now().Unix()), "expires_on": fmt.Sprint(time.Now().Add(time.Hour).Unix()), "extended_expires_on": fmt.Sprint(time.Now().Add(time.Hour).Unix()),
+			"cached_at": fmt.Sprint(time.Now().Unix()), "expires_on": fmt.Sprint(time.Now().Add(time.Hour).Unix()),
+			"extended_expires_on": fmt.Sprint(time.Now().Add(time.Hour).Unix()),
 		}
 		text, err := json.Marshal(map[string]any{"AccessToken": map[string]any{key + "-entry": entry}})
 		if err != nil {
@@ -377,7 +384,8 @@ func TestOnBehalfOfMemoryInMSALIsBounded(t *testing.T) {
 	i := w.Instance(func(o *msalredis.Options) { o.LocalBytes = most * 8 << 10 })
 	largest, watched := 0, false
 	tokens := watching{i.Tokens, func(manager any) {
-		if !watched || !strings.HasSuffix(fmt.Sprintf("%T", manager), "PartitionedManager") { // this test has no other way to tell
+		// this test has no other way to tell
+		if !watched || !strings.HasSuffix(fmt.Sprintf("%T", manager), "PartitionedManager") {
 			return
 		}
 		document, err := manager.(cache.Marshaler).Marshal()

@@ -99,7 +99,8 @@ func TestRedisHangsNobodyWaitsOnceTheBreakerIsOpen(t *testing.T) {
 	}
 	begun = time.Now()
 	for n := range 20 {
-		if _, err := app.AcquireTokenByCredential(ctx, []string{"https://api" + string(rune('a'+n)) + ".example.com/.default"}); err != nil {
+		scope := "https://api" + string(rune('a'+n)) + ".example.com/.default"
+		if _, err := app.AcquireTokenByCredential(ctx, []string{scope}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -168,7 +169,8 @@ func useWithoutRedis(i *harness.Instance, t *testing.T) {
 func obeysPauses(i *harness.Instance, t *testing.T) {
 	t.Helper()
 	const api = "https://throttled.example.com/.default"
-	remove := i.World.Entra.AddFault(entratest.Fault{Match: entratest.ByScope(api), Status: http.StatusTooManyRequests, RetryAfter: "60"})
+	remove := i.World.Entra.AddFault(entratest.Fault{Match: entratest.ByScope(api),
+		Status: http.StatusTooManyRequests, RetryAfter: "60"})
 	defer remove()
 	app := i.App()
 	for range 3 {
@@ -184,7 +186,9 @@ func sharedWithoutRequest(w *harness.World, t *testing.T) {
 	t.Helper()
 	sent := w.Entra.Count()
 	fresh := w.Instance()
-	for name, app := range map[string]confidential.Client{"client": fresh.App(), "client with the gate alone": fresh.GateApp()} {
+	for name, app := range map[string]confidential.Client{
+		"client": fresh.App(), "client with the gate alone": fresh.GateApp(),
+	} {
 		for _, api := range apis {
 			if _, err := app.AcquireTokenByCredential(context.Background(), []string{api}); err != nil {
 				t.Errorf("a new instance's %s: %v", name, err)
@@ -520,7 +524,8 @@ func TestLostScriptsCostNothing(t *testing.T) {
 	apps := []confidential.Client{a.App(), b.App()}
 	ctx := context.Background()
 	a.SignIn(apps[0], u)
-	harness.Must(t)(apps[0].AcquireTokenByCredential(ctx, []string{harness.GraphScope})) // every script has been loaded and used
+	// every script has been loaded and used
+	harness.Must(t)(apps[0].AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
 
 	before := w.Entra.Count()
 	// While the lease is held and the token under way.

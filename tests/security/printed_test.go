@@ -37,7 +37,8 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Forbid("sealing key", material, strings.TrimRight(material, "="), fmt.Sprintf("%x", raw), fmt.Sprintf("%X", raw), fmt.Sprint(raw))
+	c.Forbid("sealing key", material, strings.TrimRight(material, "="), fmt.Sprintf("%x",
+		raw), fmt.Sprintf("%X", raw), fmt.Sprint(raw))
 	c.Issued(w.Entra.Secrets())
 	c.User(u)
 	for _, r := range w.Entra.Requests() {
@@ -107,7 +108,8 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	c.Saw(fmt.Sprintf("%v %+v", *harness.Options(w.Prefix), harness.Options(w.Prefix)))
 
 	// Errors of what cannot be read.
-	for n, bad := range []string{w.Keys + "x", material, "k1:" + material[1:], "k1:" + material + "," + w.Keys, strings.Replace(w.Keys, ":", ";", 1), "k;1:" + material, material + ":k1"} {
+	for n, bad := range []string{w.Keys + "x", material, "k1:" + material[1:], "k1:" + material + "," + w.Keys,
+		strings.Replace(w.Keys, ":", ";", 1), "k;1:" + material, material + ":k1"} {
 		_, err := serializer.ParseKeys(bad)
 		if err == nil {
 			parsed, _ := serializer.ParseKeys(bad)
@@ -121,7 +123,8 @@ func TestNothingPrintsSecrets(t *testing.T) {
 	}
 	s := w.Sealer(w.Keys)
 	for _, r := range entries {
-		for _, bad := range [][]byte{[]byte(r.Value[len(harness.HeadOf(r.Value)):]), []byte(r.Value[len(harness.HeadOf(r.Value))+1:]), r.Raw} {
+		head := len(harness.HeadOf(r.Value))
+		for _, bad := range [][]byte{[]byte(r.Value[head:]), []byte(r.Value[head+1:]), r.Raw} {
 			if _, err := s.Open(bad, []byte("elsewhere")); err == nil {
 				t.Error("a value opens elsewhere")
 			} else {
@@ -135,7 +138,8 @@ func TestNothingPrintsSecrets(t *testing.T) {
 				c.SawError(err)
 			}
 		}
-		for _, bad := range []string{`{"AccessToken":{"x":` + string(r.Raw[:len(r.Raw)-1]), `[` + string(r.Raw) + `]`, string(r.Raw) + `{}`} {
+		for _, bad := range []string{`{"AccessToken":{"x":` + string(r.Raw[:len(r.Raw)-1]),
+			`[` + string(r.Raw) + `]`, string(r.Raw) + `{}`} {
 			if _, err := msaldoc.Parse([]byte(bad)); err == nil {
 				t.Error("a broken document is parsed")
 			} else {

@@ -81,7 +81,8 @@ func TestDependenciesAreListed(t *testing.T) {
 		}
 		listed[strings.Trim(cells[0], "`")] = true
 	}
-	required := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(harness.ReadFile(t, "go.mod"), -1) // without "// indirect"
+	// without "// indirect"
+	required := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(harness.ReadFile(t, "go.mod"), -1)
 	if len(required) == 0 {
 		t.Fatal("go.mod requires nothing, and this test shows nothing")
 	}
@@ -158,11 +159,13 @@ func TestAnotherSecretGetsNoAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	guess, err := confidential.New(w.Entra.Authority(harness.Tenant), harness.ClientID, cred, confidential.WithHTTPClient(w.Instance().HTTP))
+	guess, err := confidential.New(w.Entra.Authority(harness.Tenant), harness.ClientID, cred,
+		confidential.WithHTTPClient(w.Instance().HTTP))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := guess.AcquireTokenByCredential(ctx, []string{harness.GraphScope}); err == nil || !strings.Contains(err.Error(), "invalid_client") {
+	_, err = guess.AcquireTokenByCredential(ctx, []string{harness.GraphScope})
+	if err == nil || !strings.Contains(err.Error(), "invalid_client") {
 		t.Errorf("with another secret: %v", err)
 	}
 }
@@ -213,7 +216,8 @@ func TestValueOfAnotherPrefixDoesNotOpen(t *testing.T) {
 	}
 	other := w.Prefix + ":other"
 	to(w.Prefix)
-	if len(there) < 2 || harness.Must(t)(w.Instance().App().AcquireTokenByCredential(ctx, []string{harness.GraphScope})) != token {
+	if len(there) < 2 ||
+		harness.Must(t)(w.Instance().App().AcquireTokenByCredential(ctx, []string{harness.GraphScope})) != token {
 		t.Fatal("a copy in its own place is not served, and this test shows nothing")
 	}
 	to(other)
@@ -249,13 +253,15 @@ func TestNothingInRedisIsReadable(t *testing.T) {
 	text := ""
 	for _, key := range w.KeysOf() {
 		text += key + "\n" // and what stands there, whatever its type is
-		text += rdb.Get(ctx, key).Val() + strings.Join(rdb.HKeys(ctx, key).Val(), "\n") + strings.Join(rdb.HVals(ctx, key).Val(), "\n") +
+		text += rdb.Get(ctx, key).Val() +
+			strings.Join(rdb.HKeys(ctx, key).Val(), "\n") + strings.Join(rdb.HVals(ctx, key).Val(), "\n") +
 			strings.Join(rdb.ZRange(ctx, key, 0, -1).Val(), "\n")
 	}
 	if len(text) < 1000 {
 		t.Fatal("Redis is empty, and this test shows nothing")
 	}
-	for _, secret := range append(w.Entra.Secrets(), u.ObjectID, u.Username, harness.Tenant, harness.ClientID, "graph.microsoft.com", "User.Read") {
+	for _, secret := range append(w.Entra.Secrets(), u.ObjectID, u.Username, harness.Tenant, harness.ClientID,
+		"graph.microsoft.com", "User.Read") {
 		if strings.Contains(text, secret) {
 			t.Errorf("Redis shows something of %d bytes", len(secret))
 		}
@@ -299,8 +305,11 @@ func TestPlantedTombstoneTakesNoToken(t *testing.T) {
 	}
 	harness.WaitUntil(time.Now().Add(100 * time.Millisecond))
 	w.Entra.ResetRequests()
-	for what, app := range map[string]confidential.Client{"who knew it": knewApp, "the same instance": knew.App(), "a new one": w.Instance().App()} {
-		if harness.Must(t)(app.AcquireTokenByCredential(ctx, []string{harness.GraphScope})) != token || harness.Must(t)(harness.Silent(ctx, app, u.HomeAccountID())) != userToken {
+	for what, app := range map[string]confidential.Client{
+		"who knew it": knewApp, "the same instance": knew.App(), "a new one": w.Instance().App(),
+	} {
+		if harness.Must(t)(app.AcquireTokenByCredential(ctx, []string{harness.GraphScope})) != token ||
+			harness.Must(t)(harness.Silent(ctx, app, u.HomeAccountID())) != userToken {
 			t.Errorf("%s does not get the tokens that are there", what)
 		}
 	}
@@ -340,7 +349,9 @@ func TestForeignLeaseLeavesTokensAndContexts(t *testing.T) {
 		}
 	}
 	for what, life := range map[string]func(*entratest.Behavior){
-		"due":                      func(b *entratest.Behavior) { b.AccessTokenLifetime, b.RefreshIn = time.Hour, time.Second },
+		"due": func(b *entratest.Behavior) {
+			b.AccessTokenLifetime, b.RefreshIn = time.Hour, time.Second
+		},
 		"in its last five minutes": func(b *entratest.Behavior) { b.AccessTokenLifetime, b.RefreshIn = 4*time.Minute, 0 },
 	} {
 		w.Entra.SetBehavior(life)

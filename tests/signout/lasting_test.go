@@ -221,7 +221,8 @@ func TestOlderRecordAfterAFailoverIsBroughtUpToDate(t *testing.T) {
 				rdb.Del(ctx, key)
 			}
 			harness.Eventually(t, "here looks at Redis again, and another instance finds the newer token", func() bool {
-				if got, err := harness.Silent(ctx, app, u.HomeAccountID(), harness.MailScope); err != nil || got.AccessToken != fresh {
+				got, err := harness.Silent(ctx, app, u.HomeAccountID(), harness.MailScope)
+				if err != nil || got.AccessToken != fresh {
 					t.Fatalf("here: %v", err)
 				}
 				return rdb.HLen(ctx, key).Val() == int64(len(after))
@@ -470,7 +471,9 @@ func TestNewsOfNoNewSignOutForgetNothing(t *testing.T) {
 			}
 			rdb.Del(ctx, key, tombstone)
 			for _, g := range []int64{generation(known), 0} { // the latter makes it look
-				rdb.Publish(ctx, w.Prefix+":v1:changes", layout.Change{From: "another", ID: layout.ID(pidOf(key)), Removed: layout.Tombstone{Whole: redistime.Time(g)}}.String())
+				removed := layout.Tombstone{Whole: redistime.Time(g)}
+				news := layout.Change{From: "another", ID: layout.ID(pidOf(key)), Removed: removed}
+				rdb.Publish(ctx, w.Prefix+":v1:changes", news.String())
 			}
 			harness.Eventually(t, "another instance finds the sign-in", func() bool {
 				got, err := harness.Silent(ctx, w.Instance().App(), u.HomeAccountID())
@@ -589,13 +592,15 @@ func TestAnswerOfBeforeASignOutIsNotKept(t *testing.T) {
 			silenced.On.Store(true)
 			rdb := w.Client()
 			rdb.AddHook(silenced)
-			if err := w.InstanceOn(harness.Hooked{UniversalClient: rdb}, w.Sealer(w.Keys), harness.Options(w.Prefix)).Tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
+			there := w.InstanceOn(harness.Hooked{UniversalClient: rdb}, w.Sealer(w.Keys), harness.Options(w.Prefix))
+			if err := there.Tokens.RemoveAccount(ctx, u.HomeAccountID()); err != nil {
 				t.Fatal(err)
 			}
 			close(stop.free)
 			before := <-early
 			away.on.Store(true)
-			if after := harness.Must(t)(here.App().AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.MailScope})); after == before {
+			after := harness.Must(t)(here.App().AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.MailScope}))
+			if after == before {
 				t.Error("while Redis is away it hands out a token that was asked for before the sign-out")
 			}
 		})
@@ -656,7 +661,8 @@ func TestValueOfAnUnknownKeyIsNotPutRight(t *testing.T) {
 	if got := rdb.HGetAll(ctx, key).Val(); !maps.Equal(got, want) {
 		t.Error("the old instance changed the record")
 	}
-	if got := harness.Must(t)(harness.Silent(ctx, w.InstanceOn(w.Client(), w.Sealer(next.Export()+","+w.Keys), harness.Options(w.Prefix)).App(), u.HomeAccountID(), harness.MailScope)); got != fresh {
+	knows := w.InstanceOn(w.Client(), w.Sealer(next.Export()+","+w.Keys), harness.Options(w.Prefix)).App()
+	if got := harness.Must(t)(harness.Silent(ctx, knows, u.HomeAccountID(), harness.MailScope)); got != fresh {
 		t.Error("the new token is gone")
 	}
 }

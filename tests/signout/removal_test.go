@@ -55,7 +55,8 @@ func TestRemovalByIDsInLettersOfAnyCase(t *testing.T) {
 				client := func(i *harness.Instance) confidential.Client {
 					cred, err := confidential.NewCredFromSecret(harness.ClientSecret)
 					harness.Succeeds(t, err)
-					app, err := confidential.New(w.Entra.Authority(harness.Tenant), id, cred, confidential.WithCache(i.Tokens), confidential.WithHTTPClient(i.HTTP))
+					app, err := confidential.New(w.Entra.Authority(harness.Tenant), id, cred, confidential.WithCache(i.Tokens),
+						confidential.WithHTTPClient(i.HTTP))
 					harness.Succeeds(t, err)
 					return app
 				}
@@ -72,16 +73,21 @@ func TestRemovalByIDsInLettersOfAnyCase(t *testing.T) {
 				obo := harness.Must(t)(app.AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.MailScope}))
 				account := old.Account.HomeAccountID
 				for _, x := range []confidential.Client{app, elsewhere} {
-					if harness.Must(t)(harness.Silent(ctx, x, account)) != old.AccessToken || harness.Must(t)(x.AcquireTokenByCredential(ctx, []string{harness.GraphScope})) != app1 ||
+					if harness.Must(t)(harness.Silent(ctx, x, account)) != old.AccessToken ||
+						harness.Must(t)(x.AcquireTokenByCredential(ctx, []string{harness.GraphScope})) != app1 ||
 						harness.Must(t)(x.AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.MailScope})) != obo {
 						t.Fatal("the tokens are not shared")
 					}
 				}
 				w.Listening(t, 2)
 				harness.Succeeds(t, there.Tokens.RemoveAccount(ctx, spelling.of(account)))
-				harness.Succeeds(t, there.Tokens.ForgetAppTokens(ctx, spelling.of(id), spelling.of(harness.Tenant), spelling.of(harness.GraphScope)))
+				harness.Succeeds(t, there.Tokens.ForgetAppTokens(ctx, spelling.of(id), spelling.of(harness.Tenant),
+					spelling.of(harness.GraphScope)))
 				for name, x := range map[string]confidential.Client{"there": elsewhere, "here": app} {
-					harness.Eventually(t, name+" the user is signed out", func() bool { _, err := harness.Silent(ctx, x, account); return err != nil })
+					harness.Eventually(t, name+" the user is signed out", func() bool {
+						_, err := harness.Silent(ctx, x, account)
+						return err != nil
+					})
 					harness.Eventually(t, name+" the user's on-behalf-of token is gone", func() bool {
 						return harness.Must(t)(x.AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.MailScope})) != obo
 					})
@@ -98,12 +104,14 @@ func TestRemovalByIDsInLettersOfAnyCase(t *testing.T) {
 func TestRemovalOfWhatIsNoNameIsRefused(t *testing.T) {
 	ctx := context.Background()
 	i := harness.NewWorld(t).Instance()
-	for _, bad := range []string{"", " ", "uid.utid\n", " uid.utid", "uid .utid", "uid.utid\x00", "uid.\u200butid", "\ufeffuid.utid"} {
+	for _, bad := range []string{"", " ", "uid.utid\n", " uid.utid", "uid .utid", "uid.utid\x00",
+		"uid.\u200butid", "\ufeffuid.utid"} {
 		for name, err := range map[string]error{
-			"RemoveAccount":             i.Tokens.RemoveAccount(ctx, bad),
-			"ForgetAppTokens, client":   i.Tokens.ForgetAppTokens(ctx, bad, harness.Tenant),
-			"ForgetAppTokens, tenant":   i.Tokens.ForgetAppTokens(ctx, harness.ClientID, bad),
-			"ForgetAppTokens, a scope":  i.Tokens.ForgetAppTokens(ctx, harness.ClientID, harness.Tenant, harness.GraphScope, bad),
+			"RemoveAccount":           i.Tokens.RemoveAccount(ctx, bad),
+			"ForgetAppTokens, client": i.Tokens.ForgetAppTokens(ctx, bad, harness.Tenant),
+			"ForgetAppTokens, tenant": i.Tokens.ForgetAppTokens(ctx, harness.ClientID, bad),
+			"ForgetAppTokens, a scope": i.Tokens.ForgetAppTokens(ctx, harness.ClientID, harness.Tenant,
+				harness.GraphScope, bad),
 			"ForgetAppTokens, one only": i.Tokens.ForgetAppTokens(ctx, harness.ClientID, harness.Tenant, bad),
 		} {
 			if err == nil {
@@ -178,7 +186,8 @@ func TestSignOutEndsOnBehalfOfAnswersWithoutClientInfo(t *testing.T) {
 				client := func(i *harness.Instance) confidential.Client {
 					base := w.Entra.Transport()
 					t.Cleanup(base.CloseIdleConnections)
-					return harness.NewApp(t, w.Entra.Authority(harness.Tenant), i.Tokens, &http.Client{Transport: i.Tokens.Transport(unnamed{base, idToken, opaque})})
+					return harness.NewApp(t, w.Entra.Authority(harness.Tenant), i.Tokens,
+						&http.Client{Transport: i.Tokens.Transport(unnamed{base, idToken, opaque})})
 				}
 				apps := []confidential.Client{client(here), client(there)}
 				get := func(n, user int) string {
@@ -203,7 +212,9 @@ func TestSignOutEndsOnBehalfOfAnswersWithoutClientInfo(t *testing.T) {
 				if get(1, 0) == old[0] {
 					t.Error("where the user signed out, a token of before serves")
 				}
-				harness.Eventually(t, "no token of before the sign-out serves elsewhere", func() bool { return get(0, 0) != old[0] })
+				harness.Eventually(t, "no token of before the sign-out serves elsewhere", func() bool {
+					return get(0, 0) != old[0]
+				})
 				w.Entra.ResetRequests()
 				for n := range apps {
 					if get(n, 1) != old[1] {
@@ -218,9 +229,10 @@ func TestSignOutEndsOnBehalfOfAnswersWithoutClientInfo(t *testing.T) {
 
 // unexported are the ways to sign in at a client of the instance with an accessor, and how the token is asked for
 // again.
-var unexported = map[string]func(ctx context.Context, i *harness.Instance, accessor cache.ExportReplace, u entratest.User, scopes []string) (
-	silent func(account string) (string, error), err error){
-	"authorization code": func(ctx context.Context, i *harness.Instance, accessor cache.ExportReplace, u entratest.User, scopes []string) (func(string) (string, error), error) {
+var unexported = map[string]func(ctx context.Context, i *harness.Instance, accessor cache.ExportReplace,
+	u entratest.User, scopes []string) (silent func(account string) (string, error), err error){
+	"authorization code": func(ctx context.Context, i *harness.Instance, accessor cache.ExportReplace,
+		u entratest.User, scopes []string) (func(string) (string, error), error) {
 		app := harness.NewApp(i.World.T, i.World.Entra.Authority(harness.Tenant), accessor, i.HTTP)
 		link, err := app.AuthCodeURL(ctx, harness.ClientID, harness.RedirectURI, scopes)
 		harness.Succeeds(i.World.T, err)
@@ -229,23 +241,28 @@ var unexported = map[string]func(ctx context.Context, i *harness.Instance, acces
 		_, err = app.AcquireTokenByAuthCode(ctx, code, harness.RedirectURI, scopes)
 		return silently(app), err
 	},
-	"user_fic": func(ctx context.Context, i *harness.Instance, accessor cache.ExportReplace, u entratest.User, scopes []string) (func(string) (string, error), error) {
+	"user_fic": func(ctx context.Context, i *harness.Instance, accessor cache.ExportReplace,
+		u entratest.User, scopes []string) (func(string) (string, error), error) {
 		app := harness.NewApp(i.World.T, i.World.Entra.Authority(harness.Tenant), accessor, i.HTTP)
 		credential, err := i.World.Entra.FederatedCredential(harness.ClientID)
 		harness.Succeeds(i.World.T, err)
-		_, err = app.AcquireTokenByUserFederatedIdentityCredential(ctx, scopes, credential, confidential.WithUserFICUsername(u.Username))
+		_, err = app.AcquireTokenByUserFederatedIdentityCredential(ctx, scopes, credential,
+			confidential.WithUserFICUsername(u.Username))
 		return silently(app), err
 	},
-	"device code": func(ctx context.Context, i *harness.Instance, accessor cache.ExportReplace, u entratest.User, scopes []string) (func(string) (string, error), error) {
-		app, err := public.New(harness.PublicID, public.WithAuthority(i.World.Entra.Authority(harness.Tenant)), public.WithCache(accessor), public.WithHTTPClient(i.HTTP))
+	"device code": func(ctx context.Context, i *harness.Instance, accessor cache.ExportReplace,
+		u entratest.User, scopes []string) (func(string) (string, error), error) {
+		app, err := public.New(harness.PublicID, public.WithAuthority(i.World.Entra.Authority(harness.Tenant)),
+			public.WithCache(accessor), public.WithHTTPClient(i.HTTP))
 		harness.Succeeds(i.World.T, err)
 		device, err := app.AcquireTokenByDeviceCode(ctx, scopes)
 		harness.Succeeds(i.World.T, err)
 		harness.Succeeds(i.World.T, i.World.Entra.ApproveDevice(device.Result.UserCode, u.Username))
 		_, err = device.AuthenticationResult(ctx)
 		return func(account string) (string, error) {
-			r, err := app.AcquireTokenSilent(context.Background(), []string{harness.UserScope}, public.WithSilentAccount(public.Account{
-				HomeAccountID: account, Environment: i.World.Entra.Host(), Realm: harness.Tenant, PreferredUsername: u.Username}))
+			known := public.Account{HomeAccountID: account, Environment: i.World.Entra.Host(), Realm: harness.Tenant,
+				PreferredUsername: u.Username}
+			r, err := app.AcquireTokenSilent(context.Background(), []string{harness.UserScope}, public.WithSilentAccount(known))
 			return r.AccessToken, err
 		}, err
 	},
@@ -369,11 +386,12 @@ func TestRefreshTokenThatWasNotExportedIsNotRedeemedAfterTheSignOut(t *testing.T
 				h := &keptBack{gate: here.HTTP.Transport, here: make(chan struct{}), free: make(chan struct{})}
 				here.HTTP = &http.Client{Transport: h}
 				app := here.App()
-				link, err := app.AuthCodeURL(ctx, harness.ClientID, harness.RedirectURI, []string{harness.UserScope, harness.MailScope})
+				scopes := []string{harness.UserScope, harness.MailScope}
+				link, err := app.AuthCodeURL(ctx, harness.ClientID, harness.RedirectURI, scopes)
 				harness.Succeeds(t, err)
 				code, err := w.Entra.AuthorizeCode(link, u.Username)
 				harness.Succeeds(t, err)
-				if _, err := app.AcquireTokenByAuthCode(ctx, code, harness.RedirectURI, []string{harness.UserScope, harness.MailScope}); err == nil {
+				if _, err := app.AcquireTokenByAuthCode(ctx, code, harness.RedirectURI, scopes); err == nil {
 					t.Fatal("nothing was declined")
 				}
 				account := u.HomeAccountID()
@@ -393,7 +411,10 @@ func TestRefreshTokenThatWasNotExportedIsNotRedeemedAfterTheSignOut(t *testing.T
 				w.Entra.ResetRequests()
 				if elsewhere {
 					harness.Succeeds(t, there.Tokens.RemoveAccount(ctx, account))
-					harness.Eventually(t, "the sign-out is heard", func() bool { _, err := harness.Silent(ctx, app, account); return err != nil })
+					harness.Eventually(t, "the sign-out is heard", func() bool {
+						_, err := harness.Silent(ctx, app, account)
+						return err != nil
+					})
 				} else {
 					harness.Succeeds(t, here.Tokens.RemoveAccount(ctx, account))
 				}
@@ -473,7 +494,10 @@ func TestSignInThatASignOutOvertakesIsNotKept(t *testing.T) {
 					harness.Succeeds(t, out.Tokens.RemoveAccount(ctx, account))
 					if where == "elsewhere" {
 						harness.Succeeds(t, out.Tokens.RemoveAccount(ctx, users[1].HomeAccountID()))
-						harness.Eventually(t, "the sign-outs are heard", func() bool { _, err := harness.Silent(ctx, known, users[1].HomeAccountID()); return err != nil })
+						harness.Eventually(t, "the sign-outs are heard", func() bool {
+							_, err := harness.Silent(ctx, known, users[1].HomeAccountID())
+							return err != nil
+						})
 					}
 					close(e.free)
 					harness.Within(t, "the sign-in", done)
@@ -580,7 +604,8 @@ func tellOfSignOut(w *harness.World, t *testing.T, u entratest.User) {
 	generation, _, _ := strings.Cut(tombstone, " ")
 	us, err := strconv.ParseInt(generation, 10, 64)
 	harness.Succeeds(t, err)
-	harness.Succeeds(t, w.Redis.Admin.Publish(t.Context(), names.Changes(), layout.Change{From: "another", ID: pid, Removed: layout.Tombstone{Whole: redistime.Time(us)}}.String()).Err())
+	harness.Succeeds(t, w.Redis.Admin.Publish(t.Context(), names.Changes(),
+		layout.Change{From: "another", ID: pid, Removed: layout.Tombstone{Whole: redistime.Time(us)}}.String()).Err())
 }
 
 // A sign-in that was asked for after a sign-out is kept, also where the clocks of Redis's servers differ: of a
@@ -589,7 +614,8 @@ func tellOfSignOut(w *harness.World, t *testing.T, u entratest.User) {
 func TestSignInAfterASignOutIsKeptWhereClocksDiffer(t *testing.T) {
 	ctx := context.Background()
 	for _, apart := range []time.Duration{50 * time.Millisecond, time.Second, 3 * time.Second} {
-		for _, where := range []string{"a cluster", "a cluster, heard", "a cluster, heard late", "a failover", "a failover, heard", "a failover, heard late"} {
+		for _, where := range []string{"a cluster", "a cluster, heard", "a cluster, heard late", "a failover",
+			"a failover, heard", "a failover, heard late"} {
 			for _, after := range []bool{true, false} {
 				t.Run(fmt.Sprintf("%s, %v, after: %v", where, apart, after), func(t *testing.T) {
 					w := harness.NewWorld(t)
@@ -624,7 +650,10 @@ func TestSignInAfterASignOutIsKeptWhereClocksDiffer(t *testing.T) {
 						}
 						if strings.HasSuffix(where, ", heard") {
 							harness.Succeeds(t, out.Tokens.RemoveAccount(ctx, u[1].HomeAccountID()))
-							harness.Eventually(t, "the sign-outs are heard", func() bool { _, err := harness.Silent(ctx, known, u[1].HomeAccountID()); return err != nil })
+							harness.Eventually(t, "the sign-outs are heard", func() bool {
+								_, err := harness.Silent(ctx, known, u[1].HomeAccountID())
+								return err != nil
+							})
 						}
 					}
 					if after {
@@ -636,7 +665,10 @@ func TestSignInAfterASignOutIsKeptWhereClocksDiffer(t *testing.T) {
 								once.Do(func() {
 									tellOfSignOut(w, t, u[0])
 									harness.Succeeds(t, other.Tokens.RemoveAccount(ctx, u[1].HomeAccountID()))
-									harness.Eventually(t, "the sign-outs are heard", func() bool { _, err := harness.Silent(ctx, known, u[1].HomeAccountID()); return err != nil })
+									harness.Eventually(t, "the sign-outs are heard", func() bool {
+										_, err := harness.Silent(ctx, known, u[1].HomeAccountID())
+										return err != nil
+									})
 								})
 							})()
 						}
@@ -673,7 +705,8 @@ func TestFirstSignInOfAProcessIsKeptWhereClocksDiffer(t *testing.T) {
 				clock := &behind{keys: "{time}:response"}
 				clock.by.Store(time.Minute.Microseconds())
 				rdb.AddHook(clock)
-				here, out := w.InstanceOn(harness.Hooked{UniversalClient: rdb}, w.Sealer(w.Keys), harness.Options(w.Prefix)), silenced(w)
+				here := w.InstanceOn(harness.Hooked{UniversalClient: rdb}, w.Sealer(w.Keys), harness.Options(w.Prefix))
+				out := silenced(w)
 				signOut := func() { harness.Succeeds(t, out.Tokens.RemoveAccount(ctx, u.HomeAccountID())) }
 				if after {
 					signOut()

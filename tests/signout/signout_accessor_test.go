@@ -27,14 +27,17 @@ func newUngated(i *harness.Instance) ungated {
 	base := i.World.Entra.Transport()
 	i.World.T.Cleanup(base.CloseIdleConnections)
 	client := &http.Client{Transport: base}
-	c, err := public.New(harness.PublicID, public.WithAuthority(i.World.Entra.Authority(harness.Tenant)), public.WithCache(i.Tokens), public.WithHTTPClient(client))
+	c, err := public.New(harness.PublicID, public.WithAuthority(i.World.Entra.Authority(harness.Tenant)),
+		public.WithCache(i.Tokens), public.WithHTTPClient(client))
 	harness.Succeeds(i.World.T, err)
 	return ungated{i, harness.NewApp(i.World.T, i.World.Entra.Authority(harness.Tenant), i.Tokens, client), c}
 }
 
 func (u ungated) silentPublic(user entratest.User) (string, error) {
-	r, err := u.public.AcquireTokenSilent(context.Background(), []string{harness.UserScope}, public.WithSilentAccount(public.Account{
-		HomeAccountID: user.HomeAccountID(), Environment: u.World.Entra.Host(), Realm: harness.Tenant, PreferredUsername: user.Username}))
+	account := public.Account{HomeAccountID: user.HomeAccountID(), Environment: u.World.Entra.Host(),
+		Realm: harness.Tenant, PreferredUsername: user.Username}
+	r, err := u.public.AcquireTokenSilent(context.Background(), []string{harness.UserScope},
+		public.WithSilentAccount(account))
 	return r.AccessToken, err
 }
 
@@ -48,12 +51,14 @@ var ungatedSignIns = map[string]struct {
 	signIn func(ungated, entratest.User) string
 	silent func(ungated, entratest.User) (string, error)
 }{
-	"authorization code": {func(i ungated, u entratest.User) string { return i.SignIn(i.app, u).AccessToken }, ungated.silentApp},
+	"authorization code": {func(i ungated, u entratest.User) string {
+		return i.SignIn(i.app, u).AccessToken
+	}, ungated.silentApp},
 	"user_fic": {func(i ungated, u entratest.User) string {
 		credential, err := i.World.Entra.FederatedCredential(harness.ClientID)
 		harness.Succeeds(i.World.T, err)
-		r, err := i.app.AcquireTokenByUserFederatedIdentityCredential(context.Background(), []string{harness.UserScope}, credential,
-			confidential.WithUserFICUsername(u.Username))
+		r, err := i.app.AcquireTokenByUserFederatedIdentityCredential(context.Background(),
+			[]string{harness.UserScope}, credential, confidential.WithUserFICUsername(u.Username))
 		harness.Succeeds(i.World.T, err)
 		return r.AccessToken
 	}, ungated.silentApp},

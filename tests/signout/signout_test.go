@@ -79,7 +79,8 @@ func TestPendingSignOutOutlivesEviction(t *testing.T) {
 		t.Fatal("a sign-out that Redis refused succeeded")
 	}
 	for n := range 12 {
-		harness.Must(t)(here.App().AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithTenantID(harness.TenantName(n))))
+		harness.Must(t)(here.App().AcquireTokenByCredential(ctx, []string{harness.GraphScope},
+			confidential.WithTenantID(harness.TenantName(n))))
 	}
 	for name, app := range map[string]confidential.Client{"the client": app, "another of the process": here.App()} {
 		if _, err := harness.Silent(ctx, app, u.HomeAccountID()); err == nil {
@@ -278,7 +279,9 @@ func TestSignOutEndsOnBehalfOfTokensInMSALsMemory(t *testing.T) {
 	if obo("there", 0) == before[0] {
 		t.Error("a token of before the sign-out serves where it was carried out")
 	}
-	harness.Eventually(t, "no token of before the sign-out serves elsewhere", func() bool { return obo("here", 0) != before[0] })
+	harness.Eventually(t, "no token of before the sign-out serves elsewhere", func() bool {
+		return obo("here", 0) != before[0]
+	})
 	w.Entra.ResetRequests()
 	for name := range apps {
 		if obo(name, 1) != before[1] {
@@ -302,7 +305,8 @@ func TestSignOutUnheardEndsOnBehalfOfTokensInMSALsMemory(t *testing.T) {
 	silence.On.Store(true)
 	rdb := w.Client()
 	rdb.AddHook(silence)
-	here, there := w.Instance(), w.InstanceOn(harness.Hooked{UniversalClient: rdb}, w.Sealer(w.Keys), harness.Options(w.Prefix))
+	here := w.Instance()
+	there := w.InstanceOn(harness.Hooked{UniversalClient: rdb}, w.Sealer(w.Keys), harness.Options(w.Prefix))
 	app := here.App()
 	obo := func() string {
 		return harness.Must(t)(app.AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.MailScope}))
@@ -379,7 +383,8 @@ func TestSignOutTriedAgainEndsNoLaterSignInElsewhere(t *testing.T) {
 				there := w.Instance()
 				app, elsewhere := here.App(), there.App()
 				account := u.HomeAccountID()
-				old := []string{here.SignIn(app, u).AccessToken, harness.Must(t)(harness.Silent(ctx, app, account, harness.MailScope))}
+				old := []string{here.SignIn(app, u).AccessToken,
+					harness.Must(t)(harness.Silent(ctx, app, account, harness.MailScope))}
 				harness.Must(t)(harness.Silent(ctx, elsewhere, account))
 				w.Listening(t, 2)
 
@@ -405,12 +410,19 @@ func TestSignOutTriedAgainEndsNoLaterSignInElsewhere(t *testing.T) {
 				}
 				refuse.On.Store(false)
 				c := &harness.Census{All: map[string]harness.Point{}}
-				harness.Eventually(t, "the sign-out is made", func() bool { return c.Of(t, here, "msalredis.pending.signouts") == 0 })
+				harness.Eventually(t, "the sign-out is made", func() bool {
+					return c.Of(t, here, "msalredis.pending.signouts") == 0
+				})
 
 				w.Entra.ResetRequests()
-				for at, x := range map[string]confidential.Client{"a new instance": w.Instance().App(), "there": elsewhere, "here": app} {
+				for at, x := range map[string]confidential.Client{
+					"a new instance": w.Instance().App(), "there": elsewhere, "here": app,
+				} {
 					if again == "not" {
-						harness.Eventually(t, at+" the user is signed out", func() bool { _, err := harness.Silent(ctx, x, account); return err != nil })
+						harness.Eventually(t, at+" the user is signed out", func() bool {
+							_, err := harness.Silent(ctx, x, account)
+							return err != nil
+						})
 						continue
 					}
 					for scope := range fresh {

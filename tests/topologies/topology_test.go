@@ -220,7 +220,8 @@ func TestSentinelFailoverTokensGoOn(t *testing.T) {
 			a, b := s.Instance(unpolling), s.Instance(unpolling)
 			apps := []confidential.Client{a.App(), b.App()}
 			a.SignIn(apps[0], u)
-			mail := harness.Must(t)(harness.Silent(ctx, apps[0], u.HomeAccountID(), harness.MailScope)) // its refresh token is the second one
+			// its refresh token is the second one
+			mail := harness.Must(t)(harness.Silent(ctx, apps[0], u.HomeAccountID(), harness.MailScope))
 			token := harness.Must(t)(apps[0].AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
 			harness.Must(t)(apps[1].AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
 			// Acknowledged by the replica: what is lost otherwise is Redis's to lose. WAIT is about the writes of its own
@@ -269,7 +270,8 @@ func TestSentinelFailoverTokensGoOn(t *testing.T) {
 			harness.Eventually(t, "tokens are shared again", func() bool {
 				scope++
 				name := []string{fmt.Sprintf("https://after%d.example.com/.default", scope)}
-				return harness.Must(t)(apps[0].AcquireTokenByCredential(ctx, name)) == harness.Must(t)(apps[1].AcquireTokenByCredential(ctx, name))
+				return harness.Must(t)(apps[0].AcquireTokenByCredential(ctx, name)) ==
+					harness.Must(t)(apps[1].AcquireTokenByCredential(ctx, name))
 			})
 			s.Entra.ResetRequests()
 			fresh := s.Instance(unpolling).App()
@@ -309,7 +311,8 @@ func TestClusterClientWithoutContextTimeoutIsWarnedOf(t *testing.T) {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
-		if warned := strings.Contains(log.String(), "msalredis: "+warning); warned == enabled || enabled && log.String() != "" {
+		warned := strings.Contains(log.String(), "msalredis: "+warning)
+		if warned == enabled || enabled && log.String() != "" {
 			t.Errorf("ContextTimeoutEnabled %v: the log says %q", enabled, log)
 		}
 	}
@@ -349,16 +352,19 @@ func TestACLRuleIsTheLeast(t *testing.T) {
 	harness.OnlyStandalone(t)
 	t.Run("standalone", func(t *testing.T) {
 		s := redistest.Start(t)
-		neededParts(t, harness.AclRule(t, "acl"), "", func(name string) redis.UniversalClient { return s.ClientAs(name, harness.LimitedPassword) }, s)
+		as := func(name string) redis.UniversalClient { return s.ClientAs(name, harness.LimitedPassword) }
+		neededParts(t, harness.AclRule(t, "acl"), "", as, s)
 	})
 	t.Run("cluster", func(t *testing.T) {
 		c := redistest.StartCluster(t)
-		neededParts(t, harness.AclRule(t, "acl-cluster"), harness.AclRule(t, "acl"), func(name string) redis.UniversalClient { return clusterClientAs(t, c, name) }, c.Nodes...)
+		as := func(name string) redis.UniversalClient { return clusterClientAs(t, c, name) }
+		neededParts(t, harness.AclRule(t, "acl-cluster"), harness.AclRule(t, "acl"), as, c.Nodes...)
 	})
 }
 
 // neededParts leaves out each part of rule in turn, besides what is always allowed, and looks for what Redis refuses.
-func neededParts(t *testing.T, rule, always string, client func(user string) redis.UniversalClient, servers ...*redistest.Server) {
+func neededParts(t *testing.T, rule, always string, client func(user string) redis.UniversalClient,
+	servers ...*redistest.Server) {
 	w := harness.WorldOn(t, nil)
 	u := w.AddUsers(1)[0]
 	var parts []string
@@ -411,7 +417,8 @@ func neededParts(t *testing.T, rule, always string, client func(user string) red
 }
 
 func clusterClientAs(t *testing.T, c *redistest.Cluster, user string) *redis.ClusterClient {
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), Username: user, Password: harness.LimitedPassword, ContextTimeoutEnabled: true})
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), Username: user,
+		Password: harness.LimitedPassword, ContextTimeoutEnabled: true})
 	t.Cleanup(func() { _ = client.Close() })
 	return client
 }

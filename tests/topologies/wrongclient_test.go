@@ -30,8 +30,9 @@ func TestClientThatIsNotForAClusterSaysSo(t *testing.T) {
 			o.DB = 2
 			return redis.NewClient(o), nil
 		}, []string{"Redis is a cluster", "database other than 0"}},
-		"connect.Open with a database": {func() (redis.UniversalClient, error) { return connect.Open("redis://"+c.Addrs()[1]+"/2", nil) },
-			[]string{"Redis is a cluster", "database other than 0"}},
+		"connect.Open with a database": {func() (redis.UniversalClient, error) {
+			return connect.Open("redis://"+c.Addrs()[1]+"/2", nil)
+		}, []string{"Redis is a cluster", "database other than 0"}},
 		"connect.Open": {func() (redis.UniversalClient, error) { return connect.Open("redis://"+c.Addrs()[1], nil) }, nil},
 		"connect.Dial": {func() (redis.UniversalClient, error) {
 			return connect.Dial(t.Context(), "redis://"+c.Addrs()[2], nil)
