@@ -28,7 +28,7 @@ func BenchmarkColdRead(b *testing.B) {
 					return err
 				}
 			}
-			contenders := []contender{naively, library}
+			contenders := []contender{naively, byScript, library}
 			for _, c := range contenders {
 				first := w.app(b, w.with(b, c, w.entra.Transport()), tenantName(0))
 				if kind == "user" {

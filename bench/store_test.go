@@ -23,7 +23,7 @@ func BenchmarkStore(b *testing.B) {
 				commands, bytes float64
 			}
 			var turns []*turn
-			for _, c := range []contender{naively, library} {
+			for _, c := range []contender{naively, byScript, library} {
 				entra := &instant{base: w.entra.Transport()}
 				p := w.with(b, c, entra)
 				t := &turn{contender: c, timed: timed{ExportReplace: p.accessor}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -155,6 +156,37 @@ func TestRemovalGoesOnToWhatIsListed(t *testing.T) {
 				t.Errorf("%q are listed still, want %q", kinds, listed)
 			}
 		})
+	}
+}
+
+// A removal reaches every answer of an app that has thousands: one for each resource.
+func TestRemovalReachesThousandsOfAnswers(t *testing.T) {
+	const n = 5_000
+	ctx := t.Context()
+	s := newStage(t)
+	app := s.stored(t, "app", false)
+	keys := make([]string, n)
+	for i := range keys {
+		rid := layout.HashID("request", strconv.Itoa(i))
+		keys[i] = s.names.Response(rid)
+		m := layout.Member{Kind: layout.MemberAnswer, Scopes: layout.MemberScopes(nil), ID: rid}
+		if ok, err := s.parts.Store.List(ctx, app.ID, m, 60_000, layout.MaxStamp); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+	}
+	if _, err := s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for _, key := range keys {
+			p.Set(ctx, key, "answer", time.Hour)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remove(ctx, app, nil); err != nil {
+		t.Fatal(err)
+	}
+	if left := s.rdb.Exists(ctx, keys...).Val(); left != 0 {
+		t.Errorf("%d answers of %d are left", left, n)
 	}
 }
 

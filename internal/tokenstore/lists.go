@@ -9,8 +9,9 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
-// listedAtMost bounds what is listed for one partition: scopes times assertions.
-const listedAtMost = 4096
+// listedAtMost bounds what is listed for one partition, 60 bytes each: scopes times assertions, or an app's resources.
+// What is not listed outlives a removal. signout.lua has the same number.
+const listedAtMost = 1 << 18
 
 // List notes, for a while in milliseconds, what goes when a partition is removed. false: something was removed of it
 // after asked, and what was to be listed must not be kept.

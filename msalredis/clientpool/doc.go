@@ -27,6 +27,23 @@
 //	})
 //	app, err := clients.Get(tenant)
 //
+// # Thousands of resources in one tenant: Pool, with the gate alone
+//
+// MSAL keeps all of an app's tokens in a tenant in one partition, whatever the client, and the shared cache hands each
+// client all of it. A broker that has a token for each of thousands of resources, such as Dataverse's environments,
+// gives each resource a client that has no cache but MSAL's own memory, and the gate's HTTP client. The gate keeps each
+// token under a key of its own, for all instances:
+//
+//	clients, err := clientpool.New(10_000, func(resource string) (confidential.Client, error) {
+//		return confidential.New("https://login.microsoftonline.com/"+tenant, clientID, cred,
+//			confidential.WithHTTPClient(tokens.HTTPClient())) // without WithCache
+//	})
+//	app, err := clients.Get(resource)
+//	result, err := app.AcquireTokenByCredential(ctx, []string{resource + "/.default"})
+//
+// MSAL's own memory hears of no ForgetAppTokens: what a client has it gives until that is due. Who forgets tokens makes
+// a new pool in each instance.
+//
 // A client that is made anew finds its tokens in the shared cache, and the discovery documents, which MSAL asks for
 // with every new client, in the memory of the gate: it costs no request.
 //

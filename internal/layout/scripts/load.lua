@@ -22,7 +22,7 @@ else
   fields = redis.pcall('HGETALL', KEYS[1])
   local size = 0
   for i = 1, #fields do size = size + #fields[i] end
-  if size > 16777216 then fields = {} end -- no record of ours; the next store replaces it
+  if size > 67108864 then fields = {} end -- no record of ours; the next store replaces it
 end
 if ARGV[2] ~= '0' and fields[1] and redis.call('PTTL', KEYS[1]) < ARGV[2] * 0.99 then
   -- pcall: a read-only server refuses this write, and a read must not fail for it.

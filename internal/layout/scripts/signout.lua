@@ -98,7 +98,7 @@ redis.call('SET', KEYS[2], tombstone, 'PX', ARGV[1])
 
 local answer = { string.format('%.0f', us), tombstone, string.format('%.0f', left) }
 if redis.call('TYPE', KEYS[3]).ok == 'zset' then
-  local members = redis.call('ZRANGE', KEYS[3], 0, 4095)
+  local members = redis.call('ZRANGE', KEYS[3], 0, 262143)
   for i = 1, #members do
     if #members[i] <= 256 then answer[#answer + 1] = members[i] end
   end

@@ -29,7 +29,7 @@ end
 local all = redis.pcall('HGETALL', KEYS[1])
 local size = 0
 for i = 1, #all do size = size + #all[i] end
-if all.err or size > 16777216 then -- of another type or size: load.lua takes it for none of ours
+if all.err or size > 67108864 then -- of another type or size: load.lua takes it for none of ours
   redis.call('DEL', KEYS[1])
   all = {}
 end
@@ -68,7 +68,7 @@ for i = 1, #all, 2 do
   end
 end
 
-local applied, write = 1, {}
+local applied, write = 1, { 'v', '' } -- the version comes first
 for i = 3, #ARGV, 2 do
   local field, value = ARGV[i], ARGV[i + 1]
   local old = held[field]
@@ -84,7 +84,7 @@ for i = 3, #ARGV, 2 do
 end
 
 local version = before
-if #write > 0 or #gone > 0 then
+if #write > 2 or #gone > 0 then
   version = math.max(before + 1, us)
 end
 if #gone > 0 then
@@ -93,9 +93,12 @@ if #gone > 0 then
     redis.call('HDEL', KEYS[1], unpack(gone, i, math.min(i + 999, #gone)))
   end
 end
-if #write > 0 or next(held) then
+if #write > 2 or next(held) then
   if version ~= before then
-    redis.call('HSET', KEYS[1], 'v', string.format('%.0f', version), unpack(write))
+    write[2] = string.format('%.0f', version)
+    for i = 1, #write, 2000 do
+      redis.call('HSET', KEYS[1], unpack(write, i, math.min(i + 1999, #write)))
+    end
   end
   if ARGV[2] ~= '0' then
     redis.call('PEXPIRE', KEYS[1], ARGV[2])
