@@ -58,7 +58,8 @@ func reckon(f Fleet) Reckoning {
 	r.Hourly = float64(f.Apps) * 3600 / period // of users: one for each in use likewise
 	r.Hourly += float64(f.Users) * 3600 / period
 	r.Connections = f.connections()
-	r.Bytes = bytesAtFirst + int64(f.Apps)*bytesOfApp + int64(f.Users)*bytesOfUser + int64(r.Connections[1])*bytesOfConnection
+	r.Bytes = bytesAtFirst + int64(f.Apps)*bytesOfApp + int64(f.Users)*bytesOfUser +
+		int64(r.Connections[1])*bytesOfConnection
 	return r
 }
 
