@@ -81,6 +81,10 @@ observe: ## evaluate the alerts and the dashboard with a real Prometheus (Debian
 soak: deps ## 10,000 users for SOAKTIME (10m): memory, goroutines, connections and files must stay flat; into docs
 	MSALREDIS_LONG=1 go test -v -count 1 -timeout 0 -run '^TestLongSoak$$' ./internal/soak -duration $(SOAKTIME) -users 10000 -out ../../docs
 
+.PHONY: capacity
+capacity: ## reckon what 10 to 10,000 instances ask of Redis: docs/capacity.md, with its picture
+	go run ./internal/capacity --results docs
+
 .PHONY: matrix
 matrix: deps ## run the end-to-end tests against Redis 8 and Valkey 8 of a newer Debian (20 minutes)
 	@internal/redistest/matrix.sh
