@@ -15,8 +15,8 @@ type Clock struct {
 
 	mu     sync.Mutex
 	known  bool
-	offset time.Duration // Redis's time less ours
-	spread time.Duration // how wrong offset may be: half the round trip that told it
+	offset time.Duration // Redis's time less ours, if the answer that told it was as long on its way as the question
+	spread time.Duration // how wrong that may be: half the round trip
 	at     time.Time     // when offset was learnt
 	last   Time          // what Now has said last
 
@@ -59,14 +59,15 @@ func (c *Clock) Observe(start, end time.Time, told Time) {
 	c.offset, c.spread, c.known, c.at = told.less(ours), spread, true, end
 }
 
-// Now is Redis's time by our best knowledge; our own clock's while nothing is known.
+// Now is Redis's time by our best knowledge, and never ahead of it, as if the answer that told had taken no time: what
+// is dated ahead would be of after a removal that comes next. While nothing is known it is our own clock's.
 //
 // It always moves on, unless it is set back by more than tolerance. A busy machine's first look may tell the time
 // seconds wrong, the next one better, and what this process does later must not get the earlier stamp for that.
 func (c *Clock) Now() Time {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := of(c.Wall(), c.offset)
+	now := of(c.Wall(), c.offset-c.spread)
 	if back := c.last.Sub(now); back >= 0 && back < tolerance {
 		now = c.last + 1
 	}
@@ -92,11 +93,11 @@ func (c *Clock) Offset() (ahead time.Duration, known bool) {
 	return c.offset, c.known
 }
 
-// Error is how wrong Now may be, by the round trip that told it.
+// Error is how far Redis's time may be ahead of Now: the round trip that told it.
 func (c *Clock) Error() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.spread
+	return 2 * c.spread
 }
 
 // Shift is what to add to a time of ours, in whole seconds, to get Redis's; 0 while the clocks agree.

@@ -19,7 +19,7 @@ type Removal struct {
 	Only msaldoc.Scopes // none: all of the partition
 
 	asked redistime.Time   // by our own idea of Redis's clock; 0: nothing is known of that
-	wrong time.Duration    // how wrong that may be
+	wrong time.Duration    // how much later it may have been
 	least redistime.Time   // later than each session that was known here; 0: nothing is known of Redis's clock
 	began int64            // since the process's start
 	here  layout.Tombstone // what is forgotten in this process at once
@@ -105,7 +105,7 @@ func (st *Store) remove(
 	late, scopes := int64(0), ""
 	if first {
 		// Before its caller can have given it up, by whatever clock.
-		late = max((st.o.OpTimeout + waited - m.wrong).Microseconds(), 1)
+		late = (st.o.OpTimeout + waited).Microseconds()
 	}
 	if len(m.Only) > 0 {
 		scopes = layout.HashScopes(m.Only)
