@@ -42,6 +42,11 @@ func (e Entry) Expired(at redistime.Time) bool {
 	return e.Expiry > 0 && e.Expiry <= at.Micros()/int64(time.Second/time.Microsecond)
 }
 
+// IsDue tells whether a newer one is to be asked for at a time of Redis, by the record.
+func (e Entry) IsDue(at redistime.Time) bool {
+	return e.Due > 0 && e.Due <= at.Micros()/int64(time.Second/time.Microsecond)
+}
+
 // Newer tells whether it takes the place of another of its field.
 func (e Entry) Newer(than Entry) bool {
 	if e.Session != than.Session {

@@ -129,11 +129,16 @@ func TestRemovalThatIsToldAgainIsAnnounced(t *testing.T) {
 	}
 }
 
-// write writes an app's token.
+// write writes an app's token that is due later.
 func write(t *testing.T, rdb *redis.Client, st *Store, pid ID, secret string) {
 	t.Helper()
+	writeDue(t, rdb, st, pid, secret, time.Now().Add(30*time.Minute))
+}
+
+func writeDue(t *testing.T, rdb *redis.Client, st *Store, pid ID, secret string, due time.Time) {
+	t.Helper()
 	e, err := msaldoc.NewEntry(msaldoc.SectionAccessToken, "at", fmt.Appendf(nil,
-		`{"secret":"%s","expires_on":"%d"}`, secret, time.Now().Add(time.Hour).Unix()))
+		`{"secret":"%s","expires_on":"%d","refresh_on":"%d"}`, secret, time.Now().Add(time.Hour).Unix(), due.Unix()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -177,6 +182,29 @@ func TestNewerTokenElsewhereIsSeenWithinLocalTTL(t *testing.T) {
 	write(t, rdb, there, pid, "new")
 	if got := during(10 * localTTL); got != "new" {
 		t.Errorf("after ten times LocalTTL the token is %q", got)
+	}
+}
+
+// An ordinary refresh is not announced: the token was due, and each instance that has it looks by itself. Announced, it
+// would make all ask about its tenant for half a minute.
+func TestRefreshOfADueTokenIsNotAnnounced(t *testing.T) {
+	rdb, prefix := realRedis(t)
+	st := newStore(t, rdb, prefix)
+	refreshed, challenged := layout.PartitionID("refreshed"), layout.PartitionID("challenged")
+	writeDue(t, rdb, st, refreshed, "old", time.Now().Add(-time.Second))
+	write(t, rdb, st, refreshed, "new")
+	write(t, rdb, st, challenged, "old")
+	write(t, rdb, st, challenged, "new")
+	var announced string
+	for until := time.Now().Add(10 * time.Second); !strings.Contains(announced, string(challenged)); {
+		if time.Now().After(until) {
+			t.Fatalf("a token that was not due has been replaced, and the log has %q", announced)
+		}
+		time.Sleep(time.Millisecond)
+		announced = strings.Join(rdb.ZRange(t.Context(), st.o.Names.ChangeLog(), 0, -1).Val(), ",")
+	}
+	if strings.Contains(announced, string(refreshed)) {
+		t.Errorf("an ordinary refresh is announced: %q", announced)
 	}
 }
 

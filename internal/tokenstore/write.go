@@ -9,6 +9,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/record"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 )
 
@@ -30,7 +31,7 @@ const overtakenAtMost = 3
 //
 // It goes on when ctx ends, and then returns ctx's error.
 func (st *Store) Write(ctx context.Context, b Batch) (ended bool, err error) {
-	replaces := b.replaces()
+	replaces := b.replaces(st.o.Clock.Now())
 	read := int64(0) // of a tombstone that has refused the write, whatever it says: a damaged one tells of no removal
 	for range overtakenAtMost {
 		b.Entries = st.dated(b.Record, b.Entries)
@@ -64,11 +65,12 @@ func (st *Store) Write(ctx context.Context, b Batch) (ended bool, err error) {
 	return false, errOvertaken
 }
 
-// replaces tells whether an app's token takes the place of another, of which the change log is to tell.
-func (b Batch) replaces() bool {
+// replaces tells whether an app's token takes the place of one that others go on giving, as after a challenge, of which
+// the change log is to tell. Of one that is due it need not: whoever has it looks for a newer one.
+func (b Batch) replaces(now redistime.Time) bool {
 	return !b.User && slices.ContainsFunc(b.Entries, func(e record.Entry) bool {
 		old, ok := b.Known().Entry(e.Field)
-		return ok && old.Secret != e.Secret
+		return ok && old.Secret != e.Secret && !old.IsDue(now)
 	})
 }
 
