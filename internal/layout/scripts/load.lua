@@ -21,7 +21,11 @@ else
   -- pcall: a key of another type counts as none. Asking for the type first would cost a tenth of the script.
   fields = redis.pcall('HGETALL', KEYS[1])
   local size = 0
-  for i = 1, #fields do size = size + #fields[i] end
+  for i = 1, #fields, 2 do
+    local name, value = #fields[i], #fields[i + 1]
+    size = size + name + value
+    if name > 64 or value > 2097152 then size = math.huge end -- no entry of ours
+  end
   if size > 67108864 then fields = {} end -- no record of ours; the next store replaces it
 end
 if ARGV[2] ~= '0' and fields[1] and redis.call('PTTL', KEYS[1]) < ARGV[2] * 0.99 then

@@ -28,7 +28,11 @@ end
 
 local all = redis.pcall('HGETALL', KEYS[1])
 local size = 0
-for i = 1, #all do size = size + #all[i] end
+for i = 1, #all, 2 do
+  local name, value = #all[i], #all[i + 1]
+  size = size + name + value
+  if name > 64 or value > 2097152 then size = math.huge end
+end
 if all.err or size > 67108864 then -- of another type or size: load.lua takes it for none of ours
   redis.call('DEL', KEYS[1])
   all = {}
