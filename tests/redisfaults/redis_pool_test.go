@@ -108,6 +108,7 @@ func over(w *harness.World, t *testing.T, delay time.Duration) (change func(*red
 	var mu sync.Mutex
 	roads := map[string]*road{}
 	change = func(o *redis.UniversalOptions) {
+		dial := redis.NewDialer(&redis.Options{TLSConfig: o.TLSConfig, DialTimeout: 5 * time.Second})
 		o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			mu.Lock()
 			r := roads[addr]
@@ -116,7 +117,7 @@ func over(w *harness.World, t *testing.T, delay time.Duration) (change func(*red
 				roads[addr] = r
 			}
 			mu.Unlock()
-			return (&net.Dialer{}).DialContext(ctx, network, r.l.Addr().String())
+			return dial(ctx, network, r.l.Addr().String())
 		}
 	}
 	return change, func() {
