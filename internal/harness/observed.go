@@ -2,6 +2,7 @@ package harness
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -110,9 +111,13 @@ func (c *Census) Of(t *testing.T, i *Instance, name string, attributes ...string
 	return sum
 }
 
-// Is demands a value.
+// Is demands a value. It waits where that is still less: what calls do behind their callers is counted after these have
+// their answers.
 func (c *Census) Is(t *testing.T, i *Instance, want float64, name string, attributes ...string) {
 	t.Helper()
+	Eventually(t, fmt.Sprintf("%s %v is at least %v", name, attributes, want), func() bool {
+		return c.Of(t, i, name, attributes...) >= want
+	})
 	if got := c.Of(t, i, name, attributes...); got != want {
 		t.Errorf("%s %v is %v, want %v", name, attributes, got, want)
 	}
