@@ -206,10 +206,10 @@ func dropped(t *testing.T, numbers ...int) {
 			}
 			fillPools(w, t, rdb, dead)
 			drop()
-			// A command of the application's own, on a connection that lives.
+			// A command of the application's own, on a connection that lives. The library's user need not be allowed it.
 			list := w.Prefix + ":application"
 			popped := make(chan error, 1)
-			waiting := w.Client(roads)
+			waiting := w.Client(roads, w.Redis.Unlimited)
 			go func() { popped <- waiting.BLPop(ctx, time.Minute, list).Err() }()
 
 			dropped := time.Now()

@@ -242,7 +242,7 @@ func TestSignInAfterALostSignOutIsBroughtBack(t *testing.T) {
 			here := w.Instance(func(o *msalredis.Options) { o.LocalTTL = time.Second })
 			app := here.App()
 			here.SignIn(app, u)
-			key, rdb := tokensKey(w, t), w.Client()
+			key, rdb := tokensKey(w, t), w.Redis.Admin
 			tombstone := strings.TrimSuffix(key, ":tokens") + ":tombstone"
 			again := func() string {
 				t.Helper()
