@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -39,12 +40,22 @@ func TestFleet(t *testing.T) {
 	s.run(t)
 }
 
-// More processes, with a common expiry as well.
+// More processes, with a common expiry as well. Of the largest fleet each process calls more seldom, for all share the
+// processors of one machine.
 func TestLongFleet(t *testing.T) {
 	long.Test(t)
-	s := scenario{Fleet: fleetOf(16, 8), quiet: 50, due: 74, gone: 128, end: 146}
-	s.Life = lastMinutes + time.Duration(float64(s.due)*float64(time.Second)/s.RefreshAt)
-	s.run(t)
+	large := fleetOf(64, 8)
+	large.Every, large.Within, large.LocalTTL = 4*time.Second, 4*time.Second, 12*time.Second
+	large.OpTimeout = 5 * time.Second
+	for _, s := range []scenario{
+		{Fleet: fleetOf(16, 8), quiet: 50, due: 74, gone: 128, end: 146},
+		{Fleet: large, quiet: 72, due: 108, gone: 170, end: 188},
+	} {
+		t.Run(fmt.Sprint(s.Instances, " processes"), func(t *testing.T) {
+			s.Life = lastMinutes + time.Duration(float64(s.due)*float64(time.Second)/s.RefreshAt)
+			s.run(t)
+		})
+	}
 }
 
 // part is one part of a scenario, measured and simulated.

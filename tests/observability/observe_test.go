@@ -63,6 +63,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 			for range 3 {
 				harness.Must(t)(client.AcquireTokenByCredential(ctx, []string{harness.GraphScope}))
 			}
+			w.Settled()
 			some(c, t, a, lookups, "msalredis.found=nowhere")
 			some(c, t, a, lookups, "msalredis.found=memory")
 			c.Is(t, a, 1, gate, "msalredis.grant=client_credentials", "msalredis.outcome=asked")
@@ -331,6 +332,7 @@ func TestMetricsCountWhatHappens(t *testing.T) {
 			if err := app(i); err != nil {
 				t.Fatal(err)
 			}
+			w.Settled()
 			some(c, t, i, "msalredis.records.unsealed", "msalredis.record=entry")
 			some(c, t, i, "msalredis.records.unsealed", "msalredis.record=answer")
 		},
