@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"testing"
 	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 )
 
 const (
@@ -19,6 +21,36 @@ const (
 var remembering = contender{"plain MSAL, all answered at once", func(_ place, base http.RoundTripper) (process, error) {
 	return process{http: &http.Client{Transport: &remembered{base, map[string][]byte{}}}}, nil
 }}
+
+// handing is that with the JSON that no accessor can do without which hands a new client what is shared, and learns what
+// it has brought: what the client holds is marshalled and given back to it, something is handed over, and all is
+// marshalled again.
+var handing = contender{remembering.name + ", and JSON", func(at place, base http.RoundTripper) (process, error) {
+	p, err := remembering.start(at, base)
+	p.accessor = &handsOver{}
+	return p, err
+}}
+
+type handsOver struct {
+	marshalling
+	met cache.Unmarshaler
+}
+
+func (h *handsOver) Replace(_ context.Context, u cache.Unmarshaler, _ cache.ReplaceHints) error {
+	if h.met == u {
+		return nil
+	}
+	h.met = u
+	held, err := u.(cache.Marshaler).Marshal()
+	if err != nil {
+		return err
+	}
+	if err := u.Unmarshal(held); err != nil {
+		return err
+	}
+	return u.Unmarshal([]byte(`{"AppMetadata":{"appmetadata-login.microsoftonline.com-` + clientID + `":{"client_id":"` +
+		clientID + `","environment":"login.microsoftonline.com"}}}`))
+}
 
 // remembered answers from memory. One goroutine uses it.
 type remembered struct {
@@ -51,7 +83,7 @@ func BenchmarkNewClient(b *testing.B) {
 		b.Run(workload, func(b *testing.B) {
 			w := newWorld(b)
 			var turns []turn
-			for _, c := range []contender{remembering, naively, library} {
+			for _, c := range []contender{remembering, handing, naively, library} {
 				p := w.with(b, c, w.entra.Transport())
 				if workload == newClientGated && c.name == library.name {
 					p.accessor = nil
