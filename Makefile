@@ -62,7 +62,7 @@ demo: ## the main demonstration; needs Go only
 
 .PHONY: bench
 bench: deps ## compare with what one would otherwise do, on a real Redis, into bench/results
-	go test -run '^$$' -bench . -benchmem -timeout 30m ./bench -results results
+	go test -run '^$$' -bench . -benchmem -timeout 60m ./bench -results results
 
 # Go fuzzes one function at a time. What it finds is kept in testdata/fuzz of the package, and is a seed from then on.
 .PHONY: fuzz
