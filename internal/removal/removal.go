@@ -45,6 +45,10 @@ func New(o Options) *Remover { return &Remover{o: o, self: rand.Text()} }
 // visitedAtMost bounds the partitions that are removed with one: whoever can write to Redis can list any.
 const visitedAtMost = 4096
 
+// unlistedTogether is how many answers are forgotten before they are taken off their list, so that a removal of
+// thousands that is tried again goes on where it ended.
+const unlistedTogether = 256
+
 // waitingSize is about what the wait of a removal takes of memory.
 const waitingSize = 256
 
@@ -147,6 +151,10 @@ func (rs *Remover) visit(ctx context.Context, m *tokenstore.Removal, first bool,
 				seen[member.ID] = true
 				err = rs.visit(ctx, rs.begin(rs.o.Store.Of(member.ID, false), m.Only), true, seen)
 			}
+		}
+		if err == nil && len(gone) >= unlistedTogether {
+			err = rs.unlist(ctx, rs.o.Names.RIDs(m.ID), gone...)
+			gone = gone[:0]
 		}
 		if err != nil {
 			return err

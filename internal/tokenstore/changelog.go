@@ -21,7 +21,8 @@ import (
 // A removal is announced before it is carried out, so that no one that is known to be done is missing from the log,
 // whenever its instance dies. From when an announcement is read, its partition is asked about each LocalTTL as without
 // a log, for as long as the removal may still be under way. A token that takes the place of another, as after a
-// challenge, is announced when it is stored.
+// challenge, is announced when it is stored. One that was due is not: who has it looks by itself, or puts that off for
+// half a minute at most while another asks.
 //
 // What the log does not tell, as after its loss or beyond its length, puts all records in doubt in the same way. So
 // does a reading that fails, because an announcement may have failed meanwhile.

@@ -10,8 +10,9 @@ import (
 )
 
 // listedAtMost bounds what is listed for one partition, 60 bytes each: scopes times assertions, or an app's resources.
-// What is not listed outlives a removal. signout.lua has the same number.
-const listedAtMost = 1 << 18
+// What is not listed outlives a removal. signout.lua has the same number, which it reads in some 60 ms: a quarter of a
+// million takes Redis longer than OpTimeout.
+const listedAtMost = 1 << 14
 
 // List notes, for a while in milliseconds, what goes when a partition is removed. false: something was removed of it
 // after asked, and what was to be listed must not be kept.

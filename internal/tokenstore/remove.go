@@ -19,7 +19,7 @@ type Removal struct {
 	Only msaldoc.Scopes // none: all of the partition
 
 	asked redistime.Time   // by our own idea of Redis's clock; 0: nothing is known of that
-	wrong time.Duration    // how much later it may have been
+	wrong time.Duration    // how wrong that may be
 	least redistime.Time   // later than each session that was known here; 0: nothing is known of Redis's clock
 	began int64            // since the process's start
 	here  layout.Tombstone // what is forgotten in this process at once
@@ -36,7 +36,8 @@ func (st *Store) BeginRemoval(r *Record, only msaldoc.Scopes) *Removal {
 	least := max(r.Latest(until), min(redistime.Time(st.issued.Load()), until)) + 1
 	_, known := st.o.Clock.Offset()
 	if known { // else what was issued here is by our own clock, which may be hours ahead, and says nothing of Redis's
-		m.asked, m.wrong, m.least = now, st.o.Clock.Error(), least
+		m.wrong, m.least = st.o.Clock.Error()/2, least
+		m.asked = now.Add(m.wrong) // in the middle: a late removal may end neither too little nor too much
 	}
 	m.here = m.as(max(now, least))
 	r.Apply(record.Removing{Removed: m.here})
@@ -73,7 +74,7 @@ func (st *Store) Remove(ctx context.Context, m *Removal, first bool) (Carried, e
 				return Carried{}, err
 			}
 		}
-		asked = st.o.Clock.Now() - redistime.Time((st.o.Clock.Elapsed()-m.began)/1000)
+		asked = st.o.Clock.Now().Add(st.o.Clock.Error()/2) - redistime.Time((st.o.Clock.Elapsed()-m.began)/1000)
 	}
 	var done Carried
 	remove := func(waited time.Duration) (err error) {
@@ -105,7 +106,7 @@ func (st *Store) remove(
 	late, scopes := int64(0), ""
 	if first {
 		// Before its caller can have given it up, by whatever clock.
-		late = (st.o.OpTimeout + waited).Microseconds()
+		late = max((st.o.OpTimeout + waited - m.wrong).Microseconds(), 1)
 	}
 	if len(m.Only) > 0 {
 		scopes = layout.HashScopes(m.Only)

@@ -24,9 +24,9 @@ else
   for i = 1, #fields, 2 do
     local name, value = #fields[i], #fields[i + 1]
     size = size + name + value
-    if name > 64 or value > 2097152 then size = math.huge end -- no entry of ours
+    if name > 64 or value > 8388608 then size = math.huge end -- no entry of ours
   end
-  if size > 67108864 then fields = {} end -- no record of ours; the next store replaces it
+  if size > 33554432 then fields = {} end -- no record of ours; the next store replaces it
 end
 if ARGV[2] ~= '0' and fields[1] and redis.call('PTTL', KEYS[1]) < ARGV[2] * 0.99 then
   -- pcall: a read-only server refuses this write, and a read must not fail for it.

@@ -8,7 +8,7 @@
 -- ARGV[3]  of the first try: how late it may come, in microseconds; "0": of another
 -- ARGV[4]  the earliest that T may be: later than what the caller has
 -- ARGV[5]  the scopes whose tokens go, as the tombstone names them; "": all of the partition
--- ARGV[6]  how much later than ARGV[2] it may have been asked for, in microseconds
+-- ARGV[6]  how wrong ARGV[2] may be, in microseconds
 --
 -- Returns  { Redis time in microseconds, tombstone, how many entries are left, member of rids, ... }
 --
@@ -98,7 +98,7 @@ redis.call('SET', KEYS[2], tombstone, 'PX', ARGV[1])
 
 local answer = { string.format('%.0f', us), tombstone, string.format('%.0f', left) }
 if redis.call('TYPE', KEYS[3]).ok == 'zset' then
-  local members = redis.call('ZRANGE', KEYS[3], 0, 262143)
+  local members = redis.call('ZRANGE', KEYS[3], 0, 16383)
   for i = 1, #members do
     if #members[i] <= 256 then answer[#answer + 1] = members[i] end
   end

@@ -31,9 +31,9 @@ local size = 0
 for i = 1, #all, 2 do
   local name, value = #all[i], #all[i + 1]
   size = size + name + value
-  if name > 64 or value > 2097152 then size = math.huge end
+  if name > 64 or value > 8388608 then size = math.huge end
 end
-if all.err or size > 67108864 then -- of another type or size: load.lua takes it for none of ours
+if all.err or size > 33554432 then -- of another type or size: load.lua takes it for none of ours
   redis.call('DEL', KEYS[1])
   all = {}
 end
