@@ -56,6 +56,9 @@ func (c *Clock) Observe(start, end time.Time, told Time) {
 		return
 	}
 	ours := c.Wall().Add(-time.Since(start) + spread) // Wall, not start: tests shift it
+	if !c.known {
+		c.last = 0 // by our own clock, which may have been ahead
+	}
 	c.offset, c.spread, c.known, c.at = told.less(ours), spread, true, end
 }
 

@@ -49,3 +49,54 @@ func TestTimeByAWrongClockIsForgotten(t *testing.T) {
 		t.Errorf("after a removal it is %v ahead", got.Sub(now))
 	}
 }
+
+// A process's clock is 1.9 s ahead (less than the tolerance), and was read before Redis told its time. What it asks for
+// before a removal elsewhere is ended by that.
+func TestTimeOfBeforeRedisToldItsOwnIsForgotten(t *testing.T) {
+	ctx := t.Context()
+	rdb, prefix := realRedis(t)
+	here, there := newStore(t, rdb, prefix), newStore(t, rdb, prefix)
+	here.o.Clock.Wall = func() time.Time { return time.Now().Add(1900 * time.Millisecond) }
+	here.o.Clock.Now() // gate/request.go begins with that
+	if err := here.Load(ctx, here.Of(pid, false)); err != nil {
+		t.Fatal(err)
+	}
+	asked := here.Asked(here.o.Clock.Now()) // gate/ask.go, post
+	if ahead := asked.Sub(toldTime(t, rdb)); ahead > 0 {
+		t.Errorf("asked is %v ahead of Redis", ahead)
+	}
+	time.Sleep(300 * time.Millisecond)
+	done, err := there.Remove(ctx, there.BeginRemoval(there.Of(pid, false), nil), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if asked >= done.Removed.Whole {
+		t.Errorf("a removal 300 ms later has not ended it: asked %d, removed %d", asked, done.Removed.Whole)
+	}
+}
+
+// A removal that Redis refused at first ends what another had asked for before it. The clock was learnt by a round trip
+// of 200 ms, as long there as back.
+func TestRetriedRemovalEndsWhatWasBefore(t *testing.T) {
+	ctx := t.Context()
+	rdb, prefix := realRedis(t)
+	here, there := newStore(t, rdb, prefix), newStore(t, rdb, prefix)
+	if err := there.Load(ctx, there.Of(pid, false)); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	time.Sleep(100 * time.Millisecond)
+	told := toldTime(t, rdb)
+	time.Sleep(100 * time.Millisecond)
+	here.o.Clock.Observe(start, time.Now(), told)
+	asked := there.Asked(there.o.Clock.Now())
+	time.Sleep(30 * time.Millisecond)
+	m := here.BeginRemoval(here.Of(pid, false), nil)
+	done, err := here.Remove(ctx, m, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if asked >= done.Removed.Whole {
+		t.Errorf("asked for 30 ms before, and is not ended: by %v", asked.Sub(done.Removed.Whole))
+	}
+}
