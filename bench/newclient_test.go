@@ -22,9 +22,8 @@ var remembering = contender{"plain MSAL, all answered at once", func(_ place, ba
 	return process{http: &http.Client{Transport: &remembered{base, map[string][]byte{}}}}, nil
 }}
 
-// handing is that with the JSON that no accessor can do without which hands a new client what is shared, and learns what
-// it has brought: what the client holds is marshalled and given back to it, something is handed over, and all is
-// marshalled again.
+// handing is that with the JSON that no accessor can do without which shares tokens: what a new client holds is
+// marshalled and given back to it, something is handed over, and all is marshalled again.
 var handing = contender{remembering.name + ", and JSON", func(at place, base http.RoundTripper) (process, error) {
 	p, err := remembering.start(at, base)
 	p.accessor = &handsOver{}

@@ -4,7 +4,8 @@ import "time"
 
 // What an instance does that has no token, or one that is due, and what it does to forget one.
 
-// take is give with MSAL's Export, which stores the token. One that takes the place of one that is not due is announced.
+// take is give with MSAL's Export, which stores the token. One that takes the place of one that is not due is
+// announced.
 func (s *simulation) take(in *instance, token int) {
 	replaces, sent := in.token > 0 && in.token != token && s.now < s.tokens[in.token], s.now
 	s.give(in, token)
