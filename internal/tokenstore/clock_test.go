@@ -100,3 +100,24 @@ func TestRetriedRemovalEndsWhatWasBefore(t *testing.T) {
 		t.Errorf("asked for 30 ms before, and is not ended: by %v", asked.Sub(done.Removed.Whole))
 	}
 }
+
+// A sign-in in the process that has signed the user out stays, when the sign-out comes to Redis late. The clock was
+// learnt by a round trip of 200 ms.
+func TestRetriedRemovalEndsNoLaterSignInHere(t *testing.T) {
+	rdb, prefix := realRedis(t)
+	here := newStore(t, rdb, prefix)
+	start := time.Now()
+	time.Sleep(100 * time.Millisecond)
+	told := toldTime(t, rdb)
+	time.Sleep(100 * time.Millisecond)
+	here.o.Clock.Observe(start, time.Now(), told)
+	m := here.BeginRemoval(here.Of(pid, true), nil)
+	asked := here.Asked(here.o.Clock.Now())
+	done, err := here.Remove(t.Context(), m, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if asked < done.Removed.Whole {
+		t.Errorf("a sign-in after it is ended: by %v", done.Removed.Whole.Sub(asked))
+	}
+}

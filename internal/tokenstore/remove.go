@@ -30,14 +30,14 @@ func (m *Removal) Removed() layout.Tombstone { return m.here }
 
 // BeginRemoval forgets in this process what a removal is of. End it with [Store.Remove].
 func (st *Store) BeginRemoval(r *Record, only msaldoc.Scopes) *Removal {
-	now := st.o.Clock.Now()
+	wrong := st.o.Clock.Error() / 2
+	now := st.o.Clock.Now().Add(wrong) // in the middle: a late removal may end neither too little nor too much
 	until := now.Add(layout.Ahead)
 	m := &Removal{Record: r, Only: only, began: st.o.Clock.Elapsed()}
 	least := max(r.Latest(until), min(redistime.Time(st.issued.Load()), until)) + 1
 	_, known := st.o.Clock.Offset()
 	if known { // else what was issued here is by our own clock, which may be hours ahead, and says nothing of Redis's
-		m.wrong, m.least = st.o.Clock.Error()/2, least
-		m.asked = now.Add(m.wrong) // in the middle: a late removal may end neither too little nor too much
+		m.asked, m.wrong, m.least = now, wrong, least
 	}
 	m.here = m.as(max(now, least))
 	r.Apply(record.Removing{Removed: m.here})
