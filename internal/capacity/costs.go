@@ -57,8 +57,8 @@ func (c counts) cpu() time.Duration {
 }
 
 // microseconds is what one command takes of Redis's thread, measured by Redis itself while one instance takes tokens of
-// 200 tenants: TestLongCosts, medians on 2 cores that had much other work, and Redis 7.0.15. On a quiet machine they are
-// likely to be less. The way to Redis and back is not in it.
+// 200 tenants: TestLongCosts, medians on 2 cores that had much other work, and Redis 7.0.15. On a quiet machine they
+// are likely to be less. The way to Redis and back is not in it.
 var microseconds = [commands]float64{
 	load: 36, store: 86, look: 26, keep: 48, enlist: 91, lease: 26, release: 19, heed: 20, announce: 56,
 	remove: 71, forget: 31, unlist: 5, publish: 4, subscribe: 4, unsubscribe: 4,
