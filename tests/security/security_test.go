@@ -376,5 +376,7 @@ func TestForeignLeaseLeavesTokensAndContexts(t *testing.T) {
 		return none.AcquireTokenByCredential(ends, []string{harness.GraphScope})
 	})
 	harness.Returns(t, "a caller that needs a new token", call, context.DeadlineExceeded)
-	w.Count(t, 0, "beside the lease")
+	// For the token in its last five minutes its leader asks by now, or soon: a holder that brings nothing for five
+	// seconds is not waited for any longer.
+	w.Count(t, 0, "beside the lease", func(r entratest.Request) bool { return r.Scope == harness.GraphScope })
 }
