@@ -22,6 +22,9 @@ type goal struct {
 var goals = []goal{
 	{what: "hit, against an accessor that does nothing", goal: "at most 1.10", workload: "hit",
 		against: nothing.name, most: 1.10},
+	// That takes longer than MSAL's own part by more than a tenth on some machines. Restated:
+	{what: "hit, against an accessor that looks at client and clock", goal: "at most 1.10", workload: "hit",
+		against: mindful.name, most: 1.10},
 	{what: "hit, commands in Redis", goal: "0", workload: "hit", unit: "commands in Redis", most: 0.001},
 	{what: "hit, times faster than a naive accessor", goal: "at least 100", workload: "hit",
 		against: naively.name, least: 100},
@@ -36,14 +39,15 @@ var goals = []goal{
 		against: naively.name, most: 1.5},
 	{what: "store of a user's tokens, against Marshal and SET", goal: "at most 1.5", workload: "store, user",
 		against: naively.name, most: 1.5},
-	// Those four are out of reach, for no script is as quick as GET or SET (docs/performance.md). Restated:
-	{what: "cold read of an app's token, against a script and Unmarshal", goal: "at most 1.3", workload: "cold read, app",
+	// Those four are out of reach: no script is as quick as GET or SET, and tokens are sealed (docs/performance.md).
+	// Restated:
+	{what: "cold read of an app's token, against a script, unsealing and Unmarshal", goal: "at most 1.3", workload: "cold read, app",
 		against: byScript.name, most: 1.3},
-	{what: "cold read of a user's tokens, against a script and Unmarshal", goal: "at most 1.3",
+	{what: "cold read of a user's tokens, against a script, unsealing and Unmarshal", goal: "at most 1.3",
 		workload: "cold read, user", against: byScript.name, most: 1.3},
-	{what: "store of an app's token, against Marshal and a script", goal: "at most 1.5", workload: "store, app",
+	{what: "store of an app's token, against Marshal, sealing and a script", goal: "at most 1.5", workload: "store, app",
 		against: byScript.name, most: 1.5},
-	{what: "store of a user's tokens, against Marshal and a script", goal: "at most 1.5", workload: "store, user",
+	{what: "store of a user's tokens, against Marshal, sealing and a script", goal: "at most 1.5", workload: "store, user",
 		against: byScript.name, most: 1.5},
 	{what: "stampede, token requests", goal: "1", workload: "stampede, 8 processes x 32", unit: "token requests", most: 1},
 	{what: "stampede, ms from the answer to the last caller", goal: "at most 25", workload: "stampede, 8 processes x 32",

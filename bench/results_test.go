@@ -15,11 +15,12 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/msal-redis/msal-redis-go/internal/picture"
 )
 
-// picture is what a contender's line or cloud is made of.
-type picture struct {
+// series is what a contender's line or cloud is made of.
+type series struct {
 	file, contender string
 	xy              plotter.XYs
 }
@@ -39,7 +40,7 @@ func (t *table) point(file, contender string, xy ...plotter.XY) {
 			return
 		}
 	}
-	t.pictures = append(t.pictures, picture{file, contender, xy})
+	t.pictures = append(t.pictures, series{file, contender, xy})
 }
 
 // latencies keeps the slowest call of each twentieth of a second.
@@ -100,16 +101,7 @@ func (t *table) write(dir string) error {
 		if p == nil {
 			continue
 		}
-		svg := vgsvg.New(20*vg.Centimeter, 9*vg.Centimeter)
-		p.Draw(draw.New(svg))
-		f, err := os.Create(filepath.Join(dir, file))
-		if err != nil {
-			return err
-		}
-		_, err = svg.WriteTo(f)
-		if err2 := f.Close(); err == nil {
-			err = err2
-		}
+		err = picture.Write(filepath.Join(dir, file), 24*vg.Centimeter, 9*vg.Centimeter, []*plot.Plot{p})
 		if err != nil {
 			return err
 		}
@@ -125,14 +117,12 @@ func (t *table) plot(file string) (*plot.Plot, error) {
 	if file != steadyPicture {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, sizes{}
 	}
-	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())
-	drawn := false
-	for _, one := range t.pictures {
-		if one.file != file {
-			continue
-		}
-		drawn = true
+	all := slices.DeleteFunc(slices.Clone(t.pictures), func(one series) bool { return one.file != file })
+	if len(all) == 0 {
+		return nil, nil
+	}
+	for i, one := range all {
 		cloud, err := plotter.NewScatter(one.xy)
 		if err != nil {
 			return nil, err
@@ -144,14 +134,15 @@ func (t *table) plot(file string) (*plot.Plot, error) {
 			if err != nil {
 				return nil, err
 			}
-			line.Color, line.Width = colors[one.contender], vg.Points(1.5)
+			// Those that are drawn first are wider, so that one that is hidden by the next shows beside it.
+			width := vg.Points(1.5 + 2*float64(len(all)-1-i))
+			line.Color, line.Width = colors[one.contender], width
+			cloud.Radius = max(cloud.Radius, 0.7*width)
 			p.Add(line)
 		}
 		p.Legend.Add(one.contender, cloud)
 	}
-	if !drawn {
-		return nil, nil
-	}
+	p.Y.Min, p.Y.Max = p.Y.Min/1.4, p.Y.Max*1.4 // a point at the edge is cut in half
 	return p, nil
 }
 

@@ -27,6 +27,7 @@ func BenchmarkSteadyLoad(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			w := newWorld(b)
 			load := func() (calls []sample, requests []entratest.Request, written int) {
+				time.Sleep(300 * time.Millisecond) // what the first calls keep behind their callers
 				writes, sent := w.writes(b), w.entra.Count()
 				begin := time.Now().Add(200 * time.Millisecond)
 				for _, o := range tell(b, w.spawned,

@@ -51,7 +51,7 @@ type table struct {
 	workloads []string
 	figures   map[string][]*figure
 	notes     []string
-	pictures  []picture
+	pictures  []series
 }
 
 var results = table{figures: map[string][]*figure{}}

@@ -4,14 +4,13 @@ import (
 	"fmt"
 	"image/color"
 	"math"
-	"os"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/msal-redis/msal-redis-go/internal/picture"
 )
 
 var systemColors = map[string]color.Color{
@@ -36,26 +35,8 @@ func (r *report) plot(file string) error {
 	if err != nil {
 		return err
 	}
-	requests.Legend.Top = true
-	requests.Legend.YOffs = 1.1 * vg.Centimeter
-	requests.Y.Max += 0.2
-
-	svg := vgsvg.New(24*vg.Centimeter, 18*vg.Centimeter)
-	tiles := draw.Tiles{Rows: 2, Cols: 1, PadY: vg.Centimeter, PadTop: vg.Centimeter, PadLeft: 4,
-		PadRight: vg.Centimeter, PadBottom: 4}
-	plots := [][]*plot.Plot{{requests}, {latency}}
-	for row, canvases := range plot.Align(plots, tiles, draw.New(svg)) {
-		plots[row][0].Draw(canvases[0])
-	}
-	f, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	if _, err := svg.WriteTo(f); err != nil {
-		f.Close()
-		return err
-	}
-	return f.Close()
+	latency.Legend = plot.NewLegend() // the same
+	return picture.Write(file, 28*vg.Centimeter, 18*vg.Centimeter, []*plot.Plot{requests}, []*plot.Plot{latency})
 }
 
 // panel draws grouped bars on a logarithmic scale that starts at floor. Bars of gonum/plot start at 0, which has no

@@ -1,16 +1,15 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"image/color"
-	"os"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/msal-redis/msal-redis-go/internal/picture"
 )
 
 // draw draws the fleets: Redis's time, with what some sizes of Azure Managed Redis have of it, and connections.
@@ -23,18 +22,7 @@ func (t table) draw(file string) error {
 	if err != nil {
 		return err
 	}
-	canvas := vgsvg.New(28*vg.Centimeter, 13*vg.Centimeter)
-	tiles := draw.Tiles{Rows: 1, Cols: 2, PadTop: vg.Points(6), PadBottom: vg.Points(4), PadLeft: vg.Points(4),
-		PadRight: vg.Points(14), PadX: vg.Points(18)}
-	for i, at := range plot.Align([][]*plot.Plot{{busy, connections}}, tiles, draw.New(canvas))[0] {
-		[]*plot.Plot{busy, connections}[i].Draw(at)
-	}
-	out, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	_, err = canvas.WriteTo(out)
-	return errors.Join(err, out.Close())
+	return picture.Write(file, 34*vg.Centimeter, 13*vg.Centimeter, []*plot.Plot{busy, connections})
 }
 
 var shades = []color.Color{
@@ -73,8 +61,6 @@ func (t table) axes(title, y string) *plot.Plot {
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, "instances", y
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker, p.Y.Tick.Marker = plain{}, plain{}
-	p.Legend.Top, p.Legend.Left = true, true
-	p.Legend.Padding = vg.Points(1)
 	grid := plotter.NewGrid()
 	grid.Horizontal.Color, grid.Vertical.Color = color.Gray{230}, color.Gray{230}
 	p.Add(grid)

@@ -1,11 +1,9 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"image/color"
 	"maps"
-	"os"
 	"slices"
 	"time"
 
@@ -13,7 +11,8 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/msal-redis/msal-redis-go/internal/picture"
 )
 
 // plot draws the run's timeline: the faults, each kind in a line of its own, and below on the same seconds the calls
@@ -32,19 +31,7 @@ func (r *report) plot(file string) error {
 	if err != nil {
 		return err
 	}
-	canvas := vgsvg.New(28*vg.Centimeter, 22*vg.Centimeter)
-	tiles := draw.Tiles{Rows: 2, Cols: 1, PadTop: vg.Points(4), PadBottom: vg.Points(4), PadRight: vg.Points(12),
-		PadY: vg.Points(8)}
-	page := draw.New(canvas)
-	for i, at := range plot.Align([][]*plot.Plot{{faults}, {rates}}, tiles, page) {
-		[]*plot.Plot{faults, rates}[i].Draw(at[0])
-	}
-	out, err := os.Create(file)
-	if err != nil {
-		return err
-	}
-	_, err = canvas.WriteTo(out)
-	return errors.Join(err, out.Close())
+	return picture.Write(file, 28*vg.Centimeter, 22*vg.Centimeter, []*plot.Plot{faults}, []*plot.Plot{rates})
 }
 
 func (r *report) faultLines(faults []injected, end time.Duration) (*plot.Plot, error) {
@@ -85,7 +72,6 @@ func (r *report) faultLines(faults []injected, end time.Duration) (*plot.Plot, e
 func (r *report) rateLines(end time.Duration) (*plot.Plot, error) {
 	p := plot.New()
 	p.X.Label.Text, p.Y.Label.Text = "seconds", "each second"
-	p.Legend.Top = true
 	n := int(end/time.Second) + 1
 	count := map[string]plotter.XYs{}
 	add := func(what string, at time.Duration) {

@@ -17,8 +17,8 @@ import (
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
-	"gonum.org/v1/plot/vg/draw"
-	"gonum.org/v1/plot/vg/vgsvg"
+
+	"github.com/msal-redis/msal-redis-go/internal/picture"
 )
 
 // sample is what the process took at a moment.
@@ -149,7 +149,6 @@ func write(dir string, samples []sample) error {
 	p.Title.Text = fmt.Sprintf("%d users, %d calls, %d on-behalf-of assertions", *users, samples[len(samples)-1].Calls,
 		samples[len(samples)-1].Assertions)
 	p.X.Label.Text, p.Y.Label.Text, p.Y.Min = "seconds of load", "MiB, or number", 0
-	p.Legend.Top, p.Legend.Left = true, true
 	p.Add(plotter.NewGrid())
 	for _, r := range resources {
 		var xy plotter.XYs
@@ -164,13 +163,5 @@ func write(dir string, samples []sample) error {
 		p.Add(line)
 		p.Legend.Add(r.name, line)
 	}
-	p.Y.Max *= 1.35 // room for the legend
-	svg := vgsvg.New(20*vg.Centimeter, 10*vg.Centimeter)
-	p.Draw(draw.New(svg))
-	f, err := os.Create(filepath.Join(dir, "soak.svg"))
-	if err != nil {
-		return err
-	}
-	_, err = svg.WriteTo(f)
-	return errors.Join(err, f.Close())
+	return picture.Write(filepath.Join(dir, "soak.svg"), 22*vg.Centimeter, 10*vg.Centimeter, []*plot.Plot{p})
 }

@@ -56,7 +56,7 @@ local function stays(old, value)
   return digits(old, 1, 16) >= digits(value, 1, 16)
 end
 
-local before, last, held, gone = 0, 0, {}, {}
+local before, last, held, gone = 0, 0, {}, { 'v' } -- the version is replaced with them
 for i = 1, #all, 2 do
   local field, value = all[i], all[i + 1]
   if field == 'v' then
@@ -88,11 +88,10 @@ for i = 3, #ARGV, 2 do
 end
 
 local version = before
-if #write > 2 or #gone > 0 then
+if #write > 2 or #gone > 1 then
   version = math.max(before + 1, us)
 end
-if #gone > 0 then
-  redis.call('HDEL', KEYS[1], 'v')
+if #gone > 1 then
   for i = 1, #gone, 1000 do -- unpack has room for some 8,000
     redis.call('HDEL', KEYS[1], unpack(gone, i, math.min(i + 999, #gone)))
   end
