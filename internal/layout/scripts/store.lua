@@ -26,63 +26,55 @@ if removed > tonumber(ARGV[1]) and removed <= ahead then
   return { us, tombstone, -1, removed, 0 }
 end
 
-local all = redis.pcall('HGETALL', KEYS[1])
+-- head is the stamp and the expiry in a value's head, and its session: when its sign-in was asked for, or it itself. 0: there is none.
+local function head(value)
+  local stamp, expiry, session = string.match(value, '^(%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d)(%d%d%d%d%d%d%d%d%d%d)s?(%d*)')
+  stamp = tonumber(stamp or 0)
+  if session and #session >= 16 and string.sub(value, 27, 27) == 's' then
+    session = tonumber(string.sub(session, 1, 16))
+  else
+    session = stamp
+  end
+  return stamp, tonumber(expiry or 0), session
+end
+
+local before, last, gone = 0, 0, { 'v' } -- the version is replaced with them
+local stamps, sessions = {}, {} -- of what is there, by field
 local size = 0
-for i = 1, #all, 2 do
-  local name, value = #all[i], #all[i + 1]
-  size = size + name + value
-  if name > 64 or value > 8388608 then size = math.huge end
-end
-if all.err or size > 33554432 then -- of another type or size: load.lua takes it for none of ours
-  redis.call('DEL', KEYS[1])
-  all = {}
-end
-
--- digits is a number in a value's head; 0 where there is none.
-local function digits(value, from, to)
-  return tonumber(string.match(string.sub(value, from, to), '^%d+$') or 0)
-end
-
--- session is when what a value belongs to was asked for: its sign-in, or itself.
-local function session(value)
-  return string.sub(value, 27, 27) == 's' and digits(value, 28, 43) or digits(value, 1, 16)
-end
-
--- stays tells whether what is there is newer than what is to be written, or the same.
-local function stays(old, value)
-  local was, is = session(old), session(value)
-  if was > ahead or digits(old, 1, 16) > ahead then return false end
-  if was ~= is then return was > is end
-  return digits(old, 1, 16) >= digits(value, 1, 16)
-end
-
-local before, last, held, gone = 0, 0, {}, { 'v' } -- the version is replaced with them
+local all = redis.pcall('HGETALL', KEYS[1])
 for i = 1, #all, 2 do
   local field, value = all[i], all[i + 1]
+  size = size + #field + #value
+  if #field > 64 or #value > 8388608 then size = math.huge end
   if field == 'v' then
     before = tonumber(value) or 0
   else
-    local expiry = digits(value, 17, 26)
+    local stamp, expiry, session = head(value)
     if expiry > 0 and expiry <= seconds then
       gone[#gone + 1] = field
     else
-      held[field] = value
+      stamps[field], sessions[field] = stamp, session
       if expiry > last then last = expiry end
     end
   end
+end
+if all.err or size > 33554432 then -- of another type or size: load.lua takes it for none of ours
+  redis.call('DEL', KEYS[1])
+  before, last, gone, stamps, sessions = 0, 0, { 'v' }, {}, {}
 end
 
 local applied, write = 1, { 'v', '' } -- the version comes first
 for i = 3, #ARGV, 2 do
   local field, value = ARGV[i], ARGV[i + 1]
-  local old = held[field]
-  if old and stays(old, value) then
+  local stamp, expiry, session = head(value)
+  local was, of = stamps[field], sessions[field]
+  -- What is there stays if it is newer than what is to be written, or the same.
+  if was and was <= ahead and of <= ahead and (of > session or of == session and was >= stamp) then
     applied = 0
   else
-    if old then gone[#gone + 1] = field end
+    if was then gone[#gone + 1] = field end
     write[#write + 1] = field
     write[#write + 1] = value
-    local expiry = digits(value, 17, 26)
     if expiry > last then last = expiry end
   end
 end
@@ -96,7 +88,7 @@ if #gone > 1 then
     redis.call('HDEL', KEYS[1], unpack(gone, i, math.min(i + 999, #gone)))
   end
 end
-if #write > 2 or next(held) then
+if #write > 2 or next(stamps) then
   if version ~= before then
     write[2] = string.format('%.0f', version)
     for i = 1, #write, 2000 do
