@@ -74,7 +74,10 @@ func New(resource string, cred azcore.TokenCredential, opts *Options) (*http.Cli
 		o.Scopes = []string{strings.TrimSuffix(resource, "/") + "/.default"}
 	}
 	if o.Transport == nil {
-		o.Transport = NewTransport(cmp.Or(o.MaxConnsPerHost, 64))
+		o.Transport = http.DefaultTransport
+		if _, plain := o.Transport.(*http.Transport); plain {
+			o.Transport = NewTransport(cmp.Or(o.MaxConnsPerHost, 64))
+		}
 	}
 	t := &transport{
 		base:       o.Transport,
@@ -92,22 +95,30 @@ func New(resource string, cred azcore.TokenCredential, opts *Options) (*http.Cli
 	return &http.Client{Transport: t}, nil
 }
 
-// NewTransport is what a client has whose Options name none: net/http's default transport with a bound on connections,
-// all of which may stay idle, where the default keeps two for a host and closes the others after each burst. Make one
-// where clients are to share it, such as those of one API for each of many tenants.
+// NewTransport is what a client has whose Options name none: a copy of [http.DefaultTransport] with a bound on
+// connections, all of which may stay idle, where the default keeps two for a host and closes the others after each
+// burst. Make one where clients are to share it, such as those of one API for each of many tenants.
+//
+// Where the application has put something else than an *http.Transport into http.DefaultTransport, it is a new one, and
+// [New] uses what is there as it is.
 func NewTransport(maxConnsPerHost int) *http.Transport {
-	return &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		MaxConnsPerHost:       maxConnsPerHost,
-		MaxIdleConnsPerHost:   maxConnsPerHost,
-		IdleConnTimeout:       90 * time.Second, // Azure's load balancers forget an idle connection after 4 minutes
-		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		ForceAttemptHTTP2:     true,
-		// A connection that died unseen carries every request: it is found out by pings.
-		HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second},
+	t, ok := http.DefaultTransport.(*http.Transport)
+	if ok {
+		t = t.Clone()
+	} else {
+		t = &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ExpectContinueTimeout: time.Second,
+			ForceAttemptHTTP2:     true,
+		}
 	}
+	t.MaxConnsPerHost, t.MaxIdleConnsPerHost, t.MaxIdleConns = maxConnsPerHost, maxConnsPerHost, 0
+	t.IdleConnTimeout = 90 * time.Second // Azure's load balancers forget an idle connection after 4 minutes
+	// A connection that died unseen carries every request: it is found out by pings.
+	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second}
+	return t
 }
 
 // transport is the client's http.RoundTripper. Redirects are followed above it, by http.Client, so that each hop is

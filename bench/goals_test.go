@@ -41,8 +41,8 @@ var goals = []goal{
 		against: naively.name, most: 1.5},
 	// Those four are out of reach: no script is as quick as GET or SET, and tokens are sealed (docs/performance.md).
 	// Restated:
-	{what: "cold read of an app's token, against a script, unsealing and Unmarshal", goal: "at most 1.3", workload: "cold read, app",
-		against: byScript.name, most: 1.3},
+	{what: "cold read of an app's token, against a script, unsealing and Unmarshal", goal: "at most 1.3",
+		workload: "cold read, app", against: byScript.name, most: 1.3},
 	{what: "cold read of a user's tokens, against a script, unsealing and Unmarshal", goal: "at most 1.3",
 		workload: "cold read, user", against: byScript.name, most: 1.3},
 	{what: "store of an app's token, against Marshal, sealing and a script", goal: "at most 1.5", workload: "store, app",

@@ -17,9 +17,10 @@ import (
 
 // mindful is an accessor that asks what none can leave unasked which shares tokens: whether this is still the client
 // that it knows, and not another at its address, and how old what it knows is. It counts hits too.
-var mindful = contender{"accessor that looks at client and clock", func(_ place, base http.RoundTripper) (process, error) {
-	return process{accessor: &looking{start: time.Now()}, http: &http.Client{Transport: base}}, nil
-}}
+var mindful = contender{"accessor that looks at client and clock",
+	func(_ place, base http.RoundTripper) (process, error) {
+		return process{accessor: &looking{start: time.Now()}, http: &http.Client{Transport: base}}, nil
+	}}
 
 type looking struct {
 	noop

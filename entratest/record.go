@@ -18,6 +18,7 @@ type Request struct {
 	ID       int    `json:"id"` // in order of arrival, from 1; not reused after ResetRequests
 	Grant    string `json:"grant"`
 	ClientID string `json:"client_id"`
+	Host     string `json:"host"`   // the name of Entra ID that was asked, as in login.microsoftonline.com
 	Tenant   string `json:"tenant"` // as in the path: from MSAL the GUID, since discovery names endpoints by it
 
 	// Scope is normalised: lower-case, sorted, each once, without openid, profile and offline_access. RawScope is as sent.
@@ -84,6 +85,7 @@ func (s *Server) arrived(q *tokenRequest) *record {
 	entry := &record{Request: Request{
 		Grant:                  q.grant,
 		ClientID:               q.form.Get("client_id"),
+		Host:                   q.host,
 		Tenant:                 q.tenant,
 		Scope:                  normalizeScope(q.form.Get("scope")),
 		RawScope:               q.form.Get("scope"),

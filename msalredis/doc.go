@@ -1,12 +1,14 @@
 // Package msalredis shares the tokens of MSAL Go among all instances of a service through Redis, sealed, and lets
 // exactly one instance refresh each.
 //
-// It has two halves, and a service plugs both into its MSAL client:
-//
 //	tokens, err := msalredis.New(rdb, sealer, nil)
-//	app, err := confidential.New(authority, clientID, cred,
-//		confidential.WithCache(tokens),                    // share tokens
-//		confidential.WithHTTPClient(tokens.HTTPClient()))  // one refresh
+//	app, err := tokens.NewConfidential(authority, clientID, cred)
+//	result, err := app.AcquireTokenByCredential(ctx, scopes)
+//
+// The Cache has two halves. NewConfidential and NewPublic give a client both, which by hand are two options:
+//
+//	confidential.WithCache(tokens),                  // share tokens
+//	confidential.WithHTTPClient(tokens.HTTPClient()) // one refresh
 //
 // The accessor ([Cache.Replace], [Cache.Export]) gives MSAL what the fleet has and stores what MSAL brings, entry by
 // entry, so that writes of different tokens commute and a newer token is never replaced by an older one.

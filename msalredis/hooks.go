@@ -36,7 +36,7 @@ func (c *Cache) Export(ctx context.Context, m cache.Marshaler, hints cache.Expor
 
 // Transport is the refresh gate: an [http.RoundTripper] in front of Entra ID's token endpoint that lets one
 // instance of the fleet ask for a token and gives its answer to all. base sends the requests; nil is a pooled
-// transport of the gate's own.
+// transport of the gate's own, a copy of [http.DefaultTransport], or that itself where it is no *http.Transport.
 //
 // Everything but a token request that can be repeated passes untouched: client credentials with a secret or an
 // assertion, on-behalf-of, refresh_token and user_fic can. Answers to sign-ins are seen on their way, and a
@@ -53,7 +53,11 @@ func (c *Cache) Export(ctx context.Context, m cache.Marshaler, hints cache.Expor
 // process.
 func (c *Cache) Transport(base http.RoundTripper) http.RoundTripper {
 	if isNil(base) {
-		t := http.DefaultTransport.(*http.Transport).Clone()
+		t, ok := http.DefaultTransport.(*http.Transport)
+		if !ok { // the application has put its own there, as for tracing
+			return c.parts.gate.Transport(http.DefaultTransport)
+		}
+		t = t.Clone()
 		t.MaxIdleConnsPerHost = 16          // http.DefaultTransport keeps 2, and a burst would dial anew each time
 		t.MaxResponseHeaderBytes = 64 << 10 // Entra ID's have 2 KB; net/http's default is 10 MB
 		base = t

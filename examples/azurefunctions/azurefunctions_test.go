@@ -33,7 +33,7 @@ func newTestWorld(t *testing.T) *world {
 
 func worldOn(t *testing.T, url string) *world {
 	t.Helper()
-	w, err := newWorld(func(name string) string { return map[string]string{"REDIS_URL": url}[name] })
+	w, err := newWorld(func(string) string { return "" }, url)
 	if err != nil {
 		t.Fatal(err)
 	}

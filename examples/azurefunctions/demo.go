@@ -104,7 +104,7 @@ func scaleOut(ctx context.Context, settings []string, sc scaling) (o outcome, er
 
 // demonstrate scales out as fast as Azure does, an instance a second, to ten.
 func demonstrate(ctx context.Context, out io.Writer) error {
-	w, err := newWorld(os.Getenv)
+	w, err := newWorld(os.Getenv, "")
 	if err != nil {
 		return err
 	}

@@ -16,10 +16,11 @@ type world struct {
 	calls atomic.Int64 // of the emulated APIs with a valid token
 }
 
-func newWorld(env func(string) string) (*world, error) {
+// newWorld makes a world; redisURL is, for tests, the Redis of one that is emulated.
+func newWorld(env func(string) string, redisURL string) (*world, error) {
 	w := &world{}
 	in, err := standin.Open(standin.Example{Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET", "DATAVERSE_URL"},
-		Emulate: w.emulate}, env)
+		Emulate: w.emulate, RedisURL: redisURL}, env)
 	if err != nil {
 		return nil, err
 	}

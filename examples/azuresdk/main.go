@@ -4,7 +4,7 @@
 //
 //	go run ./examples/azuresdk
 //
-// This file is what to copy. processes.go and emulated.go are there so that it runs, and is tested, with Go alone.
+// This file is what to copy. emulated.go makes it run with Go alone; it is not part of the service.
 package main
 
 import (
@@ -12,6 +12,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -24,16 +27,27 @@ import (
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-// read is a service. In one of yours env is os.Getenv, and network and options are nil.
-func read(
-	ctx context.Context, env func(string) string, network http.RoundTripper, options *msalredis.Options, out io.Writer,
-) error {
-	rdb, err := connect.Open(env("REDIS_URL"), nil)
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "azuresdk:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// options are the Cache's. Services that share a Redis have a prefix each.
+var options = msalredis.Options{Prefix: "azuresdk"}
+
+// run is the service.
+func run(ctx context.Context, out io.Writer) error {
+	rdb, err := connect.Open(os.Getenv("REDIS_URL"), nil)
 	if err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}
 	defer rdb.Close()
-	keys, err := serializer.ParseKeys(env("TOKEN_CACHE_KEYS"))
+	keys, err := serializer.ParseKeys(os.Getenv("TOKEN_CACHE_KEYS"))
 	if err != nil {
 		return fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
@@ -41,30 +55,29 @@ func read(
 	if err != nil {
 		return fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
-	tokens, err := msalredis.New(rdb, sealer, options)
+	tokens, err := msalredis.New(rdb, sealer, &options)
 	if err != nil {
 		return err
 	}
 	defer tokens.Close()
-	tenant, clientID := env("AZURE_TENANT_ID"), env("AZURE_CLIENT_ID")
+	tenant, clientID := os.Getenv("AZURE_TENANT_ID"), os.Getenv("AZURE_CLIENT_ID")
 
 	// Any credential of azidentity that asks Entra ID: the gate is its transport, and shares its answers. It tries again
 	// by itself what is worth it, so azcore, which would do so under a mutex, need not.
 	gate := &azidentity.ClientSecretCredentialOptions{}
-	gate.Transport = &http.Client{Transport: tokens.Transport(network)} // tokens.HTTPClient(), where network is nil
+	gate.Transport = tokens.HTTPClient()
 	gate.Retry.MaxRetries = -1
-	overGate, err := azidentity.NewClientSecretCredential(tenant, clientID, env("AZURE_CLIENT_SECRET"), gate)
+	overGate, err := azidentity.NewClientSecretCredential(tenant, clientID, os.Getenv("AZURE_CLIENT_SECRET"), gate)
 	if err != nil {
 		return err
 	}
 
 	// The same of MSAL, with what it keeps shared too.
-	secret, err := confidential.NewCredFromSecret(env("AZURE_CLIENT_SECRET"))
+	secret, err := confidential.NewCredFromSecret(os.Getenv("AZURE_CLIENT_SECRET"))
 	if err != nil {
 		return fmt.Errorf("AZURE_CLIENT_SECRET: %w", err)
 	}
-	overCache, err := azcred.New("https://login.microsoftonline.com/"+tenant, clientID, secret, tokens,
-		&azcred.Options{Transport: network})
+	overCache, err := azcred.New("https://login.microsoftonline.com/"+tenant, clientID, secret, tokens, nil)
 	if err != nil {
 		return err
 	}
@@ -74,14 +87,12 @@ func read(
 		cred azcore.TokenCredential
 	}{{"azidentity over the gate", overGate}, {"azcred over the cache", overCache}} {
 		o := &azsecrets.ClientOptions{}
-		if network != nil {
-			o.Transport = &http.Client{Transport: network}
-		}
-		vault, err := azsecrets.NewClient(env("KEY_VAULT_URL"), by.cred, o)
+		o.Transport = http.DefaultClient // the SDK has one of its own, which the emulated Key Vault could not be behind
+		vault, err := azsecrets.NewClient(os.Getenv("KEY_VAULT_URL"), by.cred, o)
 		if err != nil {
 			return fmt.Errorf("KEY_VAULT_URL: %w", err)
 		}
-		s, err := vault.GetSecret(ctx, env("KEY_VAULT_SECRET"), "", nil)
+		s, err := vault.GetSecret(ctx, os.Getenv("KEY_VAULT_SECRET"), "", nil)
 		if err != nil {
 			return fmt.Errorf("%s: %w", by.name, err)
 		}

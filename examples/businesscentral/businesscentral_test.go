@@ -14,20 +14,15 @@ import (
 // Every customer of every company, in pages, through a 429 that does not say when to come again; never more than five
 // requests at once, and one token request, also when a second instance does the same.
 func TestEveryCompanyOfEveryEnvironment(t *testing.T) {
-	t.Parallel()
 	redistest.ByOneAddress(t, func(t *testing.T, url string) {
 		bc := &emulated{limit: standin.Limit{Requests: 10, Pause: 500 * time.Millisecond}}
 		e := example
-		e.Emulate = bc.serve
-		w, err := standin.Open(e, func(name string) string { return map[string]string{"REDIS_URL": url}[name] })
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer w.Close()
+		e.Emulate, e.RedisURL = bc.serve, url
+		w := standin.ForTest(t, e)
 		var first string
 		for range 2 {
 			var out bytes.Buffer
-			if err := run(t.Context(), w, &out); err != nil {
+			if err := run(t.Context(), &out); err != nil {
 				t.Fatal(err)
 			}
 			for _, want := range []string{

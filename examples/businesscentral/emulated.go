@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -10,6 +12,8 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
+
+func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "businesscentral",
@@ -24,7 +28,8 @@ Business Central are emulated, unless the environment names real ones:
 	Emulate: func(w *standin.World) error {
 		return (&emulated{limit: standin.Limit{Requests: 10, Pause: 500 * time.Millisecond}}).serve(w)
 	},
-	Run: run,
+	Run:   func(ctx context.Context, out io.Writer, _ *standin.World) error { return run(ctx, out) },
+	Cache: &options,
 }
 
 const host = "api.businesscentral.dynamics.com"

@@ -3,7 +3,7 @@
 //
 //	go run ./examples/businesscentral
 //
-// This file is what to copy. emulated.go is there so that it runs, and is tested, with Go alone.
+// This file is what to copy. emulated.go makes it run with Go alone; it is not part of the service.
 package main
 
 import (
@@ -13,6 +13,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
@@ -21,24 +24,34 @@ import (
 	"github.com/msal-redis/msal-redis-go/apiclient"
 	"github.com/msal-redis/msal-redis-go/azcred"
 	"github.com/msal-redis/msal-redis-go/connect"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-func main() { standin.Main(example) }
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "businesscentral:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// options are the Cache's. Services that share a Redis have a prefix each.
+var options = msalredis.Options{Prefix: "businesscentral"}
 
 const service = "https://api.businesscentral.dynamics.com"
 
-// run is a service. In one of yours w.Getenv is os.Getenv, and w.CacheOptions and w.Network are nil.
-func run(ctx context.Context, w *standin.World, out io.Writer) error {
+// run is the service.
+func run(ctx context.Context, out io.Writer) error {
 	// The process's tokens, shared with all other instances.
-	rdb, err := connect.Open(w.Getenv("REDIS_URL"), nil)
+	rdb, err := connect.Open(os.Getenv("REDIS_URL"), nil)
 	if err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}
 	defer rdb.Close()
-	keys, err := serializer.ParseKeys(w.Getenv("TOKEN_CACHE_KEYS"))
+	keys, err := serializer.ParseKeys(os.Getenv("TOKEN_CACHE_KEYS"))
 	if err != nil {
 		return fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
@@ -46,25 +59,23 @@ func run(ctx context.Context, w *standin.World, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
-	tokens, err := msalredis.New(rdb, sealer, w.CacheOptions)
+	tokens, err := msalredis.New(rdb, sealer, &options)
 	if err != nil {
 		return err
 	}
 	defer tokens.Close()
 
 	// The app, and one client for Business Central: all environments and companies of a tenant are one resource.
-	tenant := w.Getenv("AZURE_TENANT_ID")
-	secret, err := confidential.NewCredFromSecret(w.Getenv("AZURE_CLIENT_SECRET"))
+	tenant := os.Getenv("AZURE_TENANT_ID")
+	secret, err := confidential.NewCredFromSecret(os.Getenv("AZURE_CLIENT_SECRET"))
 	if err != nil {
 		return fmt.Errorf("AZURE_CLIENT_SECRET: %w", err)
 	}
-	cred, err := azcred.New("https://login.microsoftonline.com/"+tenant, w.Getenv("AZURE_CLIENT_ID"), secret, tokens,
-		&azcred.Options{Transport: w.Network})
+	cred, err := azcred.New("https://login.microsoftonline.com/"+tenant, os.Getenv("AZURE_CLIENT_ID"), secret, tokens, nil)
 	if err != nil {
 		return err
 	}
 	client, err := apiclient.New(service, cred, &apiclient.Options{
-		Transport: w.Network,
 		// Its 429 has no Retry-After, and its window is five minutes: wait 1, 3, 7, 15, 31 and 63 s.
 		RetryDelay: time.Second,
 		MaxRetries: 6,

@@ -21,24 +21,18 @@ func open(t *testing.T, pause time.Duration) *standin.World {
 func openOn(t *testing.T, pause time.Duration, url string) *standin.World {
 	t.Helper()
 	e := example
-	e.Emulate = func(w *standin.World) error { return emulate(w, pause) }
-	w, err := standin.Open(e, func(name string) string { return map[string]string{"REDIS_URL": url}[name] })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.Close)
-	return w
+	e.Emulate, e.RedisURL = func(w *standin.World) error { return emulate(w, pause) }, url
+	return standin.ForTest(t, e)
 }
 
 // All accounts of both environments, a pause kept, and a token request for each environment: also when a second
 // instance does the same.
 func TestEveryAccountOfEveryEnvironment(t *testing.T) {
-	t.Parallel()
 	redistest.ByOneAddress(t, func(t *testing.T, url string) {
 		w := openOn(t, time.Second, url)
 		for range 2 {
 			var out bytes.Buffer
-			if err := run(t.Context(), w, &out); err != nil {
+			if err := run(t.Context(), &out); err != nil {
 				t.Fatal(err)
 			}
 			for _, want := range []string{
@@ -69,11 +63,10 @@ func TestEveryAccountOfEveryEnvironment(t *testing.T) {
 
 // A pause that the caller's time does not allow is not begun: the caller hears at once what Dataverse says.
 func TestAPauseTooLongIsTheCallersToDecide(t *testing.T) {
-	t.Parallel()
-	w := open(t, time.Hour)
+	open(t, time.Hour)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err := run(ctx, w, new(bytes.Buffer))
+	err := run(ctx, new(bytes.Buffer))
 	if err == nil || ctx.Err() != nil {
 		t.Fatalf("%v; the context's: %v", err, ctx.Err())
 	}

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
+
+func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "dataverse",
@@ -21,7 +25,8 @@ unless the environment names real ones:
   TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the output of openssl rand -base64 32`,
 	Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET", "DATAVERSE_URL"},
 	Emulate:  func(w *standin.World) error { return emulate(w, time.Second) },
-	Run:      run,
+	Run:      func(ctx context.Context, out io.Writer, _ *standin.World) error { return run(ctx, out) },
+	Cache:    &options,
 }
 
 const production, test = "contoso.crm4.dynamics.com", "contoso-test.crm4.dynamics.com"

@@ -3,7 +3,7 @@
 //
 //	go run ./examples/dataverse
 //
-// This file is what to copy. emulated.go is there so that it runs, and is tested, with Go alone.
+// This file is what to copy. emulated.go makes it run with Go alone; it is not part of the service.
 package main
 
 import (
@@ -13,29 +13,42 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/apiclient"
 	"github.com/msal-redis/msal-redis-go/azcred"
 	"github.com/msal-redis/msal-redis-go/connect"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-func main() { standin.Main(example) }
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "dataverse:", err)
+		stop()
+		os.Exit(1)
+	}
+}
 
-// run is a service. In one of yours w.Getenv is os.Getenv, and w.CacheOptions and w.Network are nil.
-func run(ctx context.Context, w *standin.World, out io.Writer) error {
+// options are the Cache's. Services that share a Redis have a prefix each.
+var options = msalredis.Options{Prefix: "dataverse"}
+
+// run is the service.
+func run(ctx context.Context, out io.Writer) error {
 	// The process's tokens, shared with all other instances.
-	rdb, err := connect.Open(w.Getenv("REDIS_URL"), nil)
+	rdb, err := connect.Open(os.Getenv("REDIS_URL"), nil)
 	if err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}
 	defer rdb.Close()
-	keys, err := serializer.ParseKeys(w.Getenv("TOKEN_CACHE_KEYS"))
+	keys, err := serializer.ParseKeys(os.Getenv("TOKEN_CACHE_KEYS"))
 	if err != nil {
 		return fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
@@ -43,26 +56,26 @@ func run(ctx context.Context, w *standin.World, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
-	tokens, err := msalredis.New(rdb, sealer, w.CacheOptions)
+	tokens, err := msalredis.New(rdb, sealer, &options)
 	if err != nil {
 		return err
 	}
 	defer tokens.Close()
 
 	// The app: one credential for all environments.
-	secret, err := confidential.NewCredFromSecret(w.Getenv("AZURE_CLIENT_SECRET"))
+	secret, err := confidential.NewCredFromSecret(os.Getenv("AZURE_CLIENT_SECRET"))
 	if err != nil {
 		return fmt.Errorf("AZURE_CLIENT_SECRET: %w", err)
 	}
-	cred, err := azcred.New("https://login.microsoftonline.com/"+w.Getenv("AZURE_TENANT_ID"),
-		w.Getenv("AZURE_CLIENT_ID"), secret, tokens, &azcred.Options{Transport: w.Network})
+	cred, err := azcred.New("https://login.microsoftonline.com/"+os.Getenv("AZURE_TENANT_ID"),
+		os.Getenv("AZURE_CLIENT_ID"), secret, tokens, nil)
 	if err != nil {
 		return err
 	}
 
 	// Each environment is a resource of its own: a client, made once, whose tokens have the environment's scope.
-	for _, url := range strings.Split(w.Getenv("DATAVERSE_URL"), ",") {
-		client, err := apiclient.New(url, cred, &apiclient.Options{Transport: w.Network})
+	for _, url := range strings.Split(os.Getenv("DATAVERSE_URL"), ",") {
+		client, err := apiclient.New(url, cred, nil)
 		if err != nil {
 			return fmt.Errorf("DATAVERSE_URL: %w", err)
 		}

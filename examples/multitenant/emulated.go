@@ -13,6 +13,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
 
+func init() { standin.Stage(example) }
+
 var example = standin.Example{
 	Name: "multitenant",
 	Help: `A daemon for hundreds of tenants, as several instances that share their tokens. Entra ID, Redis and Graph are
@@ -25,7 +27,8 @@ emulated, unless the environment names real ones:
   TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the output of openssl rand -base64 32`,
 	Settings: []string{"AZURE_CLIENT_SECRET", "AZURE_TENANT_IDS"},
 	Emulate:  func(w *standin.World) error { return emulate(w, 200) },
-	Run:      func(ctx context.Context, w *standin.World, out io.Writer) error { return run(ctx, w, out, flags) },
+	Run:      func(ctx context.Context, out io.Writer, _ *standin.World) error { return run(ctx, out) },
+	Cache:    &options,
 }
 
 // emulate stands up Graph in every cloud, and n tenants, of which the last has removed the app.

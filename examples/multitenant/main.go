@@ -4,7 +4,7 @@
 //	go run ./examples/multitenant
 //	go run ./examples/multitenant -cloud usgov
 //
-// This file is what to copy. emulated.go is there so that it runs, and is tested, with Go alone.
+// This file is what to copy. emulated.go makes it run with Go alone; it is not part of the service.
 package main
 
 import (
@@ -15,8 +15,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"os/signal"
 	"regexp"
 	"strings"
+	"syscall"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
@@ -25,25 +28,30 @@ import (
 	"github.com/msal-redis/msal-redis-go/apiclient"
 	"github.com/msal-redis/msal-redis-go/azcred"
 	"github.com/msal-redis/msal-redis-go/connect"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-var flags options
+var (
+	instances = flag.Int("instances", 2, "how many instances run at once; in production, 1 on each machine")
+	cloudName = flag.String("cloud", "public", "public, usgov or china: whose Entra ID and Graph are asked")
+	region    = flag.String("region", "",
+		"Azure `region` whose token service is asked, as in westeurope; Microsoft's own apps only")
+)
 
 func main() {
-	flag.IntVar(&flags.instances, "instances", 2, "how many instances run at once; in production, 1 on each machine")
-	flag.StringVar(&flags.cloud, "cloud", "public", "public, usgov or china: whose Entra ID and Graph are asked")
-	flag.StringVar(&flags.region, "region", "",
-		"Azure `region` whose token service is asked, as in westeurope; Microsoft's own apps only")
-	standin.Main(example)
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "multitenant:", err)
+		stop()
+		os.Exit(1)
+	}
 }
 
-type options struct {
-	instances     int
-	cloud, region string
-}
+// options are the Cache's. Services that share a Redis have a prefix each.
+var options = msalredis.Options{Prefix: "multitenant"}
 
 // cloud is where Entra ID and Graph are (https://learn.microsoft.com/graph/deployments).
 type cloud struct{ authority, graph string }
@@ -63,14 +71,13 @@ type daemon struct {
 	graph       string
 }
 
-// newDaemon is what an instance does at its start. In one of yours w.Getenv is os.Getenv, and w.CacheOptions and
-// w.Network are nil.
-func newDaemon(w *standin.World, o options) (*daemon, error) {
-	in, ok := clouds[o.cloud]
+// newDaemon is what an instance does at its start.
+func newDaemon() (*daemon, error) {
+	in, ok := clouds[*cloudName]
 	if !ok {
-		return nil, fmt.Errorf("-cloud is %q: it must be public, usgov or china", o.cloud)
+		return nil, fmt.Errorf("-cloud is %q: it must be public, usgov or china", *cloudName)
 	}
-	keys, err := serializer.ParseKeys(w.Getenv("TOKEN_CACHE_KEYS"))
+	keys, err := serializer.ParseKeys(os.Getenv("TOKEN_CACHE_KEYS"))
 	if err != nil {
 		return nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
@@ -78,31 +85,29 @@ func newDaemon(w *standin.World, o options) (*daemon, error) {
 	if err != nil {
 		return nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
-	secret, err := confidential.NewCredFromSecret(w.Getenv("AZURE_CLIENT_SECRET"))
+	secret, err := confidential.NewCredFromSecret(os.Getenv("AZURE_CLIENT_SECRET"))
 	if err != nil {
 		return nil, fmt.Errorf("AZURE_CLIENT_SECRET: %w", err)
 	}
 	d := &daemon{graph: in.graph}
-	if d.rdb, err = connect.Open(w.Getenv("REDIS_URL"), nil); err != nil {
+	if d.rdb, err = connect.Open(os.Getenv("REDIS_URL"), nil); err != nil {
 		return nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
-	if d.tokens, err = msalredis.New(d.rdb, sealer, w.CacheOptions); err != nil {
+	if d.tokens, err = msalredis.New(d.rdb, sealer, &options); err != nil {
 		d.rdb.Close()
 		return nil, err
 	}
 	var msal []confidential.Option
-	if o.region != "" {
-		msal = append(msal, confidential.WithAzureRegion(o.region))
+	if *region != "" {
+		msal = append(msal, confidential.WithAzureRegion(*region))
 	}
 	// One credential serves all tenants, by MSAL clients that it spreads them over.
-	if d.cred, err = azcred.New(in.authority+"/organizations", w.Getenv("AZURE_CLIENT_ID"), secret, d.tokens,
-		&azcred.Options{AdditionallyAllowedTenants: []string{"*"}, Transport: w.Network, MSAL: msal}); err != nil {
+	if d.cred, err = azcred.New(in.authority+"/organizations", os.Getenv("AZURE_CLIENT_ID"), secret, d.tokens,
+		&azcred.Options{AdditionallyAllowedTenants: []string{"*"}, MSAL: msal}); err != nil {
 		d.close()
 		return nil, err
 	}
-	if d.connections = w.Network; d.connections == nil {
-		d.connections = apiclient.NewTransport(64)
-	}
+	d.connections = apiclient.NewTransport(64)
 	return d, nil
 }
 
@@ -159,17 +164,17 @@ func (d *daemon) organization(ctx context.Context, tenant string) (string, error
 var code = regexp.MustCompile(`AADSTS\d+`)
 
 // run runs instances side by side, as on machines of their own: what they share is in Redis.
-func run(ctx context.Context, w *standin.World, out io.Writer, o options) error {
-	if o.instances < 1 {
-		return fmt.Errorf("-instances is %d: it must be at least 1", o.instances)
+func run(ctx context.Context, out io.Writer) error {
+	if *instances < 1 {
+		return fmt.Errorf("-instances is %d: it must be at least 1", *instances)
 	}
-	tenants := strings.FieldsFunc(w.Getenv("AZURE_TENANT_IDS"), func(r rune) bool {
+	tenants := strings.FieldsFunc(os.Getenv("AZURE_TENANT_IDS"), func(r rune) bool {
 		return r == ',' || r == ' ' || r == '\n'
 	})
-	lines := make([]string, o.instances)
+	lines := make([]string, *instances)
 	all, ctx := errgroup.WithContext(ctx)
 	for i := range lines {
-		d, err := newDaemon(w, o)
+		d, err := newDaemon()
 		if err != nil {
 			return err
 		}

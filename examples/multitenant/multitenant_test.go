@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
@@ -20,24 +19,18 @@ func open(t *testing.T, tenants int) *standin.World {
 func openOn(t *testing.T, tenants int, url string) *standin.World {
 	t.Helper()
 	e := example
-	e.Emulate = func(w *standin.World) error { return emulate(w, tenants) }
-	w, err := standin.Open(e, func(name string) string { return map[string]string{"REDIS_URL": url}[name] })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.Close)
-	return w
+	e.Emulate, e.RedisURL = func(w *standin.World) error { return emulate(w, tenants) }, url
+	return standin.ForTest(t, e)
 }
 
 // Two instances at once, two rounds each: a token request for each tenant, and the tenant that refuses is the only one
 // that fails.
 func TestEachTenantCostsOneTokenRequest(t *testing.T) {
-	t.Parallel()
 	redistest.ByOneAddress(t, func(t *testing.T, url string) {
 		const n = 40
 		w := openOn(t, n, url)
 		var out bytes.Buffer
-		if err := run(t.Context(), w, &out, options{instances: 2, cloud: "public"}); err != nil {
+		if err := run(t.Context(), &out); err != nil {
 			t.Fatal(err)
 		}
 		if got := strings.Count(out.String(), ": 39 of 40 tenants done\n"); got != 4 {
@@ -61,10 +54,9 @@ func TestEachTenantCostsOneTokenRequest(t *testing.T) {
 // The option leads to the cloud's own Entra ID and Graph, whose tokens no other cloud takes, and to the region's token
 // service.
 func TestCloudAndRegionLeadToTheirAuthority(t *testing.T) {
-	t.Parallel()
 	w := open(t, 4)
-	asked := &hosts{base: w.Network}
-	w.Network = asked
+	defer func(n int) { *instances, *cloudName, *region = n, "public", "" }(*instances)
+	*instances = 1
 	for _, test := range []struct{ cloud, region, authority, graph string }{
 		{"public", "", "login.microsoftonline.com", "graph.microsoft.com"},
 		{"public", "westeurope", "westeurope.login.microsoft.com", "graph.microsoft.com"},
@@ -72,15 +64,21 @@ func TestCloudAndRegionLeadToTheirAuthority(t *testing.T) {
 		{"china", "", "login.partner.microsoftonline.cn", "microsoftgraph.chinacloudapi.cn"},
 	} {
 		before := w.Answers(test.graph, http.StatusOK)
-		asked.posts = map[string]int{}
+		w.Entra.ResetRequests()
 		var out bytes.Buffer
 		// A region's token is that of its cloud, and would be found in Redis.
-		w.CacheOptions.Prefix = redistest.Prefix(t)
-		if err := run(t.Context(), w, &out, options{instances: 1, cloud: test.cloud, region: test.region}); err != nil {
+		options.Prefix = redistest.Prefix(t)
+		*cloudName, *region = test.cloud, test.region
+		if err := run(t.Context(), &out); err != nil {
 			t.Fatal(err)
 		}
-		if asked.posts[test.authority] < 3 || len(asked.posts) != 1 {
-			t.Errorf("%s %s: token requests by host %v, want all at %s", test.cloud, test.region, asked.posts, test.authority)
+		for _, r := range w.Entra.Requests() {
+			if r.Host != test.authority {
+				t.Errorf("%s %s: a token request at %s, want %s", test.cloud, test.region, r.Host, test.authority)
+			}
+		}
+		if n := w.Entra.Count(); n < 3 {
+			t.Errorf("%s %s: %d token requests, want one for each of 3 tenants", test.cloud, test.region, n)
 		}
 		if n := w.Answers(test.graph, http.StatusOK) - before; n != 6 {
 			t.Errorf("%s %s: %s answered %d times, want 6:\n%s", test.cloud, test.region, test.graph, n, out.String())
@@ -88,31 +86,17 @@ func TestCloudAndRegionLeadToTheirAuthority(t *testing.T) {
 	}
 }
 
-// hosts counts token requests by host.
-type hosts struct {
-	base  http.RoundTripper
-	mu    sync.Mutex
-	posts map[string]int
-}
-
-func (h *hosts) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Method == http.MethodPost {
-		h.mu.Lock()
-		h.posts[r.URL.Host]++
-		h.mu.Unlock()
-	}
-	return h.base.RoundTrip(r)
-}
-
 func TestWrongOptionIsNamed(t *testing.T) {
-	t.Parallel()
-	w := open(t, 1)
-	for want, o := range map[string]options{
-		`-cloud is "mars"`: {instances: 1, cloud: "mars"},
-		"-instances is 0":  {cloud: "public"},
-	} {
-		if err := run(t.Context(), w, new(bytes.Buffer), o); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want %s", err, want)
+	open(t, 1)
+	defer func(n int) { *instances, *cloudName = n, "public" }(*instances)
+	for _, test := range []struct {
+		want      string
+		instances int
+		cloud     string
+	}{{`-cloud is "mars"`, 1, "mars"}, {"-instances is 0", 0, "public"}} {
+		*instances, *cloudName = test.instances, test.cloud
+		if err := run(t.Context(), new(bytes.Buffer)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%v, want %s", err, test.want)
 		}
 	}
 }

@@ -36,17 +36,14 @@ type api struct {
 	sends  http.RoundTripper // made once: its connections are those of all requests
 }
 
-func newAPI(name, tenant, clientID string, cred *azcred.Credential, network http.RoundTripper) *api {
-	a := &api{name: name, tenant: tenant, cred: cred, sends: network}
-	if network == nil {
-		a.sends, network = apiclient.NewTransport(64), http.DefaultTransport
-	}
+func newAPI(name, tenant, clientID string, cred *azcred.Credential) *api {
+	a := &api{name: name, tenant: tenant, cred: cred, sends: apiclient.NewTransport(64)}
 	// The keys are fetched when they are wanted, and again when Entra ID signs with another (see seldom), so the API
 	// starts while Entra ID is away. The issuer has the tenant in it: the app registration must ask for version 2 tokens
 	// (requestedAccessTokenVersion), whose audience is the client id.
 	authority := "https://login.microsoftonline.com/" + tenant
 	ctx := oidc.ClientContext(context.Background(),
-		&http.Client{Transport: &seldom{base: network}, Timeout: 10 * time.Second})
+		&http.Client{Transport: &seldom{base: http.DefaultTransport}, Timeout: 10 * time.Second})
 	a.verify = oidc.NewVerifier(authority+"/v2.0", oidc.NewRemoteKeySet(ctx, authority+"/discovery/v2.0/keys"),
 		&oidc.Config{ClientID: clientID})
 	return a

@@ -1,13 +1,17 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
+
+func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "oboapi",
@@ -20,7 +24,10 @@ some users call, unless the environment names real ones:
   TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the output of openssl rand -base64 32`,
 	Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"},
 	Emulate:  emulate,
-	Run:      run,
+	Run: func(ctx context.Context, out io.Writer, w *standin.World) error {
+		return run(out, func(url string) error { return call(ctx, w, url, out) })
+	},
+	Cache: &options,
 }
 
 const (

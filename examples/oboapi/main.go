@@ -4,8 +4,8 @@
 //
 //	go run ./examples/oboapi
 //
-// This file and api.go are what to copy. emulated.go and callers.go are there so that it runs, and is tested, with Go
-// alone.
+// This file, api.go and keys.go are what to copy. emulated.go and callers.go make it run with Go alone; they are not
+// part of the service.
 package main
 
 import (
@@ -17,14 +17,16 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"os/signal"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/azcred"
 	"github.com/msal-redis/msal-redis-go/connect"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -34,10 +36,26 @@ var (
 	instances = flag.Int("instances", 2, "how many there are; with a load balancer of your own, 1")
 )
 
-func main() { standin.Main(example) }
+func main() {
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(os.Stdout, func(string) error {
+		<-ctx.Done()
+		return nil
+	})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "oboapi:", err)
+		stop()
+		os.Exit(1)
+	}
+}
 
-// run serves until ctx ends; where all is emulated, until some users have called.
-func run(ctx context.Context, w *standin.World, out io.Writer) error {
+// options are the Cache's. Services that share a Redis have a prefix each.
+var options = msalredis.Options{Prefix: "oboapi"}
+
+// run serves at a URL while f runs.
+func run(out io.Writer, f func(url string) error) error {
 	listener, err := net.Listen("tcp", *address)
 	if err != nil {
 		return fmt.Errorf("-addr: %w", err)
@@ -45,25 +63,24 @@ func run(ctx context.Context, w *standin.World, out io.Writer) error {
 	defer listener.Close()
 	var all []*url.URL
 	for i := range *instances {
-		at, stop, err := instance(w, fmt.Sprint("instance ", i+1))
+		at, stop, err := instance(fmt.Sprint("instance ", i+1))
 		if err != nil {
 			return err
 		}
 		defer stop()
 		all = append(all, at)
 	}
+	if len(all) == 0 {
+		return fmt.Errorf("-instances is %d: it must be at least 1", *instances)
+	}
 	defer serve(listener, balance(all))()
 	fmt.Fprintf(out, "instances: %d, at http://%s/me\n", len(all), listener.Addr())
-	if w.Entra == nil {
-		<-ctx.Done()
-		return nil
-	}
-	return call(ctx, w, "http://"+listener.Addr().String(), out)
+	return f("http://" + listener.Addr().String())
 }
 
-// instance starts one. In a service of yours w.Getenv is os.Getenv, and w.CacheOptions and w.Network are nil.
-func instance(w *standin.World, name string) (at *url.URL, stop func(), err error) {
-	rdb, err := connect.Open(w.Getenv("REDIS_URL"), nil)
+// instance starts one.
+func instance(name string) (at *url.URL, stop func(), err error) {
+	rdb, err := connect.Open(os.Getenv("REDIS_URL"), nil)
 	if err != nil {
 		return nil, nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
@@ -72,7 +89,7 @@ func instance(w *standin.World, name string) (at *url.URL, stop func(), err erro
 			_ = rdb.Close()
 		}
 	}()
-	keys, err := serializer.ParseKeys(w.Getenv("TOKEN_CACHE_KEYS"))
+	keys, err := serializer.ParseKeys(os.Getenv("TOKEN_CACHE_KEYS"))
 	if err != nil {
 		return nil, nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
@@ -80,7 +97,7 @@ func instance(w *standin.World, name string) (at *url.URL, stop func(), err erro
 	if err != nil {
 		return nil, nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
-	tokens, err := msalredis.New(rdb, sealer, w.CacheOptions)
+	tokens, err := msalredis.New(rdb, sealer, &options)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -89,17 +106,16 @@ func instance(w *standin.World, name string) (at *url.URL, stop func(), err erro
 			_ = tokens.Close()
 		}
 	}()
-	secret, err := confidential.NewCredFromSecret(w.Getenv("AZURE_CLIENT_SECRET"))
+	secret, err := confidential.NewCredFromSecret(os.Getenv("AZURE_CLIENT_SECRET"))
 	if err != nil {
 		return nil, nil, fmt.Errorf("AZURE_CLIENT_SECRET: %w", err)
 	}
-	tenant, clientID := w.Getenv("AZURE_TENANT_ID"), w.Getenv("AZURE_CLIENT_ID")
-	cred, err := azcred.New("https://login.microsoftonline.com/"+tenant, clientID, secret, tokens,
-		&azcred.Options{Transport: w.Network})
+	tenant, clientID := os.Getenv("AZURE_TENANT_ID"), os.Getenv("AZURE_CLIENT_ID")
+	cred, err := azcred.New("https://login.microsoftonline.com/"+tenant, clientID, secret, tokens, nil)
 	if err != nil {
 		return nil, nil, err
 	}
-	a := newAPI(name, tenant, clientID, cred, w.Network)
+	a := newAPI(name, tenant, clientID, cred)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, nil, err

@@ -29,12 +29,9 @@ func open(t *testing.T) *standin.World {
 
 func openOn(t *testing.T, url string) *standin.World {
 	t.Helper()
-	w, err := standin.Open(example, func(name string) string { return map[string]string{"REDIS_URL": url}[name] })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.Close)
-	return w
+	e := example
+	e.RedisURL = url
+	return standin.ForTest(t, e)
 }
 
 // newCaller is a caller of two instances, whose requests go to them in turn.
@@ -42,7 +39,7 @@ func newCaller(t *testing.T, w *standin.World) *caller {
 	t.Helper()
 	var all []*url.URL
 	for _, name := range []string{"1", "2"} {
-		at, stop, err := instance(w, name)
+		at, stop, err := instance(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +77,7 @@ func TestOneOnBehalfOfRequestForEachUserToken(t *testing.T) {
 		*address = "127.0.0.1:0"
 		w := openOn(t, url)
 		var out bytes.Buffer
-		if err := run(t.Context(), w, &out); err != nil {
+		if err := example.Run(t.Context(), &out, w); err != nil {
 			t.Fatal(err, out.String())
 		}
 		for _, want := range []string{
@@ -298,29 +295,22 @@ func TestChallengesAreHandedOn(t *testing.T) {
 	}
 	t.Run("Graph is not content", func(t *testing.T) {
 		t.Parallel()
-		w := open(t)
 		challenge := `Bearer realm="", error="insufficient_claims", ` +
 			`claims="eyJhY2Nlc3NfdG9rZW4iOnsiYWNycyI6eyJlc3NlbnRpYWwiOnRydWUsInZhbHVlIjoiYzEifX19"`
-		w.Network = discontent{w.Network, challenge}
+		e := example
+		e.Emulate = func(w *standin.World) error {
+			w.Entra.AddUser(entratest.User{Username: grace})
+			return w.Serve(map[string]http.Handler{
+				"graph.microsoft.com": http.HandlerFunc(func(out http.ResponseWriter, _ *http.Request) {
+					out.Header().Set("WWW-Authenticate", challenge)
+					out.WriteHeader(http.StatusUnauthorized)
+				}),
+			})
+		}
+		w := standin.ForTest(t, e)
 		c := newCaller(t, w)
 		if a := c.mustMe(t, c.mustSignIn(t, grace)); a.status != 401 || a.challenge != challenge || a.claims != acrs {
 			t.Errorf("%d, %q, %q", a.status, a.challenge, a.claims)
 		}
 	})
-}
-
-// discontent is a Graph that answers every token with a challenge.
-type discontent struct {
-	http.RoundTripper
-	challenge string
-}
-
-func (d discontent) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Host != "graph.microsoft.com" {
-		return d.RoundTripper.RoundTrip(r)
-	}
-	out := httptest.NewRecorder()
-	out.Header().Set("WWW-Authenticate", d.challenge)
-	out.WriteHeader(http.StatusUnauthorized)
-	return out.Result(), nil
 }

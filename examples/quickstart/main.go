@@ -1,20 +1,20 @@
-// Command quickstart is a service in one screen: it takes an app's token through the shared cache and says where it
-// came from. Start it twice, at the same time or one after the other, on one machine or two: Entra ID is asked once.
+// Command quickstart takes an app's token through the shared cache. Start it as often as you like, on as many machines:
+// Entra ID is asked once, and each prints the same token's fingerprint.
 //
-//	export AZURE_TENANT_ID=... AZURE_CLIENT_ID=... AZURE_CLIENT_SECRET=...
-//	export REDIS_URL=redis://localhost:6379
-//	export TOKEN_CACHE_KEYS="$(go run github.com/msal-redis/msal-redis-go/cmd/msalredis@latest keygen)"
-//	go run github.com/msal-redis/msal-redis-go/examples/quickstart@latest
+//	go run ./examples/quickstart
+//
+// Without environment variables that is two processes with an emulated Entra ID, and needs nothing but Go.
+//
+// This file is what to copy. emulated.go makes it run with Go alone; it is not part of the service.
 package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
-	"io"
-	"net/http"
+	"log"
 	"os"
-	"os/signal"
-	"syscall"
+	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
@@ -23,40 +23,22 @@ import (
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
+// options are the Cache's. Services that share a Redis have a prefix each.
+var options = msalredis.Options{Prefix: "quickstart"}
+
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Getenv, http.DefaultTransport, os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "quickstart:", err)
-		stop()
-		os.Exit(1)
+	if err := run(context.Background()); err != nil {
+		log.Fatal(err)
 	}
 }
 
-// asking notes whether a token request has gone to Entra ID. A service needs none: it takes tokens.HTTPClient().
-type asking struct {
-	base  http.RoundTripper
-	asked bool
-}
-
-func (a *asking) RoundTrip(req *http.Request) (*http.Response, error) {
-	a.asked = a.asked || req.Method == http.MethodPost
-	return a.base.RoundTrip(req)
-}
-
-func run(ctx context.Context, env func(string) string, base http.RoundTripper, out io.Writer) error {
-	for _, name := range []string{"AZURE_TENANT_ID", "AZURE_CLIENT_ID", "AZURE_CLIENT_SECRET", "REDIS_URL",
-		"TOKEN_CACHE_KEYS"} {
-		if env(name) == "" {
-			return fmt.Errorf("%s is not set: go doc github.com/msal-redis/msal-redis-go/examples/quickstart", name)
-		}
-	}
-	rdb, err := connect.Dial(ctx, env("REDIS_URL"), nil)
+func run(ctx context.Context) error {
+	rdb, err := connect.Open(os.Getenv("REDIS_URL"), nil) // asks nothing yet: a service starts while Redis is down
 	if err != nil {
-		return err
+		return fmt.Errorf("REDIS_URL: %w", err)
 	}
 	defer rdb.Close()
-	keys, err := serializer.ParseKeys(env("TOKEN_CACHE_KEYS"))
+	keys, err := serializer.ParseKeys(os.Getenv("TOKEN_CACHE_KEYS"))
 	if err != nil {
 		return fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
@@ -64,20 +46,18 @@ func run(ctx context.Context, env func(string) string, base http.RoundTripper, o
 	if err != nil {
 		return err
 	}
-	tokens, err := msalredis.New(rdb, sealer, nil)
+	tokens, err := msalredis.New(rdb, sealer, &options) // one for the process
 	if err != nil {
 		return err
 	}
 	defer tokens.Close()
 
-	entra := &asking{base: base}
-	cred, err := confidential.NewCredFromSecret(env("AZURE_CLIENT_SECRET"))
+	cred, err := confidential.NewCredFromSecret(os.Getenv("AZURE_CLIENT_SECRET"))
 	if err != nil {
-		return err
+		return fmt.Errorf("AZURE_CLIENT_SECRET: %w", err)
 	}
-	app, err := confidential.New("https://login.microsoftonline.com/"+env("AZURE_TENANT_ID"), env("AZURE_CLIENT_ID"), cred,
-		confidential.WithCache(tokens), // share tokens
-		confidential.WithHTTPClient(&http.Client{Transport: tokens.Transport(entra)})) // one refresh
+	app, err := tokens.NewConfidential("https://login.microsoftonline.com/"+os.Getenv("AZURE_TENANT_ID"),
+		os.Getenv("AZURE_CLIENT_ID"), cred)
 	if err != nil {
 		return err
 	}
@@ -85,10 +65,7 @@ func run(ctx context.Context, env func(string) string, base http.RoundTripper, o
 	if err != nil {
 		return err
 	}
-	from := "the shared cache"
-	if entra.asked {
-		from = "Entra ID"
-	}
-	fmt.Fprintf(out, "a token from %s, good until %s\n", from, result.ExpiresOn.Format("15:04:05"))
+	fingerprint := sha256.Sum256([]byte(result.AccessToken))
+	fmt.Printf("token %x, good until %s\n", fingerprint[:6], result.ExpiresOn.Format(time.TimeOnly))
 	return nil
 }

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"fmt"
+	"io"
 	"math/big"
 	"net/http"
 	"os"
@@ -17,6 +19,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
+
+func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "sharepoint",
@@ -31,7 +35,8 @@ APIs are emulated, unless the environment names real ones:
   TOKEN_CACHE_KEYS     the sealing keys, the same on all instances: 2026a: and the output of openssl rand -base64 32`,
 	Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_CERTIFICATE_PATH", "SHAREPOINT_SITE_URL", "SHAREPOINT_LIST"},
 	Emulate:  emulate,
-	Run:      run,
+	Run:      func(ctx context.Context, out io.Writer, _ *standin.World) error { return run(ctx, out) },
+	Cache:    &options,
 }
 
 const (

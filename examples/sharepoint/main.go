@@ -3,7 +3,7 @@
 //
 //	go run ./examples/sharepoint
 //
-// This file is what to copy. emulated.go is there so that it runs, and is tested, with Go alone.
+// This file is what to copy. emulated.go makes it run with Go alone; it is not part of the service.
 package main
 
 import (
@@ -15,31 +15,43 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/apiclient"
 	"github.com/msal-redis/msal-redis-go/azcred"
 	"github.com/msal-redis/msal-redis-go/connect"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-func main() { standin.Main(example) }
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "sharepoint:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// options are the Cache's. Services that share a Redis have a prefix each.
+var options = msalredis.Options{Prefix: "sharepoint"}
 
 const graph = "https://graph.microsoft.com"
 
-// run is a service. In one of yours w.Getenv is os.Getenv, and w.CacheOptions and w.Network are nil.
-func run(ctx context.Context, w *standin.World, out io.Writer) error {
+// run is the service.
+func run(ctx context.Context, out io.Writer) error {
 	// The process's tokens, shared with all other instances.
-	rdb, err := connect.Open(w.Getenv("REDIS_URL"), nil)
+	rdb, err := connect.Open(os.Getenv("REDIS_URL"), nil)
 	if err != nil {
 		return fmt.Errorf("REDIS_URL: %w", err)
 	}
 	defer rdb.Close()
-	keys, err := serializer.ParseKeys(w.Getenv("TOKEN_CACHE_KEYS"))
+	keys, err := serializer.ParseKeys(os.Getenv("TOKEN_CACHE_KEYS"))
 	if err != nil {
 		return fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
@@ -47,34 +59,34 @@ func run(ctx context.Context, w *standin.World, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
 	}
-	tokens, err := msalredis.New(rdb, sealer, w.CacheOptions)
+	tokens, err := msalredis.New(rdb, sealer, &options)
 	if err != nil {
 		return err
 	}
 	defer tokens.Close()
 
 	// The app proves itself with a certificate. Each instance signs with its own copy of the key, and they share tokens.
-	certificate, err := readCertificate(w.Getenv("AZURE_CLIENT_CERTIFICATE_PATH"))
+	certificate, err := readCertificate(os.Getenv("AZURE_CLIENT_CERTIFICATE_PATH"))
 	if err != nil {
 		return fmt.Errorf("AZURE_CLIENT_CERTIFICATE_PATH: %w", err)
 	}
-	cred, err := azcred.New("https://login.microsoftonline.com/"+w.Getenv("AZURE_TENANT_ID"), w.Getenv("AZURE_CLIENT_ID"),
-		certificate, tokens, &azcred.Options{Transport: w.Network})
+	cred, err := azcred.New("https://login.microsoftonline.com/"+os.Getenv("AZURE_TENANT_ID"),
+		os.Getenv("AZURE_CLIENT_ID"), certificate, tokens, nil)
 	if err != nil {
 		return err
 	}
 
 	// Graph and SharePoint are two resources: two clients, made once, two tokens, and neither API sees the other's.
-	site, err := url.Parse(strings.TrimSuffix(w.Getenv("SHAREPOINT_SITE_URL"), "/"))
+	site, err := url.Parse(strings.TrimSuffix(os.Getenv("SHAREPOINT_SITE_URL"), "/"))
 	if err != nil || site.Host == "" {
 		return errors.New("SHAREPOINT_SITE_URL: not a URL such as https://contoso.sharepoint.com/sites/sales")
 	}
-	list := w.Getenv("SHAREPOINT_LIST")
-	toGraph, err := apiclient.New(graph, cred, &apiclient.Options{Transport: w.Network})
+	list := os.Getenv("SHAREPOINT_LIST")
+	toGraph, err := apiclient.New(graph, cred, nil)
 	if err != nil {
 		return err
 	}
-	toSharePoint, err := apiclient.New("https://"+site.Host, cred, &apiclient.Options{Transport: w.Network})
+	toSharePoint, err := apiclient.New("https://"+site.Host, cred, nil)
 	if err != nil {
 		return fmt.Errorf("SHAREPOINT_SITE_URL: %w", err)
 	}

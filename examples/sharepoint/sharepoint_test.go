@@ -21,23 +21,19 @@ func open(t *testing.T) *standin.World {
 
 func openOn(t *testing.T, url string) *standin.World {
 	t.Helper()
-	w, err := standin.Open(example, func(name string) string { return map[string]string{"REDIS_URL": url}[name] })
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.Close)
-	return w
+	e := example
+	e.RedisURL = url
+	return standin.ForTest(t, e)
 }
 
 // All items both ways, through a revoked token at Graph and a pause at SharePoint. The tokens cost a request each,
 // proved by a signature that names the certificate, and a second instance finds them, the challenge's too.
 func TestEveryItemBothWays(t *testing.T) {
-	t.Parallel()
 	redistest.ByOneAddress(t, func(t *testing.T, url string) {
 		w := openOn(t, url)
 		for range 2 {
 			var out bytes.Buffer
-			if err := run(t.Context(), w, &out); err != nil {
+			if err := run(t.Context(), &out); err != nil {
 				t.Fatal(err)
 			}
 			if want := "Graph: 500 items of Leads\nSharePoint: 500 items of Leads\n"; out.String() != want {
@@ -72,7 +68,6 @@ func TestEveryItemBothWays(t *testing.T) {
 
 // A certificate that is not the app's is refused by Entra ID, and the error says so without the key.
 func TestAnotherCertificateIsRefused(t *testing.T) {
-	t.Parallel()
 	w := open(t)
 	_, other, err := newCertificate()
 	if err != nil {
@@ -81,7 +76,7 @@ func TestAnotherCertificateIsRefused(t *testing.T) {
 	if err := os.WriteFile(w.Getenv("AZURE_CLIENT_CERTIFICATE_PATH"), other, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err = run(t.Context(), w, new(bytes.Buffer))
+	err = run(t.Context(), new(bytes.Buffer))
 	if err == nil || !strings.Contains(err.Error(), "AADSTS700027") {
 		t.Errorf("%v, want AADSTS700027", err)
 	}

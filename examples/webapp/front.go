@@ -19,7 +19,7 @@ type site struct {
 }
 
 // open starts the instances and, on listener, the proxy before them.
-func open(listener net.Listener, instances int, env func(string) string) (s *site, err error) {
+func open(listener net.Listener, instances int, env func(string) string, redisURL string) (s *site, err error) {
 	_, port, err := net.SplitHostPort(listener.Addr().String())
 	if err != nil {
 		return nil, err
@@ -30,7 +30,7 @@ func open(listener net.Listener, instances int, env func(string) string) (s *sit
 			s.close()
 		}
 	}()
-	if s.world, err = newWorld(s.url, env); err != nil {
+	if s.world, err = newWorld(s.url, env, redisURL); err != nil {
 		return s, err
 	}
 	s.undo = append(s.undo, s.world.Close)

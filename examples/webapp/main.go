@@ -48,7 +48,7 @@ func run(ctx context.Context, args []string, env func(string) string, out io.Wri
 		return fmt.Errorf("-addr: %w", err)
 	}
 	defer listener.Close()
-	site, err := open(listener, *instances, env)
+	site, err := open(listener, *instances, env, "")
 	if err != nil {
 		return err
 	}

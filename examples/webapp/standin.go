@@ -14,13 +14,14 @@ type world struct {
 	settings settings
 }
 
-func newWorld(publicURL string, env func(string) string) (*world, error) {
+// newWorld makes a world; redisURL is, for tests, the Redis of one that is emulated.
+func newWorld(publicURL string, env func(string) string, redisURL string) (*world, error) {
 	if url := env("PUBLIC_URL"); url != "" {
 		publicURL = strings.TrimSuffix(url, "/")
 	}
 	w, err := standin.Open(standin.Example{
-		Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"},
-		Emulate:  func(w *standin.World) error { return emulate(w, publicURL+"/callback") },
+		Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"}, RedisURL: redisURL,
+		Emulate: func(w *standin.World) error { return emulate(w, publicURL+"/callback") },
 	}, env)
 	if err != nil {
 		return nil, err

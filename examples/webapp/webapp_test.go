@@ -28,7 +28,7 @@ func siteOn(t *testing.T, url string) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := open(l, 2, func(name string) string { return map[string]string{"REDIS_URL": url}[name] })
+	s, err := open(l, 2, func(string) string { return "" }, url)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -52,7 +52,7 @@ type Accessor struct {
 	listUsed   atomic.Bool          // somebody has asked for all accounts, or stored one
 	lastListed atomic.Pointer[[]id] // which were on the list when Redis last answered
 
-	unknownKeyTold sync.Once
+	unknownKeyTold, pastGateTold sync.Once
 
 	loaded func(m *manager, key string) // for tests: a partition is known, and is to be handed over
 }

@@ -61,6 +61,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	asked := tokenreq.Understand(req, form, g.o.Lineages.Of(form.Get("refresh_token")), g.o.Clock.Wall())
 	switch asked.Kind {
 	case tokenreq.Untouched:
+		g.o.Tokens.PassUnread()
 		return t.send(rest, tokenresp.AtMost, errTooLarge)
 	case tokenreq.SignIn:
 		return t.signIn(rest, asked)

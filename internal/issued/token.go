@@ -2,6 +2,7 @@ package issued
 
 import (
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/maypok86/otter/v2"
@@ -33,11 +34,13 @@ type Tokens struct {
 	store *tokenstore.Store
 	clock *redistime.Clock
 	known bounded.Cache[tokenreq.Hash, Token]
+
+	unread atomic.Bool // an answer has passed that nobody has read
 }
 
 // NewTokens makes Tokens. The store knows what was removed, the clock is that of its process.
 func NewTokens(store *tokenstore.Store, clock *redistime.Clock) *Tokens {
-	return &Tokens{store, clock, bounded.New(otter.Options[tokenreq.Hash, Token]{
+	return &Tokens{store: store, clock: clock, known: bounded.New(otter.Options[tokenreq.Hash, Token]{
 		MaximumSize: secretsAtMost,
 	})}
 }
@@ -58,6 +61,19 @@ func (ts *Tokens) Note(a *tokenresp.Answer, from Token) {
 			ts.known.Set(tokenreq.HashSecret(secret), from)
 		}
 	}
+}
+
+// PassUnread takes note of an answer that passes the gate without being read.
+func (ts *Tokens) PassUnread() {
+	if !ts.unread.Load() {
+		ts.unread.Store(true)
+	}
+}
+
+// Passed tells whether a token may have passed the gate: after an answer that was not read, any token may.
+func (ts *Tokens) Passed(secret string) bool {
+	_, known := ts.Of(secret)
+	return known || ts.unread.Load()
 }
 
 // Ended tells whether a removal has ended what a token belongs to.

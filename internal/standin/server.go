@@ -22,8 +22,9 @@ import (
 
 // server is the APIs of one Serve, by host.
 type server struct {
-	hosts     []string
-	transport *http.Transport
+	hosts       []string
+	address     string
+	certificate *x509.Certificate
 
 	mu      sync.Mutex
 	answers map[string]map[int]int // host, status, how many
@@ -38,7 +39,7 @@ func (w *World) Serve(apis map[string]http.Handler) error {
 		s.answers[host] = map[int]int{}
 	}
 	slices.Sort(s.hosts)
-	cert, pool, err := certificate(s.hosts)
+	cert, err := certificate(s.hosts)
 	if err != nil {
 		return err
 	}
@@ -59,18 +60,11 @@ func (w *World) Serve(apis map[string]http.Handler) error {
 	t.EnableHTTP2 = true
 	t.TLS = &tls.Config{Certificates: []tls.Certificate{cert}}
 	t.StartTLS()
-	s.transport = &http.Transport{
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, network, t.Listener.Addr().String())
-		},
-		TLSClientConfig:     &tls.Config{RootCAs: pool},
-		ForceAttemptHTTP2:   true,
-		MaxIdleConnsPerHost: 64,
-	}
+	s.address, s.certificate = t.Listener.Addr().String(), cert.Leaf
+	w.transport.TLSClientConfig.RootCAs.AddCert(cert.Leaf)
 	w.servers = append(w.servers, s)
 	w.OnClose(func() {
-		s.transport.CloseIdleConnections()
+		w.transport.CloseIdleConnections()
 		t.Close()
 	})
 	return nil
@@ -122,32 +116,38 @@ func (w *statusWriter) Write(body []byte) (int, error) {
 }
 
 // network brings a request to the API or to the Entra ID that stands at the name it is for.
-type network struct {
-	world *World
-	entra http.RoundTripper
-}
-
-func (n *network) RoundTrip(r *http.Request) (*http.Response, error) {
-	for _, s := range n.world.servers {
-		if slices.Contains(s.hosts, r.URL.Host) {
-			return s.transport.RoundTrip(r)
+func (w *World) network() *http.Transport {
+	t := w.Entra.Transport()
+	bring(t, func(host string) string {
+		for _, s := range w.servers {
+			if slices.Contains(s.hosts, host) {
+				return s.address
+			}
 		}
-	}
-	return n.entra.RoundTrip(r)
+		return ""
+	})
+	t.TLSClientConfig.RootCAs = w.Entra.CertPool() // to which those of the APIs are added
+	return t
 }
 
-// CloseIdleConnections serves http.Client.CloseIdleConnections.
-func (n *network) CloseIdleConnections() {
-	for _, s := range n.world.servers {
-		s.transport.CloseIdleConnections()
+// bring makes a transport that brings requests to Entra ID bring others to their address, where they have one.
+func bring(t *http.Transport, address func(host string) string) {
+	entra := t.DialContext
+	t.DialContext = func(ctx context.Context, network, target string) (net.Conn, error) {
+		host, _, _ := net.SplitHostPort(target) // a target that has none is Entra ID's to refuse
+		if at := address(host); host != "" && at != "" {
+			var d net.Dialer
+			return d.DialContext(ctx, network, at)
+		}
+		return entra(ctx, network, target)
 	}
 }
 
-// certificate is a server's for some names, and who trusts it.
-func certificate(names []string) (tls.Certificate, *x509.CertPool, error) {
+// certificate is a server's for some names.
+func certificate(names []string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return tls.Certificate{}, nil, err
+		return tls.Certificate{}, err
 	}
 	now := time.Now()
 	template := &x509.Certificate{
@@ -161,13 +161,8 @@ func certificate(names []string) (tls.Certificate, *x509.CertPool, error) {
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
-		return tls.Certificate{}, nil, err
+		return tls.Certificate{}, err
 	}
 	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		return tls.Certificate{}, nil, err
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, pool, nil
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: cert}, err
 }

@@ -1,6 +1,8 @@
 // Package standin is what the examples talk to where their environment names nothing real: an embedded Redis, the
-// emulator of Entra ID, and small APIs at the real ones' names, which behave as those do. It is of no use outside this
-// repository: what an example shows is in its own folder.
+// emulator of Entra ID, and small APIs at the real ones' names, which behave as those do.
+//
+// An example's own files do not know of it, so that they can be copied: they read the environment and use
+// http.DefaultTransport, as a service does. A file of its own, emulated.go, calls [Stage] before main.
 package standin
 
 import (
@@ -14,7 +16,9 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
@@ -36,13 +40,30 @@ type Example struct {
 	// Emulate builds what stands in for the real services. It is not called where AZURE_CLIENT_ID names them.
 	Emulate func(*World) error
 
-	// Run is the example.
-	Run func(ctx context.Context, w *World, out io.Writer) error
+	// Run is the example where it is emulated. Elsewhere that is main's.
+	Run func(ctx context.Context, out io.Writer, w *World) error
+
+	// Cache are the options of the example's Cache, which an emulated one may have to wait longer for.
+	Cache *msalredis.Options
+
+	// RedisURL is, for tests, the Redis of what is emulated. Default: an embedded one.
+	RedisURL string
 }
 
-// Main is main: --help, Ctrl-C, the World, and at the end what the emulated services saw. Flags of the example's own
-// are those of flag.CommandLine.
-func Main(e Example) {
+// Stage is called by an example's init. It sees to --help and to arguments that are wrong. Where the environment names
+// the real services it returns, and main goes on. Elsewhere it runs the example with what stands in for them, tells
+// what those saw, and ends the process. The example's flags are those of flag.CommandLine, and are defined by now.
+func Stage(e Example) {
+	if testing.Testing() {
+		return
+	}
+	if settled, err := e.settle(); settled || err != nil {
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", e.Name, err)
+			os.Exit(2)
+		}
+		return
+	}
 	flag.Usage = func() {
 		fmt.Fprintf(flag.CommandLine.Output(), "%s\n\nUsage: go run ./examples/%s [flags]\n",
 			strings.TrimSpace(e.Help), e.Name)
@@ -53,9 +74,20 @@ func Main(e Example) {
 		fmt.Fprintf(os.Stderr, "%s: unexpected argument %q; see --help\n", e.Name, flag.Arg(0))
 		os.Exit(2)
 	}
+	if os.Getenv("AZURE_CLIENT_ID") != "" {
+		if err := e.check(os.Getenv); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", e.Name, err)
+			os.Exit(2)
+		}
+		return
+	}
+	if os.Getenv("REDIS_URL") != "" {
+		fmt.Fprintf(os.Stderr, "%s: AZURE_CLIENT_ID is not set, so all is emulated, and REDIS_URL is not used\n", e.Name)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
-	err := e.main(ctx, os.Getenv, os.Stdout)
+	stopWithParent(stop)
+	err := e.emulated(ctx, os.Stdout)
 	switch {
 	case ctx.Err() != nil:
 		fmt.Fprintf(os.Stderr, "%s: interrupted\n", e.Name)
@@ -64,18 +96,48 @@ func Main(e Example) {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", e.Name, err)
 		os.Exit(1)
 	}
+	os.Exit(0)
 }
 
-func (e Example) main(ctx context.Context, env func(string) string, out io.Writer) error {
-	w, err := Open(e, env)
+// stopWithParent calls stop when the process that started this one is gone, as "go run" is that was killed.
+func stopWithParent(stop func()) {
+	parent := os.Getppid()
+	go func() {
+		for range time.Tick(time.Second) {
+			if os.Getppid() != parent {
+				stop()
+				return
+			}
+		}
+	}()
+}
+
+func (e Example) emulated(ctx context.Context, out io.Writer) error {
+	w, err := Open(e, func(string) string { return "" })
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	if err := e.Run(ctx, w, out); err != nil {
+	defer w.Install()()
+	if err := e.Run(ctx, out, w); err != nil {
 		return err
 	}
 	return w.report(out)
+}
+
+// check tells what the real services lack.
+func (e Example) check(env func(string) string) error {
+	for _, name := range append(e.Settings, "REDIS_URL") {
+		if env(name) == "" {
+			return fmt.Errorf("%s is missing: with AZURE_CLIENT_ID the real services are used, which need %s, REDIS_URL and "+
+				"TOKEN_CACHE_KEYS; without it all is emulated", name, strings.Join(e.Settings, ", "))
+		}
+	}
+	if env("TOKEN_CACHE_KEYS") == "" {
+		return errors.New("TOKEN_CACHE_KEYS is missing: all who share this Redis must have the same; make one with: " +
+			"go run github.com/msal-redis/msal-redis-go/cmd/msalredis@latest keygen")
+	}
+	return nil
 }
 
 // World is what an example talks to.
@@ -89,14 +151,15 @@ type World struct {
 	// Entra is nil where Entra ID is the real one.
 	Entra *entratest.Server
 
-	env     func(string) string
-	set     map[string]string
-	servers []*server
-	undo    []func()
+	env       func(string) string
+	set       map[string]string
+	transport *http.Transport // Network, where all is emulated
+	servers   []*server
+	undo      []func()
 }
 
-// Open makes the world of an example. Redis and the real services are each taken from the environment on their own
-// account. The caller closes it.
+// Open makes the world of an example: all is what env names, if AZURE_CLIENT_ID names the real services there, and else
+// all is emulated. The caller closes it.
 func Open(e Example, env func(string) string) (*World, error) {
 	w := &World{env: env, set: map[string]string{}}
 	if err := w.open(e); err != nil {
@@ -107,27 +170,16 @@ func Open(e Example, env func(string) string) (*World, error) {
 }
 
 func (w *World) open(e Example) error {
-	real := w.env("AZURE_CLIENT_ID") != ""
-	if w.env("TOKEN_CACHE_KEYS") == "" {
-		if real && w.env("REDIS_URL") != "" {
-			return errors.New("TOKEN_CACHE_KEYS is missing: all who share this Redis must have the same; " +
-				"make one with: echo 2026a:$(openssl rand -base64 32)")
-		}
-		key, err := serializer.GenerateKey("demo")
-		if err != nil {
-			return err
-		}
-		w.Set("TOKEN_CACHE_KEYS", key.Export())
+	if w.env("AZURE_CLIENT_ID") != "" {
+		return e.check(w.env)
 	}
-	if real {
-		for _, name := range e.Settings {
-			if w.env(name) == "" {
-				return fmt.Errorf("%s is missing: with AZURE_CLIENT_ID the real services are used, which need %s",
-					name, strings.Join(e.Settings, ", "))
-			}
-		}
+	key, err := serializer.GenerateKey("demo")
+	if err != nil {
+		return err
 	}
-	if w.env("REDIS_URL") == "" {
+	w.Set("TOKEN_CACHE_KEYS", key.Export())
+	w.Set("REDIS_URL", e.RedisURL)
+	if e.RedisURL == "" {
 		embedded := miniredis.NewMiniRedis()
 		if err := embedded.StartAddr("127.0.0.1:0"); err != nil {
 			return err
@@ -136,27 +188,73 @@ func (w *World) open(e Example) error {
 		embedded.ClockTTL(true) // what expires does so by its time to live; without this, never
 		w.Set("REDIS_URL", "redis://"+embedded.Addr())
 	}
-	if real {
-		return nil
-	}
-	var err error
 	if w.Entra, err = entratest.NewServer(nil); err != nil {
 		return err
 	}
 	w.undo = append(w.undo, func() { _ = w.Entra.Close() })
-	// A client ID of this run's: tokens that an earlier run left in a Redis of one's own are signed by an emulator that is
-	// gone.
 	clientID, secret := uuid.NewString(), "known to everybody"
 	w.Entra.AddApp(entratest.App{ClientID: clientID, Secret: secret})
 	w.Set("AZURE_TENANT_ID", entratest.DefaultTenant)
 	w.Set("AZURE_CLIENT_ID", clientID)
 	w.Set("AZURE_CLIENT_SECRET", secret)
-	// All of it shares a few processors, where the defaults of 250 ms and 5 s may pass before somebody gets a turn.
-	w.CacheOptions = &msalredis.Options{OpTimeout: 10 * time.Second, LockTTL: time.Minute}
-	transport := w.Entra.Transport()
-	w.undo = append(w.undo, transport.CloseIdleConnections)
-	w.Network = &network{world: w, entra: transport}
+	if w.CacheOptions = e.Cache; e.Cache == nil {
+		w.CacheOptions = &msalredis.Options{}
+	}
+	patient(w.CacheOptions)
+	w.transport = w.network()
+	w.Network = w.transport
+	w.undo = append(w.undo, w.transport.CloseIdleConnections)
 	return e.Emulate(w)
+}
+
+// patient makes a Cache wait longer: all that is emulated shares a few processors, where the defaults may pass before
+// somebody gets a turn.
+func patient(o *msalredis.Options) {
+	if o != nil {
+		o.OpTimeout, o.LockTTL = 10*time.Second, time.Minute
+	}
+}
+
+// Install makes the world that of this process: its environment variables, and http.DefaultTransport.
+func (w *World) Install() (undo func()) {
+	restore := []func(){}
+	for name, value := range w.set {
+		before, was := os.LookupEnv(name)
+		_ = os.Setenv(name, value) // an error is of a name that none of ours has
+		restore = append(restore, func() {
+			if was {
+				_ = os.Setenv(name, before)
+			} else {
+				_ = os.Unsetenv(name)
+			}
+		})
+	}
+	if w.Network != nil {
+		before := http.DefaultTransport
+		http.DefaultTransport = w.Network
+		restore = append(restore, func() { http.DefaultTransport = before })
+	}
+	return func() {
+		for _, f := range restore {
+			f()
+		}
+	}
+}
+
+var oneAtATime sync.Mutex
+
+// ForTest opens an emulated world and installs it for as long as a test runs. There is one such test at a time.
+func ForTest(t testing.TB, e Example) *World {
+	t.Helper()
+	oneAtATime.Lock()
+	t.Cleanup(oneAtATime.Unlock)
+	w, err := Open(e, func(string) string { return "" })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.Close)
+	t.Cleanup(w.Install())
+	return w
 }
 
 // Getenv is os.Getenv, with what is emulated in it.

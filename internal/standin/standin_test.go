@@ -202,7 +202,7 @@ func TestOpenTakesWhatIsNamed(t *testing.T) {
 	e := Example{Name: "x", Settings: []string{"AZURE_TENANT_ID", "DATAVERSE_URL"}, Emulate: func(w *World) error {
 		w.Set("DATAVERSE_URL", "emulated")
 		return nil
-	}, Run: func(_ context.Context, w *World, out io.Writer) error { return nil }}
+	}, Run: func(context.Context, io.Writer, *World) error { return nil }}
 	open := func(env map[string]string) (*World, error) {
 		w, err := Open(e, func(name string) string { return env[name] })
 		if err == nil {
@@ -210,27 +210,29 @@ func TestOpenTakesWhatIsNamed(t *testing.T) {
 		}
 		return w, err
 	}
-	w, err := open(map[string]string{"AZURE_CLIENT_ID": "app", "AZURE_TENANT_ID": "t", "DATAVERSE_URL": "https://real"})
+	w, err := open(map[string]string{"AZURE_CLIENT_ID": "app", "AZURE_TENANT_ID": "t", "DATAVERSE_URL": "https://real",
+		"REDIS_URL": "redis://there", "TOKEN_CACHE_KEYS": "keys"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if w.Network != nil || w.CacheOptions != nil || w.Entra != nil || w.Getenv("DATAVERSE_URL") != "https://real" ||
-		!strings.HasPrefix(w.Getenv("REDIS_URL"), "redis://127.0.0.1:") || w.Getenv("TOKEN_CACHE_KEYS") == "" {
-		t.Errorf("the real services are not used, or Redis is not embedded: %v", w.Environ())
+		w.Getenv("REDIS_URL") != "redis://there" || len(w.Environ()) > 0 {
+		t.Errorf("the real services are not used: %v", w.Environ())
 	}
 	w, err = open(map[string]string{"REDIS_URL": "redis://there", "DATAVERSE_URL": "https://real"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if w.Network == nil || w.Entra == nil || w.Getenv("DATAVERSE_URL") != "emulated" ||
-		w.Getenv("REDIS_URL") != "redis://there" {
-		t.Errorf("Entra ID is not emulated, or Redis is: %v", w.Environ())
+		!strings.HasPrefix(w.Getenv("REDIS_URL"), "redis://127.0.0.1:") || w.Getenv("TOKEN_CACHE_KEYS") == "" {
+		t.Errorf("not all is emulated: %v", w.Environ())
 	}
-	if env := w.Environ(); len(env) != 5 || !strings.HasPrefix(env[0], "AZURE_CLIENT_ID=") {
+	if env := w.Environ(); len(env) != 6 || !strings.HasPrefix(env[0], "AZURE_CLIENT_ID=") {
 		t.Errorf("the emulated settings: %v", env)
 	}
 	for want, env := range map[string]map[string]string{
 		"DATAVERSE_URL is missing": {"AZURE_CLIENT_ID": "app", "AZURE_TENANT_ID": "t"},
+		"REDIS_URL is missing":     {"AZURE_CLIENT_ID": "app", "AZURE_TENANT_ID": "t", "DATAVERSE_URL": "u"},
 		"TOKEN_CACHE_KEYS is missing": {"AZURE_CLIENT_ID": "app", "AZURE_TENANT_ID": "t", "DATAVERSE_URL": "u",
 			"REDIS_URL": "redis://there"},
 	} {
@@ -239,7 +241,7 @@ func TestOpenTakesWhatIsNamed(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	if err := e.main(t.Context(), func(string) string { return "" }, &out); err != nil ||
+	if err := e.emulated(t.Context(), &out); err != nil ||
 		out.String() != "\nEntra ID (emulated): token requests: 0\n" {
 		t.Errorf("%v, %q", err, out.String())
 	}

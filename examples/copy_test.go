@@ -1,0 +1,169 @@
+// Package examples_test holds the promise that what an example says is to be copied compiles in another module, and
+// that the README's example runs there.
+package examples_test
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/serializer"
+)
+
+// copied are the files of each example that are to be copied.
+var copied = map[string][]string{
+	"agents":          {"main.go"},
+	"businesscentral": {"main.go"},
+	"dataverse":       {"main.go"},
+	"multitenant":     {"main.go"},
+	"oboapi":          {"main.go", "api.go", "keys.go"},
+	"quickstart":      {"main.go"},
+	"secretless":      {"main.go"},
+	"sharepoint":      {"main.go"},
+}
+
+// Each example's files build in a module of their own that has nothing of this one but its packages; and its first file
+// says which files those are.
+func TestCopiedExamplesBuild(t *testing.T) {
+	module := newModule(t)
+	for name, files := range copied {
+		says := read(t, filepath.Join(name, "main.go"))
+		says, _, _ = strings.Cut(says, "\npackage main")
+		for _, file := range files {
+			text := read(t, filepath.Join(name, file))
+			if strings.Contains(text, "msal-redis-go/internal/") {
+				t.Errorf("%s/%s imports what another module cannot", name, file)
+			}
+			write(t, filepath.Join(module, name, file), text)
+			if file != "main.go" && !strings.Contains(says, file) {
+				t.Errorf("%s/main.go does not say that %s is to be copied too", name, file)
+			}
+		}
+		if !strings.Contains(says, "what to copy") {
+			t.Errorf("%s/main.go does not say what is to be copied", name)
+		}
+	}
+	build(t, module, "./...")
+}
+
+// The README's example runs as it stands there: two processes share a token, for one request to Entra ID.
+func TestReadmeExampleRuns(t *testing.T) {
+	_, text, _ := strings.Cut(read(t, "../README.md"), "```go\n")
+	text, _, found := strings.Cut(text, "```")
+	if !found {
+		t.Fatal("the README has no example")
+	}
+	module := newModule(t)
+	write(t, filepath.Join(module, "main.go"), text)
+	program := filepath.Join(module, "hello")
+	build(t, module, "-o", program, ".")
+
+	entra, err := entratest.NewServer(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer entra.Close()
+	const clientID, secret = "3eba9900-0000-4000-8000-000000000003", "known to everybody"
+	entra.AddApp(entratest.App{ClientID: clientID, Secret: secret})
+	authority := filepath.Join(module, "authority.pem")
+	write(t, authority, string(entra.CAPEM()))
+	key, err := serializer.GenerateKey("k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Every way out leads to the emulator, as by a company's proxy.
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { tunnel(w, entra.Host()) }))
+	defer proxy.Close()
+	environment := append(os.Environ(), "HTTPS_PROXY="+proxy.URL, "SSL_CERT_FILE="+authority, "AZURE_CLIENT_ID="+clientID,
+		"AZURE_TENANT_ID="+entratest.DefaultTenant, "AZURE_CLIENT_SECRET="+secret, "TOKEN_CACHE_KEYS="+key.Export(),
+		"REDIS_URL="+redistest.Start(t).URL())
+	for range 2 {
+		p := exec.CommandContext(t.Context(), program)
+		p.Env = environment
+		out, err := p.CombinedOutput()
+		if err != nil || !strings.HasPrefix(string(out), "a token until ") {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	if n := entra.Count(); n != 1 {
+		t.Errorf("%d token requests, want 1", n)
+	}
+}
+
+// tunnel serves CONNECT (RFC 9110 section 9.3.6): all that follows goes to an address.
+func tunnel(w http.ResponseWriter, address string) {
+	there, err := net.Dial("tcp", address)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+	here, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		there.Close()
+		return
+	}
+	for _, way := range [][2]net.Conn{{here, there}, {there, here}} {
+		go func() {
+			_, _ = io.Copy(way[0], way[1])
+			way[0].Close()
+		}()
+	}
+}
+
+// newModule is another module, which takes this one from the folder that it is in.
+func newModule(t *testing.T) (folder string) {
+	t.Helper()
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folder = t.TempDir()
+	mod := read(t, filepath.Join(root, "go.mod"))
+	mod = strings.Replace(mod, "module github.com/msal-redis/msal-redis-go", "module example.com/copied", 1)
+	mod = regexp.MustCompile(`(?m)^tool .*$`).ReplaceAllString(mod, "")
+	mod += "\nrequire github.com/msal-redis/msal-redis-go v0.0.0\n\nreplace github.com/msal-redis/msal-redis-go => " +
+		root + "\n"
+	write(t, filepath.Join(folder, "go.mod"), mod)
+	write(t, filepath.Join(folder, "go.sum"), read(t, filepath.Join(root, "go.sum")))
+	return folder
+}
+
+// build builds as the tests are built, or all that is imported would be compiled once more.
+func build(t *testing.T, folder string, args ...string) {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), "go",
+		append([]string{"build", "-mod=mod", "-race", "-gcflags=all=-dwarf=false"}, args...)...)
+	c.Dir, c.Env = folder, append(os.Environ(), "GOPROXY=off", "GOWORK=off", "GOFLAGS=")
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+func write(t *testing.T, file, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

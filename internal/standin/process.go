@@ -1,0 +1,104 @@
+package standin
+
+import (
+	"bytes"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"testing"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/subprocess"
+)
+
+// placeVariable tells a process where what stands in for the real services is.
+const placeVariable = "EXAMPLE_STANDINS"
+
+// place is where those are: addresses by host, "" being Entra ID's, and the certificates of all in PEM.
+type place struct {
+	Addresses    map[string]string
+	Certificates []byte
+}
+
+// Processes runs the example's main in n processes at once, which find this world, and writes what each has said.
+func (w *World) Processes(ctx context.Context, out io.Writer, n int) error {
+	at := place{map[string]string{"": w.Entra.Host()}, w.Entra.CAPEM()}
+	for _, s := range w.servers {
+		for _, host := range s.hosts {
+			at.Addresses[host] = s.address
+		}
+		at.Certificates = append(at.Certificates,
+			pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.certificate.Raw})...)
+	}
+	text, err := json.Marshal(at)
+	if err != nil {
+		return err
+	}
+	said := make([]bytes.Buffer, n)
+	group, all := errgroup.WithContext(ctx)
+	for i := range said {
+		group.Go(func() error {
+			p := exec.CommandContext(all, os.Args[0])
+			p.Env = append(append(os.Environ(), w.Environ()...), placeVariable+"="+string(text))
+			p.Stdout, p.Stderr = &said[i], &said[i]
+			subprocess.DieWithParent(p)
+			if err := p.Run(); err != nil {
+				return fmt.Errorf("process %d: %w: %s", i+1, err, &said[i])
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return errors.Join(ctx.Err(), err)
+	}
+	for i := range said {
+		fmt.Fprintf(out, "process %d\n%s", i+1, &said[i])
+	}
+	return nil
+}
+
+// settle makes this process one of Processes, if it was started as such.
+func (e Example) settle() (settled bool, err error) {
+	text := os.Getenv(placeVariable)
+	if text == "" {
+		return false, nil
+	}
+	var at place
+	if err := json.Unmarshal([]byte(text), &at); err != nil {
+		return false, err
+	}
+	transport, err := entratest.Transport(at.Addresses[""], at.Certificates)
+	if err != nil {
+		return false, err
+	}
+	bring(transport, func(host string) string { return at.Addresses[host] })
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(at.Certificates)
+	transport.TLSClientConfig.RootCAs = pool
+	http.DefaultTransport = transport
+	patient(e.Cache)
+	return true, nil
+}
+
+// TestMain is that of a test whose example runs in Processes: these are the test's binary.
+func TestMain(m *testing.M, e Example, main func()) {
+	settled, err := e.settle()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	if settled {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
