@@ -22,6 +22,11 @@
 // azidentity holds there stays until it is due, up to 28 hours with continuous access evaluation, and its on-behalf-of
 // tokens are not bounded.
 //
+// Two of azidentity's credentials do not let the gate see their requests. WorkloadIdentityCredentialOptions'
+// EnableAzureProxy puts a transport of its own in the place of ClientOptions.Transport. ManagedIdentityCredential on
+// Service Fabric takes no Transport but an *http.Client over an *http.Transport, and refuses the gate with an error.
+// (azidentity v1.15: workload_identity.go, managed_identity_credential.go.)
+//
 // A managed identity needs neither: its tokens come from an endpoint on its own machine, which caches them.
 //
 // # Continuous access evaluation

@@ -66,5 +66,6 @@ func (c *Cache) Transport(base http.RoundTripper) http.RoundTripper {
 }
 
 // HTTPClient is an HTTP client whose transport is the gate, made once: give it to every MSAL client by
-// WithHTTPClient, and to Azure SDK credentials as azcore.ClientOptions.Transport.
+// WithHTTPClient, as [Cache.NewConfidential] does, and to Azure SDK credentials as azcore.ClientOptions.Transport.
+// Package azcred names two credentials that go past it.
 func (c *Cache) HTTPClient() *http.Client { return c.http() }

@@ -25,6 +25,7 @@ type config struct {
 	Phases     []string      `json:"phases"`
 	Systems    []string      `json:"systems"`
 	Seed       uint64        `json:"seed"`
+	Full       bool          `json:"full"`
 
 	Redis       string `json:"-"` // may hold a password
 	JSON        bool   `json:"-"`
@@ -54,6 +55,12 @@ var allSystems = []system{
 	{thisLibrary, "this library"},
 }
 
+// How long MSAL uses a token, unless told otherwise.
+const (
+	shortLife = 2 * time.Second
+	fullLife  = 4 * time.Second
+)
+
 // parseConfig returns pflag.ErrHelp where help was asked for, and has written it then.
 func parseConfig(args []string, env func(string) string, help io.Writer) (*config, error) {
 	cfg := &config{
@@ -67,10 +74,11 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 	f.IntVar(&cfg.Tenants, "tenants", 4, "tenants (one MSAL client for each, as MSAL advises)")
 	f.IntVar(&cfg.Scopes, "scopes", 2, "scopes in each tenant")
 	f.DurationVar(&cfg.Latency, "latency", 300*time.Millisecond, "how long Entra ID takes to answer")
-	f.DurationVar(&cfg.Life, "life", 4*time.Second, "in the phase expiry: the life of a token for MSAL, in whole seconds")
+	f.BoolVar(&cfg.Full, "full", false, "play all phases, with tokens that live 4 s: about two minutes more")
+	f.DurationVar(&cfg.Life, "life", shortLife, "the life of a token for MSAL, in whole seconds (with --full: 4s)")
 	f.DurationVar(&cfg.LockTTL, "lock-ttl", 2*time.Second,
 		"the library's Options.LockTTL: the longest wait for a killed leader")
-	f.StringSliceVar(&cfg.Phases, "phases", phaseNames(), "what to play")
+	f.StringSliceVar(&cfg.Phases, "phases", shortPhases(), "what to play (with --full: all)")
 	f.StringSliceVar(&cfg.Systems, "systems", systemNames(), "what to compare")
 	f.StringVar(&cfg.Redis, "redis", env("REDIS_URL"),
 		"a Redis to use instead of the embedded one, as in redis://:password@host:6379/0\n(default: $REDIS_URL); keys of "+
@@ -98,6 +106,12 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 	}
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	if cfg.Full && !f.Changed("phases") {
+		cfg.Phases = phaseNames()
+	}
+	if cfg.Full && !f.Changed("life") {
+		cfg.Life = fullLife
 	}
 	return cfg, cfg.check()
 }
@@ -162,6 +176,14 @@ func (c *config) check() error {
 		c.Tenants, c.Scopes = 1, len(c.RealScope)
 	}
 	return nil
+}
+
+// refreshFor is how long the phase refresh takes.
+func (c *config) refreshFor() time.Duration {
+	if c.Full {
+		return 3 * c.Life
+	}
+	return 2 * c.Life
 }
 
 // real tells whether the real Entra ID is asked. Without a scope nobody is: credentials may be in the environment for

@@ -4,8 +4,8 @@
 //	go run ./examples/fleet
 //
 // It starts an embedded Redis, an Entra ID emulator, and worker processes with many goroutines each. All three get the
-// same load and the same mishaps: a cold start, an expiry, a worker killed in the middle of its token request, a
-// Redis that goes away and comes back. It exits with 1 if the library did not keep its promises, and says which.
+// same load and the same mishaps: a cold start, a worker killed in the middle of its token request, a Redis that goes
+// away and comes back; with --full also an expiry, and an Entra ID that is down or throttles. It exits with 1 if the library did not keep its promises, and says which.
 //
 // Where to read: [work] is what a service does with MSAL and this library; phases.go is what happens to it and what is
 // promised; the other files are the stage.
@@ -122,10 +122,12 @@ func demonstrate(ctx context.Context, cfg *config, p *progress) (*report, error)
 	defer d.redis.clean(d.prefix)
 
 	rep := newReport(cfg, d.redis.name)
+	p.plan(cfg)
 	for _, ph := range cfg.phases() {
 		if ph.emulatorOnly && !d.entra.emulated() {
 			p.note("%s: left out, it needs the emulator's control over Entra ID", ph.title)
 			rep.LeftOut = append(rep.LeftOut, ph.name)
+			p.skip(cfg, ph)
 			continue
 		}
 		for _, sys := range cfg.systems() {
@@ -143,7 +145,7 @@ func demonstrate(ctx context.Context, cfg *config, p *progress) (*report, error)
 // freely.
 func (d *demo) play(ctx context.Context, ph *phase, sys system) (o *outcome, err error) {
 	o = &outcome{Phase: ph.name, System: sys.name, cfg: d.config}
-	d.progress.begin(sys.title+", "+ph.title, d.entra.count)
+	d.progress.begin(sys.title+", "+ph.title, ph.takes(d.config)+toLaunch, d.entra.count)
 	defer func() { d.progress.end(o, err) }()
 
 	d.entra.reset(d.config)

@@ -16,8 +16,8 @@ type outcome struct {
 	System     string  `json:"system"`
 	Tokens     int     `json:"tokens"`         // distinct ones that were asked for
 	Requests   int     `json:"token_requests"` // that reached Entra ID
-	Calls      int     `json:"calls"`          // of AcquireToken, that gave a token
-	Errors     int     `json:"errors"`         // those that gave none
+	Calls      int     `json:"calls"`          // of AcquireToken
+	Errors     int     `json:"errors"`         // those that gave no token
 	FirstError string  `json:"first_error,omitempty"`
 	P50        float64 `json:"p50_ms"`
 	P99        float64 `json:"p99_ms"`
@@ -36,7 +36,8 @@ func (o *outcome) settle(sent []request) {
 	if o.Phase == "kill" {
 		o.Tokens = 1
 	}
-	o.Calls, o.Errors, o.FirstError = len(o.total.Latencies), o.total.Errors, o.total.FirstError
+	o.Errors, o.FirstError = o.total.Errors, o.total.FirstError
+	o.Calls = len(o.total.Latencies) + o.Errors
 	latencies := sorted(o.total.Latencies)
 	o.P50, o.P99, o.Max = milliseconds(latencies, 0.5), milliseconds(latencies, 0.99), milliseconds(latencies, 1)
 	o.total.Latencies = nil
@@ -114,7 +115,10 @@ func (r *report) writeTable(w io.Writer) error {
 			title, last = phaseNamed(o.Phase).title, o.Phase
 		}
 		row(title, systemTitle(o.System), strconv.Itoa(o.Requests), showMS(o, o.P50), showMS(o, o.P99), showMS(o, o.Max),
-			strconv.Itoa(o.Calls+o.Errors), strconv.Itoa(o.Errors))
+			strconv.Itoa(o.Calls), strconv.Itoa(o.Errors))
+	}
+	if !c.Full && len(c.Phases) < len(allPhases) {
+		b.WriteString("\n--full plays all phases, with tokens that live longer.\n")
 	}
 	for _, name := range r.LeftOut {
 		fmt.Fprintf(&b, "\n%s: left out; it needs the emulator's control over Entra ID.\n", phaseNamed(name).title)
@@ -136,7 +140,7 @@ func (r *report) writeTable(w io.Writer) error {
 // showMS shows a time with as many digits as mean something.
 func showMS(o *outcome, ms float64) string {
 	switch {
-	case o.Calls == 0:
+	case o.Calls == o.Errors:
 		return "-"
 	case ms < 1:
 		return fmt.Sprintf("%.0f us", ms*1000)
