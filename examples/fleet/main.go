@@ -5,7 +5,8 @@
 //
 // It starts an embedded Redis, an Entra ID emulator, and worker processes with many goroutines each. All three get the
 // same load and the same mishaps: a cold start, a worker killed in the middle of its token request, a Redis that goes
-// away and comes back; with --full also an expiry, and an Entra ID that is down or throttles. It exits with 1 if the library did not keep its promises, and says which.
+// away and comes back. With --full there are also tokens that expire, and an Entra ID that is down or throttles. It
+// exits with 1 if the library did not keep its promises, and says which.
 //
 // Where to read: [work] is what a service does with MSAL and this library; phases.go is what happens to it and what is
 // promised; the other files are the stage.

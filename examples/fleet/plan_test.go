@@ -47,7 +47,8 @@ func TestProgressCountsDown(t *testing.T) {
 		}
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) != 6 || !strings.HasPrefix(lines[0], "1 of 8, ") || !strings.HasPrefix(lines[5], "6 of 6, about 0 s left") {
+	if len(lines) != 6 || !strings.HasPrefix(lines[0], "1 of 8, ") ||
+		!strings.HasPrefix(lines[5], "6 of 6, about 0 s left") {
 		t.Errorf("%q", lines)
 	}
 }
