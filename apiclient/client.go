@@ -30,7 +30,8 @@ type Options struct {
 	// MaxConnsPerHost bounds the connections to a host, in use and idle; more requests wait for one. Behind Azure's load
 	// balancers each takes a SNAT port, of which an App Service instance can count on 128
 	// (https://learn.microsoft.com/azure/app-service/troubleshoot-intermittent-outbound-connection-errors).
-	// It does not bound a Transport that is given. Default: 64.
+	// It does not bound a Transport that is given, nor one that the application has put into http.DefaultTransport and
+	// that is no *http.Transport. Default: 64.
 	MaxConnsPerHost int
 
 	// MaxRetries is how often a request is repeated, the answer to a challenge aside; negative: never. Default: 3.
@@ -45,7 +46,7 @@ type Options struct {
 	RetryDelay time.Duration
 
 	// Transport sends the requests. Give one of [NewTransport] to several clients that are to share connections. Default:
-	// one of the client's own.
+	// one of [NewTransport] for this client alone, or http.DefaultTransport where that is no *http.Transport.
 	Transport http.RoundTripper
 }
 
@@ -75,7 +76,7 @@ func New(resource string, cred azcore.TokenCredential, opts *Options) (*http.Cli
 	}
 	if o.Transport == nil {
 		o.Transport = http.DefaultTransport
-		if _, plain := o.Transport.(*http.Transport); plain {
+		if _, plain := o.Transport.(*http.Transport); plain || o.Transport == nil {
 			o.Transport = NewTransport(cmp.Or(o.MaxConnsPerHost, 64))
 		}
 	}
@@ -102,8 +103,8 @@ func New(resource string, cred azcore.TokenCredential, opts *Options) (*http.Cli
 // Where the application has put something else than an *http.Transport into http.DefaultTransport, it is a new one, and
 // [New] uses what is there as it is.
 func NewTransport(maxConnsPerHost int) *http.Transport {
-	t, ok := http.DefaultTransport.(*http.Transport)
-	if ok {
+	t, _ := http.DefaultTransport.(*http.Transport)
+	if t != nil {
 		t = t.Clone()
 	} else {
 		t = &http.Transport{
@@ -117,7 +118,11 @@ func NewTransport(maxConnsPerHost int) *http.Transport {
 	t.MaxConnsPerHost, t.MaxIdleConnsPerHost, t.MaxIdleConns = maxConnsPerHost, maxConnsPerHost, 0
 	t.IdleConnTimeout = 90 * time.Second // Azure's load balancers forget an idle connection after 4 minutes
 	// A connection that died unseen carries every request: it is found out by pings.
-	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 15 * time.Second}
+	if t.HTTP2 == nil {
+		t.HTTP2 = &http.HTTP2Config{}
+	}
+	t.HTTP2.SendPingTimeout = cmp.Or(t.HTTP2.SendPingTimeout, 15*time.Second)
+	t.HTTP2.PingTimeout = cmp.Or(t.HTTP2.PingTimeout, 15*time.Second)
 	return t
 }
 

@@ -81,3 +81,25 @@ func TestClientsOfTheCacheUseTheDefaultTransport(t *testing.T) {
 		})
 	}
 }
+
+// Without a default transport there is one all the same: an error of a request is better than a panic.
+func TestNoDefaultTransportIsNoPanic(t *testing.T) {
+	c, err := New(stage.Answering(t, nil), serializer.Plaintext(), &Options{Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	real := http.DefaultTransport
+	defer func() { http.DefaultTransport = real }()
+	for name, none := range map[string]http.RoundTripper{"nil": nil, "a nil *http.Transport": (*http.Transport)(nil)} {
+		http.DefaultTransport = none
+		req, err := http.NewRequest(http.MethodGet, "http://127.0.0.1:1/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp, err := c.Transport(nil).RoundTrip(req); err == nil {
+			resp.Body.Close()
+			t.Errorf("%s: %s", name, resp.Status)
+		}
+	}
+}

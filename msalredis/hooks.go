@@ -54,10 +54,14 @@ func (c *Cache) Export(ctx context.Context, m cache.Marshaler, hints cache.Expor
 func (c *Cache) Transport(base http.RoundTripper) http.RoundTripper {
 	if isNil(base) {
 		t, ok := http.DefaultTransport.(*http.Transport)
-		if !ok { // the application has put its own there, as for tracing
+		switch {
+		case isNil(http.DefaultTransport):
+			t = &http.Transport{Proxy: http.ProxyFromEnvironment}
+		case ok:
+			t = t.Clone()
+		default: // the application has put its own there, as for tracing
 			return c.parts.gate.Transport(http.DefaultTransport)
 		}
-		t = t.Clone()
 		t.MaxIdleConnsPerHost = 16          // http.DefaultTransport keeps 2, and a burst would dial anew each time
 		t.MaxResponseHeaderBytes = 64 << 10 // Entra ID's have 2 KB; net/http's default is 10 MB
 		base = t
@@ -65,7 +69,8 @@ func (c *Cache) Transport(base http.RoundTripper) http.RoundTripper {
 	return c.parts.gate.Transport(base)
 }
 
-// HTTPClient is an HTTP client whose transport is the gate, made once: give it to every MSAL client by
+// HTTPClient is an HTTP client whose transport is the gate, made by the first call, with [http.DefaultTransport] as it
+// is then: give it to every MSAL client by
 // WithHTTPClient, as [Cache.NewConfidential] does, and to Azure SDK credentials as azcore.ClientOptions.Transport.
 // Package azcred names two credentials that go past it.
 func (c *Cache) HTTPClient() *http.Client { return c.http() }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
 
 // scaling is how far and how fast an app scales out.
@@ -100,6 +102,16 @@ func scaleOut(ctx context.Context, settings []string, sc scaling) (o outcome, er
 	}
 	o.done, o.lost, o.failed = done.Load(), lost.Load(), errors.Join(failures...)
 	return o, ctx.Err()
+}
+
+// playHost demonstrates, and ends the process.
+func playHost(ctx context.Context, stop func()) {
+	standin.NoArguments("azurefunctions", `Plays the Functions host: starts instances of this handler, invokes and kills some, and says how many token
+requests that took. Entra ID, Redis and the APIs are emulated, unless the environment names real ones:
+
+  AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, DATAVERSE_URL, REDIS_URL, TOKEN_CACHE_KEYS`)
+	standin.StopWithParent(stop)
+	standin.Exit(ctx, "azurefunctions", demonstrate(ctx, os.Stdout))
 }
 
 // demonstrate scales out as fast as Azure does, an instance a second, to ten.

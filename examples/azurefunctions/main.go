@@ -24,13 +24,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var err error
-	if port := os.Getenv(portVariable); port != "" {
-		err = handle(ctx, port)
-	} else {
-		err = demonstrate(ctx, os.Stdout)
+	port := os.Getenv(portVariable)
+	if port == "" {
+		playHost(ctx, stop)
 	}
-	if err != nil {
+	if err := handle(ctx, port); err != nil {
 		fmt.Fprintln(os.Stderr, "azurefunctions:", err)
 		stop()
 		os.Exit(1)

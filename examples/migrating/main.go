@@ -9,7 +9,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -24,6 +23,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/connect"
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/internal/standin"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -37,19 +37,12 @@ const (
 )
 
 func main() {
-	flag.Usage = func() {
-		fmt.Fprint(flag.CommandLine.Output(),
-			"migrating moves a service's tokens from a naive accessor to the shared cache, and counts token "+
-				"requests.\nIt takes no flags.\n")
-	}
-	flag.Parse()
+	standin.NoArguments("migrating", "Moves a service's tokens from a naive accessor to the shared cache, and counts token "+
+		"requests.\nEntra ID and Redis are emulated, whatever the environment names.")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, "", os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "migrating:", err)
-		stop()
-		os.Exit(1)
-	}
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
+	standin.StopWithParent(stop)
+	standin.Exit(ctx, "migrating", run(ctx, "", os.Stdout))
 }
 
 // run moves a service whose Redis is at redisURL; "" is an embedded one.

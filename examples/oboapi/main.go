@@ -13,6 +13,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -134,6 +135,12 @@ func balance(all []*url.URL) http.Handler {
 	return &httputil.ReverseProxy{Transport: &http.Transport{MaxIdleConnsPerHost: 64},
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(all[int(next.Add(1))%len(all)])
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() == nil { // else its caller has left
+				slog.Error("an instance did not answer", "error", err)
+			}
+			w.WriteHeader(http.StatusBadGateway)
 		}}
 }
 

@@ -20,11 +20,14 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	standin.StopWithParent(stop)
 	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout)
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "webapp:", err)

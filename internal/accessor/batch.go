@@ -19,11 +19,7 @@ type batch struct {
 	ended   bool           // some of its tokens are left out: their account has signed out since they were asked for
 }
 
-// justIssued is for how many seconds a token that no gate has seen counts as issued to this process. An older one is of
-// another process, or of a cache that is imported.
-const justIssued = 10
-
-// tellPastGate tells that MSAL has stored a new token that did not pass the gate: its client has one half of the Cache.
+// tellPastGate tells that MSAL has brought a token that did not pass the gate: its client has one half of the Cache.
 func (a *Accessor) tellPastGate() {
 	a.pastGateTold.Do(func() {
 		a.o.Log.Warn("a token did not come through the gate: it is shared, but instances refresh it at the same time; " +
@@ -50,7 +46,7 @@ func (b *batch) add(a *Accessor, m *manager, e msaldoc.Entry, hint string) bool 
 		e = e.WithTimes(shift)
 	}
 	if e.Section == msaldoc.SectionAccessToken {
-		if m.seen && !a.o.Tokens.Passed(e.Secret) && a.o.Clock.Now().Seconds()-e.CachedAt < justIssued {
+		if m.ofMSAL && !a.o.Tokens.Passed(e.Secret) {
 			a.tellPastGate()
 		}
 		e.Capabilities, e.Asked = a.askedWith(m, e)

@@ -30,6 +30,9 @@ func (a *Accessor) Export(ctx context.Context, marshaler cache.Marshaler, hints 
 	// exported last. Marshalling and reading that to find nothing cost 30 ms at 1,000 tokens, under MSAL's lock. What no
 	// Export has told of, as its caller left or its scopes were declined, is told of at the next one under another key.
 	if a.o.OnBehalfOf.Stored(hints.PartitionKey) {
+		if !a.o.Gated() {
+			a.tellPastGate()
+		}
 		return nil
 	}
 	m := a.managers.of(marshaler)

@@ -14,6 +14,7 @@ import (
 // that Export can tell what MSAL has changed, and whether that is still right.
 type manager struct {
 	address uintptr
+	ofMSAL  bool               // not an application's own, which imports what it has
 	object  weak.Pointer[byte] // MSAL's manager: not kept alive by this, and told from a later one at its address
 
 	view atomic.Pointer[view] // nil: what MSAL holds is not to be relied on

@@ -3,6 +3,7 @@ package accessor
 import (
 	"reflect"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -41,6 +42,9 @@ func (ms *managers) of(object any) *manager {
 	return ms.add(object, v)
 }
 
+// msalModule is where MSAL's managers come from.
+const msalModule = "github.com/AzureAD/microsoft-authentication-library-for-go/"
+
 func (ms *managers) add(object any, v reflect.Value) *manager {
 	if v.Type().Elem().Size() == 0 {
 		return newManager()
@@ -54,6 +58,7 @@ func (ms *managers) add(object any, v reflect.Value) *manager {
 	first := (*byte)(unsafe.Pointer(v.Pointer())) //nolint:govet // v keeps the object where it is
 	m := newManager()
 	m.address, m.object = address, weak.Make(first)
+	m.ofMSAL = strings.HasPrefix(v.Type().Elem().PkgPath(), msalModule)
 	ms.known[address] = m
 	ms.latest.Store(m)
 	runtime.AddCleanup(first, func(address uintptr) { ms.forget(address) }, address)

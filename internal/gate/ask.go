@@ -91,6 +91,7 @@ func (l *leader) tell(a *answers.Answer) {
 	case outcomeFailed:
 		g.o.Log.Warn("Entra ID failed; the whole fleet pauses for this identity", args...)
 	case outcomeAsked:
+		g.o.Tokens.PassUnread()
 		g.o.Log.Warn("the token endpoint's answer is not understood; its caller gets it as it is", args...)
 	default:
 		g.o.Log.Info("Entra ID refused a token request", args...)

@@ -31,6 +31,7 @@ func (t *transport) signIn(req *http.Request, asked tokenreq.Request) (*http.Res
 	}
 	body, err := peek(resp, tokenresp.AtMost)
 	if err != nil {
+		g.o.Tokens.PassUnread()
 		return resp, nil // MSAL sees what there is
 	}
 	a := &answers.Answer{Answer: &tokenresp.Answer{
@@ -38,6 +39,7 @@ func (t *transport) signIn(req *http.Request, asked tokenreq.Request) (*http.Res
 	}}
 	a.Judge()
 	if !a.Good {
+		g.o.Tokens.PassUnread()
 		return resp, nil
 	}
 	g.o.Tokens.Note(a.Answer, issued.Token{Session: session, Began: began, Terms: asked.Terms, Owners: a.Owners()})

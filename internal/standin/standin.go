@@ -64,16 +64,7 @@ func Stage(e Example) {
 		}
 		return
 	}
-	flag.Usage = func() {
-		fmt.Fprintf(flag.CommandLine.Output(), "%s\n\nUsage: go run ./examples/%s [flags]\n",
-			strings.TrimSpace(e.Help), e.Name)
-		flag.PrintDefaults()
-	}
-	flag.Parse()
-	if flag.NArg() > 0 {
-		fmt.Fprintf(os.Stderr, "%s: unexpected argument %q; see --help\n", e.Name, flag.Arg(0))
-		os.Exit(2)
-	}
+	NoArguments(e.Name, e.Help)
 	if os.Getenv("AZURE_CLIENT_ID") != "" {
 		if err := e.check(os.Getenv); err != nil {
 			fmt.Fprintf(os.Stderr, "%s: %v\n", e.Name, err)
@@ -86,21 +77,38 @@ func Stage(e Example) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
-	stopWithParent(stop)
-	err := e.emulated(ctx, os.Stdout)
+	StopWithParent(stop)
+	Exit(ctx, e.Name, e.emulated(ctx, os.Stdout))
+}
+
+// Exit ends the process with the status that says how it went: 130 after Ctrl-C, 1 after an error, else 0.
+func Exit(ctx context.Context, name string, err error) {
 	switch {
 	case ctx.Err() != nil:
-		fmt.Fprintf(os.Stderr, "%s: interrupted\n", e.Name)
+		fmt.Fprintf(os.Stderr, "%s: interrupted\n", name)
 		os.Exit(130)
 	case err != nil:
-		fmt.Fprintf(os.Stderr, "%s: %v\n", e.Name, err)
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-// stopWithParent calls stop when the process that started this one is gone, as "go run" is that was killed.
-func stopWithParent(stop func()) {
+// NoArguments parses the command line of a program that takes flags alone.
+func NoArguments(name, help string) {
+	flag.Usage = func() {
+		fmt.Fprintf(flag.CommandLine.Output(), "%s\n\nUsage: go run ./examples/%s [flags]\n", strings.TrimSpace(help), name)
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	if flag.NArg() > 0 {
+		fmt.Fprintf(os.Stderr, "%s: unexpected argument %q; see --help\n", name, flag.Arg(0))
+		os.Exit(2)
+	}
+}
+
+// StopWithParent calls stop when the process that started this one is gone, as "go run" is that was killed.
+func StopWithParent(stop func()) {
 	parent := os.Getppid()
 	go func() {
 		for range time.Tick(time.Second) {

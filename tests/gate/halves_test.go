@@ -33,6 +33,17 @@ func TestForgottenGateIsToldOnce(t *testing.T) {
 		past *http.Client // past the gate
 		log  *slog.Logger
 	}
+	// ungated is a Cache whose gate nobody has.
+	ungated := func(t *testing.T, f flows) *msalredis.Cache {
+		o := harness.Options(f.World.Prefix)
+		o.Logger = f.log
+		tokens, err := msalredis.New(f.World.Client(), f.World.Sealer(f.World.Keys), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { tokens.Close() })
+		return tokens
+	}
 	ctx := context.Background()
 	appTokens := func(t *testing.T, app confidential.Client) {
 		for _, scope := range []string{harness.GraphScope, harness.DynamicsScope} {
@@ -68,15 +79,16 @@ func TestForgottenGateIsToldOnce(t *testing.T) {
 		}},
 		"a public client's": {0, func(t *testing.T, f flows) { harness.PublicSignIn(t, f.World, f.Public(), f.user) }},
 		"the gate alone":    {0, func(t *testing.T, f flows) { appTokens(t, f.GateApp()) }},
-		"what another instance has": {0, func(t *testing.T, f flows) {
-			o := harness.Options(f.World.Prefix)
-			o.Logger = f.log
-			alone, err := msalredis.New(f.World.Client(), f.World.Sealer(f.World.Keys), o) // whose gate nobody has
-			if err != nil {
-				t.Fatal(err)
+		"on behalf of, and nobody has the gate": {1, func(t *testing.T, f flows) {
+			f.Tokens = ungated(t, f)
+			app := accessorAlone(t, f)
+			for range 2 {
+				assertion := f.World.Assertion(t, f.user)
+				harness.Must(t)(app.AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.MailScope}))
 			}
-			defer alone.Close()
-			f.Instance = &harness.Instance{World: f.World, Tokens: alone}
+		}},
+		"what another instance has": {0, func(t *testing.T, f flows) {
+			f.Tokens = ungated(t, f)
 			there := f.World.Instance()
 			appTokens(t, there.App())
 			there.SignIn(there.App(), f.user)
@@ -86,16 +98,27 @@ func TestForgottenGateIsToldOnce(t *testing.T) {
 			f.World.Count(t, 3, "the other instance")
 		}},
 		"a cache that is imported": {0, func(t *testing.T, f flows) {
-			there := f.World.Instance()
-			appTokens(t, there.App())
-			m := &harness.MSALMemory{}
-			key := harness.ClientID + "_" + harness.Tenant + "_AppTokenCache"
-			if err := there.Tokens.Replace(ctx, m, cache.ReplaceHints{PartitionKey: key}); err != nil {
-				t.Fatal(err)
+			naive := &keeps{}
+			appTokens(t, harness.NewApp(t, f.World.Entra.Authority(harness.Tenant), naive, f.past))
+			for _, known := range []bool{false, true} { // an importer may have asked before
+				m := &harness.MSALMemory{}
+				if known {
+					if err := f.Tokens.Replace(ctx, m, cache.ReplaceHints{PartitionKey: naive.key}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				m.Document = naive.document
+				if err := f.Tokens.Export(ctx, m, cache.ExportHints{PartitionKey: naive.key}); err != nil {
+					t.Fatal(err)
+				}
 			}
-			if err := f.Tokens.Export(ctx, m, cache.ExportHints{PartitionKey: key}); err != nil || len(m.Document) == 0 {
-				t.Fatal(err, len(m.Document))
-			}
+			appTokens(t, f.App())
+			f.World.Count(t, 2, "what was imported serves")
+		}},
+		"an answer that the gate does not understand": {0, func(t *testing.T, f flows) {
+			f.World.Entra.AddFault(entratest.Fault{Status: http.StatusOK, Body: `{"token_type":"Bearer","expires_in":3600,` +
+				`"expires_in":3600,"ACCESS_TOKEN":"a","access_token":"understood by MSAL"}`})
+			_, _ = f.App().AcquireTokenByCredential(ctx, []string{harness.GraphScope})
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,6 +132,20 @@ func TestForgottenGateIsToldOnce(t *testing.T) {
 			}
 		})
 	}
+}
+
+// keeps is the accessor that one writes first, in memory.
+type keeps struct {
+	key      string
+	document []byte
+}
+
+func (k *keeps) Replace(context.Context, cache.Unmarshaler, cache.ReplaceHints) error { return nil }
+
+func (k *keeps) Export(_ context.Context, m cache.Marshaler, hints cache.ExportHints) (err error) {
+	k.key = hints.PartitionKey
+	k.document, err = m.Marshal()
+	return err
 }
 
 // Clients of the Cache's constructors have both halves; an option of the caller's comes after them.

@@ -28,7 +28,7 @@ end
 
 -- head is the stamp and the expiry in a value's head, and its session: when its sign-in was asked for, or it itself. 0: there is none.
 local function head(value)
-  local stamp, expiry, session = string.match(value, '^(%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d)(%d%d%d%d%d%d%d%d%d%d)s?(%d*)')
+  local stamp, expiry, session = string.match(string.sub(value, 1, 43), '^(%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d)(%d%d%d%d%d%d%d%d%d%d)s?(%d*)')
   stamp = tonumber(stamp or 0)
   if session and #session >= 16 and string.sub(value, 27, 27) == 's' then
     session = tonumber(string.sub(session, 1, 16))
