@@ -152,7 +152,13 @@ Tokens and secrets are never shown. Names of users, tenants and apps are.`,
 		}
 		return nil
 	}
-	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	version := root.Flags().Bool("version", false, "print the version of msalredis and of its Go")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *version {
+			return c.version()
+		}
+		return cmd.Help()
+	}
 	return root
 }
 
