@@ -88,7 +88,7 @@ func (s *session) listed(items []item) error {
 		unreadable += it.Unreadable
 	}
 	if err := s.table([]string{"KIND", "ID", "TENANT", "ACCOUNT", "CLIENT", "SCOPES", "TOKEN EXPIRES", "RECORD GOES",
-		"SIZE"}, rows); err != nil {
+		"SIZE"}, rows, "TENANT", "ACCOUNT", "CLIENT", "SCOPES"); err != nil {
 		return err
 	}
 	total := several(len(items), "record", "records") + ", " + size(bytes)

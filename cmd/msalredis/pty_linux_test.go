@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"unsafe"
+)
+
+// onTerminal is a run whose output goes to a terminal of so many columns, and what that shows.
+func (f *fleet) onTerminal(columns int, change func(*world), args ...string) (result, string) {
+	f.t.Helper()
+	ours, theirs := terminalOf(f.t, columns)
+	defer ours.Close()
+	shown := make(chan string)
+	go func() {
+		text, _ := io.ReadAll(ours) // ends with EIO when the other end is closed
+		shown <- strings.ReplaceAll(string(text), "\r\n", "\n")
+	}()
+	r := f.runWith(func(w *world) {
+		w.out = theirs
+		if change != nil {
+			change(w)
+		}
+	}, args...)
+	theirs.Close()
+	text := <-shown
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.printed.WriteString(text)
+	return r, text
+}
+
+func terminalOf(t *testing.T, columns int) (ours, theirs *os.File) {
+	t.Helper()
+	ours, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	control := func(f *os.File, request uintptr, arg unsafe.Pointer) {
+		if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), request, uintptr(arg)); errno != 0 {
+			t.Fatal(errno)
+		}
+	}
+	var unlocked, number int32
+	control(ours, syscall.TIOCSPTLCK, unsafe.Pointer(&unlocked))
+	control(ours, syscall.TIOCGPTN, unsafe.Pointer(&number))
+	if theirs, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0); err != nil {
+		t.Fatal(err)
+	}
+	size := [4]uint16{24, uint16(columns)}
+	control(theirs, syscall.TIOCSWINSZ, unsafe.Pointer(&size))
+	return ours, theirs
+}
+
+// A list and a record fit the terminal, whatever its width, and no id is cut.
+func TestTablesFitTheTerminal(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.fill()
+	whole := map[string][]string{}
+	var ids []string
+	for _, it := range f.listed() {
+		whole["list"] = append(append(append(append(whole["list"], string(it.ID), it.Kind), it.Tenants...), it.Clients...),
+			it.Scopes...)
+		ids = append(ids, string(it.ID))
+	}
+	whole["show "+ids[len(ids)-1]] = []string{tenant, clientID, "RefreshToken", userScope}
+	for args, wanted := range whole {
+		args := strings.Fields(args)
+		full := f.must(args...)
+		for _, columns := range []int{80, 100, 132, 1000} {
+			r, text := f.onTerminal(columns, nil, args...)
+			if r.code != exitDone {
+				t.Fatalf("exit code %d: %s", r.code, r.report)
+			}
+			for line := range strings.Lines(text) { // a home account id takes 82 columns, and stands alone
+				if widest(line) > columns && !strings.HasPrefix(line, "account ") {
+					t.Errorf("%s on %d columns:\n%s", args, columns, text)
+				}
+			}
+			for _, word := range wanted {
+				if !strings.Contains(text, word) {
+					t.Errorf("%s on %d columns has no %q:\n%s", args, columns, word, text)
+				}
+			}
+			if got, lines := strings.Count(text, "\n"), strings.Count(full, "\n"); (got == lines) != (columns == 1000) {
+				t.Errorf("%s on %d columns takes %d lines, in a file %d:\n%s", args, columns, got, lines, text)
+			}
+		}
+	}
+	_, narrow := f.onTerminal(80, nil, "list")
+	_, wide := f.onTerminal(132, nil, "list")
+	if strings.Count(wide, "\n") >= strings.Count(narrow, "\n") {
+		t.Errorf("132 columns are not used:\n%s\n80:\n%s", wide, narrow)
+	}
+	lines := strings.Count(f.must("list", "--json"), "\n")
+	if _, text := f.onTerminal(80, nil, "list", "--json"); strings.Count(text, "\n") != lines {
+		t.Errorf("JSON depends on the terminal:\n%s", text)
+	}
+}
