@@ -102,3 +102,63 @@ func TestTablesFitTheTerminal(t *testing.T) {
 		t.Errorf("JSON depends on the terminal:\n%s", text)
 	}
 }
+
+// Colours are for a person's terminal, unless he has turned them off; scripts get none.
+func TestDoctorColours(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.redis.Do("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")                       // a warning
+	f.redis.AddUser("oncall", "a-pass-word", rule(t, "acl", f.prefix)+" +info -getrange") // a failure
+	f.url = f.as("oncall", "a-pass-word")
+	with := func(values ...string) func(*world) {
+		return func(w *world) {
+			env := w.env
+			w.env = func(name string) string {
+				for i := 0; i < len(values); i += 2 {
+					if values[i] == name {
+						return values[i+1]
+					}
+				}
+				return env(name)
+			}
+		}
+	}
+	coloured := []string{"\n\x1b[32mok\x1b[0m    tls ", "\n\x1b[33mwarn\x1b[0m  eviction ",
+		"\n\x1b[31mfail\x1b[0m  permissions "}
+	for _, c := range []struct {
+		name   string
+		change func(*world)
+		args   string
+		want   bool
+	}{
+		{"a terminal", nil, "doctor", true},
+		{"NO_COLOR is empty", with("NO_COLOR", ""), "doctor", true},
+		{"xterm", with("TERM", "xterm-256color"), "doctor", true},
+		{"NO_COLOR", with("NO_COLOR", "1"), "doctor", false},
+		{"NO_COLOR, whatever its value", with("NO_COLOR", "0"), "doctor", false},
+		{"a terminal without colours", with("TERM", "dumb"), "doctor", false},
+		{"JSON", nil, "doctor --json", false},
+	} {
+		r, text := f.onTerminal(80, c.change, strings.Fields(c.args)...)
+		if r.code != exitFinding {
+			t.Errorf("%s: exit code %d: %s", c.name, r.code, r.report)
+		}
+		if !c.want {
+			clean(t, c.name, text)
+			continue
+		}
+		for _, colour := range coloured {
+			if !strings.Contains(text, colour) {
+				t.Errorf("%s: no %q in %q", c.name, colour, text)
+			}
+		}
+	}
+	r := f.run("doctor")
+	clean(t, "a file", r.out+r.report)
+	_, text := f.onTerminal(80, with("NO_COLOR", "1"), "doctor")
+	for _, line := range []string{"ok    tls ", "warn  eviction ", "fail  permissions "} {
+		if !strings.Contains(text, "\n"+line) || !strings.Contains(r.out, "\n"+line) {
+			t.Errorf("no line %q:\n%s%s", line, text, r.out)
+		}
+	}
+}

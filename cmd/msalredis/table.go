@@ -19,9 +19,9 @@ import (
 	"golang.org/x/term"
 )
 
-// table prints rows under headings, aligned. Where that is wider than the terminal, the cells of the headings under stand
-// below their row, each after its heading. Nothing is cut, so that each id can be copied and means one thing. What is no
-// terminal, a file or another program, gets a row a line.
+// table prints rows under headings, aligned. Where that is wider than the terminal, the cells of the headings under
+// stand below their row, each after its heading. Nothing is cut, so that each id can be copied and means one thing.
+// What is no terminal, a file or another program, gets a row a line.
 func (c *command) table(headings []string, rows [][]string, under ...string) error {
 	for _, row := range rows {
 		for i, cell := range row {
@@ -174,7 +174,8 @@ func plain(s string) string {
 	}, s)
 }
 
-// say prints one line. But for tables and JSON, which do the same, all goes through it, so that nothing is forgotten.
+// say prints one line. But for tables and JSON, which do the same, and a status of doctor, which is a word of ours, all
+// goes through it, so that nothing is forgotten.
 func say(w io.Writer, format string, args ...any) error {
 	_, err := fmt.Fprintln(w, plain(fmt.Sprintf(format, args...)))
 	return err
