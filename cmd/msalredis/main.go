@@ -316,7 +316,8 @@ func terminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// ask asks a question that is answered by y or yes, and gives up with ctx.
+// ask asks a question that is answered by y or yes, and gives up with ctx. Where nobody can answer, as under cron, the
+// command line must change.
 func (c *command) ask(ctx context.Context, question string) (bool, error) {
 	fmt.Fprint(c.report, plain(question)+" [y/N] ")
 	answer := make(chan string, 1)
@@ -329,6 +330,10 @@ func (c *command) ask(ctx context.Context, question string) (bool, error) {
 		fmt.Fprintln(c.report)
 		return false, ctx.Err()
 	case line := <-answer:
+		if line == "" && !terminal(c.in) {
+			fmt.Fprintln(c.report)
+			return false, usagef("nobody answers: without a terminal add --yes")
+		}
 		line = strings.ToLower(strings.TrimSpace(line))
 		return line == "y" || line == "yes", nil
 	}
