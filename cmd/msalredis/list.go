@@ -57,6 +57,13 @@ every value of the cache once.`,
 				}
 				return c.document(append([]item{}, items...)) // [] rather than null
 			}
+			if len(items) == 0 {
+				what := "nothing is there"
+				if !f.empty() {
+					what = "nothing matches"
+				}
+				return say(s.out, "%s with the prefix %s; --prefix takes another, the service's Options.Prefix", what, s.prefix)
+			}
 			return s.listed(items)
 		},
 	}
