@@ -529,7 +529,7 @@ func (d *doctor) persistence(ctx context.Context) {
 func (d *doctor) sealing(context.Context) {
 	if len(d.keys) == 0 {
 		d.say("keys", statusSkip, "TOKEN_CACHE_KEYS is not set",
-			"set it as the service has it, to see whether it can be read")
+			"set it as the service has it, to see whether it can be read; msalredis keygen makes a key")
 		return
 	}
 	found := "seals with " + d.keys[0].ID()

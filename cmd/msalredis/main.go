@@ -244,11 +244,11 @@ func (c *command) open(ctx context.Context) (*session, error) {
 	s := &session{command: c, names: layout.Names{Prefix: c.prefix}, sealer: sealed{}}
 	if text := c.env("TOKEN_CACHE_KEYS"); text != "" {
 		var err error
-		if s.keys, err = serializer.ParseKeys(text); err != nil {
-			return nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
+		if s.keys, err = serializer.ParseKeys(text); err == nil {
+			s.sealer, err = serializer.NewEncrypted(s.keys...)
 		}
-		if s.sealer, err = serializer.NewEncrypted(s.keys...); err != nil {
-			return nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
+		if err != nil {
+			return nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w; msalredis keygen makes a key", err)
 		}
 	}
 	url := c.url
@@ -290,8 +290,10 @@ func (c *command) open(ctx context.Context) (*session, error) {
 		}
 	}
 	var err error
-	s.client, err = connect.Dial(ctx, url, o)
-	return s, err
+	if s.client, err = connect.Dial(ctx, url, o); err != nil {
+		return nil, worded{err}
+	}
+	return s, nil
 }
 
 func (s *session) close() { _ = s.client.Close() }
@@ -299,7 +301,8 @@ func (s *session) close() { _ = s.client.Close() }
 // needKeys is for commands that do nothing sensible without.
 func (s *session) needKeys(what string) error {
 	if len(s.keys) == 0 {
-		return usagef("%s: set TOKEN_CACHE_KEYS to the service's sealing keys, which it is to read the values with", what)
+		return usagef("%s: set TOKEN_CACHE_KEYS to the service's sealing keys, which it is to read the values with; "+
+			"for a service that has none yet msalredis keygen makes one", what)
 	}
 	return nil
 }
