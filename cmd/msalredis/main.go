@@ -255,7 +255,7 @@ func (c *command) open(ctx context.Context) (*session, error) {
 	if url == "" {
 		url = c.env("REDIS_URL")
 	}
-	if url == "" {
+	if url = strings.TrimSpace(url); url == "" {
 		return nil, usagef("where is Redis? Set REDIS_URL, or give --redis")
 	}
 	o := &connect.Options{InsecureSkipVerify: c.skipVerification}
@@ -277,7 +277,7 @@ func (c *command) open(ctx context.Context) (*session, error) {
 				return nil, usagef("--ca: there is no certificate in the file")
 			}
 		}
-	} else if c.ca != "" || c.skipVerification {
+	} else if (c.ca != "" || c.skipVerification) && strings.Contains(url, "://") { // else connect has more to say
 		return nil, usagef("--ca and --insecure-skip-verify are for TLS: the URL must begin with rediss://")
 	}
 	if c.entra {
