@@ -304,7 +304,9 @@ func TestMalformedURLsShowNoPassword(t *testing.T) {
 			"redis://%s@host?nonsense=1", "redis://host:%s", "redis://host?db=1&db=%s", "redis://host?Db=%s",
 			"unix://:%s/run/redis.sock", "unix://user:%s", "unix://:%s:/run/redis.sock", "unix://:%s@host/run/redis.sock?x=1",
 			"redis://user:%s@host\n:6379", "redis://%s@host", "redis://%s:@host", "redis://host,:%s",
-			"redis://host,[%s]", "redis://[%s]:1",
+			"redis://host,[%s]", "redis://[%s]:1", "host:6380,password=%s,ssl=True", "host:6380,ssl=True,password=%s",
+			"rediss://host:6380,password=%s,ssl=True,abortConnect=False", "%s:6380,ssl=True", "host,user=%s,password=%s",
+			"%s,password=%s", "password=%s,host:6380", "host:6380,ssl=%s", "redis://user:%s@host:6380,password=%s",
 		} {
 			url := strings.ReplaceAll(strings.ReplaceAll(url, "%%", "\x00"), "%s", secret)
 			url = strings.ReplaceAll(url, "\x00", "%")

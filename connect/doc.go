@@ -22,7 +22,8 @@
 // The language is go-redis's (redis.ParseURL, redis.ParseClusterURL, redis.ParseFailoverURL), its query parameters and
 // addr=host:port included; the comma is our one addition. Characters such as @ : / ? # and % are percent-encoded in a
 // password. Hosts are written out, localhost too, and are names or addresses: what is neither is refused and not shown,
-// because a : in place of the @ makes a host of the password.
+// because a : in place of the @ makes a host of the password. A connection string of StackExchange.Redis, which Azure's
+// portal shows, is no URL: the error gives the one to write.
 //
 // One address is enough for a cluster, by Dial and by Open, also where Redis is away at the start: what is there is
 // asked (CLUSTER SLOTS) when it first answers. A cluster has database 0 only: one that is asked for another says so

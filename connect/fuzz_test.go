@@ -33,6 +33,8 @@ func FuzzOpen(f *testing.F) {
 		"rediss://s?master_name=m", "redis://[fe80::1%25eth0]:1",
 		"redis://u:" + secret + "/#@host", "redis://h?" + secret, "REDIS://[::1",
 		"rediss://h,i?dial_timeout=-1&pipeline_read_buffer_size=9e9",
+		"n.redis.cache.windows.net:6380,password=" + secret + ",ssl=True,abortConnect=False",
+		"rediss://h:1,user=u,password=" + secret + "/,ssl=False",
 	} {
 		for opts := range byte(4) {
 			f.Add(s, opts)

@@ -48,6 +48,10 @@ func parse(text string, opts *Options) (*target, error) {
 	if opts != nil {
 		o = *opts
 	}
+	if form, ok := urlFor(text); ok {
+		return nil, bad("it is a connection string of StackExchange.Redis, as Azure's portal shows it: write %s; %s", form,
+			encode)
+	}
 	scheme, rest, ok := strings.Cut(strings.TrimSpace(text), "://")
 	if !ok {
 		return nil, bad("%s", form)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -29,8 +30,55 @@ type doctor struct {
 // node is what one primary says of itself.
 type node struct {
 	addr  string
-	hello map[string]string
+	hello map[string]string // empty: it knows no HELLO
 	info  map[string]string // nil: it may not be asked
+}
+
+func (n node) version() string { return cmp.Or(n.hello["version"], n.info["redis_version"]) }
+func (n node) mode() string    { return cmp.Or(n.hello["mode"], n.info["redis_mode"]) }
+func (n node) role() string    { return cmp.Or(n.hello["role"], n.info["role"]) }
+
+func (n node) String() string {
+	if n.version() == "" {
+		return "version not told"
+	}
+	return cmp.Or(n.hello["server"], "redis") + " " + n.version()
+}
+
+// greeter keeps what a server answers to the HELLO of a login.
+type greeter struct{ hello map[string]string }
+
+func (g *greeter) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (g *greeter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (g *greeter) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if hello, ok := cmd.(*redis.MapStringInterfaceCmd); ok && err == nil && cmd.Name() == "hello" {
+			for k, v := range hello.Val() {
+				g.hello[k] = fmt.Sprint(v)
+			}
+		}
+		return err
+	}
+}
+
+// greeting is what a server says of itself at login, which takes no permission. Later it may: Redis 6.0 refuses HELLO
+// to a user with the rule of docs/redis.md, and does not know it without arguments.
+func greeting(ctx context.Context, c *redis.Client) (map[string]string, error) {
+	options := *c.Options()
+	options.MinIdleConns = 0
+	fresh := redis.NewClient(&options)
+	defer fresh.Close()
+	g := &greeter{hello: map[string]string{}}
+	fresh.AddHook(g)
+	if err := fresh.Ping(ctx).Err(); err != nil && !isReply(err) {
+		return nil, err
+	}
+	return g.hello, nil
 }
 
 func (d *doctor) say(name, status, found, advice string) {
@@ -51,18 +99,11 @@ const oldest = "6.2"
 
 func (d *doctor) server(ctx context.Context) {
 	ok := d.each(ctx, "server", func(ctx context.Context, c *redis.Client) error {
-		n := node{addr: c.Options().Addr, hello: map[string]string{}}
-		// HELLO says who is there to everybody who may log in.
-		switch hello := c.Do(ctx, "HELLO").Val().(type) {
-		case map[any]any:
-			for k, v := range hello {
-				n.hello[fmt.Sprint(k)] = fmt.Sprint(v)
-			}
-		case []any:
-			for i := 0; i+1 < len(hello); i += 2 {
-				n.hello[fmt.Sprint(hello[i])] = fmt.Sprint(hello[i+1])
-			}
+		hello, err := greeting(ctx, c)
+		if err != nil {
+			return err
 		}
+		n := node{addr: c.Options().Addr, hello: hello}
 		if text, err := c.Info(ctx).Result(); err == nil {
 			n.info = map[string]string{}
 			for lines := bufio.NewScanner(strings.NewReader(text)); lines.Scan(); {
@@ -84,20 +125,24 @@ func (d *doctor) server(ctx context.Context) {
 	if _, ok := d.client.(*redis.ClusterClient); ok {
 		kind = "cluster with " + several(len(d.nodes), "primary", "primaries") +
 			", which a client for one server (redis.NewClient) cannot use"
-	} else if slices.ContainsFunc(d.nodes, func(n node) bool { return n.hello["mode"] == "cluster" }) {
+	} else if slices.ContainsFunc(d.nodes, func(n node) bool { return n.mode() == "cluster" }) {
 		kind, status = "a node of a cluster, by a client for one server", statusFail
 		advice = "use a client for clusters (connect.Open, connect.Dial or redis.NewClusterClient): this one reaches " +
 			"the keys of one node"
 	}
 	var versions []string
 	for _, n := range d.nodes {
-		versions = append(versions, strings.TrimSpace(n.hello["server"]+" "+n.hello["version"]))
-		if role := n.hello["role"]; role != "" && role != "master" {
+		versions = append(versions, n.String())
+		if n.version() == "" && status == statusOK {
+			status, advice = statusSkip, "HELLO and INFO are refused: look it up where the server is managed, "+
+				oldest+" or newer is needed"
+		}
+		if role := n.role(); role != "" && role != "master" {
 			d.say("server", statusFail, "it is a "+role,
 				"connect to the primary: tokens are written, and a replica refuses that")
 			return
 		}
-		if v := n.hello["version"]; v != "" && older(v, oldest) {
+		if v := n.version(); v != "" && older(v, oldest) {
 			status, advice = statusFail, "update to "+oldest+" or newer: the library is tested from there"
 		}
 	}
@@ -529,7 +574,7 @@ func (d *doctor) persistence(ctx context.Context) {
 func (d *doctor) sealing(context.Context) {
 	if len(d.keys) == 0 {
 		d.say("keys", statusSkip, "TOKEN_CACHE_KEYS is not set",
-			"set it as the service has it, to see whether it can be read")
+			"set it as the service has it, to see whether it can be read; msalredis keygen makes a key")
 		return
 	}
 	found := "seals with " + d.keys[0].ID()

@@ -53,7 +53,7 @@ permission that is missing leaves an entry in the server's ACL LOG.`,
 					failed++
 				}
 				if !c.json {
-					say(c.out, "%-4s  %-12s  %s", k.Status, k.Check, k.Found)
+					_ = c.sayStatus(k.Status, "  %-12s  %s", k.Check, k.Found)
 					if k.Advice != "" {
 						say(c.out, "%20s-> %s", "", k.Advice)
 					}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
 
@@ -219,6 +221,59 @@ func TestDoctorLooksAtSettings(t *testing.T) {
 	checks := examined(t, exitDone, nil, refuses.URL())
 	expect(t, checks, "eviction", statusOK, "noeviction")
 	expect(t, checks, "persistence", statusOK, "append-only file on", "CONFIG is refused")
+}
+
+// Old servers say what they are at login only, or by INFO, and one that nobody may ask is not taken for a good one.
+// The answers are those of Redis 6.0.16.
+func TestDoctorKnowsOldServers(t *testing.T) {
+	t.Parallel()
+	const (
+		no    = "-NOPERM this user has no permissions to run the 'info' command or its subcommand\r\n"
+		hello = "*8\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n6.0.16\r\n" +
+			"$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
+		noArgs  = "-ERR wrong number of arguments for 'hello' command\r\n"
+		unknown = "-ERR unknown command\r\n"
+	)
+	info := func(lines string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(lines), lines) }
+	for _, c := range []struct {
+		name, atLogin, later, info, status string
+		says                               []string
+	}{
+		{"6.0 with the least permissions", hello, no, no, statusFail, []string{"redis 6.0.16", "update to 6.2"}},
+		{"6.0 with all", hello, hello, info("redis_version:6.0.16\r\nrole:master\r\n"), statusFail,
+			[]string{"redis 6.0.16", "update to 6.2"}},
+		{"5.0, without HELLO", unknown, unknown, info("redis_version:5.0.7\r\nrole:master\r\n"), statusFail,
+			[]string{"redis 5.0.7", "update to 6.2"}},
+		{"a replica without HELLO", unknown, unknown, info("redis_version:6.2.1\r\nrole:slave\r\n"), statusFail,
+			[]string{"connect to the primary"}},
+		{"a newer one without HELLO", unknown, unknown, info("redis_version:6.2.1\r\nrole:master\r\n"), statusOK,
+			[]string{"redis 6.2.1, standalone"}},
+		{"one that says nothing", unknown, unknown, unknown, statusSkip, []string{"version not told", "6.2 or newer"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			addr := answeringAll(t, func(words []string) string {
+				switch name := strings.ToUpper(words[0]); {
+				case name == "HELLO" && len(words) == 1 && c.later != unknown:
+					return noArgs
+				case name == "HELLO" && slices.Contains(words, "auth"):
+					return c.atLogin
+				case name == "HELLO":
+					return c.later
+				case name == "INFO":
+					return c.info
+				case name == "AUTH":
+					return "+OK\r\n"
+				}
+				return "+PONG\r\n"
+			})
+			client := redis.NewClient(&redis.Options{Addr: addr, Username: "tokens", Password: "a-pass-word",
+				DisableIdentity: true})
+			defer client.Close()
+			d := &doctor{session: &session{client: client}}
+			d.server(t.Context())
+			expect(t, map[string]check{"server": d.checks[0]}, "server", c.status, c.says...)
+		})
+	}
 }
 
 func TestOlder(t *testing.T) {

@@ -27,7 +27,7 @@ func TestNoPasswordIsPrinted(t *testing.T) {
 	good := "redis://user:" + secret + "@127.0.0.1:1" + once
 	for _, url := range []string{good, "rediss://:" + secret + "@127.0.0.1:1" + once,
 		"redis://:" + secret + ":127.0.0.1:1", "redis://user:" + secret + "@127.0.0.1:1{", "user:" + secret + "@127.0.0.1",
-		secret} {
+		"name.redis.cache.windows.net:6380,password=" + secret + ",ssl=True,abortConnect=False", secret} {
 		for _, line := range [][]string{
 			{url}, {"list", url}, {url, "list"}, {"show", url}, {"show", "a", url}, {"keygen", url}, {"keygen", "a", url},
 			{"doctor", url}, {"doctor", "a", url}, {"purge", url}, {"reseal", url},

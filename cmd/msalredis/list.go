@@ -57,6 +57,13 @@ every value of the cache once.`,
 				}
 				return c.document(append([]item{}, items...)) // [] rather than null
 			}
+			if len(items) == 0 {
+				what := "nothing is there"
+				if !f.empty() {
+					what = "nothing matches"
+				}
+				return say(s.out, "%s with the prefix %s; --prefix takes another, the service's Options.Prefix", what, s.prefix)
+			}
 			return s.listed(items)
 		},
 	}
@@ -88,7 +95,7 @@ func (s *session) listed(items []item) error {
 		unreadable += it.Unreadable
 	}
 	if err := s.table([]string{"KIND", "ID", "TENANT", "ACCOUNT", "CLIENT", "SCOPES", "TOKEN EXPIRES", "RECORD GOES",
-		"SIZE"}, rows); err != nil {
+		"SIZE"}, rows, "TENANT", "ACCOUNT", "CLIENT", "SCOPES"); err != nil {
 		return err
 	}
 	total := several(len(items), "record", "records") + ", " + size(bytes)

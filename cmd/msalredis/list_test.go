@@ -167,3 +167,23 @@ func TestListNamesThePermissionItNeeds(t *testing.T) {
 	f.must("reseal")
 	f.must("purge", "--tenant", tenant, "--yes")
 }
+
+// An empty list says where it looked: most of them are of another prefix.
+func TestListOfNothingNamesThePrefix(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	const advice = "; --prefix takes another, the service's Options.Prefix\n"
+	if got, want := f.must("list"), "nothing is there with the prefix "+f.prefix+advice; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	f.instance().appToken(graph)
+	if got, want := f.must("list", "--tenant", "other"), "nothing matches with the prefix "+f.prefix+advice; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := f.must("list", "--tenant", "other", "--json"); got != "[]\n" {
+		t.Errorf("%q", got)
+	}
+	if got := f.must("list"); strings.Contains(got, "--prefix") {
+		t.Errorf("what is no empty list: %s", got)
+	}
+}

@@ -152,7 +152,13 @@ Tokens and secrets are never shown. Names of users, tenants and apps are.`,
 		}
 		return nil
 	}
-	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	version := root.Flags().Bool("version", false, "print the version of msalredis and of its Go")
+	root.RunE = func(cmd *cobra.Command, _ []string) error {
+		if *version {
+			return c.version()
+		}
+		return cmd.Help()
+	}
 	return root
 }
 
@@ -238,18 +244,18 @@ func (c *command) open(ctx context.Context) (*session, error) {
 	s := &session{command: c, names: layout.Names{Prefix: c.prefix}, sealer: sealed{}}
 	if text := c.env("TOKEN_CACHE_KEYS"); text != "" {
 		var err error
-		if s.keys, err = serializer.ParseKeys(text); err != nil {
-			return nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
+		if s.keys, err = serializer.ParseKeys(text); err == nil {
+			s.sealer, err = serializer.NewEncrypted(s.keys...)
 		}
-		if s.sealer, err = serializer.NewEncrypted(s.keys...); err != nil {
-			return nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w", err)
+		if err != nil {
+			return nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w; msalredis keygen makes a key", err)
 		}
 	}
 	url := c.url
 	if url == "" {
 		url = c.env("REDIS_URL")
 	}
-	if url == "" {
+	if url = strings.TrimSpace(url); url == "" {
 		return nil, usagef("where is Redis? Set REDIS_URL, or give --redis")
 	}
 	o := &connect.Options{InsecureSkipVerify: c.skipVerification}
@@ -271,7 +277,7 @@ func (c *command) open(ctx context.Context) (*session, error) {
 				return nil, usagef("--ca: there is no certificate in the file")
 			}
 		}
-	} else if c.ca != "" || c.skipVerification {
+	} else if (c.ca != "" || c.skipVerification) && strings.Contains(url, "://") { // else connect has more to say
 		return nil, usagef("--ca and --insecure-skip-verify are for TLS: the URL must begin with rediss://")
 	}
 	if c.entra {
@@ -284,8 +290,10 @@ func (c *command) open(ctx context.Context) (*session, error) {
 		}
 	}
 	var err error
-	s.client, err = connect.Dial(ctx, url, o)
-	return s, err
+	if s.client, err = connect.Dial(ctx, url, o); err != nil {
+		return nil, worded{err}
+	}
+	return s, nil
 }
 
 func (s *session) close() { _ = s.client.Close() }
@@ -293,7 +301,8 @@ func (s *session) close() { _ = s.client.Close() }
 // needKeys is for commands that do nothing sensible without.
 func (s *session) needKeys(what string) error {
 	if len(s.keys) == 0 {
-		return usagef("%s: set TOKEN_CACHE_KEYS to the service's sealing keys, which it is to read the values with", what)
+		return usagef("%s: set TOKEN_CACHE_KEYS to the service's sealing keys, which it is to read the values with; "+
+			"for a service that has none yet msalredis keygen makes one", what)
 	}
 	return nil
 }
@@ -310,7 +319,8 @@ func terminal(stream any) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// ask asks a question that is answered by y or yes, and gives up with ctx.
+// ask asks a question that is answered by y or yes, and gives up with ctx. Where nobody can answer, as under cron, the
+// command line must change.
 func (c *command) ask(ctx context.Context, question string) (bool, error) {
 	fmt.Fprint(c.report, plain(question)+" [y/N] ")
 	answer := make(chan string, 1)
@@ -323,6 +333,10 @@ func (c *command) ask(ctx context.Context, question string) (bool, error) {
 		fmt.Fprintln(c.report)
 		return false, ctx.Err()
 	case line := <-answer:
+		if line == "" && !terminal(c.in) {
+			fmt.Fprintln(c.report)
+			return false, usagef("nobody answers: without a terminal add --yes")
+		}
 		line = strings.ToLower(strings.TrimSpace(line))
 		return line == "y" || line == "yes", nil
 	}

@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"os"
+	"os/exec"
 	"regexp"
 	"strings"
 	"sync"
@@ -40,7 +42,13 @@ const (
 var user = entratest.User{ObjectID: "00000001-0000-4000-8000-00000000000a", TenantID: tenant,
 	Username: "ada@contoso.com", Name: "Ada"}
 
+// asCommand makes a process of the tests one of the command.
+const asCommand = "MSALREDIS_TEST_AS_COMMAND"
+
 func TestMain(m *testing.M) {
+	if os.Getenv(asCommand) != "" {
+		main()
+	}
 	logging.Disable()
 	goleak.VerifyTestMain(m)
 }
@@ -362,6 +370,9 @@ func TestUsageErrors(t *testing.T) {
 		{"list", env("REDIS_URL", "redis://127.0.0.1:1", "TOKEN_CACHE_KEYS", "no-colon"), exitUsage, "TOKEN_CACHE_KEYS"},
 		{"list --ca x", away, exitUsage, "rediss://"},
 		{"list --ca /nonexistent", env("REDIS_URL", "rediss://127.0.0.1:1"), exitUsage, "--ca"},
+		{"list --ca x", env("REDIS_URL", " rediss://127.0.0.1:1"), exitUsage, "--ca: the file"},
+		{"list --ca x", env("REDIS_URL", "n.redis.cache.windows.net:6380,password=p,ssl=True"), exitUsage,
+			"rediss://:PASSWORD@NAME.redis.cache.windows.net:6380"},
 		{"purge", away, exitUsage, "--account"},
 		{"purge --account a --scope s", away, exitUsage, "--scope"},
 		{"purge --tenant a --json", away, exitUsage, "--yes"},
@@ -391,6 +402,21 @@ func TestHelpAndCompletion(t *testing.T) {
 		if code := run(t.Context(), w); code != exitDone || !strings.Contains(out.String(), want) {
 			t.Errorf("%q: exit code %d, want %q in %s", args, code, want, out.String())
 		}
+	}
+}
+
+// go-redis logs what its pool meets, each dial that fails and more; of a command only its own words are printed.
+func TestGoRedisIsNotHeard(t *testing.T) {
+	t.Parallel()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "list", "--redis",
+		"redis://127.0.0.1:1,127.0.0.1:2?dialer_retries=1&max_retries=-1")
+	cmd.Env = append(os.Environ(), asCommand+"=1")
+	printed, err := cmd.CombinedOutput()
+	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
+		t.Fatalf("%v: %s", err, printed)
+	}
+	if text := string(printed); !strings.HasPrefix(text, "msalredis: connect: ") || strings.Count(text, "\n") != 1 {
+		t.Errorf("printed:\n%s", text)
 	}
 }
 

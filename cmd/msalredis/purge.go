@@ -71,9 +71,10 @@ A user is signed out of every client, also where --client or --tenant alone chos
 refresh token. --client with --tenant names an app and leaves users alone. --scope is for apps: it narrows what is
 forgotten to tokens for this scope, and leaves users alone.
 
-It asks first, unless --yes is given. Exact names (--account with a home account id of Entra ID, two GUIDs with a dot
-between them; --client with --tenant, without --scope) need neither SCAN nor TOKEN_CACHE_KEYS, and a tombstone is left
-also where nothing is stored yet; anything else looks for what matches, as list does.
+It asks first, unless --yes is given; without a terminal, as under cron, it takes --yes, or an answer by a pipe. Exact
+names (--account with a home account id of Entra ID, two GUIDs with a dot between them; --client with --tenant, without
+--scope) need neither SCAN nor TOKEN_CACHE_KEYS, and a tombstone is left also where nothing is stored yet; anything else
+looks for what matches, as list does.
 
 What it looks at and cannot read, because it is sealed with a key that is not in TOKEN_CACHE_KEYS (a rotation under way,
 another kind of serializer) or damaged, may match and is left. Then the error says how many values that are and what to
@@ -129,7 +130,7 @@ sessions, or the app's secret, in Entra ID.`,
 			if !yes {
 				ok, err := c.ask(ctx, several(len(plan), "removal", "removals")+". Go on?")
 				if err != nil {
-					return err
+					return fmt.Errorf("nothing was removed: %w", err)
 				}
 				if !ok {
 					return errors.New("nothing was removed")

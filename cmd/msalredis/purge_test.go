@@ -1,6 +1,8 @@
 package main
 
 import (
+	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -97,14 +99,31 @@ func TestPurgeAsksFirst(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	f.fill()
-	for _, answer := range []string{"", "n\n", "no\n", "yess\n"} {
-		r := f.runWith(func(w *world) { w.in = strings.NewReader(answer) }, "purge", "--tenant", tenant)
-		if r.code != exitFailed || !strings.Contains(r.report, "2 removals. Go on?") ||
-			!strings.Contains(r.report, "nothing was removed") {
-			t.Errorf("%q: exit code %d: %s", answer, r.code, r.report)
+	closed, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	for _, c := range []struct {
+		name string
+		in   io.Reader
+		code int
+		says string
+	}{
+		{"n", strings.NewReader("n\n"), exitFailed, "nothing was removed"},
+		{"no", strings.NewReader("no\n"), exitFailed, "nothing was removed"},
+		{"yess", strings.NewReader("yess\n"), exitFailed, "nothing was removed"},
+		{"an empty line", strings.NewReader("\n"), exitFailed, "nothing was removed"},
+		{"nobody", strings.NewReader(""), exitUsage,
+			"\nmsalredis: nothing was removed: nobody answers: without a terminal add --yes"},
+		{"no stdin", closed, exitUsage, "add --yes"},
+	} {
+		r := f.runWith(func(w *world) { w.in = c.in }, "purge", "--tenant", tenant)
+		if r.code != c.code || !strings.Contains(r.report, "2 removals. Go on?") || !strings.Contains(r.report, c.says) {
+			t.Errorf("%s: exit code %d: %s", c.name, r.code, r.report)
 		}
 		if got := kinds(f.listed()); got != "app app-answer obo-answer pause user" {
-			t.Fatalf("%q: left %s", answer, got)
+			t.Fatalf("%s: left %s", c.name, got)
 		}
 	}
 	r := f.runWith(func(w *world) { w.in = strings.NewReader("Y\n") }, "purge", "--tenant", tenant)

@@ -88,5 +88,5 @@ func (s *session) shown(it item) error {
 			within(e.RefreshOn, now), within(e.Asked, now), e.SealedBy, size(e.Bytes), e.Problem})
 	}
 	return s.table([]string{"TYPE", "TENANT", "CLIENT", "SCOPES", "EXPIRES", "REFRESH", "ASKED FOR", "KEY",
-		"SIZE", "PROBLEM"}, rows)
+		"SIZE", "PROBLEM"}, rows, "TENANT", "CLIENT", "SCOPES", "PROBLEM")
 }

@@ -239,6 +239,12 @@ func TestNoServerMovesTheCursor(t *testing.T) {
 // answering is a server that answers each command by its name.
 func answering(t *testing.T, reply func(string) string) string {
 	t.Helper()
+	return answeringAll(t, func(words []string) string { return reply(strings.ToUpper(words[0])) })
+}
+
+// answeringAll is one that answers each command.
+func answeringAll(t *testing.T, reply func([]string) string) string {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -272,7 +278,7 @@ func answering(t *testing.T, reply func(string) string) string {
 					if err != nil {
 						return
 					}
-					if _, err := io.WriteString(c, reply(strings.ToUpper(words[0]))); err != nil {
+					if _, err := io.WriteString(c, reply(words)); err != nil {
 						return
 					}
 				}

@@ -61,6 +61,8 @@ It shows what goes through Redis: not the hits, which are served from memory, no
 away, nor requests that end without a lease. Waits are sampled (--every), so shorter ones are seen by chance. For rates
 and latencies use the metrics of docs/observability.md.
 
+While Redis is away it says so and tries again; what happens meanwhile is not seen.
+
 The service is not slowed: messages are sent whether or not somebody listens, and each costs watch one small read, at
 most ten batches a second. Its user needs, besides the rule of docs/redis.md, +psubscribe, and for waits
 +pubsub|channels +pubsub|numsub. Ctrl-C ends it.`,
@@ -100,18 +102,66 @@ type watcher struct {
 // rememberAtMost bounds what is remembered of ids.
 const rememberAtMost = 10_000
 
+// awayError is one of a Redis that is not there, or not ready. Any other is a refusal, or of the output, and stays.
+type awayError struct{ error }
+
+func (e awayError) Unwrap() error { return e.error }
+
+// ofRedis takes an error of a command.
+func ofRedis(err error) error {
+	if err == nil || isReply(err) && !redis.IsLoadingError(err) && !redis.IsMasterDownError(err) &&
+		!redis.IsClusterDownError(err) && !redis.IsTryAgainError(err) && !redis.IsMaxClientsError(err) {
+		return err
+	}
+	return awayError{err}
+}
+
+const (
+	askAtMost = 10 * time.Second // what Redis has for an answer: go-redis alone would try again for longer
+	lookAgain = time.Second      // between two attempts to find Redis back
+)
+
+// run listens, and again whenever Redis was away. A Redis that it has never reached ends it.
 func (w *watcher) run(ctx context.Context, every time.Duration) error {
+	says, reached := fmt.Sprintf("watching %s; ctrl-C ends", w.prefix), false
+	for {
+		listened := false
+		err := w.listen(ctx, every, func() {
+			listened, reached = true, true
+			say(w.report, "%s", says)
+		})
+		if ctx.Err() != nil || !reached || !errors.As(err, new(awayError)) {
+			return err
+		}
+		if listened {
+			say(w.report, "Redis is away, trying again: %v", err)
+		}
+		says = "Redis is back; what happened meanwhile was not seen"
+		clear(w.waiting)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lookAgain):
+		}
+	}
+}
+
+// listen tells what happens until something goes wrong. It calls ready when it listens and Redis answers.
+func (w *watcher) listen(ctx context.Context, every time.Duration, ready func()) error {
 	// The pattern is the very one of the rule's &msal:*: a pattern may be listened to only if it is one of the user's.
 	ps := w.client.PSubscribe(ctx, w.prefix+":*")
 	defer ps.Close()
-	if _, err := ps.Receive(ctx); err != nil {
+	if _, err := ps.ReceiveTimeout(ctx, askAtMost); err != nil {
 		if isRefused(err) {
 			err = fmt.Errorf("%w; watch needs +psubscribe besides the rule of docs/redis.md, which has &%s:*", err, w.prefix)
 		}
-		return fmt.Errorf("listening: %w", err)
+		return fmt.Errorf("listening: %w", ofRedis(err))
 	}
-	say(w.report, "watching %s; ctrl-C ends", w.prefix)
-	messages := ps.Channel(redis.WithChannelSize(10_000))
+	if err := w.tellAll(w.sample(ctx)); err != nil {
+		return err
+	}
+	ready()
+	messages := ps.ChannelWithSubscriptions(redis.WithChannelSize(10_000))
 	look := time.NewTicker(100 * time.Millisecond)
 	defer look.Stop()
 	sample := time.NewTicker(every)
@@ -121,9 +171,13 @@ func (w *watcher) run(ctx context.Context, every time.Duration) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case m, ok := <-messages:
+		case got, ok := <-messages:
 			if !ok {
 				return errors.New("the subscription has ended")
+			}
+			m, ok := got.(*redis.Message)
+			if !ok { // go-redis has subscribed anew
+				return awayError{errors.New("the connection was lost")}
 			}
 			if m.Channel == w.names.Changes() {
 				if change, ok := layout.ParseChange(m.Payload, layout.MaxStamp); ok && change.Removed.Latest() > 0 &&
@@ -145,12 +199,12 @@ func (w *watcher) run(ctx context.Context, every time.Duration) error {
 			if len(woken) > 0 {
 				ids := slices.Sorted(maps.Keys(woken))
 				clear(woken)
-				if err := w.looked(ctx, ids); err != nil {
+				if err := w.tellAll(w.looked(ctx, ids)); err != nil {
 					return err
 				}
 			}
 		case <-sample.C:
-			if err := w.sample(ctx); err != nil {
+			if err := w.tellAll(w.sample(ctx)); err != nil {
 				return err
 			}
 		}
@@ -184,10 +238,12 @@ func (e *event) of(it item) {
 }
 
 // looked looks at what was behind the wake-ups.
-func (w *watcher) looked(ctx context.Context, ids []layout.ID) error {
+func (w *watcher) looked(ctx context.Context, ids []layout.ID) ([]event, error) {
+	ctx, cancel := context.WithTimeout(ctx, askAtMost)
+	defer cancel()
 	now, err := w.client.Time(ctx).Result()
 	if err != nil {
-		return err
+		return nil, ofRedis(err)
 	}
 	var places []place
 	for _, i := range ids {
@@ -202,21 +258,18 @@ func (w *watcher) looked(ctx context.Context, ids []layout.ID) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return nil, ofRedis(err)
 	}
+	var events []event
 	for _, i := range ids {
 		if len(news[i]) == 0 {
 			e := event{Event: eventReleased, ID: i}
 			e.of(w.known(i))
 			news[i] = []event{e}
 		}
-		for _, e := range news[i] {
-			if err := w.tell(e); err != nil {
-				return err
-			}
-		}
+		events = append(events, news[i]...)
 	}
-	return nil
+	return events, nil
 }
 
 // recently is how old the token of an id that was not seen before may be to count as what the wake-up was for. A
@@ -264,10 +317,16 @@ func (w *watcher) news(it item, at place, now time.Time) (event, bool) {
 	return e, true
 }
 
-// sample asks who waits: an instance that waits for a lease listens on its channel.
-func (w *watcher) sample(ctx context.Context) error {
+// sample asks who waits: an instance that waits for a lease listens on its channel. It also finds out that Redis is
+// away.
+func (w *watcher) sample(ctx context.Context) ([]event, error) {
+	ctx, cancel := context.WithTimeout(ctx, askAtMost)
+	defer cancel()
 	if w.blind {
-		return nil
+		if err := ofRedis(w.client.Ping(ctx).Err()); errors.As(err, new(awayError)) {
+			return nil, err
+		}
+		return nil, nil
 	}
 	waiting := map[layout.ID]int{}
 	var mu sync.Mutex
@@ -294,25 +353,33 @@ func (w *watcher) sample(ctx context.Context) error {
 	case *redis.Client:
 		err = ask(ctx, client)
 	}
-	if err != nil {
-		if isRefused(err) || isReply(err) {
-			w.blind = true
-			say(w.report, "who waits cannot be seen: give the user +pubsub|channels +pubsub|numsub (%v)", err)
-			return nil
-		}
-		return err
+	if err = ofRedis(err); errors.As(err, new(awayError)) {
+		return nil, err
 	}
+	if err != nil {
+		w.blind = true
+		say(w.report, "who waits cannot be seen: give the user +pubsub|channels +pubsub|numsub (%v)", err)
+		return nil, nil
+	}
+	var events []event
 	for _, i := range slices.Sorted(maps.Keys(waiting)) {
 		if n := waiting[i]; n > 0 && n != w.waiting[i] {
 			e := event{Event: eventWaiting, ID: i, Instances: n}
 			e.of(w.known(i))
-			if err := w.tell(e); err != nil {
-				return err
-			}
+			events = append(events, e)
 		}
 	}
 	w.waiting = waiting
-	return nil
+	return events, nil
+}
+
+func (w *watcher) tellAll(events []event, err error) error {
+	for _, e := range events {
+		if err := w.tell(e); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 func (w *watcher) tell(e event) error {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
 
 // watched is a watch under way.
@@ -211,5 +213,82 @@ func TestWatchWithLess(t *testing.T) {
 	f.eventually("watch to say what it cannot see", func() bool { return strings.Contains(w.report(), "+pubsub") })
 	if r := w.end(); r.code != exitDone {
 		t.Errorf("exit code %d: %s", r.code, r.report)
+	}
+}
+
+// Neither a Redis that is away for a while nor a quick restart ends watch, also where it may not ask who waits.
+func TestWatchOutlivesRedis(t *testing.T) {
+	t.Parallel()
+	for name, rule := range map[string]string{"every permission": "+@all", "blind": "+@all -pubsub"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			user := strings.Fields("--user oncall on >a-pass-word ~* &* " + rule) // a restart leaves it what it was
+			f := newFleet(t, redistest.Args(user...))
+			f.url = f.as("oncall", "a-pass-word")
+			w := f.watch(nil)
+			see := func(scope string) {
+				t.Helper()
+				f.instance().appToken(scope)
+				w.see(eventRefreshed, func(e event) bool { return slices.Contains(e.Scopes, scope) })
+			}
+			reports := func(times int, what string) {
+				t.Helper()
+				f.eventually("watch to say that "+what, func() bool { return strings.Count(w.report(), what) == times })
+			}
+			see(graph)
+			f.redis.Kill()
+			reports(1, "Redis is away, trying again")
+			f.redis.Restart()
+			reports(1, "Redis is back")
+			see(dataverse)
+			f.redis.Restart()
+			reports(2, "Redis is away, trying again")
+			reports(2, "Redis is back")
+			see("https://vault.azure.net/.default")
+			r := w.end()
+			if r.code != exitDone || !strings.Contains(r.report, "refreshed 3") ||
+				strings.Count(r.report, "Redis is ") != 4 || strings.Contains(r.report, "a-pass-word") {
+				t.Errorf("exit code %d: %s", r.code, r.report)
+			}
+		})
+	}
+}
+
+// Redis may be there and not ready, and what it answers then is no refusal.
+func TestWatchWaitsForARedisThatLoads(t *testing.T) {
+	t.Parallel()
+	var loading atomic.Bool
+	addr := answering(t, func(command string) string {
+		switch {
+		case command == "PSUBSCRIBE":
+			return "*3\r\n$10\r\npsubscribe\r\n$6\r\nmsal:*\r\n:1\r\n"
+		case loading.Load():
+			return "-LOADING Redis is loading the dataset in memory\r\n"
+		case command == "PUBSUB":
+			return "*0\r\n"
+		case command == "PING":
+			return "+PONG\r\n"
+		}
+		return "-ERR unknown command\r\n"
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	p := &printed{cancel: cancel, done: make(chan struct{})}
+	var code int
+	go func() {
+		defer close(p.done)
+		args := []string{"watch", "--every", "100ms", "--redis", "redis://" + addr + "?max_retries=-1&protocol=2"}
+		code = run(ctx, world{args, func(string) string { return "" }, nil, p, p, time.Now})
+	}()
+	for i, says := range []string{"watching", "Redis is away, trying again: LOADING", "Redis is back"} {
+		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(p.text(), says); {
+			if time.Now().After(deadline) {
+				t.Fatalf("no %q: %s", says, p.text())
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		loading.Store(i == 0)
+	}
+	if text := p.end(); code != exitDone || strings.Contains(text, "cannot be seen") {
+		t.Errorf("exit code %d: %s", code, text)
 	}
 }

@@ -1,0 +1,85 @@
+package connect
+
+import (
+	"regexp"
+	"strings"
+)
+
+// A connection string of StackExchange.Redis, which Azure's portal shows, is what many have at hand for a URL:
+//
+//	NAME.redis.cache.windows.net:6380,password=KEY,ssl=True,abortConnect=False
+//
+// It is not taken: that would be a second language for one thing. The error gives the URL.
+
+// setting is one part of it but a host. No host of a URL has an equals sign.
+var setting = regexp.MustCompile(`(?is)^\s*(password|user|ssl|sslHost|sslProtocols|abortConnect|allowAdmin|` +
+	`asyncTimeout|channelPrefix|configCheckSeconds|connectRetry|connectTimeout|defaultDatabase|keepAlive|name|protocol|` +
+	`proxy|resolveDns|responseTimeout|serviceName|syncTimeout|tiebreaker|version)\s*=(.*)$`)
+
+// services are Azure's, by how the names of their servers end.
+var services = []struct{ suffix, host, tls, plain string }{
+	{".redis.azure.net", "NAME.REGION.redis.azure.net", "10000", "10000"},
+	{".redisenterprise.cache.azure.net", "NAME.REGION.redisenterprise.cache.azure.net", "10000", "10000"},
+	{".redis.cache.windows.net", "NAME.redis.cache.windows.net", "6380", "6379"},
+	{".redis.cache.usgovcloudapi.net", "NAME.redis.cache.usgovcloudapi.net", "6380", "6379"},
+	{".redis.cache.chinacloudapi.cn", "NAME.redis.cache.chinacloudapi.cn", "6380", "6379"},
+}
+
+// urlFor is the URL to write in place of a connection string. All of it is ours, none the string's. false: the text is
+// no connection string.
+func urlFor(text string) (form string, ok bool) {
+	// Also with a scheme before it, as somebody writes who was told that it is missing. The hosts of a URL are then what
+	// stands between an @ and a / ? or #; a password may hold anything.
+	looked, whole := text, text
+	if scheme, rest, has := strings.Cut(text, "://"); has && !strings.Contains(scheme, ",") {
+		whole = rest
+		end := strings.IndexAny(rest, "/?#")
+		if end < 0 {
+			end = len(rest)
+		}
+		looked = rest[strings.LastIndex(rest[:end], "@")+1 : end]
+	}
+	for part := range strings.SplitSeq(looked, ",") {
+		ok = ok || setting.MatchString(part)
+	}
+	if !ok {
+		return "", false
+	}
+	settings := map[string]string{}
+	hosts := 0
+	host, securely, plainly, ssl := "HOST", "PORT", "PORT", "false"
+	for part := range strings.SplitSeq(whole, ",") {
+		if m := setting.FindStringSubmatch(part); m != nil {
+			settings[strings.ToLower(m[1])] = strings.TrimSpace(m[2])
+			continue
+		}
+		hosts++
+		name, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(part)), ":")
+		for _, s := range services {
+			if strings.HasSuffix(name, s.suffix) {
+				host, securely, plainly, ssl = s.host, s.tls, s.plain, "true" // StackExchange.Redis's default for these
+			}
+		}
+	}
+	at := ""
+	switch {
+	case settings["password"] != "" && settings["user"] != "":
+		at = "USER:PASSWORD@"
+	case settings["password"] != "":
+		at = ":PASSWORD@"
+	}
+	address := func(port string) string {
+		if hosts > 1 {
+			return "HOST1:" + port + ",HOST2:" + port
+		}
+		return host + ":" + port
+	}
+	secure, plain := "rediss://"+at+address(securely), "redis://"+at+address(plainly)
+	if strings.ToLower(or(settings["ssl"], ssl)) == "true" {
+		return secure, true
+	}
+	if host != "HOST" {
+		return plain + ", or better " + secure + " for TLS", true
+	}
+	return plain, true
+}
