@@ -245,8 +245,17 @@ func (f *fleet) instanceWith(keys string) *instance {
 
 func (i *instance) appToken(scope string) {
 	i.f.t.Helper()
-	if _, err := i.app.AcquireTokenByCredential(context.Background(), []string{scope}); err != nil {
+	ctx := context.Background()
+	if _, err := i.app.AcquireTokenByCredential(ctx, []string{scope}); err != nil {
 		i.f.t.Fatal(err)
+	}
+	// The answer is kept behind its caller, before the lease is given back.
+	rdb := i.f.redis.Client()
+	for end := time.Now().Add(20 * time.Second); len(rdb.Keys(ctx, i.f.prefix+":v1:{*}:lock").Val()) > 0; {
+		if time.Now().After(end) {
+			i.f.t.Fatal("a lease is not given back")
+		}
+		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -106,8 +106,9 @@ func scaleOut(ctx context.Context, settings []string, sc scaling) (o outcome, er
 
 // playHost demonstrates, and ends the process.
 func playHost(ctx context.Context, stop func()) {
-	standin.NoArguments("azurefunctions", `Plays the Functions host: starts instances of this handler, invokes and kills some, and says how many token
-requests that took. Entra ID, Redis and the APIs are emulated, unless the environment names real ones:
+	standin.NoArguments("azurefunctions", `Plays the Functions host: starts instances of this handler, invokes and kills
+some, and says how many token requests that took. Entra ID, Redis and the APIs are
+emulated, unless the environment names real ones:
 
   AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, DATAVERSE_URL, REDIS_URL, TOKEN_CACHE_KEYS`)
 	standin.StopWithParent(stop)
