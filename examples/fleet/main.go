@@ -1,5 +1,5 @@
-// Fleet shows what a scaled-out service costs Entra ID, and its callers, with three token caches: plain MSAL, a naive
-// GET/SET accessor on Redis, and this library. It needs nothing but Go:
+// Command fleet shows what a scaled-out service costs Entra ID, and its callers, with three token caches: plain MSAL, a
+// naive GET/SET accessor on Redis, and this library. It needs nothing but Go:
 //
 //	go run ./examples/fleet
 //

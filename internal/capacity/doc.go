@@ -1,4 +1,4 @@
-// Capacity reckons what a fleet that is larger than any at hand asks of Redis and of Entra ID:
+// Command capacity reckons what a fleet that is larger than any at hand asks of Redis and of Entra ID:
 //
 //	go run ./internal/capacity -results docs
 //

@@ -1,4 +1,4 @@
-// Faultrun lets a fleet of processes take tokens while everything around them fails, and decides from their logs
+// Command faultrun lets a fleet of processes take tokens while everything around them fails, and decides from their logs
 // whether the library kept its word:
 //
 //	go run ./internal/faultrun --duration 60s --seed 7
