@@ -1,5 +1,5 @@
-// Command faultrun lets a fleet of processes take tokens while everything around them fails, and decides from their logs
-// whether the library kept its word:
+// Command faultrun lets a fleet of processes take tokens while everything around them fails, and decides from their
+// logs whether the library kept its word:
 //
 //	go run ./internal/faultrun --duration 60s --seed 7
 //
