@@ -52,7 +52,8 @@ func emulate(w *standin.World) error {
 	w.Set("IDENTITY_ENDPOINT", endpoint.URL)
 	w.Set("IDENTITY_HEADER", "known to this process")
 	w.Set("AZURE_FEDERATED_TOKEN_FILE", "")
-	w.Set("MANAGED_IDENTITY_CLIENT_ID", "")
+	// An identity of this world's own: MSAL keeps its token for the whole process.
+	w.Set("MANAGED_IDENTITY_CLIENT_ID", w.Getenv("AZURE_CLIENT_ID"))
 	return nil
 }
 
