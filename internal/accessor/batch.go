@@ -22,7 +22,7 @@ type batch struct {
 // tellPastGate tells that MSAL has brought a token that did not pass the gate: its client has one half of the Cache.
 func (a *Accessor) tellPastGate() {
 	a.pastGateTold.Do(func() {
-		a.o.Log.Warn("a token did not come through the gate: it is shared, but instances refresh it at the same time; " +
+		a.o.Log.Warn("a token did not come through the gate, so instances ask for it at the same time; " +
 			"make the MSAL client with NewConfidential or NewPublic of the Cache, or give it Cache.HTTPClient by WithHTTPClient")
 	})
 }

@@ -80,7 +80,7 @@ func TestForgottenGateIsToldOnce(t *testing.T) {
 		"a public client's": {0, func(t *testing.T, f flows) { harness.PublicSignIn(t, f.World, f.Public(), f.user) }},
 		"the gate alone":    {0, func(t *testing.T, f flows) { appTokens(t, f.GateApp()) }},
 		"on behalf of, and nobody has the gate": {1, func(t *testing.T, f flows) {
-			f.Tokens = ungated(t, f)
+			f.Instance = &harness.Instance{World: f.World, Tokens: ungated(t, f)}
 			app := accessorAlone(t, f)
 			for range 2 {
 				assertion := f.World.Assertion(t, f.user)
@@ -88,7 +88,7 @@ func TestForgottenGateIsToldOnce(t *testing.T) {
 			}
 		}},
 		"what another instance has": {0, func(t *testing.T, f flows) {
-			f.Tokens = ungated(t, f)
+			f.Instance = &harness.Instance{World: f.World, Tokens: ungated(t, f)}
 			there := f.World.Instance()
 			appTokens(t, there.App())
 			there.SignIn(there.App(), f.user)
