@@ -1,7 +1,11 @@
 # The fleet's worker (examples/worker), for docker-compose.yml. The library itself needs no image.
 FROM golang:1.26 AS build
 WORKDIR /src
-COPY go.mod go.sum ./
+COPY go.work go.mod go.sum ./
+COPY bench/go.mod bench/go.sum bench/
+COPY cmd/msalredis/go.mod cmd/msalredis/go.sum cmd/msalredis/
+COPY examples/go.mod examples/go.sum examples/
+COPY tests/go.mod tests/go.sum tests/
 RUN go mod download
 COPY . .
 # -buildvcs=false: a copied .git belongs to somebody else, and git refuses to read it.

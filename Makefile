@@ -12,8 +12,8 @@ SIDEBYSIDE  ?= -p $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN 2>/dev/null ||
 export GORACE ?= atexit_sleep_ms=50
 FUZZTIME    ?= 30s
 SOAKTIME    ?= 10m
-# The end-to-end tests: the packages whose tests take -topology (internal/harness).
-END_TO_END  := . ./internal/harness ./tests/...
+# The end-to-end tests: the packages whose tests take -topology (tests/harness).
+END_TO_END  := ./tests/...
 TOPOLOGIES  ?= standalone resp2 tls client-certificates acl rotating-password restricted sentinel cluster acl-cluster
 
 .DEFAULT_GOAL := help
@@ -24,8 +24,8 @@ help: ## list the targets
 		printf '  make %-14s %s\n' "$$name" "$$text"; done
 
 .PHONY: test
-test: lint ## install what the tests need, then gofmt, vet, staticcheck and go test -race ./...
-	go test $(TESTFLAGS) $(SIDEBYSIDE) ./...
+test: lint ## install what the tests need, then gofmt, vet, staticcheck and go test -race
+	go test $(TESTFLAGS) $(SIDEBYSIDE) work
 	@echo "make test-long runs also: $$(grep -rhoE '^func TestLong[A-Za-z0-9]+' --include=*_test.go . | cut -d' ' -f2 | sort | tr '\n' ' ')"
 
 # Only the packages that have one are built, and of them only these tests run; one package after the other, for some
@@ -42,19 +42,19 @@ FAULTTIME   ?= 60s
 # each time, and printed. What failed is made again with the command that a failed run ends with.
 .PHONY: faultrun
 faultrun: deps ## a fleet under faults for FAULTTIME (60s), with a fixed and with a random seed
-	go run ./internal/faultrun --duration $(FAULTTIME) --seed 7
-	go run ./internal/faultrun --duration $(FAULTTIME) --topology cluster --clocks=false
+	go run ./bench/faultrun --duration $(FAULTTIME) --seed 7
+	go run ./bench/faultrun --duration $(FAULTTIME) --topology cluster --clocks=false
 
 # Vet and staticcheck read what the compiler made of each package. With -race that is what the tests need as well; without it all
 # would be compiled twice. Staticcheck itself is built without. No file of this module depends on the race detector's tag.
-# A line may be longer than 120 columns if it has no space to break at, such as an address.
+# "work" is all packages of all modules of go.work. A line may be longer than 120 columns if it has no space to break at, such as an address.
 .PHONY: lint
 lint: deps ## gofmt, no line over 120 columns, vet and staticcheck
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi
 	@long=$$(find * -name '*.go' | xargs awk 'length > 120 && /[^ \t\/].* / { print FILENAME ":" FNR }'); \
 	if [ -n "$$long" ]; then echo "longer than 120 columns:"; echo "$$long"; exit 1; fi
-	go vet $(COMPILE) ./...
-	@tool=$(STATICCHECK) && echo "staticcheck ./..." && GOFLAGS="$$(go env GOFLAGS) $(COMPILE)" "$$tool" ./...
+	go vet $(COMPILE) work
+	@tool=$(STATICCHECK) && echo "staticcheck" && GOFLAGS="$$(go env GOFLAGS) $(COMPILE)" "$$tool" work
 
 .PHONY: demo
 demo: ## the main demonstration; needs Go only
@@ -67,7 +67,7 @@ bench: deps ## compare with what one would otherwise do, on a real Redis, into b
 # Go fuzzes one function at a time. What it finds is kept in testdata/fuzz of the package, and is a seed from then on.
 .PHONY: fuzz
 fuzz: ## fuzz each fuzz test for FUZZTIME (30s)
-	@set -e; for pkg in $$(go list ./...); do \
+	@set -e; for pkg in $$(go list work); do \
 		for f in $$(go test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
 			echo "$$pkg $$f"; go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) "$$pkg"; \
 		done; \
@@ -75,15 +75,15 @@ fuzz: ## fuzz each fuzz test for FUZZTIME (30s)
 
 .PHONY: observe
 observe: ## evaluate the alerts and the dashboard with a real Prometheus (Debian: prometheus)
-	MSALREDIS_REQUIRE_PROMETHEUS=1 go test -race -count=1 -run TestPrometheus -v ./observe
+	MSALREDIS_REQUIRE_PROMETHEUS=1 go test -race -count=1 -run TestPrometheus -v ./tests/dashboards
 
 .PHONY: soak
 soak: deps ## 10,000 users for SOAKTIME (10m): memory, goroutines, connections and files must stay flat; into docs
-	MSALREDIS_LONG=1 go test -v -count 1 -timeout 0 -run '^TestLongSoak$$' ./internal/soak -duration $(SOAKTIME) -users 10000 -out ../../docs
+	MSALREDIS_LONG=1 go test -v -count 1 -timeout 0 -run '^TestLongSoak$$' ./bench/soak -duration $(SOAKTIME) -users 10000 -out ../../docs
 
 .PHONY: capacity
 capacity: ## reckon what 10 to 10,000 instances ask of Redis: docs/capacity.md, with its picture
-	go run ./internal/capacity --results docs
+	go run ./bench/capacity --results docs
 
 .PHONY: matrix
 matrix: deps ## run the end-to-end tests against Redis 8 and Valkey 8 of a newer Debian (20 minutes)
@@ -100,7 +100,7 @@ compose-check: ## run docker-compose.yml in a Docker of its own, kill workers an
 # The database may be out of reach, which is no failure of this module; a vulnerability that is called is.
 .PHONY: vuln
 vuln: ## look for known vulnerabilities with govulncheck, where its database can be reached
-	@out=$$(go run golang.org/x/vuln/cmd/govulncheck@latest ./... 2>&1) && status=0 || status=$$?; echo "$$out"; \
+	@out=$$(go run golang.org/x/vuln/cmd/govulncheck@latest work 2>&1) && status=0 || status=$$?; echo "$$out"; \
 	if [ $$status -ne 0 ] && ! echo "$$out" | grep -q '^Vulnerability #'; then \
 		echo "vuln: NOT CHECKED: govulncheck or its database cannot be reached from here"; exit 0; \
 	fi; exit $$status

@@ -16,7 +16,7 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
-	"github.com/msal-redis/msal-redis-go/internal/picture"
+	"github.com/msal-redis/msal-redis-go/bench/picture"
 )
 
 // series is what a contender's line or cloud is made of.

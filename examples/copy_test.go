@@ -120,7 +120,8 @@ func tunnel(w http.ResponseWriter, address string) {
 	}
 }
 
-// newModule is another module, which takes this one from the folder that it is in.
+// newModule is another module, which takes the library from the folder above, in the versions of the examples' go.mod:
+// nothing is downloaded.
 func newModule(t *testing.T) (folder string) {
 	t.Helper()
 	root, err := filepath.Abs("..")
@@ -128,13 +129,12 @@ func newModule(t *testing.T) (folder string) {
 		t.Fatal(err)
 	}
 	folder = t.TempDir()
-	mod := read(t, filepath.Join(root, "go.mod"))
-	mod = strings.Replace(mod, "module github.com/msal-redis/msal-redis-go", "module example.com/copied", 1)
-	mod = regexp.MustCompile(`(?m)^tool .*$`).ReplaceAllString(mod, "")
-	mod += "\nrequire github.com/msal-redis/msal-redis-go v0.0.0\n\nreplace github.com/msal-redis/msal-redis-go => " +
-		root + "\n"
+	mod, _, _ := strings.Cut(read(t, "go.mod"), "\nreplace (")
+	mod = strings.Replace(mod, "module github.com/msal-redis/msal-redis-go/examples", "module example.com/copied", 1)
+	mod = regexp.MustCompile(`(?m)^\tgithub.com/msal-redis/msal-redis-go/.*$`).ReplaceAllString(mod, "")
+	mod += "\nreplace github.com/msal-redis/msal-redis-go => " + root + "\n"
 	write(t, filepath.Join(folder, "go.mod"), mod)
-	write(t, filepath.Join(folder, "go.sum"), read(t, filepath.Join(root, "go.sum")))
+	write(t, filepath.Join(folder, "go.sum"), read(t, "go.sum"))
 	return folder
 }
 

@@ -22,7 +22,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/tink-crypto/tink-go/v2/tink"
 )
 
 // fixedKey is a key whose bytes are known; it seals nothing outside of tests.
@@ -52,7 +51,7 @@ func encryptedWith(t testing.TB, keys ...Key) Serializer {
 	return s
 }
 
-// gcmAEAD is the least that satisfies AEAD. Tink's own is tried in tink_test.go.
+// gcmAEAD is the least that satisfies AEAD. Tink's own is tried in tests/records/tink_test.go.
 type gcmAEAD struct{ gcm cipher.AEAD }
 
 func newGCMAEAD(t testing.TB) gcmAEAD {
@@ -661,9 +660,6 @@ func BenchmarkSeal(b *testing.B) {
 		}
 	}
 }
-
-// Tink's AEADs are AEADs. tink_test.go uses one.
-var _ AEAD = tink.AEAD(nil)
 
 // A value's header names the key that sealed it, to whoever has no key.
 func TestKeyID(t *testing.T) {

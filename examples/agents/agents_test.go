@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
 
 // Two instances: a request for the blueprint's proof, one for the agent's token and one for the user's.

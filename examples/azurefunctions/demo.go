@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/msal-redis/msal-redis-go/internal/standin"
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 )
 
 // scaling is how far and how fast an app scales out.

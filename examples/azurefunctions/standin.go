@@ -5,7 +5,7 @@ import (
 	"net/http/httptest"
 	"sync/atomic"
 
-	"github.com/msal-redis/msal-redis-go/internal/standin"
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 )
 
 // world is what the instances of a demonstration talk to: Redis, Entra ID, Dataverse and Graph. What the environment

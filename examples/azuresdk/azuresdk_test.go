@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
 
 func TestMain(m *testing.M) { standin.TestMain(m, example, main) }

@@ -7,8 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
 
 // Every customer of every company, in pages, through a 429 that does not say when to come again; never more than five

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
 
 func open(t *testing.T, pause time.Duration) *standin.World {

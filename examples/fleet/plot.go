@@ -10,7 +10,7 @@ import (
 	"gonum.org/v1/plot/text"
 	"gonum.org/v1/plot/vg"
 
-	"github.com/msal-redis/msal-redis-go/internal/picture"
+	"github.com/msal-redis/msal-redis-go/bench/picture"
 )
 
 var systemColors = map[string]color.Color{

@@ -23,7 +23,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/connect"
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )

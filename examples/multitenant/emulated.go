@@ -10,7 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 )
 
 func init() { standin.Stage(example) }

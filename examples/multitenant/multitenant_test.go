@@ -7,8 +7,8 @@ import (
 	"testing"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
 
 func open(t *testing.T, tenants int) *standin.World {

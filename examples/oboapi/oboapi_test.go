@@ -18,8 +18,8 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
 
 func open(t *testing.T) *standin.World {

@@ -9,7 +9,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/msal-redis/msal-redis-go/internal/standin"
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 )
 
 func init() { standin.Stage(example) }

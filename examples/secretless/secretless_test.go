@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
 )
 
 // Two instances, by a managed identity and by a pod's file, have one token, for one request that holds no secret.

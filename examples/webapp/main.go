@@ -21,7 +21,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/msal-redis/msal-redis-go/internal/standin"
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 )
 
 func main() {

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/standin"
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 )
 
 // world is what the instances talk to. What the environment names is taken from there; the rest is emulated.

@@ -21,5 +21,3 @@
 // freshConnection.mu makes one goroutine at a time ask on a new connection, and may be held for as long as that takes.
 // No other mutex is taken under either, and no function of a caller is called.
 package redisop
-
-import ()

@@ -19,5 +19,3 @@
 // provider's reader, in its goroutines, and may take locks of their owners; nothing here is called back from under
 // them.
 package telemetry
-
-import ()

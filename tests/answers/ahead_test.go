@@ -10,8 +10,8 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/public"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 type withHeader struct{ http.RoundTripper }

@@ -23,7 +23,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/azcred"
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // The token that a caller gets is the one that it asked for: of the tenant, client, user, scopes, credential and

@@ -13,8 +13,8 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/public"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // A client that declares capabilities (CP1: it can answer claims challenges) gets long-lived tokens that a resource may

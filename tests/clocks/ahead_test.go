@@ -9,7 +9,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // slowToConnect makes the first connection take as long as one does behind a slow handshake, so that an instance that

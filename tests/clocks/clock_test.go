@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/long"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 const clockEnv = "MSALREDIS_TEST_CLOCK"

@@ -9,10 +9,10 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/msalredis/clientpool"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // What an instance asks of Redis in a minute does not grow with the tenants whose tokens are in use on it, but for a

@@ -10,10 +10,10 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/msalredis/clientpool"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // A new client of a tenant whose documents and tokens are known costs no request at all, on the wire or otherwise.

@@ -10,8 +10,8 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/long"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // One client serves hundreds of users on one processor that the garbage collector wants too, with a short OpTimeout: a

@@ -19,8 +19,8 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // random is text like a token's.

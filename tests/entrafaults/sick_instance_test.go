@@ -15,8 +15,8 @@ import (
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/long"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // answering is a base transport in a function.

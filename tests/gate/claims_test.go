@@ -9,7 +9,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/public"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // A request with a claims challenge is answered by nothing older than itself: what there is, a resource has refused.

@@ -4,7 +4,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // stampeding is how many processes come at once where the grant is what is tested: one sends the request, two wait.

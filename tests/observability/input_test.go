@@ -10,9 +10,9 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // New refuses what it cannot work with, and its error names what to change.

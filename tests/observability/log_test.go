@@ -12,7 +12,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // Every message in the code is in the document at its level, and no other is.

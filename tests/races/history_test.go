@@ -18,9 +18,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/long"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // The histories of this file are recorded from instances that sign one user in and out and refresh their tokens, all at

@@ -8,8 +8,8 @@ import (
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // A new sealing key comes in two roll-outs: last everywhere, then first. At no moment is a token lost, the old key

@@ -18,9 +18,9 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/connect"
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // Redis goes away and comes back empty. Meanwhile tokens come from memory, a new one costs one request for the whole

@@ -14,8 +14,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/long"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // road is a TCP proxy before a server: everything takes a delay each way, and connections can be dropped as a load

@@ -13,11 +13,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/lock"
 	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // Whatever is printed of the library's types, in any way, holds no secret; nor do the errors of reading what is wrong.

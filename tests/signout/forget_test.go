@@ -11,8 +11,8 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // A tenant's name is the same in capitals, which MSAL keeps in its question for the endpoints and drops in its cache.

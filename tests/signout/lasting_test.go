@@ -15,14 +15,14 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
-// Tests of what the fault run found (internal/faultrun): sign-ins that were lost, and sessions that came back.
+// Tests of what the fault run found (bench/faultrun): sign-ins that were lost, and sessions that came back.
 
 // A refresh of a session that began after a sign-out which Redis has not taken belongs to that session: the sign-out,
 // when it is carried out, does not take the new refresh token for one of before.

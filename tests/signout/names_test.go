@@ -8,7 +8,7 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // watched calls functions before and after each command.

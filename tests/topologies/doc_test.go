@@ -5,7 +5,7 @@ package topologies_test
 import (
 	"testing"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 func TestMain(m *testing.M) { harness.Main(m) }

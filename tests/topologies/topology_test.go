@@ -18,10 +18,10 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/lock"
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // On every kind of Redis: tokens are shared and rotated, a stampede is one request whose answer wakes those who wait, a

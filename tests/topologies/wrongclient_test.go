@@ -9,8 +9,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/connect"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // A client that is not for the cluster it was given says so once, at Error, with the cure, and callers have their

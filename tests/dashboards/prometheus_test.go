@@ -1,4 +1,4 @@
-package observe
+package dashboards_test
 
 import (
 	"bytes"
@@ -30,7 +30,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-// server is a Prometheus with the alerts of this folder, which scrapes some targets.
+// server is a Prometheus with the alerts of the folder observe, which scrapes some targets.
 type server struct {
 	t   *testing.T
 	url string
@@ -53,7 +53,7 @@ func start(t *testing.T, targets map[string]*prometheus.Registry) *server {
 	t.Helper()
 	binary := program(t, "prometheus")
 	dir := t.TempDir()
-	rules, err := filepath.Abs("prometheus/alerts.yml")
+	rules, err := filepath.Abs("../../observe/prometheus/alerts.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -193,14 +193,14 @@ func working(t *testing.T) *prometheus.Registry {
 // Each alert has fired, and been quiet, over made-up series of its trouble.
 func TestEachAlertFires(t *testing.T) {
 	if out, err := exec.Command(program(t, "promtool"), "test", "rules",
-		"prometheus/alerts_test.yml").CombinedOutput(); err != nil {
+		"../../observe/prometheus/alerts_test.yml").CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
-	rules, err := os.ReadFile("prometheus/alerts.yml")
+	rules, err := os.ReadFile("../../observe/prometheus/alerts.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	cases, err := os.ReadFile("prometheus/alerts_test.yml")
+	cases, err := os.ReadFile("../../observe/prometheus/alerts_test.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -222,8 +222,8 @@ func TestEachAlertFires(t *testing.T) {
 // the metrics that the document lists, each gives something; of a Cache at work, those of what it does.
 func TestPrometheusEvaluatesAll(t *testing.T) {
 	promtool := program(t, "promtool")
-	for _, args := range [][]string{{"check", "config", "prometheus/prometheus.yml"},
-		{"check", "rules", "prometheus/alerts.yml"}} {
+	for _, args := range [][]string{{"check", "config", "../../observe/prometheus/prometheus.yml"},
+		{"check", "rules", "../../observe/prometheus/alerts.yml"}} {
 		if out, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
 			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
 		}
@@ -236,7 +236,7 @@ func TestPrometheusEvaluatesAll(t *testing.T) {
 		}
 		return nil
 	})
-	data, err := os.ReadFile("grafana/dashboards/msalredis.json")
+	data, err := os.ReadFile("../../observe/grafana/dashboards/msalredis.json")
 	if err != nil {
 		t.Fatal(err)
 	}

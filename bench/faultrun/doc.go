@@ -1,7 +1,7 @@
 // Command faultrun lets a fleet of processes take tokens while everything around them fails, and decides from their
 // logs whether the library kept its word:
 //
-//	go run ./internal/faultrun --duration 60s --seed 7
+//	go run ./bench/faultrun --duration 60s --seed 7
 //
 // Six worker processes, which are this binary executed again, take tokens of hundreds of users and tenants: client
 // credentials, claims challenges, silent refreshes, on-behalf-of, sign-ins and sign-outs, all at once. Faults are

@@ -11,10 +11,10 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/internal/subprocess"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // scenario is a short life of a fleet, in seconds after its beginning: all start, then nothing happens, then all tokens

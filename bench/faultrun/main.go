@@ -103,7 +103,7 @@ func parseConfig(args []string, help io.Writer) (*config, error) {
 	f.BoolVar(&c.Verbose, "verbose", false, "show the library's log (stderr)")
 	f.Usage = func() {
 		fmt.Fprintf(help, "Takes tokens while everything fails, and checks that the library keeps its word.\n\n"+
-			"Usage: go run ./internal/faultrun [flags]\n\n%s\nFaults:\n", f.FlagUsages())
+			"Usage: go run ./bench/faultrun [flags]\n\n%s\nFaults:\n", f.FlagUsages())
 		for _, k := range kinds {
 			where := ""
 			if len(k.topologies) > 0 {

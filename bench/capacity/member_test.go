@@ -14,11 +14,11 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/subprocess"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 func TestMain(m *testing.M) {

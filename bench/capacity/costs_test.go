@@ -12,10 +12,10 @@ import (
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // What an instance's commands take of Redis, and what is kept of a tenant, is what costs.go says: within a factor, for

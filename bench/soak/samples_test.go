@@ -18,7 +18,7 @@ import (
 	"gonum.org/v1/plot/plotter"
 	"gonum.org/v1/plot/vg"
 
-	"github.com/msal-redis/msal-redis-go/internal/picture"
+	"github.com/msal-redis/msal-redis-go/bench/picture"
 )
 
 // sample is what the process took at a moment.

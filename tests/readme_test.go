@@ -5,18 +5,19 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/msal-redis/msal-redis-go/internal/harness"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // The README's table names every field of Options, and no other.
 func TestReadmeTableHoldsEveryOption(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("msalredis", "options.go"), nil, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(harness.Root(t), "msalredis", "options.go"), nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +44,7 @@ func TestReadmeTableHoldsEveryOption(t *testing.T) {
 func TestDocumentsNameTestsThatExist(t *testing.T) {
 	var all strings.Builder
 	var documents []string
-	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+	err := fs.WalkDir(os.DirFS(harness.Root(t)), ".", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err

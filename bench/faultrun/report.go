@@ -113,7 +113,7 @@ func (r *report) table(out io.Writer) error {
 			fmt.Fprintf(out, "%7.2f s  %s, after %q: %s\n", v.At.Seconds(), v.Rule, cmp.Or(v.Fault, noFault), v.Text)
 		}
 	}
-	_, err := fmt.Fprintf(out, "\nThe same faults again: go run ./internal/faultrun --seed %d --topology %s --duration "+
+	_, err := fmt.Fprintf(out, "\nThe same faults again: go run ./bench/faultrun --seed %d --topology %s --duration "+
 		"%v --rotate=%t --clocks=%t\n",
 		r.Seed, r.Topology, r.Duration, r.Rotate, r.Clocks)
 	return err

@@ -9,7 +9,7 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
-	"github.com/msal-redis/msal-redis-go/internal/picture"
+	"github.com/msal-redis/msal-redis-go/bench/picture"
 )
 
 // draw draws the fleets: Redis's time, with what some sizes of Azure Managed Redis have of it, and connections.

@@ -204,7 +204,7 @@ func (w *worker) close() error {
 	_ = w.rdb.Close()
 	return goleak.Find(w.before,
 		// This process's own: the heartbeat.
-		goleak.IgnoreAnyFunction("github.com/msal-redis/msal-redis-go/internal/faultrun.beat"),
+		goleak.IgnoreAnyFunction("github.com/msal-redis/msal-redis-go/bench/faultrun.beat"),
 		goleak.IgnoreAnyFunction("main.beat"))
 }
 

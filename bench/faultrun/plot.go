@@ -12,7 +12,7 @@ import (
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
 
-	"github.com/msal-redis/msal-redis-go/internal/picture"
+	"github.com/msal-redis/msal-redis-go/bench/picture"
 )
 
 // plot draws the run's timeline: the faults, each kind in a line of its own, and below on the same seconds the calls

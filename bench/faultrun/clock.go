@@ -56,7 +56,7 @@ func buildShifted(ctx context.Context) (binary string, clean func(), err error) 
 	if err == nil {
 		var out []byte
 		if out, err = exec.CommandContext(ctx, "go", "build", "-overlay", overlay, "-o", binary,
-			"github.com/msal-redis/msal-redis-go/internal/faultrun").CombinedOutput(); err != nil {
+			"github.com/msal-redis/msal-redis-go/bench/faultrun").CombinedOutput(); err != nil {
 			err = fmt.Errorf("%w\n%s", err, out)
 		}
 	}

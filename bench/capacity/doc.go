@@ -1,6 +1,6 @@
 // Command capacity reckons what a fleet that is larger than any at hand asks of Redis and of Entra ID:
 //
-//	go run ./internal/capacity -results docs
+//	go run ./bench/capacity -results docs
 //
 // prints the tables of docs/capacity.md and draws its picture. -help lists what can be changed.
 //

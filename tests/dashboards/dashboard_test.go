@@ -1,6 +1,4 @@
-// Package observe holds what docker-compose.yml's profile "observe" runs: Prometheus's configuration and alerts, and
-// Grafana's with a dashboard. There is no code here, only a test that holds their names to the library's.
-package observe
+package dashboards_test
 
 import (
 	"context"
@@ -23,10 +21,10 @@ import (
 )
 
 // documented has each metric of docs/observability.md once, with a value for each of its attributes, as Prometheus's
-// exporter spells them. That the document has the library's names is tested in the module's root.
+// exporter spells them. That the document has the library's names is tested in tests/observability.
 func documented(t *testing.T) *prometheus.Registry {
 	t.Helper()
-	text, err := os.ReadFile("../docs/observability.md")
+	text, err := os.ReadFile("../../docs/observability.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +145,7 @@ func isLabel(name string, names map[string][]string) bool {
 // The dashboard is JSON as Grafana reads it, every metric in it exists, and every metric that exists is in it.
 func TestDashboardAsksForMetricsThatExist(t *testing.T) {
 	names := spelled(t)
-	files, err := filepath.Glob("grafana/dashboards/*.json")
+	files, err := filepath.Glob("../../observe/grafana/dashboards/*.json")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no dashboard", err)
 	}
@@ -213,7 +211,7 @@ func TestDashboardAsksForMetricsThatExist(t *testing.T) {
 			t.Errorf("no panel shows %s", base)
 		}
 	}
-	provisioned, err := os.ReadFile("grafana/provisioning/datasources/prometheus.yml")
+	provisioned, err := os.ReadFile("../../observe/grafana/provisioning/datasources/prometheus.yml")
 	if err != nil || !strings.Contains(string(provisioned), "uid: prometheus\n") {
 		t.Error("the data source that the panels name is not provisioned", err)
 	}
@@ -222,11 +220,11 @@ func TestDashboardAsksForMetricsThatExist(t *testing.T) {
 // Every alert asks for metrics that exist, and is one that the document explains; and the reverse.
 func TestAlertsNameMetricsThatExist(t *testing.T) {
 	names := spelled(t)
-	rules, err := os.ReadFile("prometheus/alerts.yml")
+	rules, err := os.ReadFile("../../observe/prometheus/alerts.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	document, err := os.ReadFile("../docs/observability.md")
+	document, err := os.ReadFile("../../docs/observability.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +265,7 @@ func TestCountersBeginAtZero(t *testing.T) {
 		}
 	}
 	// The values that the document lists for the attributes of a counter.
-	text, err := os.ReadFile("../docs/observability.md")
+	text, err := os.ReadFile("../../docs/observability.md")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -285,7 +283,7 @@ func TestCountersBeginAtZero(t *testing.T) {
 	if listed < 20 {
 		t.Errorf("%d values found in the document: this test shows nothing", listed)
 	}
-	rules, err := os.ReadFile("prometheus/alerts.yml")
+	rules, err := os.ReadFile("../../observe/prometheus/alerts.yml")
 	if err != nil {
 		t.Fatal(err)
 	}
