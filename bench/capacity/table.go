@@ -10,7 +10,7 @@ import (
 // table is fleets, by partitions and then by instances.
 type table []Reckoning
 
-const forgotten = "one tenant's tokens are forgotten"
+const forgotten = "The tokens of one tenant are forgotten (`ForgetAppTokens`)"
 
 // print prints the tables of docs/capacity.md.
 func (t table) print(to io.Writer) {
@@ -25,12 +25,15 @@ func (t table) print(to io.Writer) {
 		what string
 		of   func(Reckoning) burst
 	}{
-		{"all start within " + t[0].Within.String(), func(r Reckoning) burst { return r.Start }},
-		{"all tokens become due at once", func(r Reckoning) burst { return r.Due }},
+		{
+			"All instances start within " + t[0].Within.String() + ", on an empty Redis",
+			func(r Reckoning) burst { return r.Start },
+		},
+		{"All tokens become due at once", func(r Reckoning) burst { return r.Due }},
 		{forgotten, func(r Reckoning) burst { return r.Gone }},
 	} {
-		fmt.Fprintf(to, "\n%s:\n\n| tenants | instances | token requests | commands | busiest second | Redis's time in it | "+
-			"Redis's time, all | wait at once | messages delivered | size |\n"+
+		fmt.Fprintf(to, "\n%s:\n\n| tenants | instances | token requests | commands | most commands in a second | "+
+			"Redis's time in that second | Redis's time in all | waiting at once | messages delivered | Balanced size |\n"+
 			"|---|---|---|---|---|---|---|---|---|---|\n", b.what)
 		for _, r := range t {
 			x := b.of(r)
@@ -48,8 +51,8 @@ func (t table) print(to io.Writer) {
 // many instances there are.
 func printUsers(to io.Writer, f Fleet) {
 	ttls := []time.Duration{f.LocalTTL, 6 * f.LocalTTL}
-	fmt.Fprintf(to, "\n| users in use | commands/s at LocalTTL %v | Redis's time | at %v | Redis's time | memory | "+
-		"token requests an hour |\n|---|---|---|---|---|---|---|\n", ttls[0], ttls[1])
+	fmt.Fprintf(to, "\n| users in use | commands/s at LocalTTL %v | Redis's time | commands/s at %v | Redis's time | "+
+		"memory of their records | token requests an hour |\n|---|---|---|---|---|---|---|\n", ttls[0], ttls[1])
 	for users := 1000; users <= 1_000_000; users *= 10 {
 		fmt.Fprintf(to, "| %s |", number(float64(users)))
 		var r Reckoning
