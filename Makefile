@@ -56,6 +56,17 @@ lint: deps ## gofmt, no line over 120 columns, vet and staticcheck
 	go vet $(COMPILE) work
 	@tool=$(STATICCHECK) && echo "staticcheck" && GOFLAGS="$$(go env GOFLAGS) $(COMPILE)" "$$tool" work
 
+# The command has no replace, which go run ...@latest refuses. Until the library's first release it is tidied with one.
+LIBRARY := github.com/msal-redis/msal-redis-go
+.PHONY: tidy
+tidy: ## go mod tidy in every module
+	@set -e; export GOWORK=off; for m in . bench examples tests; do (cd $$m && go mod tidy); done; \
+	cd cmd/msalredis; trap 'go mod edit -dropreplace $(LIBRARY)' EXIT; go mod edit -replace $(LIBRARY)=../..; go mod tidy
+
+.PHONY: command-of
+command-of: ## let the command require the library's released VERSION
+	cd cmd/msalredis && GOWORK=off go get $(LIBRARY)@$(VERSION) && GOWORK=off go mod tidy
+
 .PHONY: demo
 demo: ## the main demonstration; needs Go only
 	go run ./examples/fleet

@@ -99,6 +99,45 @@ func TestReadmeExampleRuns(t *testing.T) {
 	}
 }
 
+// Who imports the library has what it needs in his build list, and nothing of its examples, benchmarks or command.
+func TestImporterDoesNotSeeToolsOfTheRepository(t *testing.T) {
+	root, err := filepath.Abs("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	module := t.TempDir()
+	write(t, filepath.Join(module, "go.mod"), "module example.com/importer\n\ngo 1.26.0\n\n"+
+		"require github.com/msal-redis/msal-redis-go v0.0.0\n\nreplace github.com/msal-redis/msal-redis-go => "+root+"\n")
+	write(t, filepath.Join(module, "go.sum"), read(t, filepath.Join(root, "go.sum")))
+	_, text, _ := strings.Cut(read(t, "../README.md"), "```go\n")
+	text, _, _ = strings.Cut(text, "```")
+	write(t, filepath.Join(module, "main.go"), text)
+	inModule := func(args ...string) string {
+		t.Helper()
+		c := exec.CommandContext(t.Context(), "go", args...)
+		c.Dir, c.Env = module, append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
+		out, err := c.Output()
+		if err != nil {
+			t.Fatalf("go %s: %v", strings.Join(args, " "), err)
+		}
+		return string(out)
+	}
+	inModule("list", "-deps", ".") // writes what is imported into go.mod
+	list := inModule("list", "-m", "all")
+	if n := strings.Count(list, "\n"); n > 51 {
+		t.Errorf("%d modules, which were 51:\n%s", n, list)
+	}
+	if !strings.Contains(list, "redis/go-redis") {
+		t.Errorf("the list lacks go-redis, and this test shows nothing:\n%s", list)
+	}
+	for _, tool := range []string{"gonum.org/v1/plot", "chromedp", "toxiproxy", "prometheus", "keyvault", "cobra", "pflag",
+		"progressbar", "staticcheck", "honnef.co", "otel/sdk", "tink", "go-oidc"} {
+		if strings.Contains(list, tool) {
+			t.Errorf("an importer sees %s:\n%s", tool, list)
+		}
+	}
+}
+
 // tunnel serves CONNECT (RFC 9110 section 9.3.6): all that follows goes to an address.
 func tunnel(w http.ResponseWriter, address string) {
 	there, err := net.Dial("tcp", address)
