@@ -97,7 +97,7 @@ capacity: ## reckon what 10 to 10,000 instances ask of Redis: docs/capacity.md, 
 	go run ./bench/capacity --results docs
 
 .PHONY: matrix
-matrix: deps ## run the end-to-end tests against Redis 8 and Valkey 8 of a newer Debian (20 minutes)
+matrix: deps ## run the end-to-end tests against Redis 6.0, Redis 8 and Valkey 8 of other Debian suites (half an hour)
 	@internal/redistest/matrix.sh
 
 .PHONY: topologies

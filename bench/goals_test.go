@@ -103,8 +103,9 @@ var goals = []goal{
 		most: 2},
 	{what: "new client in a process that has the token, commands in Redis", goal: "0", workload: newClient,
 		unit: "commands in Redis", most: 0.1},
-	{what: "the same by the gate alone, us beyond plain MSAL", goal: "at most 60", workload: newClientGated,
-		against: remembering.name, unit: "us", most: 60},
+	// Sixty microseconds where plain MSAL takes 127, as on the machine of the goal.
+	{what: "the same by the gate alone, against plain MSAL", goal: "at most 1.47", workload: newClientGated,
+		against: remembering.name, most: 1.47},
 	{what: "the same by the gate alone, commands in Redis", goal: "0", workload: newClientGated,
 		unit: "commands in Redis", most: 0.1},
 	{what: "removal in a process that knows 60,000 answers, ms", goal: "at most 1", workload: removalAmongMany,

@@ -95,7 +95,7 @@ func (d *doctor) each(ctx context.Context, name string, f func(context.Context, 
 }
 
 // oldest is the oldest server that the library is for (docs/redis.md).
-const oldest = "6.2"
+const oldest = "6.0"
 
 func (d *doctor) server(ctx context.Context) {
 	ok := d.each(ctx, "server", func(ctx context.Context, c *redis.Client) error {

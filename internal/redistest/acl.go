@@ -1,7 +1,6 @@
 package redistest
 
 import (
-	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -11,7 +10,7 @@ import (
 // "~msal:* &msal:* -@all +get". It begins with nothing: no key, no channel, no command.
 func (s *Server) AddUser(name, password, rules string) {
 	args := []any{"ACL", "SETUSER", name, "reset", "on", ">" + password}
-	for _, r := range strings.Fields(rules) {
+	for _, r := range Rules(rules) {
 		args = append(args, r)
 	}
 	s.Do(args...)

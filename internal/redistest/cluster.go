@@ -30,7 +30,11 @@ func StartCluster(tb testing.TB, opts ...Option) *Cluster {
 		n := startClusterNode(tb, opts...)
 		// Distinct epochs, as redis-cli --cluster create gives them: else the nodes collide and sort it out by gossip.
 		n.Do("CLUSTER", "SET-CONFIG-EPOCH", i+1)
-		n.Do("CLUSTER", "ADDSLOTSRANGE", i*slots/nodes, (i+1)*slots/nodes-1)
+		own := []any{"CLUSTER", "ADDSLOTS"} // ADDSLOTSRANGE is of Redis 7.0
+		for slot := i * slots / nodes; slot < (i+1)*slots/nodes; slot++ {
+			own = append(own, slot)
+		}
+		n.Do(own...)
 		c.Nodes = append(c.Nodes, n)
 	}
 	for i, n := range c.Nodes {
@@ -105,6 +109,7 @@ func (c *Cluster) AddReplicas() {
 }
 
 // startClusterNode takes a second free port for the bus: port+10000, the default, may be taken or not be a port at all.
+// Before Redis 7.0 there is no other.
 func startClusterNode(tb testing.TB, opts ...Option) *Server {
 	tb.Helper()
 	for range 10 {
@@ -112,9 +117,12 @@ func startClusterNode(tb testing.TB, opts ...Option) *Server {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		s, err := Launch(append(slices.Clone(opts), Args("--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus),
-			"--cluster-node-timeout", "5000", "--cluster-require-full-coverage", "yes"))...)
-		if errors.Is(err, errPortTaken) {
+		args := []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "5000", "--cluster-require-full-coverage", "yes"}
+		if !before(7, 0) {
+			args = append(args, "--cluster-port", fmt.Sprint(bus))
+		}
+		s, err := Launch(append(slices.Clone(opts), Args(args...))...)
+		if errors.Is(err, errPortTaken) || err != nil && before(7, 0) {
 			continue
 		}
 		if err != nil {
@@ -128,6 +136,9 @@ func startClusterNode(tb testing.TB, opts ...Option) *Server {
 }
 
 func (s *Server) busPort() int {
+	if before(7, 0) {
+		return s.proc.port + 10000
+	}
 	v := s.Do("CONFIG", "GET", "cluster-port")
 	switch v := v.(type) {
 	case map[any]any:

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Runs the end-to-end tests against newer servers than the machine's own: Redis and Valkey of a newer Debian suite,
-# unpacked with all their libraries into a folder, where they run by their own loader. Nothing is installed, no root is
+# Runs the end-to-end tests against other servers than the machine's own: Redis and Valkey of a newer Debian suite, and
+# Redis 6.0, which Azure Cache for Redis is, of an older one. They are unpacked with all their libraries into a folder, where they run by their own loader. Nothing is installed, no root is
 # needed. A server that cannot be had is skipped with a line that says so; if none can, that is exit status 2.
 #
-#   MATRIX_SERVERS  which. Default "redis valkey".
-#   MATRIX_SUITES   Debian suites to take servers from, the first that works. Default "trixie forky sid".
+#   MATRIX_SERVERS  which. Default "redis6 redis valkey".
+#   MATRIX_SUITES   Debian suites to take the newer servers from, the first that works. Default "trixie forky sid".
 #   MATRIX_RUN      go test -run. Default: all end-to-end tests.
 #   MATRIX_DIR      where servers are kept between runs. Default: a folder in the user's cache.
 set -eu
@@ -27,14 +27,15 @@ wrap() {
 }
 
 skipped='' failed='' ran=''
-for what in ${MATRIX_SERVERS:-redis valkey}; do
-	at=$base/$what
+for what in ${MATRIX_SERVERS:-redis6 redis valkey}; do
+	at=$base/$what server=$what-server from=$suites
+	[ "$what" != redis6 ] || { server=redis-server; from=bullseye; }
 	if [ ! -x "$at/bin/redis-sentinel" ]; then
 		reason=''
 		# shellcheck disable=SC2086 # a list
-		unpack "$what-server" "$at" $suites || { skip "$what" "$reason"; continue; }
+		unpack "$server" "$at" $from || { skip "$what" "$reason"; continue; }
 		# redis-server may be a link to redis-check-rdb's binary, and sentinel is the server by another name.
-		wrap "$at" redis-server "$what-server" && wrap "$at" redis-sentinel "$what-server" ||
+		wrap "$at" redis-server "$server" && wrap "$at" redis-sentinel "$server" ||
 			{ skip "$what" "no server in the package"; rm -rf "$at"; continue; }
 	fi
 	version=$("$at/bin/redis-server" --version) || { skip "$what" "it does not run here"; continue; }

@@ -28,6 +28,7 @@ type Replicated struct {
 // StartReplicated starts the two servers with opts, and the sentinel, and waits until the sentinel knows both others.
 func StartReplicated(tb testing.TB, opts ...Option) *Replicated {
 	tb.Helper()
+	needs(tb, "a sentinel that asks for INFO often", 7, 0) // SENTINEL DEBUG
 	r := &Replicated{MasterName: "primary", tb: tb}
 	opts = append(slices.Clone(opts), Args("--repl-diskless-sync-delay", "0"))
 	r.Primary = Start(tb, opts...)

@@ -21,7 +21,10 @@ func rotate(t testing.TB, s *redistest.Server) (file string) {
 	next := func(ctx context.Context) error {
 		now := append(slices.Clone(valid), rand.Text())
 		now = now[max(0, len(now)-3):]
-		rule := []any{"ACL", "SETUSER", LimitedUser, "on", "resetpass", "allkeys", "allchannels", "+@all"}
+		rule := []any{"ACL", "SETUSER", LimitedUser}
+		for _, part := range redistest.Rules("on resetpass allkeys allchannels +@all") {
+			rule = append(rule, part)
+		}
 		for _, password := range now {
 			rule = append(rule, ">"+password)
 		}

@@ -82,7 +82,7 @@ var refused = []string{"CONFIG", "SELECT", "SCRIPT", "FLUSHALL", "FLUSHDB", "CLI
 func user(rule string) redistest.Option {
 	hash := sha256.Sum256([]byte(LimitedPassword))
 	args := []string{"--user", LimitedUser, "on", "#" + hex.EncodeToString(hash[:])}
-	return redistest.Args(append(args, strings.Fields(rule)...)...)
+	return redistest.Args(append(args, redistest.Rules(rule)...)...)
 }
 
 // OnlyStandalone starts a test that starts a Redis of its own shape: once is enough.
