@@ -3,6 +3,7 @@ package apiclient_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -518,5 +519,45 @@ func TestRequestsThatAreNone(t *testing.T) {
 		if _, err := client.Transport.RoundTrip(r); err == nil || want == nil || err.Error() != want.Error() {
 			t.Errorf("%s: %v, net/http says %v", name, err, want)
 		}
+	}
+}
+
+// What the application has put into http.DefaultTransport is used; without a transport there, New makes its own. Not
+// parallel: no other test runs beside it.
+func TestDefaultTransportIsTheApplications(t *testing.T) {
+	server := httptest.NewTLSServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	defer server.Close()
+	was := http.DefaultTransport
+	defer func() { http.DefaultTransport = was }()
+	asked := 0
+	trusting := server.Client().Transport.(*http.Transport)
+	for name, test := range map[string]struct {
+		transport http.RoundTripper
+		ours      int
+		answered  bool
+	}{
+		"an *http.Transport": {trusting, 0, true},
+		"another": {roundTripper(func(r *http.Request) (*http.Response, error) {
+			asked++
+			return trusting.RoundTrip(r)
+		}), 1, true},
+		// These do not trust the server's certificate.
+		"nil":                   {nil, 0, false},
+		"a nil *http.Transport": {(*http.Transport)(nil), 0, false},
+	} {
+		http.DefaultTransport, asked = test.transport, 0
+		client, err := apiclient.New(server.URL, &credential{}, &apiclient.Options{MaxRetries: -1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Get(server.URL)
+		if err == nil {
+			resp.Body.Close()
+		}
+		var untrusted *tls.CertificateVerificationError
+		if asked != test.ours || (err == nil) != test.answered || err != nil && !errors.As(err, &untrusted) {
+			t.Errorf("%s: asked %d times, %v", name, asked, err)
+		}
+		client.CloseIdleConnections()
 	}
 }
