@@ -17,4 +17,4 @@ func (s *Server) MaxMemory(bytes int64) {
 func (s *Server) FillMemory() { s.MaxMemory(1) }
 
 // FlushScripts empties the script cache, as a restart or a failover does: the next EVALSHA gets NOSCRIPT.
-func (s *Server) FlushScripts() { s.Do("SCRIPT", "FLUSH", "SYNC") }
+func (s *Server) FlushScripts() { s.Do("SCRIPT", "FLUSH") }

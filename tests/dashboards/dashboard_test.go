@@ -249,7 +249,9 @@ func TestAlertsNameMetricsThatExist(t *testing.T) {
 
 // A counter that a process exports for the first time at 5,000 has not grown, as Prometheus sees it.
 func TestCountersBeginAtZero(t *testing.T) {
-	registry := registryOf(t, redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}), func(*msalredis.Cache) {})
+	nowhere := redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})
+	t.Cleanup(func() { nowhere.Close() })
+	registry := registryOf(t, nowhere, func(*msalredis.Cache) {})
 	families, err := registry.Gather()
 	if err != nil {
 		t.Fatal(err)
