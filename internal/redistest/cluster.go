@@ -117,7 +117,8 @@ func startClusterNode(tb testing.TB, opts ...Option) *Server {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		args := []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "5000", "--cluster-require-full-coverage", "yes"}
+		args := []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "5000",
+			"--cluster-require-full-coverage", "yes"}
 		if !before(7, 0) {
 			args = append(args, "--cluster-port", fmt.Sprint(bus))
 		}
