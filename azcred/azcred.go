@@ -61,8 +61,11 @@ var _ azcore.TokenCredential = (*Credential)(nil)
 func New(
 	authority, clientID string, cred confidential.Credential, tokens *msalredis.Cache, opts *Options,
 ) (*Credential, error) {
-	if tokens == nil {
+	switch {
+	case tokens == nil:
 		return nil, errors.New("azcred: New needs a Cache")
+	case clientID == "":
+		return nil, errors.New("azcred: the client id is empty")
 	}
 	o := Options{}
 	if opts != nil {

@@ -19,7 +19,7 @@ type Options struct {
 	TLSConfig *tls.Config
 
 	// InsecureSkipVerify allows TLS without verification: skip_verify=true in the URL, or TLSConfig's field of this
-	// name. It does not turn verification off by itself. Default false.
+	// name. By itself it turns nothing off: one of those two must be set too. Default false.
 	InsecureSkipVerify bool
 
 	// Credentials log in, instead of a user and password in the URL, and again when they change: an Entra ID login is

@@ -191,9 +191,10 @@ func TestErrorsSayWhatToChange(t *testing.T) {
 	s.AddUser("nothing", "a-password", "~*")
 	const secret = "a-pass-word"
 	for _, c := range []struct{ url, want string }{
-		{"", "write redis://"},
 		{secret, "write redis://"},
 		{"https://user:" + secret + "@host", "scheme"},
+		{"", "it is empty"},
+		{" \n", "it is empty"},
 		{"redis://user:" + secret + "/a@host:6379", "percent-encode"},
 		{"redis://user:12?" + secret + "@host:6379", "percent-encode"},
 		{"redis://user:12#" + secret + "@host:6379", "percent-encode"},

@@ -53,7 +53,10 @@ func parse(text string, opts *Options) (*target, error) {
 			encode)
 	}
 	scheme, rest, ok := strings.Cut(strings.TrimSpace(text), "://")
-	if !ok {
+	switch {
+	case strings.TrimSpace(text) == "":
+		return nil, bad("it is empty (is the environment variable set?); %s", form)
+	case !ok:
 		return nil, bad("%s", form)
 	}
 	if scheme = strings.ToLower(scheme); scheme != "redis" && scheme != "rediss" && scheme != "unix" {

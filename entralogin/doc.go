@@ -8,7 +8,7 @@
 //	if err != nil {
 //		return err
 //	}
-//	rdb, err := connect.Dial(ctx, "rediss://name.region.redis.azure.net:10000", &connect.Options{Credentials: login})
+//	rdb, err := connect.Open("rediss://name.region.redis.azure.net:10000", &connect.Options{Credentials: login})
 //
 // The password is an access token for https://redis.azure.com, the user name the object id of its principal. Redis cuts
 // a connection whose token has expired, so a new token is asked for in time and each connection logs in again with it.
@@ -26,15 +26,21 @@
 //
 // # When a token is renewed
 //
-// When the credential says so (azcore.AccessToken.RefreshOn), else five minutes before its expiry: before that MSAL
-// answers with the same token; and up to half a minute later, so that a fleet does not ask at once. Where fewer than
-// five minutes are left, or a try failed or brought the same token, a third of what is left later, give or take a
-// tenth, at least a second and at most 30 s after a failure. A token that works is kept to its end however many tries
-// fail, and the tries never end while there are connections: after the token's end they are 1 s apart at first and 30 s
-// at last. Without connections nothing runs: there is nothing to close.
+// The first try comes when the credential says so (azcore.AccessToken.RefreshOn), else five minutes before the expiry,
+// before which MSAL answers with the same token. It comes up to half a minute later than that, so that a fleet does not
+// ask at once. The next try comes after a third of the time that the token has left, give or take a tenth, but at least
+// a second later, if
 //
-// A connection logs in again when it is put back into go-redis's pool the next time. One that lay idle from the renewal
-// to the old token's end, five minutes, is cut by Redis, and go-redis makes another before a command meets it.
+//   - a try failed (then at most 30 s later),
+//   - a try brought the same token,
+//   - or the token had fewer than five minutes left from the start.
+//
+// A token that works is kept to its end, however many tries fail. The tries go on while there are connections: after the
+// token's end they are 1 s apart at first, and 30 s in the end. Without connections nothing runs, so there is nothing to
+// close.
+//
+// A connection logs in again the next time that it is put back into go-redis's pool. If it lies idle for the five minutes
+// from the renewal to the old token's end, Redis cuts it, and go-redis makes another before a command meets it.
 //
 // Subscriptions (Redis's, not ours) are not logged in again, because go-redis v9.23 does that in its pool, where they
 // are not: Redis ends them with their token, and go-redis opens them anew with the current one. What a msalredis.Cache

@@ -16,6 +16,11 @@
 //
 //	entra.Count(entratest.ByGrant("client_credentials")) // 1
 //
+// With an msalredis.Cache the gate stands before the emulator:
+//
+//	app, _ := tokens.NewConfidential(entra.Authority("contoso.onmicrosoft.com"), "11111111-...", cred,
+//		confidential.WithHTTPClient(&http.Client{Transport: tokens.Transport(entra.Transport())}))
+//
 // # Names
 //
 // [Server.Authority] is https://login.microsoftonline.com/<tenant>, the real name: the

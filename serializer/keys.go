@@ -91,7 +91,8 @@ func ParseKeys(text string) ([]Key, error) {
 		return r
 	}, text)
 	if text == "" {
-		return nil, fmt.Errorf("%w: there is none; write id:BASE64, for instance the output of GenerateKey", ErrKeys)
+		return nil, fmt.Errorf("%w: there is none (is the environment variable set?); "+
+			"write id:BASE64, for instance the output of GenerateKey", ErrKeys)
 	}
 	var keys []Key
 	seen := map[string]int{}

@@ -3,8 +3,8 @@
 //	source := tokensource.ForApp(ctx, app, []string{"https://api.businesscentral.dynamics.com/.default"})
 //	client := &http.Client{Transport: &oauth2.Transport{Source: source}}
 //
-// app is an MSAL client made with an msalredis.Cache: WithCache and WithHTTPClient. Where there are hundreds of tenants
-// or users it is one of clientpool.Shards. [ForApp] is client credentials, [ForAccount] a signed-in account,
+// app is an MSAL client of an msalredis.Cache (NewConfidential). Where there are hundreds of tenants or users it is one
+// of clientpool.Shards. [ForApp] is client credentials, [ForAccount] a signed-in account,
 // [OnBehalfOf] the user whose token an API has received, and [Func] anything else.
 //
 // # Ask each time

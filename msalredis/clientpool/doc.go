@@ -10,8 +10,7 @@
 // nothing has to be retired:
 //
 //	clients, err := clientpool.NewShards(32, func() (confidential.Client, error) {
-//		return confidential.New("https://login.microsoftonline.com/"+tenant, clientID, cred,
-//			confidential.WithCache(tokens), confidential.WithHTTPClient(tokens.HTTPClient()))
+//		return tokens.NewConfidential("https://login.microsoftonline.com/"+tenant, clientID, cred)
 //	})
 //	app, err := clients.Get(otherTenant)
 //	result, err := app.AcquireTokenByCredential(ctx, scopes, confidential.WithTenantID(otherTenant))
@@ -22,8 +21,7 @@
 // authority that WithTenantID cannot name. Those used least are retired:
 //
 //	clients, err := clientpool.New(1000, func(tenant string) (confidential.Client, error) {
-//		return confidential.New("https://login.microsoftonline.com/"+tenant, clientID, credentials[tenant],
-//			confidential.WithCache(tokens), confidential.WithHTTPClient(tokens.HTTPClient()))
+//		return tokens.NewConfidential("https://login.microsoftonline.com/"+tenant, clientID, credentials[tenant])
 //	})
 //	app, err := clients.Get(tenant)
 //

@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/msal-redis/msal-redis-go/azcred"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 	"github.com/msal-redis/msal-redis-go/tests/harness"
@@ -63,6 +65,21 @@ func TestClosedCacheAndEmptyNames(t *testing.T) {
 	}
 	if err := i.Tokens.ForgetAppTokens(ctx, harness.ClientID, ""); err == nil {
 		t.Error("ForgetAppTokens without a tenant succeeds")
+	}
+	cred, err := confidential.NewCredFromSecret("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := i.Tokens.NewConfidential("https://login.microsoftonline.com/"+harness.Tenant, "", cred); err == nil ||
+		!strings.Contains(err.Error(), "client id is empty") {
+		t.Errorf("NewConfidential without a client id: %v", err)
+	}
+	if _, err := i.Tokens.NewPublic(""); err == nil || !strings.Contains(err.Error(), "client id is empty") {
+		t.Errorf("NewPublic without a client id: %v", err)
+	}
+	if _, err := azcred.New("https://login.microsoftonline.com/"+harness.Tenant, "", cred, i.Tokens, nil); err == nil ||
+		!strings.Contains(err.Error(), "client id is empty") {
+		t.Errorf("azcred.New without a client id: %v", err)
 	}
 	app := i.App()
 	i.Close()
