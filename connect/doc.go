@@ -7,8 +7,8 @@
 //	defer rdb.Close()
 //	tokens, err := msalredis.New(rdb, sealer, nil)
 //
-// [Open] asks Redis nothing, so that a service starts while Redis is away, as the cache itself does. [Dial] asks, and so
-// finds a wrong address, password or certificate at once: use it where that should stop the start.
+// [Open] asks Redis nothing, so that a service starts while Redis is away, as the cache itself does. [Dial] asks, and
+// so finds a wrong address, password or certificate at once: use it where that should stop the start.
 //
 // # URLs
 //
@@ -21,9 +21,9 @@
 //
 // The language is go-redis's (redis.ParseURL, redis.ParseClusterURL, redis.ParseFailoverURL), its query parameters and
 // addr=host:port included; the comma is our one addition. Characters such as @ : / ? # and % are percent-encoded in a
-// password. A host is never left out, also where it is localhost. A host that is neither a name nor an address is refused,
-// and the error does not show it: with a : in place of the @, the password stands where the host should be. A connection
-// string of StackExchange.Redis, which Azure's portal shows, is no URL: the error gives the one to write.
+// password. A host is never left out, also where it is localhost. A host that is neither a name nor an address is
+// refused, and the error does not show it: with a : in place of the @, the password stands where the host should be. A
+// connection string of StackExchange.Redis, which Azure's portal shows, is no URL: the error gives the one to write.
 //
 // One address is enough for a cluster, by Dial and by Open, also where Redis is away at the start: what is there is
 // asked (CLUSTER SLOTS) when it first answers. A cluster has database 0 only: one that is asked for another says so

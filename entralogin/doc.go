@@ -35,12 +35,12 @@
 //   - a try brought the same token,
 //   - or the token had fewer than five minutes left from the start.
 //
-// A token that works is kept to its end, however many tries fail. The tries go on while there are connections: after the
-// token's end they are 1 s apart at first, and 30 s in the end. Without connections nothing runs, so there is nothing to
-// close.
+// A token that works is kept to its end, however many tries fail. The tries go on while there are connections: after
+// the token's end they are 1 s apart at first, and 30 s in the end. Without connections nothing runs, so there is
+// nothing to close.
 //
-// A connection logs in again the next time that it is put back into go-redis's pool. If it lies idle for the five minutes
-// from the renewal to the old token's end, Redis cuts it, and go-redis makes another before a command meets it.
+// A connection logs in again when it is next put back into go-redis's pool. If it lies idle for the five minutes from
+// the renewal to the old token's end, Redis cuts it, and go-redis makes another before a command meets it.
 //
 // Subscriptions (Redis's, not ours) are not logged in again, because go-redis v9.23 does that in its pool, where they
 // are not: Redis ends them with their token, and go-redis opens them anew with the current one. What a msalredis.Cache
