@@ -8,13 +8,13 @@ import (
 	"os"
 	"time"
 
-	"github.com/bsm/redislock"
+	"github.com/redis/go-redis/v9"
 )
 
-// TryAcquire takes the lease of a key or returns [ErrHeld] at once: two Redis operations if it gets it (one with
-// [Options.Unfenced]), one if not. It returns within about two OpTimeouts whatever Redis does, once it has its place
-// (see [Options.InFlight]), and promptly when ctx ends, with ctx's error. Any other error is Redis's. After an error no
-// lease is left behind for longer than TTL: an attempt whose outcome is unknown is undone in the background.
+// TryAcquire takes the lease of a key or returns [ErrHeld] at once: one Redis operation. It returns within about
+// OpTimeout whatever Redis does, once it has its place (see [Options.InFlight]), and promptly when ctx ends, with ctx's
+// error. Any other error is Redis's. After an error no lease is left behind for longer than TTL: an attempt whose
+// outcome is unknown is undone in the background.
 //
 // The key is used as it is given. Leases, fences and wake-ups of a key meet those of every other process that gives the
 // same key; the fence's key and the channel are its siblings (see the package's documentation).
@@ -40,7 +40,7 @@ func (l *Locker) Acquire(ctx context.Context, key string) (*Lease, error) {
 		return nil, err
 	}
 	lease, err := l.attempt(ctx, n)
-	if !worthWaiting(err) {
+	if !errors.Is(err, ErrHeld) {
 		return lease, err
 	}
 	sub, err := l.subscribe(ctx, n)
@@ -51,7 +51,7 @@ func (l *Locker) Acquire(ctx context.Context, key string) (*Lease, error) {
 	for {
 		// Once subscribed, try again: the release may have been published between the first attempt and the subscription.
 		lease, err := l.attempt(ctx, n)
-		if !worthWaiting(err) {
+		if !errors.Is(err, ErrHeld) {
 			return lease, err
 		}
 		if err := l.waitUntilFree(ctx, n, sub); err != nil {
@@ -59,9 +59,6 @@ func (l *Locker) Acquire(ctx context.Context, key string) (*Lease, error) {
 		}
 	}
 }
-
-// worthWaiting: held by another, or ours and lost again before we knew.
-func worthWaiting(err error) bool { return errors.Is(err, ErrHeld) || errors.Is(err, ErrLost) }
 
 // waitUntilFree returns when an attempt is worth while: after a wake-up, or after finding that there is no lease.
 func (l *Locker) waitUntilFree(ctx context.Context, n names, sub *Subscription) error {
@@ -111,10 +108,10 @@ func (l *Locker) remaining(ctx context.Context, n names) (time.Duration, error) 
 
 // attempt tries once. Its token is ours, made before anything is sent: so an attempt that ended in an error, and
 // perhaps took effect, can be undone; and go-redis's retry of an EVALSHA whose answer it lost finds the lease taken by
-// the same token, which redislock counts as obtained.
+// the same token, which counts as obtained.
 func (l *Locker) attempt(ctx context.Context, n names) (*Lease, error) {
 	token := rand.Text()
-	got, err := run(l, ctx, 2*l.opts.OpTimeout, func(ctx context.Context) (obtained, error) {
+	got, err := run(l, ctx, l.opts.OpTimeout, func(ctx context.Context) (obtained, error) {
 		got, err := l.obtain(ctx, n, token)
 		if err != nil && !errors.Is(err, ErrHeld) {
 			l.abandon(n, token)
@@ -143,36 +140,22 @@ func (l *Locker) attempt(ctx context.Context, n names) (*Lease, error) {
 }
 
 type obtained struct {
-	lock  *redislock.Lock
 	fence int64
 	start time.Time // the trust window begins before the request is sent
 }
 
-// obtain takes the lease, then draws its fence. Two operations, since the first is redislock's; the second finds out
-// whether the lease is still ours. Without an answer to it there is no number and so no lease.
+// obtain takes the lease and draws its fence.
 func (l *Locker) obtain(ctx context.Context, n names, token string) (obtained, error) {
-	start := time.Now()
-	one, cancel := context.WithTimeout(ctx, l.opts.OpTimeout)
-	lock, err := l.locks.Obtain(one, n.lease, l.opts.TTL, &redislock.Options{Token: token})
-	cancel()
-	if err != nil {
-		// redislock joins ErrNotObtained with the error of a context that ended while it waited to retry; ours does not
-		// retry, so ErrNotObtained alone means that Redis said no.
-		if errors.Is(err, redislock.ErrNotObtained) && ctx.Err() == nil {
-			return obtained{}, ErrHeld
-		}
-		return obtained{}, err
-	}
+	keys := []string{n.lease, n.fence}
 	if l.opts.Unfenced {
-		return obtained{lock, 0, start}, nil
+		keys = keys[:1]
 	}
-	two, cancel := context.WithTimeout(ctx, l.opts.OpTimeout)
-	defer cancel()
-	fence, err := fenceScript.Run(two, l.client, []string{n.lease, n.fence}, token, fenceLife.Milliseconds()).Int64()
-	if err == nil && fence == 0 {
-		err = ErrLost
+	start := time.Now()
+	fence, err := obtainScript.Run(ctx, l.client, keys, token, l.opts.TTL.Milliseconds(), fenceLife.Milliseconds()).Int64()
+	if errors.Is(err, redis.Nil) {
+		err = ErrHeld
 	}
-	return obtained{lock, fence, start}, err
+	return obtained{fence, start}, err
 }
 
 // fenceLife is how long the last number is remembered. Numbers come from the server's clock; the memory is for the case
@@ -182,7 +165,7 @@ const fenceLife = time.Hour
 // explain gives an error its place among ours, ctx's and Redis's.
 func (l *Locker) explain(ctx context.Context, what string, err error) error {
 	switch {
-	case errors.Is(err, ErrHeld), errors.Is(err, ErrLost), errors.Is(err, ErrClosed):
+	case errors.Is(err, ErrHeld), errors.Is(err, ErrClosed):
 		return err
 	case ctx.Err() != nil:
 		return ended(ctx)

@@ -222,18 +222,21 @@ func TestAcquireEndsWithItsContext(t *testing.T) {
 // TestAcquireEndsWithItsContextWhileRedisHangs: at every command that an Acquire sends. What Redis does with it
 // afterwards leaves no lease.
 func TestAcquireEndsWithItsContextWhileRedisHangs(t *testing.T) {
-	for at := 1; at <= 4; at++ {
+	for _, test := range []struct {
+		held bool // by another: obtain, obtain again and look
+		at   int
+	}{{false, 1}, {true, 1}, {true, 2}, {true, 3}} {
 		bubble(t, func(t *testing.T, b *bubbleEnv) {
 			l := open(t, b.client, nil)
 			defer l.Close()
 			mustRelease(t, mustTry(t, l, "{k}:lock"))
-			if at > 2 { // obtain, then, held by another, obtain again and look
+			if test.held {
 				b.Set("{k}:lock", "another's")
 			}
 			commands := 0
 			hanging := make(chan struct{})
 			b.hook.set(func(_ context.Context, cmd redis.Cmder, next func() error) error {
-				if commands++; commands != min(at, 3) {
+				if commands++; commands != test.at {
 					return next()
 				}
 				close(hanging)
@@ -249,11 +252,11 @@ func TestAcquireEndsWithItsContextWhileRedisHangs(t *testing.T) {
 			a := <-waiter
 			wantErr(t, "Acquire", a.err, context.Canceled)
 			if d := time.Since(start); d != 0 {
-				t.Errorf("command %d: it took %v", at, d)
+				t.Errorf("command %d: it took %v", test.at, d)
 			}
 			b.pass(time.Second)
 			if v, _ := b.Get("{k}:lock"); v != "" && v != "another's" {
-				t.Errorf("command %d: a lease is left", at)
+				t.Errorf("command %d: a lease is left", test.at)
 			}
 		})
 	}
@@ -288,8 +291,8 @@ func TestAcquireReturnsWhenRedisFails(t *testing.T) {
 	})
 }
 
-// Without a fence a lease costs one operation, and leaves nothing behind but itself.
-func TestUnfencedLeaseCostsOneOperation(t *testing.T) {
+// A lease costs one operation. Without a fence it leaves nothing behind but itself.
+func TestLeaseCostsOneOperation(t *testing.T) {
 	bubble(t, func(t *testing.T, b *bubbleEnv) {
 		var sent int
 		b.hook.set(func(_ context.Context, cmd redis.Cmder, next func() error) error {
@@ -303,8 +306,8 @@ func TestUnfencedLeaseCostsOneOperation(t *testing.T) {
 			l := open(t, b.client, &Options{TTL: long, Unfenced: unfenced})
 			sent = 0
 			lease := mustTry(t, l, "{k}:lock")
-			if want := map[bool]int{false: 2, true: 1}[unfenced]; sent != want || (lease.Fence() == 0) != unfenced {
-				t.Errorf("unfenced %v: %d operations, want %d; the fence is %d", unfenced, sent, want, lease.Fence())
+			if sent != 1 || (lease.Fence() == 0) != unfenced {
+				t.Errorf("unfenced %v: %d operations; the fence is %d", unfenced, sent, lease.Fence())
 			}
 			if _, err := l.TryAcquire(t.Context(), "{k}:lock"); !errors.Is(err, ErrHeld) {
 				t.Errorf("unfenced %v: a second lease: %v", unfenced, err)

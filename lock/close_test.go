@@ -46,7 +46,7 @@ func busy(t *testing.T, b *bubbleEnv) (l *Locker, held *Lease, waiter <-chan acq
 			return errCut
 		}
 		err := next()
-		if isObtain(cmd) {
+		if is(cmd, obtainScript) {
 			return errCut
 		}
 		return err

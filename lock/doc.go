@@ -38,9 +38,6 @@
 // msal:v1:{id}:wake (the suffix ":lock" is replaced if it is there). Of a key without one, "job", they are {job}:fence
 // and {job}:wake: so lease and fence share a cluster slot. A key that holds a '}' but no hash tag is refused.
 //
-// The user needs, on those keys and channels: EVALSHA, EVAL, GET, SET, DEL, GETRANGE, MGET, MSET, MSETNX, PEXPIRE,
-// PTTL, TIME, PUBLISH, SUBSCRIBE, UNSUBSCRIBE, PING. Without leave to publish or to subscribe it works, by polling.
-//
-// Obtaining and refreshing are [github.com/bsm/redislock]'s scripts, in front of which this package puts what that
-// leaves to its users: renewal, loss, fences, wake-ups, bounds.
+// The user needs, on those keys and channels: EVALSHA, EVAL, GET, SET, DEL, PEXPIRE, PTTL, TIME, PUBLISH, SUBSCRIBE,
+// UNSUBSCRIBE, PING. Without leave to publish or to subscribe it works, by polling.
 package lock

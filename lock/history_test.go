@@ -151,7 +151,7 @@ type competitor struct {
 }
 
 func (c *competitor) hook(ctx context.Context, cmd redis.Cmder, next func() error) error {
-	if c.frozen.Load() && isRefresh(cmd) {
+	if c.frozen.Load() && is(cmd, renewScript) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -325,7 +325,7 @@ func TestHistoriesOfBrokenLeases(t *testing.T) {
 		"fences that each process counts": func(c *competitor) {
 			var n atomic.Int64
 			c.broken = func(ctx context.Context, cmd redis.Cmder, next func() error) (bool, error) {
-				if !is(cmd, fenceScript) {
+				if !is(cmd, obtainScript) {
 					return false, nil
 				}
 				err := next()

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"github.com/bsm/redislock"
 )
 
 // Lease is the right to be the only one, for as long as [Lease.Context] lives. Its methods are safe for concurrent use.
@@ -22,7 +20,6 @@ type Lease struct {
 	names  names
 	token  string
 	fence  int64
-	held   *redislock.Lock
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -46,7 +43,7 @@ const (
 )
 
 func newLease(ctx context.Context, l *Locker, n names, token string, got obtained) *Lease {
-	s := &Lease{locker: l, names: n, token: token, fence: got.fence, held: got.lock, until: got.start.Add(l.trust())}
+	s := &Lease{locker: l, names: n, token: token, fence: got.fence, until: got.start.Add(l.trust())}
 	s.ctx, s.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
 	return s
 }
@@ -117,9 +114,10 @@ func (s *Lease) renew() {
 
 	err := l.enter(s.ctx, nil) // which ends when the lease has run out
 	start := time.Now()
+	ours := true
 	if err == nil {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), l.opts.OpTimeout)
-		err = s.held.Refresh(ctx, l.opts.TTL, nil)
+		ours, err = renewScript.Run(ctx, l.client, []string{s.names.lease}, s.token, l.opts.TTL.Milliseconds()).Bool()
 		cancel()
 		l.exit()
 	}
@@ -130,7 +128,7 @@ func (s *Lease) renew() {
 		s.mu.Unlock()
 		return
 	}
-	if errors.Is(err, redislock.ErrNotObtained) {
+	if err == nil && !ours {
 		s.mu.Unlock()
 		s.loseAs(stateGone, "the key is gone or another's")
 		return

@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/bsm/redislock"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/internal/bus"
@@ -33,8 +32,8 @@ type Options struct {
 	// bound.
 	InFlight chan struct{}
 
-	// Unfenced makes leases that have no fence: Fence is 0, and a lease costs one Redis operation instead of two. For who
-	// orders writes by something else.
+	// Unfenced makes leases that have no fence: Fence is 0, and Redis keeps no second key. For who orders writes by
+	// something else.
 	Unfenced bool
 
 	// Bus is for this module's own use: the subscription connection that a Locker shares with others in its process, and
@@ -65,8 +64,7 @@ func (o *Options) withDefaults() Options {
 type Locker struct {
 	opts   Options
 	client redis.UniversalClient // each command bounded by OpTimeout where the client can
-	locks  *redislock.Client
-	bus    *bus.Bus // that of the options, or our own
+	bus    *bus.Bus              // that of the options, or our own
 	reaper reaper
 
 	// ctx ends with Close. It never bounds a Redis operation: those have OpTimeout, and an outcome is worth knowing.
@@ -96,7 +94,6 @@ func New(client redis.UniversalClient, opts *Options) *Locker {
 	if c, ok := client.(*redis.Client); ok && !c.Options().ContextTimeoutEnabled {
 		l.client = c.WithTimeout(l.opts.OpTimeout)
 	}
-	l.locks = redislock.New(l.client)
 	if l.bus = l.opts.Bus; l.bus == nil {
 		l.bus = bus.New(client, max(l.opts.OpTimeout, time.Second)) // nobody waits for its handshake, but Close does
 	}

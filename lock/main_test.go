@@ -132,8 +132,3 @@ func (h *hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Process
 func is(cmd redis.Cmder, s *redis.Script) bool {
 	return (cmd.Name() == "evalsha" || cmd.Name() == "eval") && len(cmd.Args()) > 1 && cmd.Args()[1] == s.Hash()
 }
-
-// isRefresh knows redislock's refresh by its number of arguments: one key, a token and a life.
-func isRefresh(cmd redis.Cmder) bool {
-	return cmd.Name() == "evalsha" && len(cmd.Args()) == 6 && !is(cmd, fenceScript) && !is(cmd, releaseScript)
-}

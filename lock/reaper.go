@@ -3,10 +3,9 @@ package lock
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
 )
 
 // reaper releases, by their tokens, leases that nobody holds and that may stand in Redis all the same: of attempts
@@ -55,8 +54,8 @@ func (l *Locker) reap(n names, token string) bool {
 
 func (l *Locker) reapAll() {
 	r := &l.reaper
-	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = l.opts.OpTimeout/4, l.opts.TTL/4
+	least, most := l.opts.OpTimeout/4, l.opts.TTL/4
+	pause := least
 	for {
 		r.mu.Lock()
 		if len(r.queue) == 0 {
@@ -82,11 +81,12 @@ func (l *Locker) reapAll() {
 			}
 			cancel()
 			if err == nil {
-				pause.Reset()
+				pause = least
 				break
 			}
 			select {
-			case <-time.After(pause.NextBackOff()):
+			case <-time.After(pause/2 + rand.N(pause)): // not all processes at once
+				pause = min(2*pause, most)
 			case <-l.ctx.Done(): // one attempt each must do; after a failure none
 				r.mu.Lock()
 				r.queue, r.running = nil, false

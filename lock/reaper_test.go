@@ -10,54 +10,39 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// isObtain knows redislock's obtain by its number of arguments: one key, a token, its length and a life.
-func isObtain(cmd redis.Cmder) bool {
-	return cmd.Name() == "evalsha" && len(cmd.Args()) == 7 && !is(cmd, fenceScript)
-}
-
 var errCut = errors.New("connection reset by peer")
 
 // TestAnAttemptThatFailedAndTookEffectIsUndone: Redis has executed what the caller was told had failed. Nobody knows
 // the lease then, and it would keep the others waiting for a minute.
 func TestAnAttemptThatFailedAndTookEffectIsUndone(t *testing.T) {
-	for _, tt := range []struct {
-		name string
-		cut  func(redis.Cmder) bool
-	}{
-		{"the answer to the lease is lost", isObtain},
-		{"the answer to the fence is lost", func(cmd redis.Cmder) bool { return is(cmd, fenceScript) }},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, func(t *testing.T, b *bubbleEnv) {
-				l := open(t, b.client, &Options{TTL: long})
-				defer l.Close()
-				mustRelease(t, mustTry(t, l, "{k}:lock")) // loads the scripts: one command each from here on
-				held := 0
-				b.hook.set(func(_ context.Context, cmd redis.Cmder, next func() error) error {
-					err := next()
-					if tt.cut(cmd) {
-						if b.Exists("{k}:lock") {
-							held++
-						}
-						return errCut
-					}
-					return err
-				})
-				_, err := l.TryAcquire(t.Context(), "{k}:lock")
-				wantErr(t, "TryAcquire", err, errCut)
-				if errors.Is(err, ErrHeld) || errors.Is(err, ErrLost) {
-					t.Errorf("error %v", err)
-				}
-				synctest.Wait()
-				if held != 1 {
-					t.Errorf("the lease was taken %d times", held)
-				}
+	bubble(t, func(t *testing.T, b *bubbleEnv) {
+		l := open(t, b.client, &Options{TTL: long})
+		defer l.Close()
+		mustRelease(t, mustTry(t, l, "{k}:lock")) // loads the scripts: one command each from here on
+		held := 0
+		b.hook.set(func(_ context.Context, cmd redis.Cmder, next func() error) error {
+			err := next()
+			if is(cmd, obtainScript) {
 				if b.Exists("{k}:lock") {
-					t.Error("the lease is still there")
+					held++
 				}
-			})
+				return errCut
+			}
+			return err
 		})
-	}
+		_, err := l.TryAcquire(t.Context(), "{k}:lock")
+		wantErr(t, "TryAcquire", err, errCut)
+		if errors.Is(err, ErrHeld) || errors.Is(err, ErrLost) {
+			t.Errorf("error %v", err)
+		}
+		synctest.Wait()
+		if held != 1 {
+			t.Errorf("the lease was taken %d times", held)
+		}
+		if b.Exists("{k}:lock") {
+			t.Error("the lease is still there")
+		}
+	})
 }
 
 // TestAnAttemptWhoseAnswerComesTooLateIsUndone: the caller has left. The clock stands at the time at which Redis
@@ -69,7 +54,7 @@ func TestAnAttemptWhoseAnswerComesTooLateIsUndone(t *testing.T) {
 		mustRelease(t, mustTry(t, l, "{k}:lock"))
 		b.hook.set(func(_ context.Context, cmd redis.Cmder, next func() error) error {
 			err := next()
-			if isObtain(cmd) {
+			if is(cmd, obtainScript) {
 				time.Sleep(100 * time.Millisecond)
 			}
 			return err
@@ -96,7 +81,7 @@ func TestUndoingIsTriedUntilRedisIsBack(t *testing.T) {
 		defer l.Close()
 		mustRelease(t, mustTry(t, l, "{k}:lock"))
 		b.hook.set(func(_ context.Context, cmd redis.Cmder, next func() error) error {
-			if isObtain(cmd) {
+			if is(cmd, obtainScript) {
 				_ = next()
 			}
 			return errCut

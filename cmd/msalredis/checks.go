@@ -288,9 +288,8 @@ func (d *doctor) clock(ctx context.Context) {
 func needed(h, s, z, channel string) [][]any {
 	const ms = "5000"
 	return [][]any{
-		{"set", s, "v", "px", ms}, {"mset", s, "v"}, {"msetnx", s, "v"}, {"pexpire", s, ms}, {"expireat", s, "4102444800"},
-		{"pttl", s},
-		{"get", s}, {"mget", s}, {"getrange", s, "0", "1"}, {"type", s}, {"del", s},
+		{"set", s, "v", "px", ms}, {"pexpire", s, ms}, {"expireat", s, "4102444800"}, {"pttl", s}, {"get", s}, {"type", s},
+		{"del", s},
 		{"hset", h, "f", "v"}, {"pexpire", h, ms}, {"hget", h, "f"}, {"hgetall", h}, {"hdel", h, "f"},
 		{"zadd", z, "1", "m"}, {"pexpire", z, ms}, {"zrange", z, "0", "-1"}, {"zrem", z, "x"},
 		{"zremrangebyscore", z, "-inf", "0"},

@@ -1,0 +1,32 @@
+-- obtain.lua takes a lease if nobody has it, and draws its fencing number. Who has it with the same token takes it again:
+-- go-redis repeats a command whose answer it has lost.
+--
+-- KEYS[1]  the lease
+-- KEYS[2]  the last number drawn; absent: no number is wanted
+-- ARGV[1]  our token
+-- ARGV[2]  life of the lease, in milliseconds
+-- ARGV[3]  how long KEYS[2] is kept, in milliseconds
+-- returns  the number, or 0 without KEYS[2]; nil if another has the lease (and then nothing is written)
+--
+-- The number is the server's clock in microseconds, so it grows also when KEYS[2] was evicted; or one more than the last,
+-- so it grows also when the clock was set back. Microseconds since 1970 fit a Lua number (2^53) until the year 2255.
+
+local holder = redis.call("get", KEYS[1])
+if holder and holder ~= ARGV[1] then
+  return false
+end
+redis.call("set", KEYS[1], ARGV[1], "px", ARGV[2])
+if not KEYS[2] then
+  return 0
+end
+
+local now = redis.call("time")
+local fence = tonumber(now[1]) * 1000000 + tonumber(now[2])
+local last = redis.pcall("get", KEYS[2])
+last = type(last) == "string" and tonumber(last) or 0 -- none, or none of ours
+if last >= fence then
+  fence = last + 1
+end
+-- %.0f: tostring would give 1.7e+15.
+redis.call("set", KEYS[2], string.format("%.0f", fence), "px", ARGV[3])
+return fence
