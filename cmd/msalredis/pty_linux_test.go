@@ -107,7 +107,7 @@ func TestTablesFitTheTerminal(t *testing.T) {
 func TestDoctorColours(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
-	f.redis.Do("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")                       // a warning
+	f.redis.Do("CONFIG", "SET", "maxmemory-policy", "volatile-ttl")                   // a warning
 	f.redis.AddUser("oncall", "a-pass-word", rule(t, "acl", f.prefix)+" +info -pttl") // a failure
 	f.url = f.as("oncall", "a-pass-word")
 	with := func(values ...string) func(*world) {
