@@ -324,8 +324,8 @@ func allowIdentity(s *redistest.Server) {
 	}
 }
 
-// With the documented rule nothing is refused, what is seldom done included: what go-redis does with a subscription when
-// there is nothing to do. A full life may end before that.
+// With the documented rule nothing is refused, what is seldom done included: what go-redis does with a subscription
+// when there is nothing to do. A full life may end before that.
 func TestACLRuleIsEnough(t *testing.T) {
 	harness.OnlyStandalone(t)
 	s := redistest.Start(t)
