@@ -6,8 +6,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// What belongs together is one script: a process that dies between two commands would leave a lease without a number, or
-// lose the wake-up of a lease that it has deleted. Each is run by EVALSHA, and by EVAL when the server answers NOSCRIPT.
+// What belongs together is one script: a process that dies between two commands would leave a lease without a number,
+// or lose the wake-up of a lease that it has deleted. Each is run by EVALSHA, and by EVAL when the server answers
+// NOSCRIPT.
 var (
 	//go:embed obtain.lua
 	obtainSource string
