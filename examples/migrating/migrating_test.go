@@ -75,8 +75,9 @@ func TestOldRecordsDoNotReplaceNewOnes(t *testing.T) {
 				`"credential_type":"RefreshToken","client_id":"app","secret":"` + secret + `"}`
 		}
 		return `{"RefreshToken":{` + rt("ada.contoso") + `,` + rt("eve.contoso") + `},` +
-			`"AccessToken":{"-login-accesstoken-app-contoso-s":{"home_account_id":"","environment":"login","realm":"contoso","credential_type":"AccessToken",` +
-			`"client_id":"app","secret":"the app's","target":"s","cached_at":"1","expires_on":"32503680000"}}}`
+			`"AccessToken":{"-login-accesstoken-app-contoso-s":{"home_account_id":"","environment":"login","realm":"contoso",` +
+			`"credential_type":"AccessToken","client_id":"app","secret":"the app's",` +
+			`"target":"s","cached_at":"1","expires_on":"32503680000"}}}`
 	}
 	// Each process has a Cache of its own.
 	process := func(secret string) (*importing, *counting) {

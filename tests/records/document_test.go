@@ -376,7 +376,7 @@ func TestAppTokenUnderAKeyOfAnotherFormIsCounted(t *testing.T) {
 }
 
 // An app's token that comes along with a user's, under the user's key, says nothing about the form of MSAL's keys: what
-// a naive accessor kept of a client that serves both is such a document. It is neither counted nor said, and not shared.
+// a naive accessor kept of a client that serves both is such a document. It is not counted, said or shared.
 func TestAppTokenThatComesWithAUsersIsNotTold(t *testing.T) {
 	ctx := context.Background()
 	w := harness.NewWorld(t)
