@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -22,8 +23,10 @@ import (
 // copied are the files of each example that are to be copied.
 var copied = map[string][]string{
 	"agents":          {"main.go"},
+	"azuresdk":        {"main.go"},
 	"businesscentral": {"main.go"},
 	"dataverse":       {"main.go"},
+	"migrating":       {"importing.go"},
 	"multitenant":     {"main.go"},
 	"oboapi":          {"main.go", "api.go", "keys.go"},
 	"quickstart":      {"main.go"},
@@ -32,7 +35,7 @@ var copied = map[string][]string{
 }
 
 // Each example's files build in a module of their own that has nothing of this one but its packages; and its first file
-// says which files those are.
+// says which files those are. Without a main.go among them they become part of a package of the reader's.
 func TestCopiedExamplesBuild(t *testing.T) {
 	module := newModule(t)
 	for name, files := range copied {
@@ -42,6 +45,9 @@ func TestCopiedExamplesBuild(t *testing.T) {
 			text := read(t, filepath.Join(name, file))
 			if strings.Contains(text, "msal-redis-go/internal/") {
 				t.Errorf("%s/%s imports what another module cannot", name, file)
+			}
+			if !slices.Contains(files, "main.go") {
+				text = strings.Replace(text, "\npackage main\n", "\npackage copied\n", 1)
 			}
 			write(t, filepath.Join(module, name, file), text)
 			if file != "main.go" && !strings.Contains(says, file) {
@@ -53,6 +59,39 @@ func TestCopiedExamplesBuild(t *testing.T) {
 		}
 	}
 	build(t, module, "./...")
+}
+
+// Where a README tells to copy files it names all of them, and no other.
+func TestReadmesNameTheFilesToCopy(t *testing.T) {
+	readmes, err := filepath.Glob("*/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, readme := range append(readmes, "../docs/migrating.md") {
+		name := filepath.Base(filepath.Dir(readme))
+		if name == "docs" {
+			name = "migrating"
+		}
+		// As far as a sentence goes, or to where it turns to what is not copied.
+		_, rest, found := strings.Cut("\n"+read(t, readme), "\nCopy `")
+		if !found {
+			if files := copied[name]; files != nil {
+				t.Errorf("%s does not say to copy %v", readme, files)
+			}
+			continue
+		}
+		named++
+		sentence := regexp.MustCompile("^[^`]*(`(, | and )`[^`]*)*`").FindString(rest)
+		files := strings.FieldsFunc(sentence, func(r rune) bool { return strings.ContainsRune("`, ", r) })
+		files = slices.DeleteFunc(files, func(s string) bool { return s == "and" })
+		if !slices.Equal(files, copied[name]) {
+			t.Errorf("%s says to copy %q, and what is to be copied is %q", readme, files, copied[name])
+		}
+	}
+	if named < 7 {
+		t.Errorf("only %d READMEs say what to copy", named)
+	}
 }
 
 // The README's example runs as it stands there: two processes share a token, for one request to Entra ID.

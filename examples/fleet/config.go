@@ -28,6 +28,7 @@ type config struct {
 	Full       bool          `json:"full"`
 
 	Redis       string `json:"-"` // may hold a password
+	RedisBy     string `json:"-"` // the flag or the variable that names it
 	JSON        bool   `json:"-"`
 	Plot        string `json:"-"`
 	Verbose     bool   `json:"-"`
@@ -77,12 +78,13 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 	f.BoolVar(&cfg.Full, "full", false, "play all phases, with tokens that live 4 s: about two minutes more")
 	f.DurationVar(&cfg.Life, "life", shortLife, "the life of a token for MSAL, in whole seconds (with --full: 4s)")
 	f.DurationVar(&cfg.LockTTL, "lock-ttl", 2*time.Second,
-		"the library's Options.LockTTL: the longest wait for a killed leader")
+		"the library's Options.LockTTL: how long the others wait at most for\nthe lease of a leader that was killed")
 	f.StringSliceVar(&cfg.Phases, "phases", shortPhases(), "what to play (with --full: all)")
 	f.StringSliceVar(&cfg.Systems, "systems", systemNames(), "what to compare")
-	f.StringVar(&cfg.Redis, "redis", env("REDIS_URL"),
-		"a Redis to use instead of the embedded one, as in redis://:password@host:6379/0\n(default: $REDIS_URL); keys of "+
-			"this run only, removed at its end")
+	// The variable is not the flag's default: --help shows those, and this one may hold a password.
+	f.StringVar(&cfg.Redis, "redis", "",
+		"a Redis to use instead of the one inside the demonstration, as in\nredis://:password@host:6379/0; REDIS_URL is "+
+			"used if it is set and this flag\nis not given; keys of this run only, removed at its end")
 	f.StringSliceVar(&cfg.RealScope, "scope", fields(env("AZURE_SCOPE")),
 		"scopes at the real Entra ID (default: $AZURE_SCOPE); used with\nAZURE_TENANT_ID, AZURE_CLIENT_ID and "+
 			"AZURE_CLIENT_SECRET instead of the emulator")
@@ -106,6 +108,10 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 	}
 	if f.NArg() > 0 {
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	cfg.RedisBy = "--redis"
+	if !f.Changed("redis") {
+		cfg.Redis, cfg.RedisBy = env("REDIS_URL"), "REDIS_URL"
 	}
 	if cfg.Full && !f.Changed("phases") {
 		cfg.Phases = phaseNames()
@@ -151,7 +157,8 @@ func (c *config) check() error {
 	}
 	if c.Redis != "" {
 		if _, err := redis.ParseURL(c.Redis); err != nil {
-			return errors.New("--redis: not a Redis URL such as redis://:password@host:6379/0") // err may quote the password
+			// err may quote the password
+			return fmt.Errorf("%s: not a Redis URL such as redis://:password@host:6379/0: %s", c.RedisBy, c.withoutRedis())
 		}
 	}
 	if c.Plot != "" { // found now, and not at the end of the run
@@ -176,6 +183,14 @@ func (c *config) check() error {
 		c.Tenants, c.Scopes = 1, len(c.RealScope)
 	}
 	return nil
+}
+
+// withoutRedis says how to do without the Redis that was named.
+func (c *config) withoutRedis() string {
+	if c.RedisBy == "REDIS_URL" {
+		return "unset it to use the one inside the demonstration"
+	}
+	return "leave it out to use the one inside the demonstration"
 }
 
 // refreshFor is how long the phase refresh takes.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 )
@@ -16,15 +17,20 @@ func clean(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	clean(t)
+	t.Setenv("REDIS_URL", "redis://:a-password@127.0.0.1:1")
 	var stdout, stderr bytes.Buffer
 	if code := run(t.Context(), []string{"--help"}, &stdout, &stderr); code != exitKept {
 		t.Errorf("exit status %d", code)
 	}
-	wants := []string{"Usage:", "--workers", "--redis", "--json", "--plot", "Exit status:"}
+	wants := []string{"Usage:", "--workers", "--redis", "REDIS_URL is used if it is set",
+		"--json", "--plot", "Exit status:"}
 	for _, want := range append(wants, phaseNames()...) {
 		if !strings.Contains(stdout.String(), want) {
 			t.Errorf("it does not say %q:\n%s", want, stdout.String())
 		}
+	}
+	if strings.Contains(stdout.String(), "a-password") {
+		t.Errorf("the password shows:\n%s", stdout.String())
 	}
 	if strings.Contains(stdout.String(), "without-gate") || stderr.Len() > 0 {
 		t.Errorf("stdout %q\nstderr %q", stdout.String(), stderr.String())
@@ -50,7 +56,7 @@ func TestBadInputIsNamed(t *testing.T) {
 		{"--systems=better", `there is no "better", only plain, `},
 		{"--workers=1", "the phase kill needs another one"},
 		{"--redis=nonsense:a-password", "--redis: not a Redis URL"},
-		{"--redis=redis://:a-password@127.0.0.1:1", "no Redis at 127.0.0.1:1"},
+		{"--redis=redis://:a-password@127.0.0.1:1", "--redis: no Redis at 127.0.0.1:1: leave it out to use the one inside"},
 		{"--plot=no/such/folder/x.svg", "--plot: there is no folder no/such/folder"},
 		{"--plot=.", "--plot: . is a folder"},
 		{"--scope=https://graph.microsoft.com/.default", "AZURE_TENANT_ID"},
@@ -63,6 +69,29 @@ func TestBadInputIsNamed(t *testing.T) {
 		}
 		if strings.Contains(stderr.String(), "a-password") || stdout.Len() > 0 {
 			t.Errorf("%s: stdout %q, stderr %q", tt.args, stdout.String(), stderr.String())
+		}
+	}
+}
+
+// A Redis that the environment names is named by the variable: whoever has set it for another program knows then what
+// to unset. An empty flag goes before it.
+func TestTroubleWithREDIS_URLNamesIt(t *testing.T) {
+	clean(t)
+	for url, want := range map[string]string{
+		"redis://:a-password@127.0.0.1:1": "fleet: REDIS_URL: no Redis at 127.0.0.1:1: unset it to use the one inside the " +
+			"demonstration",
+		"nonsense:a-password": "fleet: REDIS_URL: not a Redis URL such as redis://:password@host:6379/0: unset it",
+	} {
+		t.Setenv("REDIS_URL", url)
+		var stdout, stderr bytes.Buffer
+		code := run(t.Context(), nil, &stdout, &stderr)
+		if code != exitTrouble || !strings.HasPrefix(stderr.String(), want) ||
+			strings.Contains(stdout.String()+stderr.String(), "a-password") {
+			t.Errorf("exit status %d, stdout %q, stderr %q", code, stdout.String(), stderr.String())
+		}
+		cfg, err := parseConfig([]string{"--redis="}, os.Getenv, &stdout)
+		if err != nil || cfg.Redis != "" {
+			t.Errorf("with an empty flag: %q, %v", cfg.Redis, err)
 		}
 	}
 }

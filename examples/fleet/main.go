@@ -116,7 +116,7 @@ func demonstrate(ctx context.Context, cfg *config, p *progress) (*report, error)
 		return nil, err
 	}
 	defer d.entra.close()
-	if d.redis, err = openRedis(ctx, cfg.Redis); err != nil {
+	if d.redis, err = openRedis(ctx, cfg); err != nil {
 		return nil, err
 	}
 	defer d.redis.close()

@@ -14,6 +14,7 @@ import (
 // A phase is what happens to the fleet, and what the library promises about it.
 type phase struct {
 	name, title, what string
+	note              string // what the numbers do not say
 	emulatorOnly      bool
 	isShort           bool                        // played without --full too
 	takes             func(*config) time.Duration // about, with one system
@@ -65,11 +66,10 @@ var allPhases = []*phase{
 	},
 	{
 		name: "expiry", title: "expiry", emulatorOnly: true,
-		takes: func(c *config) time.Duration { return c.Life + c.Life/4 },
-		what:  "everybody has every token; a steady load goes on while they expire (--life)",
-		act:   expire,
-		promises: []promise{noErrors, {"at most one token request per token and cycle, from its issue until it is due",
-			onePerCycle}},
+		takes:    func(c *config) time.Duration { return c.Life + c.Life/4 },
+		what:     "everybody has every token; a steady load goes on while they expire (--life)",
+		act:      expire,
+		promises: []promise{noErrors, {"at most one token request each time a token comes due", onePerDue}},
 	},
 	{
 		name: "refresh", title: "refresh under load", emulatorOnly: true,
@@ -77,12 +77,12 @@ var allPhases = []*phase{
 		takes:   func(c *config) time.Duration { return c.refreshFor() },
 		what:    "a steady load for two lives of the tokens (--full: three), which are refreshed half-way through each",
 		act:     refresh,
-		promises: []promise{noErrors, {"at most one token request per token and cycle, from its issue until it is due",
-			onePerCycle}, {"of 100 calls 99 take less than half as long as Entra ID", func(o *outcome) (bool, string) {
-			bound := o.cfg.Latency / 2
-			return o.P99 < float64(bound)/1e6,
-				fmt.Sprintf("p99 %.1f ms, max %.0f ms; Entra ID takes %v", o.P99, o.Max, o.cfg.Latency)
-		}}},
+		promises: []promise{noErrors, {"at most one token request each time a token comes due", onePerDue},
+			{"of 100 calls 99 take less than half as long as Entra ID", func(o *outcome) (bool, string) {
+				bound := o.cfg.Latency / 2
+				return o.P99 < float64(bound)/1e6,
+					fmt.Sprintf("p99 %.1f ms, max %.0f ms; Entra ID takes %v", o.P99, o.Max, o.cfg.Latency)
+			}}},
 	},
 	{
 		name: "down", title: "Entra ID down", emulatorOnly: true,
@@ -116,22 +116,29 @@ var allPhases = []*phase{
 		name: "kill", title: "leader killed", emulatorOnly: true,
 		isShort: true,
 		takes:   func(c *config) time.Duration { return c.Latency + c.LockTTL },
-		what:    "all ask for one token; the first that sends a token request is killed before it is answered",
-		act:     killLeader,
+		what:    "all ask for one token; the worker that sends the first token request is killed before it is answered",
+		note: "With the library that worker is the leader: it holds the lease, and asks for all. The others wait until the " +
+			"lease\nends, LockTTL after it was last renewed. Without the library each asks for itself and waits for nobody: " +
+			"faster\nhere, with many more token requests. The calls of the killed worker are not counted.",
+		act: killLeader,
 		promises: []promise{noErrors, {"at most one token request more than the one that died",
 			func(o *outcome) (bool, string) {
 				return o.Requests <= 2, fmt.Sprintf("%d token requests", o.Requests)
-			}}, {"the others go on within LockTTL", func(o *outcome) (bool, string) {
-			bound := atMost(o.cfg.LockTTL + 2*o.cfg.Latency)
-			return o.Max <= float64(bound.Milliseconds()),
-				fmt.Sprintf("the longest call took %.0f ms with a LockTTL of %v", o.Max, o.cfg.LockTTL)
-		}}},
+			}}, {"within LockTTL another one leads, and one token request later all have the token",
+			func(o *outcome) (bool, string) {
+				bound := atMost(o.cfg.LockTTL + 2*o.cfg.Latency)
+				return o.Max <= float64(bound.Milliseconds()),
+					fmt.Sprintf("the longest call took %.0f ms from its start: LockTTL is %v, a token request takes %v, and what "+
+						"%d goroutines do on this machine takes time too; broken above %v", o.Max, o.cfg.LockTTL, o.cfg.Latency,
+						o.cfg.Workers*o.cfg.Goroutines, bound)
+			}}},
 	},
 	{
 		name: "redis", title: "Redis away and back",
 		isShort: true,
 		takes:   func(*config) time.Duration { return recovery + 2*time.Second },
 		what:    "Redis goes away, all ask for all tokens, half of them new; Redis comes back, a worker joins, all ask again",
+		note:    "The worker that joins has nothing in memory: it finds in Redis what the others have brought there.",
 		act:     redisAway,
 		promises: []promise{noErrors, {"at most one token request per process and token",
 			onePerProcessAndToken}},
@@ -262,11 +269,11 @@ func redisAway(ctx context.Context, s *stage) error {
 		sleep(ctx, recovery)
 	}
 	// One that has nothing in memory, and finds in Redis what the others have brought there meanwhile.
-	newcomer, err := s.launch(ctx, s.Workers, 1)
+	joined, err := s.launch(ctx, s.Workers, 1)
 	if err != nil {
 		return err
 	}
-	s.fleet.workers = append(s.fleet.workers, newcomer.workers...)
+	s.fleet.workers = append(s.fleet.workers, joined.workers...)
 	return s.load(ctx, s.fleet, load{Tokens: tokens})
 }
 
@@ -280,11 +287,11 @@ func exactlyOnePerToken(o *outcome) (bool, string) {
 	return len(perToken) == o.Tokens, fmt.Sprintf("%d token requests for %d tokens", o.Requests, o.Tokens)
 }
 
-// onePerCycle: the library asks again when half of a token's life has passed, in whole seconds as refresh_in is. The
+// onePerDue: the library asks again when half of a token's life has passed, in whole seconds as refresh_in is. The
 // time between the first and the last request is seen at the emulator, where the first may have been late: hence the
 // second that is added.
-func onePerCycle(o *outcome) (bool, string) {
-	cycle := max(time.Second, (o.cfg.Life / 2).Truncate(time.Second))
+func onePerDue(o *outcome) (bool, string) {
+	due := max(time.Second, (o.cfg.Life / 2).Truncate(time.Second))
 	arrived := map[token][]time.Time{}
 	for _, r := range o.sent {
 		arrived[r.Token] = append(arrived[r.Token], r.At)
@@ -292,13 +299,13 @@ func onePerCycle(o *outcome) (bool, string) {
 	for t, at := range arrived {
 		slices.SortFunc(at, time.Time.Compare)
 		span := at[len(at)-1].Sub(at[0])
-		if most := 1 + int((span+time.Second)/cycle); len(at) > most {
+		if most := 1 + int((span+time.Second)/due); len(at) > most {
 			return false, fmt.Sprintf("%d token requests for %v in %v, %d in all", len(at), t,
 				span.Round(time.Millisecond), o.Requests)
 		}
 	}
-	return len(arrived) == o.Tokens, fmt.Sprintf("%d token requests for %d tokens in cycles of %v",
-		o.Requests, o.Tokens, cycle)
+	return len(arrived) == o.Tokens, fmt.Sprintf("%d token requests for %d tokens, each due %v after its issue",
+		o.Requests, o.Tokens, due)
 }
 
 func onePerProcessAndToken(o *outcome) (bool, string) {
@@ -307,14 +314,14 @@ func onePerProcessAndToken(o *outcome) (bool, string) {
 			return false, fmt.Sprintf("%d token requests by worker and for token %v", n, key)
 		}
 	}
-	byNewcomer := 0
+	byJoined := 0
 	for _, r := range o.sent {
 		if r.Worker == o.cfg.Workers {
-			byNewcomer++
+			byJoined++
 		}
 	}
-	return true, fmt.Sprintf("%d token requests by %d processes for %d tokens; the newcomer sent %d",
-		o.Requests, o.processes, o.Tokens, byNewcomer)
+	return true, fmt.Sprintf("%d token requests for %d tokens by %d processes: %d workers and the one that joined, which "+
+		"sent %d", o.Requests, o.Tokens, o.processes, o.cfg.Workers, byJoined)
 }
 
 func tally(sent []request, key func(request) any) map[any]int {

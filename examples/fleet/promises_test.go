@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -30,17 +32,17 @@ func TestPromises(t *testing.T) {
 			broken: "exactly one token request per tenant and scope"},
 		{phase: "cold", name: "none for one", sent: once[:1], broken: "exactly one token request per tenant and scope"},
 
-		{phase: "expiry", name: "a cycle apart", sent: append(once, at(0, a, time.Second), at(0, b, time.Second))},
+		{phase: "expiry", name: "when they are due", sent: append(once, at(0, a, time.Second), at(0, b, time.Second))},
 		{phase: "expiry", name: "an error", sent: once, errors: 1, broken: "no call fails"},
 		{phase: "expiry", name: "three at once", sent: append(once, at(0, a, 0), at(1, a, 0)),
-			broken: "at most one token request per token and cycle, from its issue until it is due"},
+			broken: "at most one token request each time a token comes due"},
 		{phase: "expiry", name: "none for one", sent: once[:1],
-			broken: "at most one token request per token and cycle, from its issue until it is due"},
+			broken: "at most one token request each time a token comes due"},
 
-		{phase: "refresh", name: "a cycle apart", sent: append(once, at(0, a, time.Second), at(0, b, time.Second))},
+		{phase: "refresh", name: "when they are due", sent: append(once, at(0, a, time.Second), at(0, b, time.Second))},
 		{phase: "refresh", name: "an error", sent: once, errors: 1, broken: "no call fails"},
 		{phase: "refresh", name: "three at once", sent: append(once, at(0, a, 0), at(1, a, 0)),
-			broken: "at most one token request per token and cycle, from its issue until it is due"},
+			broken: "at most one token request each time a token comes due"},
 		{phase: "refresh", name: "a call waits", sent: once, max: 90 * time.Millisecond,
 			broken: "of 100 calls 99 take less than half as long as Entra ID"},
 
@@ -58,7 +60,8 @@ func TestPromises(t *testing.T) {
 		{phase: "kill", name: "an error", sent: once, errors: 1, broken: "no call fails"},
 		{phase: "kill", name: "all come after it", sent: []request{at(0, a, 0), at(1, a, 0), at(1, a, 0)},
 			broken: "at most one token request more than the one that died"},
-		{phase: "kill", name: "they wait for ever", sent: once, max: time.Minute, broken: "the others go on within LockTTL"},
+		{phase: "kill", name: "they wait for ever", sent: once, max: time.Minute,
+			broken: "within LockTTL another one leads, and one token request later all have the token"},
 
 		{phase: "redis", name: "one each and process", sent: append(once, at(0, b, 0), at(1, a, 0))},
 		{phase: "redis", name: "an error", sent: once, errors: 1, broken: "no call fails"},
@@ -91,5 +94,43 @@ func TestPromises(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// The table says of each phase that was played what happens in it, and its lines fit a terminal that is wide.
+func TestTableExplainsItself(t *testing.T) {
+	cfg, err := parseConfig([]string{"--full"}, func(string) string { return "" }, new(bytes.Buffer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newReport(cfg, "a Redis")
+	for _, ph := range allPhases[1:] {
+		o := &outcome{Phase: ph.name, System: thisLibrary, cfg: cfg, processes: 9}
+		o.total.Latencies = []int64{2_507_000}
+		o.settle([]request{{Worker: 1, Token: cfg.tokens()[0], At: time.Unix(1_800_000_000, 0)}})
+		r.add(ph, o)
+	}
+	var table bytes.Buffer
+	if err := r.writeTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	for _, ph := range allPhases[1:] {
+		if !strings.Contains(table.String(), ph.what) {
+			t.Errorf("it does not say %q:\n%s", ph.what, &table)
+		}
+	}
+	if strings.Contains(table.String(), allPhases[0].what) {
+		t.Errorf("it explains what was not played:\n%s", &table)
+	}
+	for _, want := range []string{"p50 is theirs", "the longest call took 2507 ms", "8 workers and the one that joined"} {
+		if !strings.Contains(table.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, &table)
+		}
+	}
+	legend, _, _ := strings.Cut(table.String(), "The library's promises")
+	for line := range strings.Lines(legend) {
+		if len(line) > 140 {
+			t.Errorf("%d columns: %s", len(line), line)
+		}
 	}
 }

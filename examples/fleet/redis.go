@@ -20,14 +20,14 @@ type redisServer struct {
 	proxy    *proxy
 }
 
-func openRedis(ctx context.Context, url string) (s *redisServer, err error) {
-	s = &redisServer{url: url}
+func openRedis(ctx context.Context, cfg *config) (s *redisServer, err error) {
+	s = &redisServer{url: cfg.Redis}
 	defer func() {
 		if err != nil {
 			s.close()
 		}
 	}()
-	if url == "" {
+	if s.url == "" {
 		s.embedded = miniredis.NewMiniRedis()
 		if err := s.embedded.StartAddr("127.0.0.1:0"); err != nil {
 			return s, err
@@ -43,7 +43,10 @@ func openRedis(ctx context.Context, url string) (s *redisServer, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if err := s.direct.Ping(ctx).Err(); err != nil {
-		return s, fmt.Errorf("no Redis at %s: %w", opts.Addr, err)
+		if s.embedded != nil {
+			return s, fmt.Errorf("the Redis inside the demonstration: %w", err)
+		}
+		return s, fmt.Errorf("%s: no Redis at %s: %s (%w)", cfg.RedisBy, opts.Addr, cfg.withoutRedis(), err)
 	}
 	if s.embedded == nil {
 		s.name = strings.TrimSpace("Redis " + version(ctx, s.direct) + " at " + opts.Addr)

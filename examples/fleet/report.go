@@ -117,6 +117,7 @@ func (r *report) writeTable(w io.Writer) error {
 		row(title, systemTitle(o.System), strconv.Itoa(o.Requests), showMS(o, o.P50), showMS(o, o.P99), showMS(o, o.Max),
 			strconv.Itoa(o.Calls), strconv.Itoa(o.Errors))
 	}
+	b.WriteString(r.legend())
 	if !c.Full && len(c.Phases) < len(allPhases) {
 		b.WriteString("\n--full plays all phases, with tokens that live longer.\n")
 	}
@@ -135,6 +136,29 @@ func (r *report) writeTable(w io.Writer) error {
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// legend says what was done, and what the numbers count.
+func (r *report) legend() string {
+	var b strings.Builder
+	entry := func(name, text string) {
+		for line := range strings.Lines(text) {
+			fmt.Fprintf(&b, "  %-20s %s\n", name, strings.TrimSuffix(line, "\n"))
+			name = ""
+		}
+	}
+	b.WriteString("\nWhat happens, and what is counted:\n")
+	phases, _ := r.played()
+	for _, ph := range phases {
+		entry(ph.title, ph.what)
+		entry("", ph.note)
+	}
+	entry("token requests", "those that reached Entra ID")
+	entry("p50, p99, max", "how long MSAL's AcquireTokenByCredential takes, of all calls that give a token. Most find "+
+		"one in\nmemory (the naive accessor: in Redis): p50 is theirs, and may be microseconds. p99 and max are those of\n"+
+		"calls that wait for a token request.")
+	entry("calls, errors", "of all goroutines of all workers; a call that fails counts as both")
+	return b.String()
 }
 
 // showMS shows a time with as many digits as mean something.

@@ -1,3 +1,5 @@
+// This file is what to copy. Your oldRecords read and delete the records of your accessor, as naive.go does.
+
 package main
 
 import (
@@ -10,8 +12,10 @@ import (
 )
 
 // importing is the shared cache while records of an older accessor are about: what that one has kept of a partition is
-// taken over the first time this process is asked for it, unless the shared cache has it already. Give it to WithCache
-// in place of the Cache, and the Cache again once the old records are gone.
+// taken over the first time this process is asked for it, unless the shared cache has it already.
+//
+// Give it to WithCache, as an option of the Cache's NewConfidential or NewPublic, and take that option away once the
+// old records are gone. Its own NewConfidential is the Cache's, and does not use it.
 type importing struct {
 	*msalredis.Cache
 	old  oldRecords

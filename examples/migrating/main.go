@@ -4,6 +4,9 @@
 //	go run ./examples/migrating
 //
 // It needs nothing but Go: Redis is embedded, Entra ID the emulator of package entratest.
+//
+// The file importing.go is what to copy. naive.go stands for the accessor that a service has had, and this file plays
+// the move; they are not part of the service.
 package main
 
 import (
@@ -103,8 +106,8 @@ func run(ctx context.Context, redisURL string, out io.Writer) error {
 	}
 	defer tokens.Close()
 	both := &importing{Cache: tokens, old: old}
-	gate := tokens.Transport(entra.Transport()) // a service takes tokens.HTTPClient()
-	during, err := newApp(entra, both, gate)
+	gate := tokens.Transport(entra.Transport()) // a service need not name it: NewConfidential does
+	during, err := newSharedApp(tokens, entra, gate, confidential.WithCache(both))
 	if err != nil {
 		return err
 	}
@@ -114,7 +117,7 @@ func run(ctx context.Context, redisURL string, out io.Writer) error {
 	step("shared cache that takes over old records: both are found")
 
 	// The old instances are gone, and so is the need to look at their records.
-	after, err := newApp(entra, tokens, gate)
+	after, err := newSharedApp(tokens, entra, gate)
 	if err != nil {
 		return err
 	}
@@ -135,6 +138,7 @@ func run(ctx context.Context, redisURL string, out io.Writer) error {
 	return nil
 }
 
+// newApp is a client as a service makes it that does not know the library.
 func newApp(
 	entra *entratest.Server, accessor cache.ExportReplace, transport http.RoundTripper,
 ) (confidential.Client, error) {
@@ -144,6 +148,19 @@ func newApp(
 	}
 	return confidential.New(entra.Authority(entratest.DefaultTenant), clientID, cred,
 		confidential.WithCache(accessor), confidential.WithHTTPClient(&http.Client{Transport: transport}))
+}
+
+// newSharedApp is a client with both halves of the Cache. Options come after those: WithCache puts another accessor in
+// the Cache's place, and leaves the gate.
+func newSharedApp(
+	tokens *msalredis.Cache, entra *entratest.Server, gate http.RoundTripper, options ...confidential.Option,
+) (confidential.Client, error) {
+	cred, err := confidential.NewCredFromSecret(secret)
+	if err != nil {
+		return confidential.Client{}, err
+	}
+	options = append(options, confidential.WithHTTPClient(&http.Client{Transport: gate}))
+	return tokens.NewConfidential(entra.Authority(entratest.DefaultTenant), clientID, cred, options...)
 }
 
 func signIn(ctx context.Context, entra *entratest.Server, app confidential.Client) (confidential.Account, error) {

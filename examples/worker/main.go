@@ -7,6 +7,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -86,8 +87,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.DurationVar(&c.lifetime, "lifetime", 6*time.Minute,
 		"emulator: life of a token; MSAL does not use its last five minutes")
 	f.DurationVar(&c.latency, "latency", 300*time.Millisecond, "emulator: time that a token request takes")
-	f.StringVar(&c.redis, "redis", envOr("REDIS_URL", "redis://127.0.0.1:6379"),
-		"worker: `URL` of Redis (environment: REDIS_URL)")
+	// The variable is not the flag's default: --help shows those, and this one may hold a password.
+	f.StringVar(&c.redis, "redis", "",
+		"worker: `URL` of Redis (default: REDIS_URL if it is set, else redis://127.0.0.1:6379)")
 	f.StringVar(&c.entra, "entra", "127.0.0.1:8443", "worker: `address` of the emulator")
 	f.StringVar(&c.ca, "ca", "http://127.0.0.1:8080/ca.pem", "worker: `URL` of the emulator's CA certificate")
 	f.DurationVar(&c.waitForEmul, "wait", time.Minute, "worker: how long to wait for the emulator to start")
@@ -101,6 +103,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
+	c.redis = cmp.Or(c.redis, os.Getenv("REDIS_URL"), "redis://127.0.0.1:6379")
 	switch {
 	case f.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q; see --help", f.Arg(0))
@@ -118,11 +121,4 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return runEmulator(ctx, c, stdout)
 	}
 	return runWorker(ctx, c, stdout)
-}
-
-func envOr(name, otherwise string) string {
-	if v := os.Getenv(name); v != "" {
-		return v
-	}
-	return otherwise
 }

@@ -210,10 +210,14 @@ func TestBadInputIsNamed(t *testing.T) {
 		}
 	}
 	var help bytes.Buffer
+	t.Setenv("REDIS_URL", "redis://:a-password@127.0.0.1:1")
 	if err := run(context.Background(), []string{"--help"}, io.Discard, &help); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("--help: %v", err)
 	}
 	if !strings.Contains(help.String(), "-scale worker=5") || !strings.Contains(help.String(), "-emulator") {
 		t.Errorf("--help says %q", help.String())
+	}
+	if strings.Contains(help.String(), "a-password") {
+		t.Errorf("the password shows: %s", help.String())
 	}
 }

@@ -36,6 +36,9 @@ func (a *Accessor) route(m *manager, changed []msaldoc.Entry, hint string) (r ro
 		}
 		r.refused = !r.batches[i].add(a, m, e, hint) || r.refused
 	}
+	ofUser := slices.ContainsFunc(changed, func(e msaldoc.Entry) bool {
+		return hint != "" && strings.EqualFold(e.HomeAccountID, hint)
+	})
 	var metadata []msaldoc.Entry
 	for _, e := range changed {
 		e = e.Clone() // as MSAL gave it, it keeps the whole document alive
@@ -52,7 +55,7 @@ func (a *Accessor) route(m *manager, changed []msaldoc.Entry, hint string) (r ro
 		case e.Section == msaldoc.SectionAccessToken && strings.EqualFold(hint, e.AppKey()):
 			add(hint, e)
 		case msaldoc.ReadByMSAL(e.Section):
-			if hint != "" && e.Section == msaldoc.SectionAccessToken {
+			if hint != "" && !ofUser && e.Section == msaldoc.SectionAccessToken {
 				a.tellUnknownKey()
 			}
 			r.unshared = append(r.unshared, e)
@@ -82,6 +85,10 @@ func (a *Accessor) route(m *manager, changed []msaldoc.Entry, hint string) (r ro
 
 // tellUnknownKey tells that MSAL has stored a token that names no user under a key that is neither an app's nor an
 // assertion's. So would an app's be if MSAL changed the form of its key.
+//
+// It is not told of a key that is that of a user whose entries came with the token: the key is of a known form, and the
+// token came along. It does in the document of a naive accessor that is taken over, and where the caller who asked for
+// it has left.
 func (a *Accessor) tellUnknownKey() {
 	a.o.Metrics.Wrote(telemetry.OfUnknownKey)
 	a.unknownKeyTold.Do(func() {

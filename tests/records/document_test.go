@@ -374,3 +374,34 @@ func TestAppTokenUnderAKeyOfAnotherFormIsCounted(t *testing.T) {
 		t.Errorf("said %d times, want once", n)
 	}
 }
+
+// An app's token that comes along with a user's, under the user's key, says nothing about the form of MSAL's keys: what
+// a naive accessor kept of a client that serves both is such a document. It is not counted, said or shared.
+func TestAppTokenThatComesWithAUsersIsNotTold(t *testing.T) {
+	ctx := context.Background()
+	w := harness.NewWorld(t)
+	log := &bytes.Buffer{}
+	i := w.Instance(func(o *msalredis.Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })
+	const user = "Ada.contoso"
+	now := time.Now()
+	token := func(home string) string {
+		return fmt.Sprintf(`"%s-k":{"home_account_id":%q,"environment":"login.microsoftonline.com","realm":%q,`+
+			`"credential_type":"AccessToken","client_id":%q,"secret":"of %s","target":"s","cached_at":"%d","expires_on":"%d"}`,
+			home, home, harness.Tenant, harness.ClientID, home, now.Unix(), now.Add(time.Hour).Unix())
+	}
+	m := &harness.MSALMemory{Document: []byte(`{"AccessToken":{` + token("") + `,` + token("ada.contoso") + `}}`)}
+	if err := i.Tokens.Export(ctx, m, cache.ExportHints{PartitionKey: user}); err != nil {
+		t.Fatal(err)
+	}
+	(&harness.Census{All: map[string]harness.Point{}}).Is(t, i, 0, "msalredis.writes", "msalredis.outcome=unknown_key")
+	if log.Len() > 0 {
+		t.Errorf("said %s", log)
+	}
+	other := &harness.MSALMemory{}
+	if err := w.Instance().Tokens.Replace(ctx, other, cache.ReplaceHints{PartitionKey: user}); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(other.Document); !strings.Contains(got, "of ada") || strings.Contains(got, `"of "`) {
+		t.Errorf("another instance reads %s", got)
+	}
+}
