@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/msal-redis/msal-redis-go/internal/long"
 )
 
 // shown are the examples whose output a document shows, with the flags that they are run with here.
@@ -34,7 +36,8 @@ var varying = []struct{ pattern, stands string }{
 }
 
 // What a document shows of a run is what it prints, log lines too.
-func TestShownOutputIsWhatARunPrints(t *testing.T) {
+func TestLongShownOutputIsWhatARunPrints(t *testing.T) {
+	long.Test(t)
 	programs := t.TempDir()
 	args := []string{"build", "-race", "-gcflags=all=-dwarf=false", "-o", programs + "/"}
 	for name := range shown {

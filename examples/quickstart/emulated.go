@@ -18,7 +18,7 @@ are emulated; with these variables it is one process with the real ones:
                     the app registration
   REDIS_URL         as in redis://localhost:6379
   TOKEN_CACHE_KEYS  the sealing keys, the same for all instances:
-                    go run github.com/msal-redis/msal-redis-go/cmd/msalredis@latest keygen`,
+                    go run ./cmd/msalredis keygen`,
 	Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"},
 	Emulate:  func(*standin.World) error { return nil },
 	Run:      func(ctx context.Context, out io.Writer, w *standin.World) error { return w.Processes(ctx, out, 2) },

@@ -143,7 +143,7 @@ func (e Example) check(env func(string) string) error {
 	}
 	if env("TOKEN_CACHE_KEYS") == "" {
 		return errors.New("TOKEN_CACHE_KEYS is missing: all who share this Redis must have the same; make one with: " +
-			"go run github.com/msal-redis/msal-redis-go/cmd/msalredis@latest keygen")
+			"go run ./cmd/msalredis keygen")
 	}
 	return nil
 }
