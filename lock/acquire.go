@@ -11,9 +11,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// TryAcquire takes the lease of a key or returns [ErrHeld] at once: one Redis operation. It returns within about
-// OpTimeout whatever Redis does, once it has its place (see [Options.InFlight]), and promptly when ctx ends, with ctx's
-// error. Any other error is Redis's. After an error no lease is left behind for longer than TTL: an attempt whose
+// TryAcquire takes the lease of a key or returns [ErrHeld] at once: one Redis operation. It returns within about two
+// OpTimeouts whatever Redis does, once it has its place (see [Options.InFlight]), and promptly when ctx ends, with
+// ctx's error. Any other error is Redis's. After an error no lease is left behind for longer than TTL: an attempt whose
 // outcome is unknown is undone in the background.
 //
 // The key is used as it is given. Leases, fences and wake-ups of a key meet those of every other process that gives the
@@ -111,7 +111,9 @@ func (l *Locker) remaining(ctx context.Context, n names) (time.Duration, error) 
 // the same token, which counts as obtained.
 func (l *Locker) attempt(ctx context.Context, n names) (*Lease, error) {
 	token := rand.Text()
-	got, err := run(l, ctx, l.opts.OpTimeout, func(ctx context.Context) (obtained, error) {
+	// Redis has one OpTimeout. The rest is for this process, which in a burst waits for a processor for longer than Redis
+	// takes: an answer that has come counts.
+	got, err := run(l, ctx, 2*l.opts.OpTimeout, func(ctx context.Context) (obtained, error) {
 		got, err := l.obtain(ctx, n, token)
 		if err != nil && !errors.Is(err, ErrHeld) {
 			l.abandon(n, token)
@@ -151,6 +153,8 @@ func (l *Locker) obtain(ctx context.Context, n names, token string) (obtained, e
 		keys = keys[:1]
 	}
 	start := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, l.opts.OpTimeout)
+	defer cancel()
 	fence, err := obtainScript.Run(ctx, l.client, keys, token, l.opts.TTL.Milliseconds(), fenceLife.Milliseconds()).Int64()
 	if errors.Is(err, redis.Nil) {
 		err = ErrHeld

@@ -321,3 +321,20 @@ func TestLeaseCostsOneOperation(t *testing.T) {
 		}
 	})
 }
+
+// TestAnAnswerThatHasComeCounts: Redis has answered in time, and the process had no processor for a while.
+func TestAnAnswerThatHasComeCounts(t *testing.T) {
+	bubble(t, func(t *testing.T, b *bubbleEnv) {
+		l := open(t, b.client, nil)
+		defer l.Close()
+		mustRelease(t, mustTry(t, l, "{k}:lock"))
+		b.hook.set(func(_ context.Context, cmd redis.Cmder, next func() error) error {
+			err := next()
+			if is(cmd, obtainScript) {
+				time.Sleep(l.opts.OpTimeout * 3 / 2)
+			}
+			return err
+		})
+		mustRelease(t, mustTry(t, l, "{k}:lock"))
+	})
+}
