@@ -65,7 +65,7 @@ tidy: ## go mod tidy in every module
 
 .PHONY: command-of
 command-of: ## let the command require the library's released VERSION
-	cd cmd/msalredis && GOWORK=off go get $(LIBRARY)@$(VERSION) && GOWORK=off go mod tidy
+	cd cmd/msalredis && go mod edit -droprequire $(LIBRARY) && export GOWORK=off && go get $(LIBRARY)@$(VERSION) && go mod tidy
 
 .PHONY: demo
 demo: ## the main demonstration; needs Go only

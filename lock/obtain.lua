@@ -11,11 +11,14 @@
 -- The number is the server's clock in microseconds, so it grows also when KEYS[2] was evicted; or one more than the last,
 -- so it grows also when the clock was set back. Microseconds since 1970 fit a Lua number (2^53) until the year 2255.
 
-local holder = redis.call("get", KEYS[1])
-if holder and holder ~= ARGV[1] then
-  return false
+-- The write comes first: a Redis that takes none says so, and not that another has the lease. A read-only Redis 6.0 would
+-- show one that has long ended.
+if not redis.call("set", KEYS[1], ARGV[1], "px", ARGV[2], "nx") then
+  if redis.call("get", KEYS[1]) ~= ARGV[1] then
+    return false
+  end
+  redis.call("pexpire", KEYS[1], ARGV[2])
 end
-redis.call("set", KEYS[1], ARGV[1], "px", ARGV[2])
 if not KEYS[2] then
   return 0
 end
@@ -24,7 +27,7 @@ local now = redis.call("time")
 local fence = tonumber(now[1]) * 1000000 + tonumber(now[2])
 local last = redis.pcall("get", KEYS[2])
 last = type(last) == "string" and tonumber(last) or 0 -- none, or none of ours
-if last >= fence then
+if last >= fence and last < 9007199254740992 then
   fence = last + 1
 end
 -- %.0f: tostring would give 1.7e+15.

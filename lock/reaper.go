@@ -54,7 +54,7 @@ func (l *Locker) reap(n names, token string) bool {
 
 func (l *Locker) reapAll() {
 	r := &l.reaper
-	least, most := l.opts.OpTimeout/4, l.opts.TTL/4
+	least, most := max(l.opts.OpTimeout/4, time.Millisecond), l.opts.TTL/4
 	pause := least
 	for {
 		r.mu.Lock()

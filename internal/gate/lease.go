@@ -90,7 +90,7 @@ func (w *leaseWait) try(ctx context.Context) (lease *lock.Lease, held bool, err 
 			return nil, false, ctx.Err()
 		case errors.Is(err, redisop.ErrAway):
 			// Unless it is back by now.
-		case errors.Is(err, lock.ErrHeld), errors.Is(err, lock.ErrLost):
+		case errors.Is(err, lock.ErrHeld):
 			return nil, true, nil
 		default:
 			g.o.Log.Warn("no lease can be had; the token is asked for without", "error", err)

@@ -173,7 +173,7 @@ func (r *Redis) TryLease(ctx context.Context, key string) (*lock.Lease, error) {
 		ended := waiting.Err()
 		cancel()
 		switch {
-		case err == nil, errors.Is(err, lock.ErrHeld), errors.Is(err, lock.ErrLost), ctx.Err() != nil:
+		case err == nil, errors.Is(err, lock.ErrHeld), ctx.Err() != nil:
 			return lease, err
 		case ended != nil:
 			return nil, ErrAway

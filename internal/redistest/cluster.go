@@ -112,6 +112,7 @@ func (c *Cluster) AddReplicas() {
 // Before Redis 7.0 there is no other.
 func startClusterNode(tb testing.TB, opts ...Option) *Server {
 	tb.Helper()
+	var last error
 	for range 10 {
 		bus, err := freePort()
 		if err != nil {
@@ -123,7 +124,8 @@ func startClusterNode(tb testing.TB, opts ...Option) *Server {
 			args = append(args, "--cluster-port", fmt.Sprint(bus))
 		}
 		s, err := Launch(append(slices.Clone(opts), Args(args...))...)
-		if errors.Is(err, errPortTaken) || err != nil && before(7, 0) {
+		if errors.Is(err, errPortTaken) || err != nil && before(7, 0) { // there port+10000 may be no port
+			last = err
 			continue
 		}
 		if err != nil {
@@ -132,7 +134,7 @@ func startClusterNode(tb testing.TB, opts ...Option) *Server {
 		s.adopt(tb)
 		return s
 	}
-	tb.Fatal("redistest: found no free port for the cluster bus")
+	tb.Fatalf("redistest: found no free port for the cluster bus: %v", last)
 	return nil
 }
 
