@@ -409,8 +409,8 @@ func TestEveryRuleFindsItsViolation(t *testing.T) {
 		{ruleFailed, "Entra ID fails, and Redis, which was full, took the token that lives long before", func(m *made) {
 			m.fault("Redis full", 13.5, 14.5)
 			m.ask(0, flowApp, 14.2).For.Tenant = tenantB
-			m.fails(1, flowApp, 18, failEntra).Tenant = tenantB
-			m.fault("Entra ID 429", 17.5, 18.5)
+			m.fails(1, flowApp, 19, failEntra).Tenant = tenantB
+			m.fault("Entra ID 429", 18.5, 19.5)
 		}},
 		{"", "Entra ID fails, and nobody has a token", func(m *made) {
 			m.fails(0, flowApp, 14, failEntra).Tenant = tenantB

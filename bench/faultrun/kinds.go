@@ -87,6 +87,11 @@ func itself(_ terms, f injected) time.Duration { return f.End - f.Start + time.S
 // recovery is the time in which everybody notices that Redis is back: a probe, at worst after a time-out.
 const recovery = 3 * time.Second
 
+// refused is the time in which what a Redis that took no writes has refused is written: the writer's pause doubles,
+// give or take a half (internal/tokenstore/pending.go). After 2.5 s, as long as such a fault lasts at most, the next try
+// may be 3.85 s away: five pauses of half the length, 1.55 s in all, and then one of 3.2 s and a half more.
+const refused = 4 * time.Second
+
 func ms(a, b int) [2]time.Duration {
 	return [2]time.Duration{time.Duration(a) * time.Millisecond, time.Duration(b) * time.Millisecond}
 }
@@ -106,9 +111,9 @@ var kinds = []*kind{
 	{name: "Redis frozen", what: "SIGSTOP", topologies: []string{topologyStandalone, topologyCluster}, on: onRedis,
 		hold: ms(500, 3000), after: recovery, away: true, extra: each, slow: operations, delays: true, inject: freezeRedis},
 	{name: "Redis full", what: "out of memory, noeviction", on: onRedis, hold: ms(1000, 2500),
-		after: recovery, full: true, extra: each, slow: noLonger, inject: fillRedis},
+		after: refused, full: true, extra: each, slow: noLonger, inject: fillRedis},
 	{name: "Redis read-only", what: "as a primary that was demoted", topologies: []string{topologyStandalone}, on: onRedis,
-		hold: ms(1000, 2500), after: recovery, away: true, full: true, extra: each, slow: noLonger, inject: readOnlyRedis},
+		hold: ms(1000, 2500), after: refused, away: true, full: true, extra: each, slow: noLonger, inject: readOnlyRedis},
 	{name: "keys evicted", what: "a tenth of all keys, leases and tombstones too", on: onRedis, after: time.Second,
 		loses: true, extra: twice, slow: noLonger, inject: evict},
 	{name: "FLUSHALL", what: "everything gone at once", on: onRedis, after: time.Second,
