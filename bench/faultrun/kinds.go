@@ -88,8 +88,8 @@ func itself(_ terms, f injected) time.Duration { return f.End - f.Start + time.S
 const recovery = 3 * time.Second
 
 // refused is the time in which what a Redis that took no writes has refused is written: the writer's pause doubles,
-// give or take a half (internal/tokenstore/pending.go). After 2.5 s, as long as such a fault lasts at most, the next try
-// may be 3.85 s away: five pauses of half the length, 1.55 s in all, and then one of 3.2 s and a half more.
+// give or take a half (internal/tokenstore/pending.go). After 2.5 s, as long as such a fault lasts at most, the next
+// try may be 3.85 s away: five pauses of half the length, 1.55 s in all, and then one of 3.2 s and a half more.
 const refused = 4 * time.Second
 
 func ms(a, b int) [2]time.Duration {
