@@ -47,7 +47,8 @@ faultrun: deps ## a fleet under faults for FAULTTIME (60s), with a fixed and wit
 
 # Vet and staticcheck read what the compiler made of each package. With -race that is what the tests need as well; without it all
 # would be compiled twice. Staticcheck itself is built without. No file of this module depends on the race detector's tag.
-# "work" is all packages of all modules of go.work. A line may be longer than 120 columns if it has no space to break at, such as an address.
+# "work" is all packages of all modules of go.work.
+# A line may be longer than 120 columns if it has no space to break at, such as an address.
 .PHONY: lint
 lint: deps ## gofmt, no line over 120 columns, vet and staticcheck
 	@files=$$(gofmt -l .); if [ -n "$$files" ]; then echo "gofmt would change:"; echo "$$files"; exit 1; fi

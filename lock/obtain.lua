@@ -26,8 +26,11 @@ end
 local now = redis.call("time")
 local fence = tonumber(now[1]) * 1000000 + tonumber(now[2])
 local last = redis.pcall("get", KEYS[2])
-last = type(last) == "string" and tonumber(last) or 0 -- none, or none of ours
-if last >= fence and last < 9007199254740992 then
+last = type(last) == "string" and tonumber(last) or 0
+if last >= 9007199254740992 then -- 2^53: none of ours, and one more would be the same
+  last = 0
+end
+if last >= fence then
   fence = last + 1
 end
 -- %.0f: tostring would give 1.7e+15.

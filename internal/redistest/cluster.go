@@ -114,13 +114,13 @@ func startClusterNode(tb testing.TB, opts ...Option) *Server {
 	tb.Helper()
 	var last error
 	for range 10 {
-		bus, err := freePort()
-		if err != nil {
-			tb.Fatal(err)
-		}
 		args := []string{"--cluster-enabled", "yes", "--cluster-node-timeout", "5000",
 			"--cluster-require-full-coverage", "yes"}
 		if !before(7, 0) {
+			bus, err := freePort()
+			if err != nil {
+				tb.Fatal(err)
+			}
 			args = append(args, "--cluster-port", fmt.Sprint(bus))
 		}
 		s, err := Launch(append(slices.Clone(opts), Args(args...))...)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Runs the end-to-end tests against other servers than the machine's own: Redis and Valkey of a newer Debian suite, and
-# Redis 6.0, which Azure Cache for Redis is, of an older one. They are unpacked with all their libraries into a folder, where they run by their own loader. Nothing is installed, no root is
-# needed. A server that cannot be had is skipped with a line that says so; if none can, that is exit status 2.
+# Redis 6.0, which Azure Cache for Redis is, of an older one. They are unpacked with all their libraries into a folder,
+# where they run by their own loader. Nothing is installed, no root is needed. A server that cannot be had is skipped
+# with a line that says so; if none can, that is exit status 2.
 #
 #   MATRIX_SERVERS  which. Default "redis6 redis valkey".
 #   MATRIX_SUITES   Debian suites to take the newer servers from, the first that works. Default "trixie forky sid".
