@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
@@ -58,14 +56,14 @@ type Login struct {
 	scopes []string
 
 	mu        sync.Mutex
-	now       credentials // the zero value: none
-	asking    *request    // under way; nil: none
-	failed    error       // the last request's; nil: it brought a token
-	failures  int         // in a row; one that brought the same token again counts
-	next      time.Time   // when to ask
-	hanging   int         // requests that were given up and go on
-	listeners map[auth.CredentialsListener]struct{}
-	timer     *time.Timer // the next renewal; nil: nobody listens, or a request is under way
+	now       credentials                         // the zero value: none
+	asking    *request                            // under way; nil: none
+	failed    error                               // the last request's; nil: it brought a token
+	failures  int                                 // in a row; one that brought the same token again counts
+	next      time.Time                           // when to ask
+	hanging   int                                 // requests that were given up and go on
+	listeners map[auth.CredentialsListener]string // the token that each has
+	timer     *time.Timer                         // the next renewal; nil: nobody listens, or a request is under way
 
 	telling chan struct{} // of one: a listener hears the newest token last
 }
@@ -100,7 +98,7 @@ func New(cred azcore.TokenCredential, opts *Options) (*Login, error) {
 	if cred == nil {
 		return nil, errors.New("entralogin: New: the credential is nil; make one with azidentity")
 	}
-	l := &Login{cred: cred, listeners: map[auth.CredentialsListener]struct{}{}, telling: make(chan struct{}, 1)}
+	l := &Login{cred: cred, listeners: map[auth.CredentialsListener]string{}, telling: make(chan struct{}, 1)}
 	if opts != nil {
 		l.o = *opts
 	}
@@ -133,7 +131,7 @@ func (l *Login) Subscribe(listener auth.CredentialsListener) (auth.Credentials, 
 		l.mu.Lock()
 	}
 	defer l.mu.Unlock()
-	l.listeners[listener] = struct{}{}
+	l.listeners[listener] = l.now.token
 	if l.timer == nil && l.asking == nil {
 		l.arm()
 	}
@@ -305,13 +303,22 @@ func (l *Login) settle(r *request, c credentials, err error, late bool) {
 	}
 }
 
+// tell tells the newest token to the listeners that do not have it. One that subscribed since the token came has it: told
+// again, its connection would log in a second time.
 func (l *Login) tell() {
 	l.telling <- struct{}{}
 	defer func() { <-l.telling }()
 	l.mu.Lock()
-	now, listeners := l.now, slices.Collect(maps.Keys(l.listeners))
+	now := l.now
+	var without []auth.CredentialsListener
+	for listener, token := range l.listeners {
+		if token != now.token {
+			without = append(without, listener)
+			l.listeners[listener] = now.token
+		}
+	}
 	l.mu.Unlock()
-	for _, listener := range listeners {
+	for _, listener := range without {
 		listener.OnNext(now)
 	}
 }

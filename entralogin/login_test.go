@@ -411,7 +411,7 @@ func TestCredentialThatIgnoresItsContext(t *testing.T) {
 }
 
 // While one connection is slow to hear of a token the next one comes; the other connections hear of both in their
-// order.
+// order, and one that has begun in between with the next one does not hear of it again.
 func TestTheNewestTokenIsHeardLast(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cred := lasting(t, time.Hour)
@@ -430,8 +430,15 @@ func TestTheNewestTokenIsHeardLast(t *testing.T) {
 			defer leave()
 		}
 		// the third token is there since 1:50, the slow connection is through at 2:25
-		time.Sleep(2*time.Hour + 40*time.Minute)
+		time.Sleep(2 * time.Hour)
+		between := &listener{}
+		_, password, leave := subscribe(t, l, between)
+		defer leave()
+		time.Sleep(40 * time.Minute)
 		synctest.Wait()
+		if password != token(t, principal, 3) || len(between.heard) != 0 {
+			t.Errorf("a connection that began with the newest token heard of it %d times more", len(between.heard))
+		}
 		for _, c := range connections {
 			if c.last() != token(t, principal, 3) || len(c.heard) != 2 {
 				t.Errorf("heard of %d tokens, the newest not last", len(c.heard))
