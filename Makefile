@@ -57,16 +57,21 @@ lint: deps ## gofmt, no line over 120 columns, vet and staticcheck
 	go vet $(COMPILE) work
 	@tool=$(STATICCHECK) && echo "staticcheck" && GOFLAGS="$$(go env GOFLAGS) $(COMPILE)" "$$tool" work
 
-# The command has no replace, which go run ...@latest refuses. Until the library's first release it is tidied with one.
+# What is released beside the library has no replace, which go run ...@latest refuses. Until the library's first release it
+# is tidied with one.
 LIBRARY := github.com/msal-redis/msal-redis-go
+BESIDE  := cmd/msalredis msalredisotel
 .PHONY: tidy
 tidy: ## go mod tidy in every module
-	@set -e; export GOWORK=off; for m in . bench examples tests; do (cd $$m && go mod tidy); done; \
-	cd cmd/msalredis; trap 'go mod edit -dropreplace $(LIBRARY)' EXIT; go mod edit -replace $(LIBRARY)=../..; go mod tidy
+	@set -e; export GOWORK=off; root=$$PWD; for m in . bench examples tests; do (cd $$m && go mod tidy); done; \
+	for m in $(BESIDE); do ( \
+		cd $$m; trap 'go mod edit -dropreplace $(LIBRARY)' EXIT; go mod edit -replace $(LIBRARY)="$$root"; go mod tidy \
+	); done
 
-.PHONY: command-of
-command-of: ## let the command require the library's released VERSION
-	cd cmd/msalredis && go mod edit -droprequire $(LIBRARY) && export GOWORK=off && go get $(LIBRARY)@$(VERSION) && go mod tidy
+.PHONY: require-release
+require-release: ## let the command and msalredisotel require the library's released VERSION
+	@set -e; export GOWORK=off; for m in $(BESIDE); do (cd $$m; set -x; \
+		go mod edit -droprequire $(LIBRARY); go get $(LIBRARY)@$(VERSION); go mod tidy); done
 
 .PHONY: demo
 demo: ## the main demonstration; needs Go only

@@ -8,6 +8,7 @@ require (
 	github.com/bsm/redislock v0.10.0
 	github.com/google/uuid v1.6.0
 	github.com/msal-redis/msal-redis-go v0.0.0
+	github.com/msal-redis/msal-redis-go/msalredisotel v0.0.0
 	github.com/msal-redis/msal-redis-go/tests v0.0.0
 	github.com/prometheus/client_golang v1.24.1
 	github.com/redis/go-redis/v9 v9.23.0
@@ -67,5 +68,6 @@ require (
 
 replace (
 	github.com/msal-redis/msal-redis-go => ../
+	github.com/msal-redis/msal-redis-go/msalredisotel => ../msalredisotel
 	github.com/msal-redis/msal-redis-go/tests => ../tests
 )

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
+
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/trace"
@@ -23,7 +25,9 @@ func BenchmarkHitMetrics(b *testing.B) {
 	tracers := trace.NewTracerProvider(trace.WithSampler(trace.AlwaysSample()))
 	defer tracers.Shutdown(context.Background())
 	measured := configured("this library, measured", encrypted,
-		&msalredis.Options{MeterProvider: meters, TracerProvider: tracers})
+		&msalredis.Options{
+			Telemetry: msalredisotel.Telemetry{MeterProvider: meters, TracerProvider: tracers},
+		})
 	type turn struct {
 		contender
 		call func()

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
+
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
@@ -52,7 +54,7 @@ func BenchmarkReckoned(b *testing.B) {
 	} {
 		reader := metric.NewManualReader()
 		p := w.with(b, configured(library.name, encrypted, &msalredis.Options{
-			MeterProvider: metric.NewMeterProvider(metric.WithReader(reader)),
+			Telemetry: msalredisotel.Telemetry{MeterProvider: metric.NewMeterProvider(metric.WithReader(reader))},
 		}), w.entra.Transport())
 		got := grown(func() any {
 			for _, s := range seeds {

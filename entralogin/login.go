@@ -303,8 +303,8 @@ func (l *Login) settle(r *request, c credentials, err error, late bool) {
 	}
 }
 
-// tell tells the newest token to the listeners that do not have it. One that subscribed since the token came has it: told
-// again, its connection would log in a second time.
+// tell tells the newest token to the listeners that do not have it. One that subscribed since the token came has it:
+// told again, its connection would log in a second time.
 func (l *Login) tell() {
 	l.telling <- struct{}{}
 	defer func() { <-l.telling }()

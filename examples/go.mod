@@ -16,6 +16,7 @@ require (
 	github.com/google/uuid v1.6.0
 	github.com/msal-redis/msal-redis-go v0.0.0
 	github.com/msal-redis/msal-redis-go/bench v0.0.0
+	github.com/msal-redis/msal-redis-go/msalredisotel v0.0.0
 	github.com/prometheus/client_golang v1.24.1
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/spf13/pflag v1.0.10
@@ -73,5 +74,6 @@ require (
 replace (
 	github.com/msal-redis/msal-redis-go => ../
 	github.com/msal-redis/msal-redis-go/bench => ../bench
+	github.com/msal-redis/msal-redis-go/msalredisotel => ../msalredisotel
 	github.com/msal-redis/msal-redis-go/tests => ../tests
 )

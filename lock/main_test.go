@@ -16,11 +16,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	switch subprocess.Role() {
-	case holderRole:
+	if subprocess.Role() == holderRole {
 		os.Exit(holderMain())
-	case competitorRole:
-		os.Exit(competitorMain())
 	}
 	goleak.VerifyTestMain(m)
 }

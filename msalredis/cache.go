@@ -52,15 +52,17 @@ func New(client redis.UniversalClient, s serializer.Serializer, opts *Options) (
 	if err != nil {
 		return nil, err
 	}
-	metrics, err := telemetry.New(o.MeterProvider, o.TracerProvider, gate.OutcomesAhead...)
-	if err != nil {
-		return nil, fmt.Errorf("msalredis: Options.MeterProvider: %w", err)
+	metrics := telemetry.Nowhere
+	if o.Telemetry != nil {
+		if metrics, err = o.Telemetry.Recorder(gate.OutcomesAhead); err != nil {
+			return nil, fmt.Errorf("msalredis: Options.Telemetry: %w", err)
+		}
 	}
 	p := newParts(client, guarded{s}, o, metrics)
 	c := &Cache{prefix: o.Prefix, parts: p, close: sync.OnceValue(p.close)}
 	c.http = sync.OnceValue(func() *http.Client { return &http.Client{Transport: c.Transport(nil)} })
 	if err := metrics.Collect(p.levels()); err != nil {
-		return nil, errors.Join(fmt.Errorf("msalredis: Options.MeterProvider: %w", err), c.Close())
+		return nil, errors.Join(fmt.Errorf("msalredis: Options.Telemetry: %w", err), c.Close())
 	}
 	return c, nil
 }

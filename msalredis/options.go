@@ -7,11 +7,8 @@ import (
 	"reflect"
 	"time"
 
-	"go.opentelemetry.io/otel"
-	"go.opentelemetry.io/otel/metric"
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/msal-redis/msal-redis-go/internal/layout"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 )
 
 // Options are the settings of a [Cache]. Zero fields take the default that ends their comment.
@@ -56,12 +53,14 @@ type Options struct {
 	// tenant. Default slog.Default().
 	Logger *slog.Logger
 
-	// MeterProvider is where metrics go. Default: OpenTelemetry's global one.
-	MeterProvider metric.MeterProvider
-
-	// TracerProvider is where spans go. Default: OpenTelemetry's global one.
-	TracerProvider trace.TracerProvider
+	// Telemetry is where metrics and spans go. To give them to OpenTelemetry, set msalredisotel.Telemetry{}, of the
+	// module github.com/msal-redis/msal-redis-go/msalredisotel. Default: nowhere.
+	Telemetry Telemetry
 }
+
+// Telemetry is what package msalredisotel implements. It is not for others to implement: its methods may change with
+// each version.
+type Telemetry = telemetry.Backend
 
 // filled returns a checked copy with defaults in place of zero fields.
 func (o *Options) filled() (Options, error) {
@@ -108,11 +107,8 @@ func (o *Options) filled() (Options, error) {
 	if f.Logger == nil {
 		f.Logger = slog.Default()
 	}
-	if f.MeterProvider == nil {
-		f.MeterProvider = otel.GetMeterProvider()
-	}
-	if f.TracerProvider == nil {
-		f.TracerProvider = otel.GetTracerProvider()
+	if isNil(f.Telemetry) {
+		f.Telemetry = nil
 	}
 	return f, nil
 }

@@ -31,7 +31,7 @@ type parts struct {
 	accessor *accessor.Accessor
 
 	clock     *redistime.Clock
-	metrics   *telemetry.Recorder
+	metrics   telemetry.Recorder
 	workers   *workers.Group
 	life      context.Context
 	end       context.CancelFunc // of life
@@ -43,7 +43,7 @@ type parts struct {
 const clocksDiffer = 15 * time.Minute
 
 func newParts(
-	client redis.UniversalClient, sealer serializer.Serializer, o Options, metrics *telemetry.Recorder,
+	client redis.UniversalClient, sealer serializer.Serializer, o Options, metrics telemetry.Recorder,
 ) *parts {
 	names, log := layout.Names{Prefix: o.Prefix}, telemetry.NewLogger(o.Logger)
 	p := &parts{
@@ -110,6 +110,7 @@ func (p *parts) close() error {
 // levels are what is measured when metrics are collected.
 func (p *parts) levels() telemetry.Levels {
 	return telemetry.Levels{
+		Lookups:     &p.accessor.Lookups,
 		RedisAway:   p.redis.Breaker.IsOpen,
 		Partitions:  p.store.Size,
 		Answers:     p.gate.AnswersSize,

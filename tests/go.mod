@@ -9,6 +9,7 @@ require (
 	github.com/anishathalye/porcupine v1.3.1
 	github.com/golang-jwt/jwt/v5 v5.3.1
 	github.com/msal-redis/msal-redis-go v0.0.0
+	github.com/msal-redis/msal-redis-go/msalredisotel v0.0.0
 	github.com/prometheus/client_golang v1.24.1
 	github.com/redis/go-redis/v9 v9.23.0
 	github.com/tink-crypto/tink-go/v2 v2.9.0
@@ -58,4 +59,7 @@ require (
 
 tool honnef.co/go/tools/cmd/staticcheck
 
-replace github.com/msal-redis/msal-redis-go => ../
+replace (
+	github.com/msal-redis/msal-redis-go => ../
+	github.com/msal-redis/msal-redis-go/msalredisotel => ../msalredisotel
+)

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
+
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/connect"
@@ -50,7 +52,7 @@ func runWorker(ctx context.Context, c config, stdout io.Writer) error {
 			return err
 		}
 		defer m.Close()
-		options.MeterProvider = m.provider
+		options.Telemetry = msalredisotel.Telemetry{MeterProvider: m.provider}
 		fmt.Fprintf(stdout, "metrics: http://%s/metrics\n", m.address)
 	}
 	tokens, err := msalredis.New(rdb, sealer, options)

@@ -22,7 +22,7 @@ type Options struct {
 	Redis      *redisop.Redis
 	Store      *tokenstore.Store
 	Clock      *redistime.Clock
-	Metrics    *telemetry.Recorder
+	Metrics    telemetry.Recorder
 	Log        telemetry.Logger
 	Tokens     *issued.Tokens
 	Lineages   *issued.Lineages
@@ -46,6 +46,9 @@ type Options struct {
 
 // Accessor is MSAL's cache accessor.
 type Accessor struct {
+	// Lookups counts the look-ups of partitions.
+	Lookups telemetry.Lookups
+
 	o        Options
 	managers *managers
 

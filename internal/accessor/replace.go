@@ -24,7 +24,7 @@ func (a *Accessor) Replace(ctx context.Context, u cache.Unmarshaler, hints cache
 	if !ok {
 		return a.replace(ctx, m, u, hints.PartitionKey)
 	}
-	a.o.Metrics.Lookups.Memory.Add(1)
+	a.Lookups.Memory.Add(1)
 	if now-confirmed >= a.o.LocalTTL/2 {
 		a.o.Store.Revalidate(r)
 	}
@@ -54,7 +54,7 @@ func (a *Accessor) replace(ctx context.Context, m *manager, u cache.Unmarshaler,
 		p, err = a.loadPartition(ctx, m, key)
 	}
 	if err != nil && ctx.Err() == nil {
-		telemetry.Failed(span, string(redisop.Failure(err)))
+		span.Failed(string(redisop.Failure(err)))
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -92,14 +92,14 @@ func (a *Accessor) loadPartition(ctx context.Context, m *manager, key string) (*
 		err = a.o.Store.Load(ctx, r)
 		switch {
 		case err != nil:
-			a.o.Metrics.Lookups.Unknown.Add(1)
+			a.Lookups.Unknown.Add(1)
 		case !r.Known().Empty():
-			a.o.Metrics.Lookups.Redis.Add(1)
+			a.Lookups.Redis.Add(1)
 		default:
-			a.o.Metrics.Lookups.Nowhere.Add(1)
+			a.Lookups.Nowhere.Add(1)
 		}
 	} else {
-		a.o.Metrics.Lookups.Process.Add(1)
+		a.Lookups.Process.Add(1)
 	}
 	return a.markInUse(m, key, r), err
 }

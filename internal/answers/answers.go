@@ -22,7 +22,7 @@ type Options struct {
 	Redis      *redisop.Redis
 	Store      *tokenstore.Store
 	Clock      *redistime.Clock
-	Metrics    *telemetry.Recorder
+	Metrics    telemetry.Recorder
 	Log        telemetry.Logger
 	LocalBytes int64         // of what this process has seen
 	LocalTTL   time.Duration // for how long what Redis has confirmed is relied on

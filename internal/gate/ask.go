@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-
 	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
@@ -103,15 +101,15 @@ func (l *leader) post(ctx context.Context, form url.Values) (a *answers.Answer) 
 	g, r := l.g, l.r
 	ctx, cancel := context.WithTimeout(g.pass(ctx), postAtMost)
 	defer cancel()
-	ctx, span := g.o.Metrics.StartClient(ctx, telemetry.SpanTokenRequest, telemetry.Grant(r.Grant))
+	ctx, span := g.o.Metrics.Start(ctx, telemetry.SpanTokenRequest, telemetry.Grant(r.Grant))
 	began := time.Now()
 	defer func() {
 		kind := tokenFailure(a)
 		g.o.Metrics.TokenRequested(ctx, r.Grant, kind, began)
 		if a.Status != 0 {
-			span.SetAttributes(semconv.HTTPResponseStatusCode(a.Status))
+			span.Set(telemetry.HTTPStatus(a.Status))
 		}
-		telemetry.Failed(span, kind)
+		span.Failed(kind)
 		span.End()
 	}()
 	body := form.Encode()

@@ -6,10 +6,9 @@ import (
 	"slices"
 	"sync"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 )
 
 // A flight is one answer in the making, for all callers of one identity in this process. It is bound to none of
@@ -20,7 +19,7 @@ import (
 type flight struct {
 	name       string
 	partitions []id
-	span       trace.SpanContext // of what brings the answer; set before early or landed is closed
+	span       telemetry.Span // of what brings the answer; set before early or landed is closed
 	// early is closed when the answer has kept its callers waiting for long, and stopgap serves them meanwhile.
 	early   chan struct{}
 	stopgap *answers.Answer

@@ -40,7 +40,7 @@ type Options struct {
 	Redis      *redisop.Redis
 	Store      *tokenstore.Store
 	Clock      *redistime.Clock
-	Metrics    *telemetry.Recorder
+	Metrics    telemetry.Recorder
 	Log        telemetry.Logger
 	Tokens     *issued.Tokens
 	Lineages   *issued.Lineages

@@ -39,7 +39,7 @@ func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background
 	defer cancel()
 	ctx, span := g.o.Metrics.Start(ctx, telemetry.SpanAcquire, telemetry.Grant(r.Grant), telemetry.Background(background))
 	defer span.End()
-	f.span = span.SpanContext()
+	f.span = span
 	l := &leader{g: g, r: r, flight: f, background: background, begun: time.Now()}
 	defer l.free(ctx)
 	l.source = &answerSource{leader: l}
@@ -54,7 +54,7 @@ func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background
 	if a == nil && err == nil {
 		err = failure.New("the refresh is another instance's") // background only: nobody sees it
 	}
-	span.SetAttributes(telemetry.Outcome(l.outcome))
+	span.Set(telemetry.Outcome(l.outcome))
 	if background {
 		g.o.Metrics.RefreshedAhead(ctx, outcomeAhead(l.outcome))
 	}

@@ -6,8 +6,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/msal-redis/msal-redis-go/internal/failure"
 	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
@@ -139,7 +137,7 @@ func (w *leaseWait) untilWorthATry(ctx context.Context) {
 }
 
 // end ends the wait, and tells how it went.
-func (w *leaseWait) end(ctx context.Context, span trace.Span, taken, settled bool) {
+func (w *leaseWait) end(ctx context.Context, span telemetry.Span, taken, settled bool) {
 	if w.wake != nil {
 		w.wake.Close()
 	}
@@ -155,7 +153,7 @@ func (w *leaseWait) end(ctx context.Context, span trace.Span, taken, settled boo
 	if !w.since.IsZero() {
 		w.g.o.Metrics.LockWaited(ctx, w.ended, w.since)
 	}
-	span.SetAttributes(telemetry.Outcome(w.ended))
+	span.Set(telemetry.Outcome(w.ended))
 	span.End()
 }
 

@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"time"
 
-	"go.opentelemetry.io/otel/trace"
-
 	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/discovery"
 	"github.com/msal-redis/msal-redis-go/internal/failure"
@@ -80,9 +78,9 @@ func (t *transport) acquire(req *http.Request, asked tokenreq.Request) (*http.Re
 	ctx, span := g.o.Metrics.Start(req.Context(), telemetry.SpanGate, telemetry.Grant(r.Grant))
 	resp, outcome, err := t.answer(ctx, span, req, r)
 	g.o.Metrics.GateAnswered(ctx, r.Grant, outcome, began)
-	span.SetAttributes(telemetry.Outcome(outcome))
+	span.Set(telemetry.Outcome(outcome))
 	if outcome == outcomeThrottled || outcome == outcomeRefused || outcome == outcomeFailed {
-		telemetry.Failed(span, outcome)
+		span.Failed(outcome)
 	}
 	span.End()
 	if err != nil && g.o.Life.Err() != nil && req.Context().Err() == nil {
@@ -93,7 +91,7 @@ func (t *transport) acquire(req *http.Request, asked tokenreq.Request) (*http.Re
 
 // answer answers a repeatable token request, and says how.
 func (t *transport) answer(
-	ctx context.Context, span trace.Span, req *http.Request, r *tokenRequest,
+	ctx context.Context, span telemetry.Span, req *http.Request, r *tokenRequest,
 ) (*http.Response, string, error) {
 	g := t.g
 	respond := func(a *answers.Answer, soon bool) (*http.Response, error) {
@@ -129,7 +127,7 @@ func (t *transport) answer(
 	}
 	if soon {
 		g.flights.join(g, r.flight+" refresh", r.Partitions, func(life context.Context, f *flight) {
-			g.lead(telemetry.Under(life, span), r, f, true)
+			g.lead(span.Under(life), r, f, true)
 		})
 	}
 	resp, err := respond(a, soon)
@@ -138,7 +136,7 @@ func (t *transport) answer(
 
 // await waits for the flight of a request, and begins it where there is none.
 func (t *transport) await(
-	ctx context.Context, span trace.Span, r *tokenRequest,
+	ctx context.Context, span telemetry.Span, r *tokenRequest,
 ) (a *answers.Answer, soon bool, outcome string, err error) {
 	a, soon, outcome, err = t.fly(ctx, span, r, r.flight)
 	switch {
@@ -155,18 +153,18 @@ func (t *transport) await(
 
 // fly waits for the flight of a name, and begins it where there is none.
 func (t *transport) fly(
-	ctx context.Context, span trace.Span, r *tokenRequest, name string,
+	ctx context.Context, span telemetry.Span, r *tokenRequest, name string,
 ) (a *answers.Answer, soon bool, outcome string, err error) {
 	g := t.g
 	f, mine := g.flights.join(g, name, r.Partitions, func(life context.Context, f *flight) {
-		g.lead(telemetry.Under(life, span), r, f, false)
+		g.lead(span.Under(life), r, f, false)
 	})
 	if f == nil {
 		return nil, false, outcomeFailed, redisop.ErrClosed
 	}
 	a, soon, outcome, err = f.wait(ctx, g.o.Clock.Now)
-	if !mine && outcome != outcomeLeft && f.span.IsValid() {
-		span.AddLink(trace.Link{SpanContext: f.span})
+	if !mine && outcome != outcomeLeft && f.span != nil {
+		span.Link(f.span)
 	}
 	if !mine && outcome == outcomeAsked {
 		outcome = outcomeWaited

@@ -31,7 +31,7 @@ type Options struct {
 	Timeout  time.Duration // of an operation, from when it is sent
 	LeaseTTL time.Duration
 	Clock    *redistime.Clock // learns from the answers of scripts
-	Metrics  *telemetry.Recorder
+	Metrics  telemetry.Recorder
 	Log      telemetry.Logger
 	OnBack   func() // called when Redis was away and is back
 
@@ -57,7 +57,7 @@ type Redis struct {
 	locker  *lock.Locker
 
 	clock   *redistime.Clock
-	metrics *telemetry.Recorder
+	metrics telemetry.Recorder
 	log     telemetry.Logger
 	onBack  func()
 	life    context.Context

@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	mnoop "go.opentelemetry.io/otel/metric/noop"
-	tnoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
@@ -69,15 +67,11 @@ func newMade(t *testing.T, slots int) *made {
 			return ours, nil
 		},
 	})
-	metrics, err := telemetry.New(mnoop.NewMeterProvider(), tnoop.NewTracerProvider())
-	if err != nil {
-		t.Fatal(err)
-	}
 	life, cancel := context.WithCancel(context.Background())
 	group := &workers.Group{}
 	m.Redis = New(client, Options{
-		Timeout: timeout, LeaseTTL: 5 * time.Second, Clock: redistime.New(time.Now(), time.Minute), Metrics: metrics,
-		Log:    telemetry.NewLogger(slog.New(slog.NewTextHandler(&m.log, nil))),
+		Timeout: timeout, LeaseTTL: 5 * time.Second, Clock: redistime.New(time.Now(), time.Minute),
+		Metrics: telemetry.Nowhere, Log: telemetry.NewLogger(slog.New(slog.NewTextHandler(&m.log, nil))),
 		OnBack: func() { m.back.Add(1) }, Life: life, Workers: group,
 	})
 	m.end = func() {

@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.opentelemetry.io/otel/metric/noop"
-	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/msal-redis/msal-redis-go/internal/issued"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
@@ -33,7 +31,7 @@ type Stage struct {
 	Serializer serializer.Serializer
 	Redis      *redisop.Redis
 	Clock      *redistime.Clock
-	Metrics    *telemetry.Recorder
+	Metrics    telemetry.Recorder
 	Log        telemetry.Logger
 	Store      *tokenstore.Store
 	Tokens     *issued.Tokens
@@ -72,13 +70,9 @@ func New(tb testing.TB, client redis.UniversalClient, o Options) *Stage {
 	if o.LocalBytes == 0 {
 		o.LocalBytes = 1 << 20
 	}
-	metrics, err := telemetry.New(noop.NewMeterProvider(), tracenoop.NewTracerProvider())
-	if err != nil {
-		tb.Fatal(err)
-	}
 	s := &Stage{
 		Names: layout.Names{Prefix: o.Prefix}, Serializer: o.Serializer, Clock: redistime.New(time.Now(), 15*time.Minute),
-		Metrics: metrics, Log: telemetry.NewLogger(slog.New(slog.DiscardHandler)), Workers: &workers.Group{},
+		Metrics: telemetry.Nowhere, Log: telemetry.NewLogger(slog.New(slog.DiscardHandler)), Workers: &workers.Group{},
 	}
 	s.Life, s.End = context.WithCancel(context.Background())
 	asking := s.Life
@@ -88,11 +82,11 @@ func New(tb testing.TB, client redis.UniversalClient, o Options) *Stage {
 		asking = dead
 	}
 	s.Redis = redisop.New(hooked{client}, redisop.Options{
-		Timeout: o.Timeout, LeaseTTL: 5 * time.Second, Clock: s.Clock, Metrics: metrics, Log: s.Log,
+		Timeout: o.Timeout, LeaseTTL: 5 * time.Second, Clock: s.Clock, Metrics: s.Metrics, Log: s.Log,
 		OnBack: func() { s.Store.Nudge() }, Life: asking, Workers: s.Workers,
 	})
 	s.Store = tokenstore.New(tokenstore.Options{
-		Names: s.Names, Serializer: o.Serializer, Redis: s.Redis, Clock: s.Clock, Metrics: metrics, Log: s.Log,
+		Names: s.Names, Serializer: o.Serializer, Redis: s.Redis, Clock: s.Clock, Metrics: s.Metrics, Log: s.Log,
 		LocalTTL: 10 * time.Second, UserTTL: time.Hour, OpTimeout: o.Timeout, LocalBytes: o.LocalBytes,
 		Life: s.Life, Workers: s.Workers,
 		AskMend: func(context.Context, layout.ID) {}, OnStored: func(tokenstore.Batch) {},

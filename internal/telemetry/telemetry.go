@@ -2,24 +2,60 @@ package telemetry
 
 import (
 	"context"
+	"log/slog"
 	"sync/atomic"
 	"time"
-
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
-	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
-	"go.opentelemetry.io/otel/trace"
 )
 
-// Recorder records what happens in one Cache, as metrics and spans.
-type Recorder struct {
-	// Lookups is counted by who looks up.
-	Lookups Lookups
+// Backend is where metrics and spans go. It makes a Recorder for each Cache.
+type Backend interface {
+	// Recorder makes one. The counter of refreshes ahead begins at 0 with each of the outcomes ahead.
+	Recorder(ahead []string) (Recorder, error)
+}
 
-	tracer trace.Tracer
-	meter  metric.Meter
-	instruments
-	collected metric.Registration
+// Recorder records what happens in one Cache.
+type Recorder interface {
+	// Collect has levels read whenever metrics are collected, until Close.
+	Collect(levels Levels) error
+	Close() error
+
+	// GateAnswered records a token request of MSAL that the gate answered.
+	GateAnswered(ctx context.Context, grant, outcome string, began time.Time)
+	// TokenRequested records a request sent to the token endpoint; failure is the kind of one that brought no token,
+	// else "".
+	TokenRequested(ctx context.Context, grant, failure string, began time.Time)
+	// RefreshedAhead counts a refresh in the background.
+	RefreshedAhead(ctx context.Context, outcome string)
+	// LockWaited records a wait for another instance that holds the lease.
+	LockWaited(ctx context.Context, outcome string, began time.Time)
+	// LockLost counts a lease that ended before its work did.
+	LockLost(ctx context.Context)
+	// RedisFailed counts an operation of Redis that failed.
+	RedisFailed(why RedisFailure)
+	// Unreadable counts a stored value that cannot be opened or read.
+	Unreadable(why Unreadable)
+	// Sealed records the size in bytes of a value on its way to Redis; Unsealed counts one that could not be sealed.
+	Sealed(what Record, size int)
+	Unsealed(what Record)
+	// Wrote counts what became of a token on its way to Redis.
+	Wrote(what Write)
+
+	// Start begins a span, under that of ctx.
+	Start(ctx context.Context, name SpanName, attributes ...slog.Attr) (context.Context, Span)
+	// Script begins the measure of a script's run in Redis; the returned function ends it.
+	Script(ctx context.Context, name string) (context.Context, func(RedisFailure))
+}
+
+// Span is a piece of work in a trace.
+type Span interface {
+	Set(attributes ...slog.Attr)
+	// Failed marks the span with the kind of a failure; "": none.
+	Failed(kind string)
+	// Link tells that another span brought what this one waited for.
+	Link(to Span)
+	// Under gives ctx this span as parent, and nothing else of it.
+	Under(ctx context.Context) context.Context
+	End()
 }
 
 // Lookups are look-ups of a partition by where it was found. They are plain counts, read when metrics are collected: a
@@ -32,8 +68,9 @@ type Lookups struct {
 	Unknown atomic.Int64 // Redis did not tell
 }
 
-// Levels are functions that are called when metrics are collected.
+// Levels are what is read when metrics are collected.
 type Levels struct {
+	Lookups                        *Lookups
 	RedisAway                      func() bool
 	Partitions, Answers, Discovery func() int64                           // bytes
 	Waiting                        func() (writes, signOuts, bytes int64) // what Redis has not taken yet
@@ -73,91 +110,41 @@ const (
 	OfUnknownKey        Write = "unknown_key" // MSAL's key for it is of no form that this version knows
 )
 
-// Grant is the attribute for a token request's grant, Outcome for how something ended, Background for a flight that no
-// caller waits for. Their values are of small fixed sets: none names a user, tenant or client.
-func Grant(grant string) attribute.KeyValue         { return grantKey.String(grant) }
-func Outcome(outcome string) attribute.KeyValue     { return outcomeKey.String(outcome) }
-func Background(background bool) attribute.KeyValue { return backgroundKey.Bool(background) }
+// SpanName is what a span is of. Spans of one acquisition, where MSAL has no token:
+//
+//	the caller's
+//	├── msalredis.replace            what is known of the partition, unless MSAL holds it already
+//	│   └── EVALSHA load
+//	└── msalredis.gate               the caller's wait for an answer
+//	    └── msalredis.acquire        the flight that brings it; other callers' gates link to it
+//	        ├── EVALSHA look
+//	        ├── msalredis.lock       taking the lease, or waiting for its holder's answer
+//	        ├── msalredis.token_request
+//	        └── EVALSHA respond, store
+//
+// A flight is not bound to the caller that began it, so it may end after its parent. A hit has no span. The status of a
+// span that failed says of which kind, never with an error's text: a transport's names the address, and so the tenant.
+type SpanName string
 
-// New makes a Recorder. The counter of refreshes ahead begins at 0 with each of the outcomes ahead.
-func New(mp metric.MeterProvider, tp trace.TracerProvider, ahead ...string) (*Recorder, error) {
-	r := &Recorder{
-		tracer: tp.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)),
-		meter:  mp.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL)),
-	}
-	if err := r.make(r.meter); err != nil {
-		return nil, err
-	}
-	r.begin(ahead)
-	return r, nil
-}
+const (
+	SpanReplace      SpanName = "msalredis.replace"
+	SpanGate         SpanName = "msalredis.gate"
+	SpanAcquire      SpanName = "msalredis.acquire"
+	SpanLock         SpanName = "msalredis.lock"
+	SpanTokenRequest SpanName = "msalredis.token_request" // to another server
+)
 
-// Collect has levels read whenever metrics are collected, until Close.
-func (r *Recorder) Collect(levels Levels) error {
-	var err error
-	r.collected, err = observe(r.meter, &r.Lookups, levels)
-	return err
-}
+// Keys of attributes. Their values are of small fixed sets; none names a user, tenant or client. docs/observability.md
+// lists them.
+const (
+	KeyBackground = "msalredis.background"
+	KeyGrant      = "msalredis.grant"
+	KeyOutcome    = "msalredis.outcome"
+	KeyHTTPStatus = "http.response.status_code" // https://opentelemetry.io/docs/specs/semconv/http/http-spans/
+)
 
-// Close ends Collect.
-func (r *Recorder) Close() error {
-	if r.collected == nil {
-		return nil
-	}
-	return r.collected.Unregister()
-}
-
-// GateAnswered records a token request of MSAL that the gate answered.
-func (r *Recorder) GateAnswered(ctx context.Context, grant, outcome string, began time.Time) {
-	r.gate.Record(ctx, seconds(began), metric.WithAttributes(Grant(grant), Outcome(outcome)))
-}
-
-// TokenRequested records a request sent to the token endpoint; failure is the kind of one that brought no token, else
-// "".
-func (r *Recorder) TokenRequested(ctx context.Context, grant, failure string, began time.Time) {
-	attributes := []attribute.KeyValue{Grant(grant)}
-	if failure != "" {
-		attributes = append(attributes, errorKey.String(failure))
-	}
-	r.tokenRequest.Record(ctx, seconds(began), metric.WithAttributes(attributes...))
-}
-
-// RefreshedAhead counts a refresh in the background.
-func (r *Recorder) RefreshedAhead(ctx context.Context, outcome string) {
-	r.ahead.Add(ctx, 1, metric.WithAttributes(Outcome(outcome)))
-}
-
-// LockWaited records a wait for another instance that holds the lease.
-func (r *Recorder) LockWaited(ctx context.Context, outcome string, began time.Time) {
-	r.lockWait.Record(ctx, seconds(began), metric.WithAttributes(Outcome(outcome)))
-}
-
-// LockLost counts a lease that ended before its work did.
-func (r *Recorder) LockLost(ctx context.Context) { r.lockLosses.Add(ctx, 1) }
-
-// RedisFailed counts an operation of Redis that failed.
-func (r *Recorder) RedisFailed(why RedisFailure) {
-	r.redisErrors.Add(context.Background(), 1, metric.WithAttributes(errorKey.String(string(why))))
-}
-
-// Unreadable counts a stored value that cannot be opened or read.
-func (r *Recorder) Unreadable(why Unreadable) {
-	r.unreadable.Add(context.Background(), 1, metric.WithAttributes(errorKey.String(string(why))))
-}
-
-// Sealed records a value on its way to Redis; Unsealed counts one that could not be sealed.
-func (r *Recorder) Sealed(what Record, size int) {
-	r.recordSize.Record(context.Background(), int64(size), metric.WithAttributes(recordKey.String(string(what))))
-}
-
-func (r *Recorder) Unsealed(what Record) {
-	r.unsealed.Add(context.Background(), 1, metric.WithAttributes(recordKey.String(string(what))))
-}
-
-// Wrote counts what became of a token on its way to Redis.
-func (r *Recorder) Wrote(what Write) {
-	r.writes.Add(context.Background(), 1, metric.WithAttributes(outcomeKey.String(string(what))))
-}
-
-// seconds is how long something took, as OpenTelemetry wants it.
-func seconds(since time.Time) float64 { return time.Since(since).Seconds() }
+// Grant is a token request's grant, Outcome how something ended, Background a flight that no caller waits for.
+func Grant(grant string) slog.Attr         { return slog.String(KeyGrant, grant) }
+func Outcome(outcome string) slog.Attr     { return slog.String(KeyOutcome, outcome) }
+func Background(background bool) slog.Attr { return slog.Bool(KeyBackground, background) }
+func HTTPStatus(status int) slog.Attr      { return slog.Int(KeyHTTPStatus, status) }

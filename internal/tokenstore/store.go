@@ -29,7 +29,7 @@ type Options struct {
 	Serializer serializer.Serializer // a panic of it is an error
 	Redis      *redisop.Redis
 	Clock      *redistime.Clock
-	Metrics    *telemetry.Recorder
+	Metrics    telemetry.Recorder
 	Log        telemetry.Logger
 	LocalTTL   time.Duration // for how long callers rely on what was confirmed
 	UserTTL    time.Duration

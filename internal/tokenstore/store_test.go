@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"go.opentelemetry.io/otel/metric/noop"
-	tracenoop "go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
@@ -53,19 +51,15 @@ func newStore(t *testing.T, rdb redis.UniversalClient, prefix string) *Store {
 		rdb = client
 	}
 	log := telemetry.NewLogger(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	metrics, err := telemetry.New(noop.NewMeterProvider(), tracenoop.NewTracerProvider())
-	if err != nil {
-		t.Fatal(err)
-	}
 	clock, group := redistime.New(time.Now(), 15*time.Minute), &workers.Group{}
 	life, end := context.WithCancel(context.Background())
 	asked := redisop.New(hooked{rdb}, redisop.Options{
-		Timeout: 5 * time.Second, LeaseTTL: time.Second, Clock: clock, Metrics: metrics, Log: log, OnBack: func() {},
-		Life: life, Workers: group,
+		Timeout: 5 * time.Second, LeaseTTL: time.Second, Clock: clock, Metrics: telemetry.Nowhere, Log: log,
+		OnBack: func() {}, Life: life, Workers: group,
 	})
 	st := New(Options{
 		Names: layout.Names{Prefix: prefix}, Serializer: serializer.Plaintext(), Redis: asked, Clock: clock,
-		Metrics: metrics, Log: log, LocalTTL: 10 * time.Second, UserTTL: 24 * time.Hour, OpTimeout: 5 * time.Second,
+		Metrics: telemetry.Nowhere, Log: log, LocalTTL: 10 * time.Second, UserTTL: 24 * time.Hour, OpTimeout: 5 * time.Second,
 		LocalBytes: 1 << 20,
 		Life:       life, Workers: group, AskMend: func(context.Context, ID) {}, OnStored: func(Batch) {},
 	})

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
+
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/sdk/metric"
@@ -127,7 +129,9 @@ func TestMemoryIsWhatIsReckoned(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			o := harness.Options(w.Prefix)
 			reader := metric.NewManualReader()
-			o.MeterProvider = metric.NewMeterProvider(metric.WithReader(reader))
+			o.Telemetry = msalredisotel.Telemetry{
+				MeterProvider: metric.NewMeterProvider(metric.WithReader(reader)),
+			}
 			// A cluster's client opens connections all the while: their buffers are not what is measured.
 			rdb := w.Client(func(o *redis.UniversalOptions) { o.ReadBufferSize, o.WriteBufferSize = 4<<10, 4<<10 })
 			tokens := w.InstanceOn(rdb, w.Sealer(w.Keys), o).Tokens

@@ -17,6 +17,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
+
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -152,7 +154,9 @@ func registryOf(t *testing.T, rdb *redis.Client, use func(*msalredis.Cache)) *pr
 	if err != nil {
 		t.Fatal(err)
 	}
-	tokens, err := msalredis.New(rdb, sealer, &msalredis.Options{MeterProvider: provider})
+	tokens, err := msalredis.New(rdb, sealer, &msalredis.Options{
+		Telemetry: msalredisotel.Telemetry{MeterProvider: provider},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
+
 	msalerrors "github.com/AzureAD/microsoft-authentication-library-for-go/apps/errors"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -85,7 +87,8 @@ func TestCanaryHearsInstances(t *testing.T) {
 	w := NewWorld(t)
 	c := NewCanaries()
 	o := Options(w.Prefix)
-	o.Logger, o.MeterProvider, o.TracerProvider = c.Logger(), c.meters, c.tracers
+	o.Logger = c.Logger()
+	o.Telemetry = msalredisotel.Telemetry{MeterProvider: c.meters, TracerProvider: c.tracers}
 	i := w.InstanceOn(w.Client(), indiscreet{}, o)
 	Must(t)(i.App().AcquireTokenByCredential(context.Background(), []string{GraphScope}))
 	if err := c.collect(c.reader); err != nil {

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
+
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/msalredis"
@@ -54,8 +56,8 @@ func (w *World) InstanceOn(rdb redis.UniversalClient, s serializer.Serializer, o
 	w.T.Helper()
 	seen := newObserved()
 	watched := *o
-	if watched.MeterProvider == nil {
-		watched.MeterProvider, watched.TracerProvider = seen.meters, seen.Traces
+	if watched.Telemetry == nil {
+		watched.Telemetry = msalredisotel.Telemetry{MeterProvider: seen.meters, TracerProvider: seen.Traces}
 	}
 	tokens, err := msalredis.New(rdb, s, &watched)
 	if err != nil {

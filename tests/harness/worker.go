@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 	"sync"
 
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
+
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/redis/go-redis/v9"
@@ -79,7 +81,8 @@ func newWorker(cfg WorkerConfig) (*worker, error) {
 	w.tokens, err = msalredis.New(w.rdb, sealer, &msalredis.Options{
 		Prefix: cfg.Prefix, LocalTTL: cfg.LocalTTL,
 		LockTTL: cmp.Or(cfg.LockTTL, lockTTL), OpTimeout: cmp.Or(cfg.OpTimeout, opTimeout),
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, nil)), MeterProvider: Canary.meters, TracerProvider: Canary.tracers,
+		Logger:    slog.New(slog.NewTextHandler(os.Stderr, nil)),
+		Telemetry: msalredisotel.Telemetry{MeterProvider: Canary.meters, TracerProvider: Canary.tracers},
 	})
 	if err != nil {
 		return nil, err

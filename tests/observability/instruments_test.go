@@ -6,10 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
+
 	"go.opentelemetry.io/otel/attribute"
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
-	"go.opentelemetry.io/otel/trace/noop"
 
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 )
@@ -38,8 +39,8 @@ func sums(t *testing.T, reader sdkmetric.Reader) map[string]int64 {
 // and no more after Close.
 func TestCountersBeginAtZeroAndLevelsAreRead(t *testing.T) {
 	reader := sdkmetric.NewManualReader()
-	r, err := telemetry.New(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader)), noop.NewTracerProvider(),
-		"refreshed", "elsewhere")
+	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
+	r, err := msalredisotel.Telemetry{MeterProvider: meters}.Recorder([]string{"refreshed", "elsewhere"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +73,9 @@ func TestCountersBeginAtZeroAndLevelsAreRead(t *testing.T) {
 	compare("at first")
 
 	level := func(n int64) func() int64 { return func() int64 { return n } }
+	var lookups telemetry.Lookups
 	if err := r.Collect(telemetry.Levels{
+		Lookups:    &lookups,
 		RedisAway:  func() bool { return true },
 		Partitions: level(1), Answers: level(2), Discovery: level(3),
 		Waiting:     func() (int64, int64, int64) { return 4, 5, 6 },
@@ -80,11 +83,11 @@ func TestCountersBeginAtZeroAndLevelsAreRead(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	r.Lookups.Memory.Add(1)
-	r.Lookups.Process.Add(2)
-	r.Lookups.Redis.Add(3)
-	r.Lookups.Nowhere.Add(4)
-	r.Lookups.Unknown.Add(5)
+	lookups.Memory.Add(1)
+	lookups.Process.Add(2)
+	lookups.Redis.Add(3)
+	lookups.Nowhere.Add(4)
+	lookups.Unknown.Add(5)
 	r.Wrote(telemetry.Kept)
 	r.RedisFailed(telemetry.RedisAway)
 	r.Unreadable(telemetry.Moved)

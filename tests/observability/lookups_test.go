@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
+
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
@@ -17,7 +19,7 @@ func TestLookupsAreCounted(t *testing.T) {
 	ctx := context.Background()
 	reader := sdkmetric.NewManualReader()
 	meters := sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader))
-	with := func(o *msalredis.Options) { o.MeterProvider = meters }
+	with := func(o *msalredis.Options) { o.Telemetry = msalredisotel.Telemetry{MeterProvider: meters} }
 	app := w.Instance(with).App()
 	for range 10 {
 		harness.Must(t)(app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}))

@@ -423,7 +423,7 @@ func documented(c *harness.Census, t *testing.T) {
 		}
 	}
 	// And what the code makes is what was measured.
-	for _, name := range literals(t, regexp.MustCompile(`^msalredis\.[a-z_.]+$`), "metrics.go") {
+	for _, name := range literals(t, regexp.MustCompile(`^msalredis\.[a-z_.]+$`), "msalredisotel/metrics.go") {
 		if strings.HasPrefix(name, "msalredis.") && !measured[name] && !slices.Contains(attributeNames, name) {
 			t.Errorf("the code has %s, which no test measures", name)
 		}
@@ -441,12 +441,12 @@ func keysOfMap[V any](m map[string]V) []string {
 	return all
 }
 
-// literals are the string literals in files of internal/telemetry that match.
+// literals are the string literals in files of the repository that match.
 func literals(t *testing.T, match *regexp.Regexp, files ...string) []string {
 	t.Helper()
 	var all []string
 	for _, name := range files {
-		path := filepath.Join(harness.Root(t), "internal", "telemetry", name)
+		path := filepath.Join(harness.Root(t), name)
 		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 		if err != nil {
 			t.Fatal(err)

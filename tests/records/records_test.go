@@ -16,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
+
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
@@ -46,7 +48,7 @@ func observed(w *harness.World, change ...func(*msalredis.Options)) (*harness.In
 	w.T.Helper()
 	metrics, log := newCounters(), &harness.Journal{}
 	change = append(change, func(o *msalredis.Options) {
-		o.MeterProvider = metrics
+		o.Telemetry = msalredisotel.Telemetry{MeterProvider: metrics}
 		o.Logger = slog.New(slog.NewTextHandler(log, nil))
 	})
 	return w.Instance(change...), metrics, log

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
+
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
@@ -23,7 +25,7 @@ func TestRotationOfSealingKeys(t *testing.T) {
 	with := func(keys string) (*harness.Instance, confidential.Client, *counters) {
 		t.Helper()
 		o, metrics := harness.Options(w.Prefix), newCounters()
-		o.MeterProvider = metrics
+		o.Telemetry = msalredisotel.Telemetry{MeterProvider: metrics}
 		i := w.InstanceOn(w.Redis.Admin, w.Sealer(keys), o)
 		return i, i.App(), metrics
 	}

@@ -1,4 +1,4 @@
-package lock
+package leases_test
 
 import (
 	"context"
@@ -19,11 +19,20 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/internal/subprocess"
+	"github.com/msal-redis/msal-redis-go/lock"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
 // The histories of this file are recorded from lockers on a real Redis, while leases are evicted and holders freeze for
 // longer than their lease lives, and checked for linearizability against what the package promises: whether every order
 // of events that the histories leave open contradicts it.
+
+func TestMain(m *testing.M) {
+	if subprocess.Role() == competitorRole {
+		os.Exit(competitorMain())
+	}
+	harness.Main(m)
+}
 
 var historyTime = flag.Duration("histories", 2*time.Second, "how long to record histories")
 
@@ -144,14 +153,14 @@ func (c *chronicle) legal(t *testing.T) bool {
 
 // competitor is a locker of its own, and the client that it shares with what it guards.
 type competitor struct {
-	*Locker
+	*lock.Locker
 	rdb    *redis.Client
 	frozen atomic.Bool // keeps renewals from Redis, as if the process were stopped
 	broken func(ctx context.Context, cmd redis.Cmder, next func() error) (handled bool, err error)
 }
 
-func (c *competitor) hook(ctx context.Context, cmd redis.Cmder, next func() error) error {
-	if c.frozen.Load() && is(cmd, renewScript) {
+func (c *competitor) process(ctx context.Context, cmd redis.Cmder, next func() error) error {
+	if c.frozen.Load() && isScript(cmd, renew) {
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -163,18 +172,59 @@ func (c *competitor) hook(ctx context.Context, cmd redis.Cmder, next func() erro
 	return next()
 }
 
+// hook is what a competitor does with its commands.
+type hook struct{ *competitor }
+
+func (h hook) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (h hook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (h hook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := h.process(ctx, cmd, func() error { return next(ctx, cmd) })
+		cmd.SetErr(err)
+		return err
+	}
+}
+
+// The lock's scripts, by the hashes that EVALSHA has.
+var obtain, renew, release = scriptHash("obtain"), scriptHash("renew"), scriptHash("release")
+
+func scriptHash(name string) string {
+	source, err := os.ReadFile("../../lock/" + name + ".lua")
+	if err != nil {
+		panic(err)
+	}
+	return redis.NewScript(string(source)).Hash()
+}
+
+// isScript tells whether cmd runs a script.
+func isScript(cmd redis.Cmder, hash string) bool {
+	return cmd.Name() == "evalsha" && cmd.Args()[1] == hash
+}
+
 // life of the leases.
 const life = 100 * time.Millisecond
+
+// long is a time that no test waits for: what should come without it comes without it.
+const long = time.Minute
+
+// bound is when a test gives up on something that should come at once, on a machine with other things to do.
+const bound = 10 * time.Second
 
 func compete(t *testing.T, s *redistest.Server, broken func(c *competitor)) *competitor {
 	c := &competitor{rdb: s.Client()}
 	if broken != nil {
 		broken(c)
 	}
-	h := &hook{}
-	h.set(c.hook)
-	c.rdb.AddHook(h)
-	c.Locker = open(t, c.rdb, &Options{TTL: life})
+	c.rdb.AddHook(hook{c})
+	c.Locker = lock.New(c.rdb, &lock.Options{TTL: life})
+	t.Cleanup(func() {
+		if err := c.Locker.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
 	return c
 }
 
@@ -183,7 +233,7 @@ func (c *chronicle) turn(t *testing.T, client int, l *competitor, key string, fr
 	ctx := t.Context()
 	began, holder := c.now(), c.holder()
 	s, err := l.TryAcquire(ctx, key)
-	if errors.Is(err, ErrHeld) || errors.Is(err, ErrLost) || errors.Is(err, os.ErrDeadlineExceeded) {
+	if errors.Is(err, lock.ErrHeld) || errors.Is(err, lock.ErrLost) || errors.Is(err, os.ErrDeadlineExceeded) {
 		return // on a busy machine a lease's short life ends before an answer is here; if it was taken, it is nobody's
 	}
 	if err != nil {
@@ -210,7 +260,7 @@ func (c *chronicle) turn(t *testing.T, client int, l *competitor, key string, fr
 		c.note(client, taken, math.MaxInt64, happening{what: "lose", holder: holder}, came{})
 		return
 	}
-	if err != nil && !errors.Is(err, ErrLost) {
+	if err != nil && !errors.Is(err, lock.ErrLost) {
 		t.Errorf("Release: %v", err)
 		return
 	}
@@ -238,7 +288,7 @@ func guardedBy(key string) string { return key + ":guarded" }
 // record has three lockers of two goroutines each compete for one lease, which is evicted at random, and whose holder
 // freezes at random for longer than it lives; and who else there is.
 func record(t *testing.T, s *redistest.Server, all []*competitor, others ...func(c *chronicle, key string)) *chronicle {
-	key := lockKey(t)
+	key := "msal:v1:{" + redistest.Prefix(t) + "}:lock"
 	c := &chronicle{start: time.Now()}
 	until := time.Now().Add(300 * time.Millisecond)
 	// On a busy machine none of the evictions of that time may meet a lease.
@@ -313,7 +363,7 @@ func TestHistoriesOfBrokenLeases(t *testing.T) {
 	for name, broken := range map[string]func(c *competitor){
 		"a release without the comparison of owners": func(c *competitor) {
 			c.broken = func(ctx context.Context, cmd redis.Cmder, next func() error) (bool, error) {
-				if is(cmd, releaseScript) {
+				if isScript(cmd, release) {
 					owner, err := c.rdb.Get(ctx, cmd.Args()[3].(string)).Result()
 					if err == nil {
 						cmd.Args()[4] = owner
@@ -325,7 +375,7 @@ func TestHistoriesOfBrokenLeases(t *testing.T) {
 		"fences that each process counts": func(c *competitor) {
 			var n atomic.Int64
 			c.broken = func(ctx context.Context, cmd redis.Cmder, next func() error) (bool, error) {
-				if !is(cmd, obtainScript) {
+				if !isScript(cmd, obtain) {
 					return false, nil
 				}
 				err := next()
@@ -337,7 +387,7 @@ func TestHistoriesOfBrokenLeases(t *testing.T) {
 		},
 		"a write that ignores its fence": func(c *competitor) {
 			c.broken = func(ctx context.Context, cmd redis.Cmder, next func() error) (bool, error) {
-				if !is(cmd, guarded) {
+				if !isScript(cmd, guarded.Hash()) {
 					return false, nil
 				}
 				err := c.rdb.Set(ctx, cmd.Args()[3].(string), cmd.Args()[4], 0).Err()
@@ -386,7 +436,17 @@ type remoteOrder struct{ Do, Key string }
 const competitorRole = "competitor"
 
 func startCompetitor(t *testing.T, s *redistest.Server) *remote {
-	return &remote{Child: startProcess[remoteOrder, int64](t, competitorRole, s.URL())}
+	p, err := subprocess.Start[remoteOrder, int64](subprocess.Spec{Role: competitorRole, Setup: s.URL()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Kill)
+	ctx, cancel := context.WithTimeout(t.Context(), bound)
+	defer cancel()
+	if err := p.Ready(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return &remote{Child: p}
 }
 
 // ask gives an order and returns the answer: a number, negative for "no".
@@ -436,8 +496,8 @@ func competitorMain() int {
 		}
 		opts.ContextTimeoutEnabled = true
 		rdb := redis.NewClient(opts)
-		l := New(rdb, &Options{TTL: life})
-		var s *Lease
+		l := lock.New(rdb, &lock.Options{TTL: life})
+		var s *lock.Lease
 		return func() {
 			p.Answer(func(o remoteOrder) int64 {
 				var err error

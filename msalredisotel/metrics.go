@@ -1,4 +1,4 @@
-package telemetry
+package msalredisotel
 
 import (
 	"context"
@@ -7,20 +7,20 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	semconv "go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 )
 
-const scope = "github.com/msal-redis/msal-redis-go/msalredis"
-
-// Attributes are of small fixed sets; none names a user, tenant or client. docs/observability.md lists their values.
+// Attributes of metrics. Their values are of small fixed sets; none names a user, tenant or client.
+// docs/observability.md lists them.
 const (
-	backgroundKey = attribute.Key("msalredis.background")
-	foundKey      = attribute.Key("msalredis.found")
-	grantKey      = attribute.Key("msalredis.grant")
-	outcomeKey    = attribute.Key("msalredis.outcome")
-	recordKey     = attribute.Key("msalredis.record")
-	holdsKey      = attribute.Key("msalredis.holds")
-	scriptKey     = semconv.DBStoredProcedureNameKey
-	errorKey      = semconv.ErrorTypeKey
+	grantKey   = attribute.Key(telemetry.KeyGrant)
+	outcomeKey = attribute.Key(telemetry.KeyOutcome)
+	foundKey   = attribute.Key("msalredis.found")
+	recordKey  = attribute.Key("msalredis.record")
+	holdsKey   = attribute.Key("msalredis.holds")
+	scriptKey  = semconv.DBStoredProcedureNameKey
+	errorKey   = semconv.ErrorTypeKey
 )
 
 // instruments are what is counted and measured. Names, units and attributes follow OpenTelemetry's semantic conventions
@@ -81,21 +81,29 @@ func (m *instruments) make(meter metric.Meter) error {
 // 5,000.
 func (m *instruments) begin(ahead []string) {
 	begin(m.ahead, outcomeKey, ahead...)
-	begin(m.redisErrors, errorKey, RedisAway, RedisRefused)
-	begin(m.unreadable, errorKey, UnknownKey, NewerVersion, Moved, Corrupt, Malformed)
-	begin(m.unsealed, recordKey, Entry, Answer)
-	begin(m.writes, outcomeKey, Stored, Kept, Dropped, RefusedAfterSignOut, Restored, OfUnknownKey)
+	begin(m.redisErrors, errorKey, telemetry.RedisAway, telemetry.RedisRefused)
+	begin(m.unreadable, errorKey, telemetry.UnknownKey, telemetry.NewerVersion, telemetry.Moved, telemetry.Corrupt,
+		telemetry.Malformed)
+	begin(m.unsealed, recordKey, telemetry.Entry, telemetry.Answer)
+	begin(m.writes, outcomeKey, telemetry.Stored, telemetry.Kept, telemetry.Dropped, telemetry.RefusedAfterSignOut,
+		telemetry.Restored, telemetry.OfUnknownKey)
 	m.lockLosses.Add(context.Background(), 0)
 }
 
 func begin[V ~string](c metric.Int64Counter, key attribute.Key, values ...V) {
 	for _, v := range values {
-		c.Add(context.Background(), 0, metric.WithAttributes(key.String(string(v))))
+		add(c, 0, key, v)
 	}
 }
 
+func count[V ~string](c metric.Int64Counter, key attribute.Key, value V) { add(c, 1, key, value) }
+
+func add[V ~string](c metric.Int64Counter, n int64, key attribute.Key, value V) {
+	c.Add(context.Background(), n, metric.WithAttributes(key.String(string(value))))
+}
+
 // observe registers what is read when metrics are collected.
-func observe(meter metric.Meter, found *Lookups, levels Levels) (metric.Registration, error) {
+func observe(meter metric.Meter, levels telemetry.Levels) (metric.Registration, error) {
 	var errs []error
 	lookups, err := meter.Int64ObservableCounter("msalredis.lookups", metric.WithUnit("{lookup}"),
 		metric.WithDescription("Look-ups of a partition"))
@@ -120,11 +128,11 @@ func observe(meter metric.Meter, found *Lookups, levels Levels) (metric.Registra
 		return metric.WithAttributeSet(attribute.NewSet(holdsKey.String(what)))
 	}
 	collected, err := meter.RegisterCallback(func(_ context.Context, o metric.Observer) error {
-		o.ObserveInt64(lookups, found.Memory.Load(), in("memory"))
-		o.ObserveInt64(lookups, found.Process.Load(), in("process"))
-		o.ObserveInt64(lookups, found.Redis.Load(), in("redis"))
-		o.ObserveInt64(lookups, found.Nowhere.Load(), in("nowhere"))
-		o.ObserveInt64(lookups, found.Unknown.Load(), in("unknown"))
+		o.ObserveInt64(lookups, levels.Lookups.Memory.Load(), in("memory"))
+		o.ObserveInt64(lookups, levels.Lookups.Process.Load(), in("process"))
+		o.ObserveInt64(lookups, levels.Lookups.Redis.Load(), in("redis"))
+		o.ObserveInt64(lookups, levels.Lookups.Nowhere.Load(), in("nowhere"))
+		o.ObserveInt64(lookups, levels.Lookups.Unknown.Load(), in("unknown"))
 		open := int64(0)
 		if levels.RedisAway() {
 			open = 1
