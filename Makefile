@@ -3,8 +3,8 @@
 STATICCHECK ?= $$(go tool -n staticcheck)
 # How lint and the tests compile, alike, or all is compiled twice. A debugger's tables are a third of the compiler's work.
 COMPILE     := -race -gcflags=all=-dwarf=false
-# make lint vets, once and in full: go test would vet a part of it again.
-TESTFLAGS   ?= $(COMPILE) -vet=off -timeout 10m
+# make lint vets, once and in full: go test would vet a part of it again. Nor do the tests' programs need a debugger's tables.
+TESTFLAGS   ?= $(COMPILE) -ldflags=-w -vet=off -timeout 10m
 # How many packages run side by side, and how many tests of one, of those that may. Most of them wait, for a clock
 # or for Redis to be given up: twice as many packages as there are processors keep these busy.
 SIDEBYSIDE  ?= -p $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)) -parallel 4
@@ -12,6 +12,8 @@ SIDEBYSIDE  ?= -p $(shell expr 2 '*' $$(getconf _NPROCESSORS_ONLN 2>/dev/null ||
 export GORACE ?= atexit_sleep_ms=50
 FUZZTIME    ?= 30s
 SOAKTIME    ?= 10m
+# They begin first, or the last of them would run alone at the end.
+SLOWEST     := ./tests/redisfaults ./tests/cost ./tests/signout ./tests/topologies ./tests/records ./tests/gate
 # The end-to-end tests: the packages whose tests take -topology (tests/harness).
 END_TO_END  := ./tests/...
 TOPOLOGIES  ?= standalone resp2 tls client-certificates acl rotating-password restricted sentinel cluster acl-cluster
@@ -25,7 +27,7 @@ help: ## list the targets
 
 .PHONY: test
 test: lint ## install what the tests need, then gofmt, vet, staticcheck and go test -race
-	go test $(TESTFLAGS) $(SIDEBYSIDE) work
+	go test $(TESTFLAGS) $(SIDEBYSIDE) $(SLOWEST) work
 	@echo "make test-long runs also: $$(grep -rhoE '^func TestLong[A-Za-z0-9]+' --include=*_test.go . | cut -d' ' -f2 | sort | tr '\n' ' ')"
 
 # Only the packages that have one are built, and of them only these tests run; one package after the other, for some

@@ -58,7 +58,8 @@ func TestCopiedExamplesBuild(t *testing.T) {
 			t.Errorf("%s/main.go does not say what is to be copied", name)
 		}
 	}
-	build(t, module, "./...")
+	// Vet reads them as the compiler does, and makes no ten programs that nobody runs.
+	inModule(t, module, "vet", "./...")
 }
 
 // Where a README tells to copy files it names all of them, and no other.
@@ -104,7 +105,7 @@ func TestReadmeExampleRuns(t *testing.T) {
 	module := newModule(t)
 	write(t, filepath.Join(module, "main.go"), text)
 	program := filepath.Join(module, "hello")
-	build(t, module, "-o", program, ".")
+	inModule(t, module, "build", "-o", program, ".")
 
 	entra, err := entratest.NewServer(nil)
 	if err != nil {
@@ -151,7 +152,7 @@ func TestImporterDoesNotSeeToolsOfTheRepository(t *testing.T) {
 	_, text, _ := strings.Cut(read(t, "../README.md"), "```go\n")
 	text, _, _ = strings.Cut(text, "```")
 	write(t, filepath.Join(module, "main.go"), text)
-	inModule := func(args ...string) string {
+	importer := func(args ...string) string {
 		t.Helper()
 		c := exec.CommandContext(t.Context(), "go", args...)
 		c.Dir, c.Env = module, append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=mod")
@@ -161,8 +162,8 @@ func TestImporterDoesNotSeeToolsOfTheRepository(t *testing.T) {
 		}
 		return string(out)
 	}
-	inModule("list", "-deps", ".") // writes what is imported into go.mod
-	list := inModule("list", "-m", "all")
+	importer("list", "-deps", ".") // writes what is imported into go.mod
+	list := importer("list", "-m", "all")
 	if n := strings.Count(list, "\n"); n > 35 {
 		t.Errorf("%d modules, where 35 are promised:\n%s", n, list)
 	}
@@ -216,11 +217,11 @@ func newModule(t *testing.T) (folder string) {
 	return folder
 }
 
-// build builds as the tests are built, or all that is imported would be compiled once more.
-func build(t *testing.T, folder string, args ...string) {
+// inModule runs go as the tests are built, or all that is imported would be compiled once more.
+func inModule(t *testing.T, folder, command string, args ...string) {
 	t.Helper()
 	c := exec.CommandContext(t.Context(), "go",
-		append([]string{"build", "-mod=mod", "-race", "-gcflags=all=-dwarf=false"}, args...)...)
+		append([]string{command, "-mod=mod", "-race", "-gcflags=all=-dwarf=false"}, args...)...)
 	c.Dir, c.Env = folder, append(os.Environ(), "GOPROXY=off", "GOWORK=off", "GOFLAGS=")
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v:\n%s", err, out)

@@ -69,12 +69,14 @@ func (c *caller) mustMe(t *testing.T, token string) answer {
 	return a
 }
 
+// The tests run side by side.
+func init() { *address = "127.0.0.1:0" }
+
 // The whole example: four hundred calls of twenty users at two instances are twenty on-behalf-of requests; and what
 // Graph and Entra ID want of a user reaches the user's client as a claims challenge.
 func TestOneOnBehalfOfRequestForEachUserToken(t *testing.T) {
 	t.Parallel()
 	redistest.ByOneAddress(t, func(t *testing.T, url string) {
-		*address = "127.0.0.1:0"
 		w := openOn(t, url)
 		var out bytes.Buffer
 		if err := example.Run(t.Context(), &out, w); err != nil {

@@ -41,14 +41,16 @@ func (i ID) Usable() bool {
 
 // HashID hashes parts under a domain of their own. Lengths are hashed too, so that no two lists of parts coincide.
 func HashID(domain string, parts ...string) ID {
-	h := sha256.New()
-	var n [8]byte
-	for _, p := range append([]string{domain}, parts...) {
-		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-		h.Write(n[:])
-		h.Write([]byte(p))
+	said := withLength(make([]byte, 0, 512), domain)
+	for _, p := range parts {
+		said = withLength(said, p)
 	}
-	return ID(base64.RawURLEncoding.EncodeToString(h.Sum(nil)[:18]))
+	sum := sha256.Sum256(said)
+	return ID(base64.RawURLEncoding.EncodeToString(sum[:18]))
+}
+
+func withLength(to []byte, part string) []byte {
+	return append(binary.BigEndian.AppendUint64(to, uint64(len(part))), part...)
 }
 
 // PartitionID names the partition that MSAL calls key. Ids in it that differ in their letters' case alone name one

@@ -17,12 +17,11 @@ import (
 // A refresh token's value is not: each use brings another. Where it comes from stands in its place, and so its answer
 // is that of the account, or of the on-behalf-of request that it goes on from. What it asks for, where, and by whom,
 // counts as it does without a refresh token: one and the same is sent to the endpoints of several tenants.
-func (r *Request) identify(form url.Values) {
+func (r *Request) identify(scopes msaldoc.Scopes, challenge string, newer bool) {
 	kind := kinds[r.Kind]
-	r.Base = layout.HashID("request", string(r.Asked), kind.grant, kind.whose(r),
-		msaldoc.ScopesOf(form.Get("scope")).String())
+	r.Base = layout.HashID("request", string(r.Asked), kind.grant, kind.whose(r), scopes.String())
 	r.ID = r.Base
-	if _, challenge, newer := splitClaims(form.Get("claims")); challenge != "" {
+	if challenge != "" {
 		r.Challenge, r.Newer = challenge, newer
 		r.ID = layout.HashID("challenge", string(r.Base), challenge)
 	}
@@ -107,12 +106,10 @@ func parametersOf(req *http.Request, form url.Values) []string {
 var assertionType = string(layout.HashID("parameter", "client_assertion_type",
 	"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"))
 
-func termsOf(req *http.Request, form url.Values, c Credential) Terms {
-	capabilities, _, _ := splitClaims(form.Get("claims"))
+func termsOf(req *http.Request, client, endpoint string, c Credential, capabilities string, further []string) Terms {
 	t := Terms{Capabilities: cmp.Or(capabilities, msaldoc.NoCapabilities)}
-	asked := []string{endpointOf(req.URL), req.URL.RawQuery, strings.ToLower(form.Get("client_id")), c.identity,
-		t.Capabilities}
-	t.Asked = layout.HashID("asked", append(asked, parametersOf(req, form)...)...)
+	asked := []string{endpoint, req.URL.RawQuery, strings.ToLower(client), c.identity, t.Capabilities}
+	t.Asked = layout.HashID("asked", append(asked, further...)...)
 	return t
 }
 
@@ -123,9 +120,9 @@ func endpointOf(u *url.URL) string {
 }
 
 // special tells whether a request asks for a token of which no record says that it is what it asks for.
-func special(req *http.Request, form url.Values) bool {
-	return mutualTLS(req.URL.Hostname()) || len(msaldoc.ScopesOf(form.Get("scope")).Resource()) == 0 ||
-		slices.ContainsFunc(parametersOf(req, form), func(p string) bool { return p != assertionType })
+func special(req *http.Request, resource msaldoc.Scopes, further []string) bool {
+	return mutualTLS(req.URL.Hostname()) || len(resource) == 0 ||
+		slices.ContainsFunc(further, func(p string) bool { return p != assertionType })
 }
 
 // withClientInfo is a form that asks for client_info, which names the user of a token: who shares the answer may have

@@ -171,13 +171,17 @@ func Understand(req *http.Request, form url.Values, from Lineage, now time.Time)
 	if r.Kind == Untouched {
 		return r
 	}
-	r.Terms, r.Special = termsOf(req, form, cred), special(req, form)
+	client, endpoint, scopes := form.Get("client_id"), endpointOf(req.URL), msaldoc.ScopesOf(form.Get("scope"))
+	capabilities, challenge, newer := splitClaims(form.Get("claims"))
+	resource, further := scopes.Resource(), parametersOf(req, form)
+	r.Terms = termsOf(req, client, endpoint, cred, capabilities, further)
+	r.Special = special(req, resource, further)
 	if r.Kind == SignIn {
 		return r
 	}
 	r.Form, r.Credential = withClientInfo(form), cred
-	r.Endpoint, r.Server = endpointOf(req.URL), req.URL.Host
-	r.Client, r.Scopes = form.Get("client_id"), msaldoc.ScopesOf(form.Get("scope")).Resource()
+	r.Endpoint, r.Server = endpoint, req.URL.Host
+	r.Client, r.Scopes = client, resource
 	switch {
 	case r.Kind == OnBehalfOf:
 		r.Assertion = AssertionKey(form.Get("assertion"))
@@ -186,6 +190,6 @@ func Understand(req *http.Request, form url.Values, from Lineage, now time.Time)
 	case r.Kind == UnknownRefresh:
 		r.Kind, r.Lineage, r.Assertion = from.Kind, from, from.Assertion
 	}
-	r.identify(form)
+	r.identify(scopes, challenge, newer)
 	return r
 }
