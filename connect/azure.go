@@ -25,20 +25,39 @@ var services = []struct{ suffix, host, tls, plain string }{
 	{".redis.cache.chinacloudapi.cn", "NAME.redis.cache.chinacloudapi.cn", "6380", "6379"},
 }
 
+var schemed = regexp.MustCompile(`(?is)^\s*[a-z][a-z0-9+.-]*://(.*)$`)
+
+// begins tells whether a text begins as a connection string does: with a setting, or with hosts and then a setting. A
+// URL has a user there. One whose password begins with a port, a comma and a setting is taken for a connection string,
+// unless its comma is encoded (%2C).
+func begins(text string) bool {
+	parts := strings.Split(text, ",")
+	for _, part := range parts {
+		if setting.MatchString(part) {
+			return len(parts) > 1
+		}
+		if !hostPort.MatchString(strings.TrimSuffix(strings.TrimSpace(part), "/")) {
+			break
+		}
+	}
+	return false
+}
+
 // urlFor is the URL to write in place of a connection string. All of it is ours, none the string's. false: the text is
 // no connection string.
 func urlFor(text string) (form string, ok bool) {
 	// Also with a scheme before it, as somebody writes who was told that it is missing. The hosts of a URL are then what
-	// stands between an @ and a / ? or #; a password may hold anything.
+	// stands between an @ and a / ? or #; a password may hold anything, so that the beginning counts as well.
 	looked, whole := text, text
-	if scheme, rest, has := strings.Cut(text, "://"); has && !strings.Contains(scheme, ",") {
-		whole = rest
-		end := strings.IndexAny(rest, "/?#")
+	if m := schemed.FindStringSubmatch(text); m != nil {
+		whole = m[1]
+		end := strings.IndexAny(whole, "/?#")
 		if end < 0 {
-			end = len(rest)
+			end = len(whole)
 		}
-		looked = rest[strings.LastIndex(rest[:end], "@")+1 : end]
+		looked = whole[strings.LastIndex(whole[:end], "@")+1 : end]
 	}
+	ok = begins(whole)
 	for part := range strings.SplitSeq(looked, ",") {
 		ok = ok || setting.MatchString(part)
 	}
@@ -53,12 +72,19 @@ func urlFor(text string) (form string, ok bool) {
 			settings[strings.ToLower(m[1])] = strings.TrimSpace(m[2])
 			continue
 		}
-		hosts++
-		name, _, _ := strings.Cut(strings.ToLower(strings.TrimSpace(part)), ":")
+		part = strings.ToLower(strings.TrimSpace(part))
+		m := hostPort.FindStringSubmatch(part)
+		name, _, _ := strings.Cut(part, ":")
+		azure := false
 		for _, s := range services {
 			if strings.HasSuffix(name, s.suffix) {
+				azure = true
 				host, securely, plainly, ssl = s.host, s.tls, s.plain, "true" // StackExchange.Redis's default for these
 			}
+		}
+		// What follows a password may be the rest of one that holds a comma.
+		if azure || m != nil && (m[3] != "" || settings["password"] == "") {
+			hosts++
 		}
 	}
 	at := ""

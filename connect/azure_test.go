@@ -78,6 +78,7 @@ func TestConnectionStrings(t *testing.T) {
 	}
 	// A URL is none, whatever its password or its socket's path holds.
 	for _, url := range []string{"redis://user:x,ssl=True@host", "redis://user:host,password=x@h1,h2",
+		"redis://user:123456,password=x@host", "redis://user:6380%2Cpassword=x@host", "redis://user:6380,x@h1,h2",
 		"unix:///run/a,ssl=True.sock", "redis://host?client_name=a,ssl=True"} {
 		client, err := connect.Open(url, nil)
 		if err != nil {
@@ -85,5 +86,58 @@ func TestConnectionStrings(t *testing.T) {
 			continue
 		}
 		client.Close()
+	}
+}
+
+// A connection string stays one whatever its password holds and wherever that stands, and also with the scheme that it
+// seems to lack. As a URL, what follows an @ of the password would be the host: looked up, and shown.
+func TestConnectionStringsWithAnyPassword(t *testing.T) {
+	t.Parallel()
+	const (
+		secret = "Sesame"
+		azure  = "contoso.redis.cache.windows.net"
+		secure = "rediss://:PASSWORD@NAME.redis.cache.windows.net:6380;"
+	)
+	forms := map[string]string{ // <> is the password
+		azure + ":6380,password=<>,ssl=True,abortConnect=False":     secure,
+		azure + ":6380,ssl=True,abortConnect=False,password=<>":     secure,
+		azure + ":6380 , SSL = TRUE , PASSWORD = <> ":               secure,
+		strings.ToUpper(azure) + ":6380,Ssl=true,Password=<>":       secure,
+		azure + ",password=<>":                                      secure,
+		azure + ":6380/,password=<>":                                secure,
+		"password=<>," + azure + ":6380":                            secure,
+		"password=<>," + azure + ":6380,ssl=True":                   secure,
+		"abortConnect=False,password=<>," + azure + ":6380":         secure,
+		azure + ":6380,user=contoso,ssl=True,password=<>":           "rediss://USER:PASSWORD@NAME.redis",
+		azure + ":6379,ssl=False,password=<>":                       "redis://:PASSWORD@NAME.redis.cache.windows.net:6379, or",
+		"contoso.westeurope.redis.azure.net:10000,password=<>":      "rediss://:PASSWORD@NAME.REGION.redis.azure.net:10000;",
+		"contoso:6380,ssl=True,password=<>":                         "rediss://:PASSWORD@HOST:PORT;",
+		"[::1]:6380,ssl=True,password=<>":                           "rediss://:PASSWORD@HOST:PORT;",
+		"contoso:7000,contoso:7001,ssl=True,password=<>":            "rediss://:PASSWORD@HOST1:PORT,HOST2:PORT;",
+		"contoso1." + azure + "," + azure + ",ssl=True,password=<>": "rediss://:PASSWORD@HOST1:6380,HOST2:6380;",
+	}
+	passwords := []string{"P", "P=", "x@P", "P@x", "@P@", "x,P", "P,x", "x=P", "x/P", "x#P", "x%P", "x%zzP", "x?P", "x:P",
+		"x:1@P", "x@P/1", "x@P:6380", "x/y@P", "x#@P", "x,y@P", "x@y,P", "P,@x", "x=@P=", "x%40@P", "x@P?a=b", "x://P",
+		"x://y@P", "/@P", "P@"}
+	for form, want := range forms {
+		for _, password := range passwords {
+			for _, scheme := range []string{"", "rediss://", "redis://", "REDISS://", " rediss://"} {
+				text := scheme + strings.Replace(form, "<>", strings.ReplaceAll(password, "P", secret), 1)
+				client, err := connect.Open(text, nil)
+				if err == nil {
+					client.Close()
+					t.Errorf("%q is taken for a URL", text)
+					continue
+				}
+				if !errors.Is(err, connect.ErrURL) || !strings.Contains(err.Error(), "write "+want) {
+					t.Errorf("%q: %v, want %q", text, err, want)
+				}
+				for _, part := range []string{secret, "contoso", "westeurope"} {
+					if strings.Contains(strings.ToLower(err.Error()), strings.ToLower(part)) {
+						t.Errorf("%q is shown: %v", text, err)
+					}
+				}
+			}
+		}
 	}
 }

@@ -22,8 +22,11 @@
 // The language is go-redis's (redis.ParseURL, redis.ParseClusterURL, redis.ParseFailoverURL), its query parameters and
 // addr=host:port included; the comma is our one addition. Characters such as @ : / ? # and % are percent-encoded in a
 // password. A host is never left out, also where it is localhost. A host that is neither a name nor an address is
-// refused, and the error does not show it: with a : in place of the @, the password stands where the host should be. A
-// connection string of StackExchange.Redis, which Azure's portal shows, is no URL: the error gives the one to write.
+// refused, and the error does not show it: with a : in place of the @, the password stands where the host should be.
+//
+// A connection string of StackExchange.Redis, which Azure's portal shows, is no URL, also with rediss:// before it: the
+// error gives the one to write. A URL whose password begins with a port, a comma and a setting (6380,ssl=...) is taken
+// for such a string: write the comma as %2C.
 //
 // One address is enough for a cluster, by Dial and by Open, also where Redis is away at the start: what is there is
 // asked (CLUSTER SLOTS) when it first answers. A cluster has database 0 only: one that is asked for another says so

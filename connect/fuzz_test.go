@@ -34,7 +34,7 @@ func FuzzOpen(f *testing.F) {
 		"redis://u:" + secret + "/#@host", "redis://h?" + secret, "REDIS://[::1",
 		"rediss://h,i?dial_timeout=-1&pipeline_read_buffer_size=9e9",
 		"n.redis.cache.windows.net:6380,password=" + secret + ",ssl=True,abortConnect=False",
-		"rediss://h:1,user=u,password=" + secret + "/,ssl=False",
+		"rediss://h:1,user=u,password=" + secret + "/,ssl=False", "rediss://h:1,ssl=True,password=a@" + secret,
 	} {
 		for opts := range byte(4) {
 			f.Add(s, opts)

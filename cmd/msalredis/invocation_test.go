@@ -27,7 +27,8 @@ func TestNoPasswordIsPrinted(t *testing.T) {
 	good := "redis://user:" + secret + "@127.0.0.1:1" + once
 	for _, url := range []string{good, "rediss://:" + secret + "@127.0.0.1:1" + once,
 		"redis://:" + secret + ":127.0.0.1:1", "redis://user:" + secret + "@127.0.0.1:1{", "user:" + secret + "@127.0.0.1",
-		"name.redis.cache.windows.net:6380,password=" + secret + ",ssl=True,abortConnect=False", secret} {
+		"name.redis.cache.windows.net:6380,password=" + secret + ",ssl=True,abortConnect=False",
+		"rediss://name.redis.cache.windows.net:6380,ssl=True,password=p@" + secret, secret} {
 		for _, line := range [][]string{
 			{url}, {"list", url}, {url, "list"}, {"show", url}, {"show", "a", url}, {"keygen", url}, {"keygen", "a", url},
 			{"doctor", url}, {"doctor", "a", url}, {"purge", url}, {"reseal", url},

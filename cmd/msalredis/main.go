@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -142,8 +143,15 @@ Tokens and secrets are never shown. Names of users, tenants and apps are.`,
 	f.BoolVar(&c.json, "json", false, "JSON for scripts instead of tables")
 	root.AddCommand(c.keygen(), c.doctor(), c.list(), c.show(), c.purge(), c.reseal(), c.watch())
 	root.InitDefaultCompletionCmd()
+	root.InitDefaultHelpCmd()
 	for _, sub := range root.Commands() {
 		checkArgs(sub)
+		switch sub.Name() {
+		case "keygen":
+			hideAllBut(sub, "json")
+		case "completion", "help":
+			hideAllBut(sub)
+		}
 	}
 	// cobra's own error for an unknown command; with Args set on the root it would not be made.
 	root.Args = func(cmd *cobra.Command, args []string) error {
@@ -160,6 +168,18 @@ Tokens and secrets are never shown. Names of users, tenants and apps are.`,
 		return cmd.Help()
 	}
 	return root
+}
+
+// hideAllBut keeps those of the root's flags that a command does not use out of its help and completion. They are taken
+// all the same: a wrapper may give every command the same ones. The flag that hides one shares its value.
+func hideAllBut(cmd *cobra.Command, used ...string) {
+	cmd.Root().PersistentFlags().VisitAll(func(f *pflag.Flag) {
+		if !slices.Contains(used, f.Name) {
+			hidden := *f
+			hidden.Hidden = true
+			cmd.PersistentFlags().AddFlag(&hidden)
+		}
+	})
 }
 
 // checkArgs lets a command, and those below it, refuse arguments without cobra's words, which quote them.

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -411,6 +412,45 @@ func TestHelpAndCompletion(t *testing.T) {
 		if code := run(t.Context(), w); code != exitDone || !strings.Contains(out.String(), want) {
 			t.Errorf("%q: exit code %d, want %q in %s", args, code, want, out.String())
 		}
+	}
+}
+
+// Help, and the completion of a shell, offer the flags that a command uses and no others.
+func TestHelpHasTheFlagsThatACommandUses(t *testing.T) {
+	t.Parallel()
+	const toReach = "ca entra insecure-skip-verify json prefix redis"
+	choosing := "account client scope tenant "
+	flag := regexp.MustCompile(`(?m)^(?: +(?:-\w, )?)?--([a-z-]+)`)
+	for name, want := range map[string]string{
+		"": toReach + " version", "keygen": "json", "doctor": toReach, "list": choosing + toReach, "show": toReach,
+		"purge": choosing + toReach + " dry-run yes", "reseal": toReach, "watch": "every " + toReach,
+		"completion": "", "completion bash": "no-descriptions", "completion fish": "no-descriptions",
+		"completion powershell": "no-descriptions", "completion zsh": "no-descriptions", "help": "",
+	} {
+		wanted := strings.Fields(want)
+		slices.Sort(wanted)
+		for _, args := range []string{name + " --help", "help " + name, "__complete " + name + " --"} {
+			var out bytes.Buffer
+			none := func(string) string { return "" }
+			code := run(t.Context(), world{strings.Fields(args), none, nil, &out, io.Discard, time.Now})
+			var got []string
+			for _, m := range flag.FindAllStringSubmatch(out.String(), -1) {
+				if m[1] != "help" {
+					got = append(got, m[1])
+				}
+			}
+			slices.Sort(got)
+			if code != exitDone || !slices.Equal(slices.Compact(got), wanted) {
+				t.Errorf("%q: exit code %d: offers %v, want %v", args, code, got, wanted)
+			}
+		}
+	}
+	// What is not offered does no harm: a wrapper may give the same flags to every command.
+	var out bytes.Buffer
+	args := []string{"--redis", "redis://h", "--entra", "keygen", "2026b", "--prefix", "x"}
+	if code := run(t.Context(), world{args, os.Getenv, nil, &out, io.Discard, time.Now}); code != exitDone ||
+		!strings.HasPrefix(out.String(), "2026b:") {
+		t.Errorf("exit code %d: %s", code, out.String())
 	}
 }
 

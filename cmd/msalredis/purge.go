@@ -34,22 +34,31 @@ type removal struct {
 	Records int `json:"records"` // found that it removes; -1: it was not looked for
 }
 
-func (r removal) String() string {
+// mood is how a removal is told: a plan must not read as what has been done, nor the other way round.
+type mood struct{ signOut, forget string }
+
+var (
+	planned = mood{"sign out ", "forget "}
+	would   = mood{"would sign out ", "would forget "}
+	done    = mood{"signed out ", "forgot "}
+)
+
+func (r removal) in(m mood) string {
 	var text string
 	switch {
 	case r.Account != "":
-		text = "sign out " + r.Account
+		text = m.signOut + r.Account
 		if r.Username != "" {
 			text += " (" + r.Username + ")"
 		}
 		text += " on every client"
 	case r.Client != "":
-		text = "forget the tokens of app " + r.Client + " in tenant " + r.Tenant
+		text = m.forget + "the tokens of app " + r.Client + " in tenant " + r.Tenant
 		if len(r.Scopes) > 0 {
 			text += " for " + strings.Join(r.Scopes, " ")
 		}
 	default:
-		text = "forget the answer " + string(r.ID)
+		text = m.forget + "the answer " + string(r.ID)
 	}
 	if r.Records >= 0 {
 		text += ": " + several(r.Records, "record", "records")
@@ -71,10 +80,12 @@ A user is signed out of every client, also where --client or --tenant alone chos
 refresh token. --client with --tenant names an app and leaves users alone. --scope is for apps: it narrows what is
 forgotten to tokens for this scope, and leaves users alone.
 
-It asks first, unless --yes is given; without a terminal, as under cron, it takes --yes, or an answer by a pipe. Exact
-names (--account with a home account id of Entra ID, two GUIDs with a dot between them; --client with --tenant, without
---scope) need neither SCAN nor TOKEN_CACHE_KEYS, and a tombstone is left also where nothing is stored yet; anything else
-looks for what matches, as list does.
+It says what is to be removed and asks, unless --yes is given; standard output has what was then removed, or what a dry
+run would remove. Without a terminal, as under cron, it takes --yes, or an answer by a pipe.
+
+Exact names (--account with a home account id of Entra ID, two GUIDs with a dot between them; --client with --tenant,
+without --scope) need neither SCAN nor TOKEN_CACHE_KEYS, and a tombstone is left also where nothing is stored yet;
+anything else looks for what matches, as list does.
 
 What it looks at and cannot read, because it is sealed with a key that is not in TOKEN_CACHE_KEYS (a rotation under way,
 another kind of serializer) or damaged, may match and is left. Then the error says how many values that are and what to
@@ -115,19 +126,18 @@ sessions, or the app's secret, in Entra ID.`,
 				}
 				return left.finding("nothing matches")
 			}
-			if c.json {
-				if err := c.document(plan); err != nil {
+			if dry {
+				if err := c.removals(plan, would); err != nil {
 					return err
 				}
-			} else {
-				for _, r := range plan {
-					say(c.out, "%v", r)
-				}
-			}
-			if dry {
+				say(c.report, "nothing was removed: this was a dry run")
 				return left.finding("")
 			}
 			if !yes {
+				say(c.report, "to be removed, if you confirm:")
+				for _, r := range plan {
+					say(c.report, "  %s", r.in(planned))
+				}
 				ok, err := c.ask(ctx, several(len(plan), "removal", "removals")+". Go on?")
 				if err != nil {
 					return fmt.Errorf("nothing was removed: %w", err)
@@ -136,9 +146,11 @@ sessions, or the app's secret, in Entra ID.`,
 					return errors.New("nothing was removed")
 				}
 			}
-			if err := s.remove(ctx, plan); err != nil {
+			n, err := s.remove(ctx, plan)
+			if err := errors.Join(err, c.removals(plan[:n], done)); err != nil {
 				return err
 			}
+			say(c.report, "removed; the running instances were told")
 			if left.values > 0 { // some of it may have gone with what matched
 				if _, left, err = s.plan(ctx, f); err != nil {
 					return err
@@ -151,6 +163,19 @@ sessions, or the app's secret, in Entra ID.`,
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "say what would be removed, and remove nothing")
 	return cmd
+}
+
+// removals prints the result.
+func (c *command) removals(all []removal, m mood) error {
+	if c.json {
+		return c.document(all)
+	}
+	for _, r := range all {
+		if err := say(c.out, "%s", r.in(m)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unread is what a purge by looking cannot judge: values that do not open, in records that may match.
@@ -285,13 +310,13 @@ func (s *session) plan(ctx context.Context, f filter) ([]removal, unread, error)
 	return plan, left, nil
 }
 
-// remove carries a plan out.
-func (s *session) remove(ctx context.Context, plan []removal) error {
+// remove carries a plan out, and says how much of it is done.
+func (s *session) remove(ctx context.Context, plan []removal) (int, error) {
 	cache, err := msalredis.New(s.client, s.sealer, &msalredis.Options{
 		Prefix: s.prefix, OpTimeout: 5 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer cache.Close()
 	bar := s.bar(len(plan), "removing")
@@ -311,12 +336,9 @@ func (s *session) remove(ctx context.Context, plan []removal) error {
 				layout.TombstoneLife.Milliseconds()).Err()
 		}
 		if err != nil {
-			bar.end()
-			return fmt.Errorf("%d of %d done, run it again for the rest: %w", i, len(plan), err)
+			return i, fmt.Errorf("%d of %d done, run it again for the rest: %w", i, len(plan), err)
 		}
 		bar.add(1)
 	}
-	bar.end()
-	say(s.report, "removed; the running instances were told")
-	return nil
+	return len(plan), nil
 }

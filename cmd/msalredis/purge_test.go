@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"os"
 	"strings"
@@ -137,6 +138,79 @@ func TestPurgeAsksFirst(t *testing.T) {
 	if r := f.run("purge", "--tenant", "another", "--yes"); r.code != exitFinding ||
 		!strings.Contains(r.report, "nothing matches") {
 		t.Errorf("exit code %d: %s", r.code, r.report)
+	}
+}
+
+// A plan reads as one, and standard output has what is so: what was removed, or what a dry run would remove. Questions,
+// the plan that they are about, and that nothing was removed are for the person.
+func TestPurgeTellsAPlanFromWhatIsDone(t *testing.T) {
+	t.Parallel()
+	app := "the tokens of app " + clientID + " in tenant " + tenant + ": 2 records\n"
+	who := user.HomeAccountID() + " (" + user.Username + ") on every client: 1 record\n"
+	asks := "to be removed, if you confirm:\n  forget " + app + "  sign out " + who + "2 removals. Go on? [y/N] "
+	const told, dry = "removed; the running instances were told\n", "nothing was removed: this was a dry run\n"
+	for _, c := range []struct{ name, args, in, out, report, left string }{
+		{"a dry run", "--dry-run", "", "would forget " + app + "would sign out " + who, dry, "app app-answer user"},
+		{"a dry run, though --yes", "--dry-run --yes", "", "would forget " + app + "would sign out " + who, dry,
+			"app app-answer user"},
+		{"a dry run in JSON", "--dry-run --json", "", "[", dry, "app app-answer user"},
+		{"no", "", "n\n", "", asks + "msalredis: nothing was removed\n", "app app-answer user"},
+		{"yes", "", "y\n", "forgot " + app + "signed out " + who, asks + told, ""},
+		{"--yes", "--yes", "", "forgot " + app + "signed out " + who, told, ""},
+		{"--yes in JSON", "--yes --json", "", "[", told, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t)
+			i := f.instance()
+			i.appToken(graph)
+			i.signIn()
+			r := f.runWith(func(w *world) { w.in = strings.NewReader(c.in) },
+				append([]string{"purge", "--tenant", tenant}, strings.Fields(c.args)...)...)
+			if asJSON := c.out == "["; r.report != c.report || !asJSON && r.out != c.out {
+				t.Errorf("exit code %d; printed:\n%s\nreported:\n%s", r.code, r.out, r.report)
+			} else if asJSON {
+				var got []removal
+				if err := json.Unmarshal([]byte(r.out), &got); err != nil || len(got) != 2 ||
+					got[1].Account != user.HomeAccountID() {
+					t.Errorf("%v: %s", err, r.out)
+				}
+			}
+			if got := kinds(f.listed()); got != c.left {
+				t.Errorf("left %q, want %q", got, c.left)
+			}
+		})
+	}
+}
+
+// A purge that fails half-way has said what it removed, and nothing else.
+func TestPurgeThatFailsHalfWay(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"", "--json"} {
+		t.Run(args, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t)
+			i := f.instance()
+			i.appToken(graph)
+			i.signIn()
+			acl := "+@all &* %R~*"
+			for _, it := range f.listed() {
+				if it.Kind != kindUser {
+					acl += " ~" + f.prefix + ":v1:{" + string(it.ID) + "}:*"
+				}
+			}
+			f.redis.AddUser("oncall", "a-pass-word", acl)
+			f.url = f.as("oncall", "a-pass-word")
+			r := f.run(append([]string{"purge", "--tenant", tenant, "--yes"}, strings.Fields(args)...)...)
+			if r.code != exitFailed || !strings.Contains(r.report, "1 of 2 done") || strings.Contains(r.report, "removed") ||
+				!strings.Contains(r.out, clientID) || strings.Contains(r.out, user.HomeAccountID()) {
+				t.Errorf("exit code %d; printed:\n%s\nreported:\n%s", r.code, r.out, r.report)
+			}
+			f.url = f.redis.URL()
+			if got := kinds(f.listed()); got != kindUser {
+				t.Errorf("left %q", got)
+			}
+		})
 	}
 }
 

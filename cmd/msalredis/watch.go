@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"maps"
@@ -61,11 +62,13 @@ It shows what goes through Redis: not the hits, which are served from memory, no
 away, nor requests that end without a lease. Waits are sampled (--every), so shorter ones are seen by chance. For rates
 and latencies use the metrics of docs/observability.md.
 
-While Redis is away it says so and tries again; what happens meanwhile is not seen.
+While Redis is away it says so and tries again; what happens meanwhile is not seen. One node of a cluster is enough:
+until it is back or replaced, nothing of the others is seen either. After a failover by Sentinel it may need some
+seconds to find that it still hears the old primary; what happens on the new one until then is not seen.
 
 The service is not slowed: messages are sent whether or not somebody listens, and each costs watch one small read, at
-most ten batches a second. Its user needs, besides the rule of docs/redis.md, +psubscribe, and for waits
-+pubsub|channels +pubsub|numsub. Ctrl-C ends it.`,
+most ten batches a second. It publishes one of its own each second, to see that they arrive. Its user needs, besides the
+rule of docs/redis.md, +psubscribe, and for waits +pubsub|channels +pubsub|numsub. Ctrl-C ends it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if every < 100*time.Millisecond {
@@ -77,7 +80,8 @@ most ten batches a second. Its user needs, besides the rule of docs/redis.md, +p
 				return err
 			}
 			defer s.close()
-			w := &watcher{session: s, last: map[place]item{}, waiting: map[layout.ID]int{}, count: map[string]int{}}
+			w := &watcher{session: s, last: map[place]item{}, waiting: map[layout.ID]int{}, count: map[string]int{},
+				own: s.prefix + ":watch:" + rand.Text()}
 			err = w.run(ctx, every)
 			if ctx.Err() != nil {
 				say(c.report, "%s", w.totals())
@@ -96,7 +100,9 @@ type watcher struct {
 	last    map[place]item
 	waiting map[layout.ID]int
 	count   map[string]int
-	blind   bool // who waits may not be asked
+	blind   bool   // who waits may not be asked
+	own     string // the channel of its beats
+	mute    bool   // it may not publish, and goes without them
 }
 
 // rememberAtMost bounds what is remembered of ids.
@@ -166,7 +172,10 @@ func (w *watcher) listen(ctx context.Context, every time.Duration, ready func())
 	defer look.Stop()
 	sample := time.NewTicker(every)
 	defer sample.Stop()
+	pulse := time.NewTicker(time.Second)
+	defer pulse.Stop()
 	woken, removed := map[layout.ID]bool{}, []layout.ID{}
+	var beat time.Time // published and not heard yet
 	for {
 		select {
 		case <-ctx.Done():
@@ -179,7 +188,9 @@ func (w *watcher) listen(ctx context.Context, every time.Duration, ready func())
 			if !ok { // go-redis has subscribed anew
 				return awayError{errors.New("the connection was lost")}
 			}
-			if m.Channel == w.names.Changes() {
+			if m.Channel == w.own {
+				beat = time.Time{}
+			} else if m.Channel == w.names.Changes() {
 				if change, ok := layout.ParseChange(m.Payload, layout.MaxStamp); ok && change.Removed.Latest() > 0 &&
 					len(removed) < rememberAtMost {
 					removed = append(removed, change.ID)
@@ -203,12 +214,43 @@ func (w *watcher) listen(ctx context.Context, every time.Duration, ready func())
 					return err
 				}
 			}
+		case <-pulse.C:
+			if beat.IsZero() {
+				var err error
+				if beat, err = w.beats(ctx); err != nil {
+					return err
+				}
+			} else if time.Since(beat) > heardWithin && len(messages) == 0 {
+				return awayError{errors.New("messages do not arrive; another server may be the primary now")}
+			}
 		case <-sample.C:
 			if err := w.tellAll(w.sample(ctx)); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// heardWithin is how long a beat may take to come back.
+const heardWithin = 5 * time.Second
+
+// beats publishes a message that must come back. A connection may stay where nothing is published any more: go-redis
+// leaves a subscription at the old primary after a failover, and the Sentinel ends it when it demotes that, seconds
+// later, or never if it does not reach it.
+func (w *watcher) beats(ctx context.Context) (time.Time, error) {
+	if w.mute {
+		return time.Time{}, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, askAtMost)
+	defer cancel()
+	err := ofRedis(w.client.Publish(ctx, w.own, "").Err())
+	if errors.As(err, new(awayError)) {
+		return time.Time{}, err
+	}
+	if w.mute = err != nil; w.mute {
+		return time.Time{}, nil
+	}
+	return time.Now(), nil
 }
 
 // newest is when the newest of an item's values was asked for.
@@ -322,16 +364,13 @@ func (w *watcher) news(it item, at place, now time.Time) (event, bool) {
 func (w *watcher) sample(ctx context.Context) ([]event, error) {
 	ctx, cancel := context.WithTimeout(ctx, askAtMost)
 	defer cancel()
-	if w.blind {
-		if err := ofRedis(w.client.Ping(ctx).Err()); errors.As(err, new(awayError)) {
-			return nil, err
-		}
-		return nil, nil
-	}
 	waiting := map[layout.ID]int{}
 	var mu sync.Mutex
 	// A cluster's node knows its own subscribers only, and they may be at a replica.
 	ask := func(ctx context.Context, node *redis.Client) error {
+		if w.blind {
+			return node.Ping(ctx).Err()
+		}
 		channels, err := node.PubSubChannels(ctx, escapeGlob(w.prefix)+":v1:{*}:wake").Result()
 		if err != nil || len(channels) == 0 {
 			return err
@@ -355,6 +394,9 @@ func (w *watcher) sample(ctx context.Context) ([]event, error) {
 	}
 	if err = ofRedis(err); errors.As(err, new(awayError)) {
 		return nil, err
+	}
+	if w.blind {
+		return nil, nil
 	}
 	if err != nil {
 		w.blind = true

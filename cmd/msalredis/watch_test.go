@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
@@ -216,10 +218,12 @@ func TestWatchWithLess(t *testing.T) {
 	}
 }
 
-// Neither a Redis that is away for a while nor a quick restart ends watch, also where it may not ask who waits.
+// Neither a Redis that is away for a while nor a quick restart ends watch, also where it may not ask who waits, or not
+// publish.
 func TestWatchOutlivesRedis(t *testing.T) {
 	t.Parallel()
-	for name, rule := range map[string]string{"every permission": "+@all", "blind": "+@all -pubsub"} {
+	for name, rule := range map[string]string{"every permission": "+@all", "blind": "+@all -pubsub",
+		"mute": "+@all -publish"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			user := strings.Fields("--user oncall on >a-pass-word ~* &* " + rule) // a restart leaves it what it was
@@ -231,19 +235,15 @@ func TestWatchOutlivesRedis(t *testing.T) {
 				f.instance().appToken(scope)
 				w.see(eventRefreshed, func(e event) bool { return slices.Contains(e.Scopes, scope) })
 			}
-			reports := func(times int, what string) {
-				t.Helper()
-				f.eventually("watch to say that "+what, func() bool { return strings.Count(w.report(), what) == times })
-			}
 			see(graph)
 			f.redis.Kill()
-			reports(1, "Redis is away, trying again")
+			w.reports(1, "Redis is away, trying again")
 			f.redis.Restart()
-			reports(1, "Redis is back")
+			w.reports(1, "Redis is back")
 			see(dataverse)
 			f.redis.Restart()
-			reports(2, "Redis is away, trying again")
-			reports(2, "Redis is back")
+			w.reports(2, "Redis is away, trying again")
+			w.reports(2, "Redis is back")
 			see("https://vault.azure.net/.default")
 			r := w.end()
 			if r.code != exitDone || !strings.Contains(r.report, "refreshed 3") ||
@@ -251,6 +251,88 @@ func TestWatchOutlivesRedis(t *testing.T) {
 				t.Errorf("exit code %d: %s", r.code, r.report)
 			}
 		})
+	}
+}
+
+// reports waits until watch has said something so many times.
+func (w *watched) reports(times int, what string) {
+	w.f.t.Helper()
+	w.f.eventually("watch to say that "+what, func() bool { return strings.Count(w.report(), what) == times })
+}
+
+// A node of a cluster that is away for a while does not end watch, whether it is the one that watch listens to or
+// another; and what then happens on each node is seen.
+func TestWatchOutlivesANodeOfACluster(t *testing.T) {
+	t.Parallel()
+	for name, rule := range map[string]string{"every permission": "+@all", "blind": "+@all -pubsub"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			user := strings.Fields("--user oncall on >a-pass-word ~* &* " + rule)
+			c := redistest.StartCluster(t, redistest.Args(user...))
+			f := newFleet(t)
+			f.url = "redis://oncall:a-pass-word@" + strings.Join(c.Addrs(), ",")
+			f.client = func() redis.UniversalClient { return c.Client() }
+			w := f.watch(nil)
+			scopes := 0
+			seesEachNode := func() {
+				t.Helper()
+				i := f.instance()
+				for seen := map[int]bool{}; len(seen) < len(c.Nodes); scopes++ {
+					scope := fmt.Sprintf("https://org%d.crm.dynamics.com/.default", scopes)
+					i.appToken(scope)
+					e := w.see(eventRefreshed, func(e event) bool { return slices.Contains(e.Scopes, scope) })
+					slot := c.Nodes[0].Do("CLUSTER", "KEYSLOT", "{"+string(e.ID)+"}").(int64)
+					seen[int(slot)*len(c.Nodes)/16384] = true
+				}
+			}
+			seesEachNode()
+			for n, node := range c.Nodes {
+				node.Kill()
+				w.reports(n+1, "Redis is away, trying again")
+				node.Restart()
+				c.Wait()
+				w.reports(n+1, "Redis is back")
+				seesEachNode()
+			}
+			if r := w.end(); r.code != exitDone || strings.Contains(r.report, "a-pass-word") {
+				t.Errorf("exit code %d: %s", r.code, r.report)
+			}
+		})
+	}
+}
+
+// A failover does not end watch: neither one that somebody asks the Sentinel for, after which the old primary is there
+// and takes commands until the Sentinel demotes it, nor one after the end of a primary. What then happens on the new
+// primary is seen.
+func TestWatchOutlivesAFailover(t *testing.T) {
+	t.Parallel()
+	r := redistest.StartReplicated(t)
+	f := newFleet(t)
+	f.url = "redis://" + r.Sentinels[0] + "?master_name=" + r.MasterName
+	f.client = func() redis.UniversalClient { return r.FailoverClient() }
+	w := f.watch(nil)
+	sees := func(scope string) {
+		t.Helper()
+		f.instance().appToken(scope)
+		w.see(eventRefreshed, func(e event) bool { return slices.Contains(e.Scopes, scope) })
+	}
+	sees(graph)
+	r.Sentinel.Do("SENTINEL", "DEBUG", "PUBLISH-PERIOD", "3600000") // four of them, and it demotes
+	f.eventually("the Sentinel to fail over", func() bool {
+		return r.Sentinel.Client().Do(t.Context(), "SENTINEL", "FAILOVER", r.MasterName).Err() == nil
+	})
+	r.WaitForPromotion()
+	w.reports(1, "Redis is back")
+	sees(dataverse)
+	r.Sentinel.Do("SENTINEL", "DEBUG", "PUBLISH-PERIOD", "100")
+	r.Failover() // has happened: it waits until the old primary follows
+	sees("https://contoso.sharepoint.com/.default")
+	r.Primary.Kill()
+	r.WaitForPromotion()
+	w.reports(2, "Redis is back")
+	sees("https://vault.azure.net/.default")
+	if r := w.end(); r.code != exitDone || strings.Count(r.report, "Redis is away, trying again") != 2 {
+		t.Errorf("exit code %d: %s", r.code, r.report)
 	}
 }
 
