@@ -109,7 +109,7 @@ func TestConnectionStringsWithAnyPassword(t *testing.T) {
 		"password=<>," + azure + ":6380,ssl=True":                   secure,
 		"abortConnect=False,password=<>," + azure + ":6380":         secure,
 		azure + ":6380,user=contoso,ssl=True,password=<>":           "rediss://USER:PASSWORD@NAME.redis",
-		azure + ":6379,ssl=False,password=<>":                       "redis://:PASSWORD@NAME.redis.cache.windows.net:6379, or",
+		azure + ":6379,ssl=False,password=<>":                       "redis://:PASSWORD@NAME.redis.cache.windows.net:6379,",
 		"contoso.westeurope.redis.azure.net:10000,password=<>":      "rediss://:PASSWORD@NAME.REGION.redis.azure.net:10000;",
 		"contoso:6380,ssl=True,password=<>":                         "rediss://:PASSWORD@HOST:PORT;",
 		"[::1]:6380,ssl=True,password=<>":                           "rediss://:PASSWORD@HOST:PORT;",
