@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -309,18 +310,25 @@ func (l *Login) tell() {
 	l.telling <- struct{}{}
 	defer func() { <-l.telling }()
 	l.mu.Lock()
-	now := l.now
-	var without []auth.CredentialsListener
-	for listener, token := range l.listeners {
-		if token != now.token {
-			without = append(without, listener)
-			l.listeners[listener] = now.token
+	now, has := l.now, maps.Clone(l.listeners)
+	l.mu.Unlock()
+	for listener, token := range has {
+		if token != now.token && l.hands(listener, token, now.token) {
+			listener.OnNext(now)
 		}
 	}
-	l.mu.Unlock()
-	for _, listener := range without {
-		listener.OnNext(now)
+}
+
+// hands notes that a listener which has one token gets the next. It does not get it if it left meanwhile, or subscribed
+// again: then it has a newer one.
+func (l *Login) hands(listener auth.CredentialsListener, token, next string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if has, listens := l.listeners[listener]; !listens || has != token {
+		return false
 	}
+	l.listeners[listener] = next
+	return true
 }
 
 func (l *Login) token(ctx context.Context) (credentials, error) {

@@ -447,6 +447,40 @@ func TestTheNewestTokenIsHeardLast(t *testing.T) {
 	})
 }
 
+// go-redis subscribes again when it makes a connection ready once more. It has the newest token then, and hears of none
+// before it, which another connection is slow to hear of.
+func TestWhoSubscribesAgainHearsOfNoOlderToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := login(t, lasting(t, time.Hour))
+		connections := []*listener{{}, {}}
+		var slow *listener // hears of the second token from 0:55 to 2:25
+		for _, c := range connections {
+			c.hook = func() {
+				if slow == nil {
+					slow = c
+					time.Sleep(90 * time.Minute)
+				}
+			}
+			_, _, leave := subscribe(t, l, c)
+			defer leave()
+		}
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		other := connections[0]
+		if other == slow {
+			other = connections[1]
+		}
+		if _, password, _ := subscribe(t, l, other); password != token(t, principal, 3) {
+			t.Error("the newest token is not what a connection gets")
+		}
+		time.Sleep(40 * time.Minute)
+		synctest.Wait()
+		if len(other.heard) != 0 || slow.last() != token(t, principal, 3) {
+			t.Errorf("heard of %d tokens after the newest; the slow one of %d", len(other.heard), len(slow.heard))
+		}
+	})
+}
+
 // What New and Subscribe refuse says what to change; neither an error, a log record nor any verb shows a token.
 func TestErrorsAndNoTokenInThem(t *testing.T) {
 	if _, err := entralogin.New(nil, nil); err == nil {
