@@ -65,15 +65,17 @@ LIBRARY := github.com/msal-redis/msal-redis-go
 BESIDE  := cmd/msalredis msalredisotel
 .PHONY: tidy
 tidy: ## go mod tidy in every module
-	@set -e; export GOWORK=off; root=$$PWD; for m in . bench examples tests; do (cd $$m && go mod tidy); done; \
+	@set -e; export GOWORK=off; root=$$PWD; go mod tidy; \
 	for m in $(BESIDE); do ( \
 		cd $$m; trap 'go mod edit -dropreplace $(LIBRARY)' EXIT; go mod edit -replace $(LIBRARY)="$$root"; go mod tidy \
-	); done
+	); done; \
+	for m in bench examples tests; do (cd $$m && go mod tidy); done
 
 .PHONY: require-release
 require-release: ## let the command and msalredisotel require the library's released VERSION
 	@set -e; export GOWORK=off; for m in $(BESIDE); do (cd $$m; set -x; \
-		go mod edit -droprequire $(LIBRARY); go get $(LIBRARY)@$(VERSION); go mod tidy); done
+		go mod edit -droprequire $(LIBRARY); go get $(LIBRARY)@$(VERSION); go mod tidy); done; \
+	for m in bench examples tests; do (cd $$m && go mod tidy); done
 
 .PHONY: demo
 demo: ## the main demonstration; needs Go only

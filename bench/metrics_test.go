@@ -5,13 +5,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/msal-redis/msal-redis-go/msalredisotel"
-
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
 )
 
 // BenchmarkHitMetrics is a hit of this library without OpenTelemetry, and with its SDK: a meter whose reader collects

@@ -7,13 +7,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/msal-redis/msal-redis-go/msalredisotel"
-
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
 )
 
 const memoryPerUser = "memory of the process, each of 2,000 users"

@@ -27,17 +27,20 @@ var services = []struct{ suffix, host, tls, plain string }{
 
 var schemed = regexp.MustCompile(`(?is)^\s*[a-z][a-z0-9+.-]*://(.*)$`)
 
-// begins tells whether a text begins as a connection string does: with a setting, or with hosts and then a setting. A
-// URL has a user there. One whose password begins with a port, a comma and a setting is taken for a connection string,
-// unless its comma is encoded (%2C).
+// named is a setting of any name. StackExchange.Redis knows more than this package, and takes more with each version.
+var named = regexp.MustCompile(`^\s*[\w ]+=`)
+
+// begins tells whether a text begins as a connection string does: with hosts and settings, of which one is known. A
+// URL has a user there. One whose user and password begin so, with a comma and a setting, is taken for a connection
+// string, unless the comma is encoded (%2C).
 func begins(text string) bool {
 	parts := strings.Split(text, ",")
 	for _, part := range parts {
-		if setting.MatchString(part) {
+		switch host := strings.TrimSuffix(strings.TrimSpace(part), "/"); {
+		case setting.MatchString(part):
 			return len(parts) > 1
-		}
-		if !hostPort.MatchString(strings.TrimSuffix(strings.TrimSpace(part), "/")) {
-			break
+		case host != "" && !named.MatchString(part) && !hostPort.MatchString(host):
+			return false
 		}
 	}
 	return false

@@ -100,6 +100,8 @@ func TestConnectionStringsWithAnyPassword(t *testing.T) {
 	)
 	forms := map[string]string{ // <> is the password
 		azure + ":6380,password=<>,ssl=True,abortConnect=False":     secure,
+		azure + ":6380,setlib=false,,password=<>":                   secure,
+		azure + ":6380,highIntegrity=true,password=<>,ssl=True":     secure,
 		azure + ":6380,ssl=True,abortConnect=False,password=<>":     secure,
 		azure + ":6380 , SSL = TRUE , PASSWORD = <> ":               secure,
 		strings.ToUpper(azure) + ":6380,Ssl=true,Password=<>":       secure,

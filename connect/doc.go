@@ -25,8 +25,8 @@
 // refused, and the error does not show it: with a : in place of the @, the password stands where the host should be.
 //
 // A connection string of StackExchange.Redis, which Azure's portal shows, is no URL, also with rediss:// before it: the
-// error gives the one to write. A URL whose password begins with a port, a comma and a setting (6380,ssl=...) is taken
-// for such a string: write the comma as %2C.
+// error gives the one to write. A URL whose user or password begins as such a string does (6380,ssl=...) is taken
+// for one: write the comma as %2C.
 //
 // One address is enough for a cluster, by Dial and by Open, also where Redis is away at the start: what is there is
 // asked (CLUSTER SLOTS) when it first answers. A cluster has database 0 only: one that is asked for another says so

@@ -1,6 +1,7 @@
 package msalredis
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -58,8 +59,8 @@ type Options struct {
 	Telemetry Telemetry
 }
 
-// Telemetry is what package msalredisotel implements. It is not for others to implement: its methods may change with
-// each version.
+// Telemetry is where metrics and spans go: msalredisotel.Telemetry{} gives them to OpenTelemetry, nil gives them to
+// nobody. It is not for others to implement: its methods may change with each version.
 type Telemetry = telemetry.Backend
 
 // filled returns a checked copy with defaults in place of zero fields.
@@ -107,8 +108,8 @@ func (o *Options) filled() (Options, error) {
 	if f.Logger == nil {
 		f.Logger = slog.Default()
 	}
-	if isNil(f.Telemetry) {
-		f.Telemetry = nil
+	if f.Telemetry != nil && isNil(f.Telemetry) {
+		return f, errors.New("msalredis: Options.Telemetry is a nil pointer; leave it out, or set msalredisotel.Telemetry{}")
 	}
 	return f, nil
 }

@@ -15,7 +15,8 @@ import (
 )
 
 // Telemetry is set as [msalredis.Options.Telemetry]. Its zero value gives metrics and spans to OpenTelemetry's global
-// providers, as they are when the Cache is made. One may be given to any number of Caches.
+// providers. Set those before the Cache is made, or counters do not begin at 0. Several Caches may have one Telemetry, or
+// one provider; then levels, such as the clock's offset, are those of one of them.
 type Telemetry struct {
 	// MeterProvider is where metrics go. Default: otel.GetMeterProvider.
 	MeterProvider metric.MeterProvider
@@ -28,7 +29,7 @@ var _ msalredis.Telemetry = Telemetry{}
 
 const scope = "github.com/msal-redis/msal-redis-go/msalredis"
 
-// Recorder is called by [msalredis.New].
+// Recorder is called by [msalredis.New], and not by applications.
 func (t Telemetry) Recorder(ahead []string) (telemetry.Recorder, error) {
 	if t.MeterProvider == nil {
 		t.MeterProvider = otel.GetMeterProvider()

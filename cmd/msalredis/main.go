@@ -171,7 +171,7 @@ Tokens and secrets are never shown. Names of users, tenants and apps are.`,
 }
 
 // hideAllBut keeps those of the root's flags that a command does not use out of its help and completion. They are taken
-// all the same: a wrapper may give every command the same ones. The flag that hides one shares its value.
+// all the same: a wrapper may give every command the same ones. The hidden copy of a flag sets the same value.
 func hideAllBut(cmd *cobra.Command, used ...string) {
 	cmd.Root().PersistentFlags().VisitAll(func(f *pflag.Flag) {
 		if !slices.Contains(used, f.Name) {

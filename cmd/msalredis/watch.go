@@ -247,7 +247,10 @@ func (w *watcher) beats(ctx context.Context) (time.Time, error) {
 	if errors.As(err, new(awayError)) {
 		return time.Time{}, err
 	}
-	if w.mute = err != nil; w.mute {
+	if w.mute = redis.IsPermissionError(err); w.mute {
+		say(w.report, "after a failover it may hear the old primary for a while: give the user +publish (%v)", err)
+	}
+	if err != nil {
 		return time.Time{}, nil
 	}
 	return time.Now(), nil

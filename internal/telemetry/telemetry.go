@@ -9,7 +9,8 @@ import (
 
 // Backend is where metrics and spans go. It makes a Recorder for each Cache.
 type Backend interface {
-	// Recorder makes one. The counter of refreshes ahead begins at 0 with each of the outcomes ahead.
+	// Recorder makes one. Every counter begins at 0 with each value of its attribute; that of refreshes ahead with each of
+	// the outcomes ahead.
 	Recorder(ahead []string) (Recorder, error)
 }
 
@@ -17,6 +18,7 @@ type Backend interface {
 type Recorder interface {
 	// Collect has levels read whenever metrics are collected, until Close.
 	Collect(levels Levels) error
+	// Close ends Collect.
 	Close() error
 
 	// GateAnswered records a token request of MSAL that the gate answered.

@@ -14,14 +14,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/msal-redis/msal-redis-go/msalredisotel"
-
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/cache"
 	"github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
 	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 

@@ -17,8 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/msal-redis/msal-redis-go/msalredisotel"
-
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -29,6 +27,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 

@@ -10,14 +10,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/msal-redis/msal-redis-go/msalredisotel"
-
 	msalerrors "github.com/AzureAD/microsoft-authentication-library-for-go/apps/errors"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
 )
 
 // The canary finds a secret by whatever way it gets out.

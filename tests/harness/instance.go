@@ -4,11 +4,10 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/msal-redis/msal-redis-go/msalredisotel"
-
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/azcred"
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
 	"github.com/msal-redis/msal-redis-go/serializer"
 	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
@@ -40,9 +41,11 @@ func TestNewRefusesBadInput(t *testing.T) {
 		"negative memory":   {rdb, serializer.Plaintext(), &msalredis.Options{LocalBytes: -1}, "LocalBytes"},
 		"RefreshAt 1":       {rdb, serializer.Plaintext(), &msalredis.Options{RefreshAt: 1}, "RefreshAt"},
 		"RefreshAt below 0": {rdb, serializer.Plaintext(), &msalredis.Options{RefreshAt: -0.1}, "RefreshAt"},
-		"RefreshAt NaN":     {rdb, serializer.Plaintext(), &msalredis.Options{RefreshAt: math.NaN()}, "RefreshAt"},
-		"braces":            {rdb, serializer.Plaintext(), &msalredis.Options{Prefix: "a{b}"}, "Prefix"},
-		"a space":           {rdb, serializer.Plaintext(), &msalredis.Options{Prefix: "a b"}, "Prefix"},
+		"nil Telemetry": {rdb, serializer.Plaintext(), &msalredis.Options{Telemetry: (*msalredisotel.Telemetry)(nil)},
+			"Options.Telemetry"},
+		"RefreshAt NaN": {rdb, serializer.Plaintext(), &msalredis.Options{RefreshAt: math.NaN()}, "RefreshAt"},
+		"braces":        {rdb, serializer.Plaintext(), &msalredis.Options{Prefix: "a{b}"}, "Prefix"},
+		"a space":       {rdb, serializer.Plaintext(), &msalredis.Options{Prefix: "a b"}, "Prefix"},
 	} {
 		c, err := msalredis.New(test.rdb, test.s, test.o)
 		if err == nil {

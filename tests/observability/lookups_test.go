@@ -4,12 +4,11 @@ import (
 	"context"
 	"testing"
 
-	"github.com/msal-redis/msal-redis-go/msalredisotel"
-
 	sdkmetric "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
 	"github.com/msal-redis/msal-redis-go/msalredis"
+	"github.com/msal-redis/msal-redis-go/msalredisotel"
 	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
