@@ -128,6 +128,10 @@ func (r *Redis) send(o *Operation) (again bool) {
 	}
 	limit, cancel := context.WithTimeout(o.values, longest)
 	defer cancel()
+	var asking context.Context = limit
+	if r.bounded {
+		asking = answering{limit, r.timeout}
+	}
 	crowded := make(chan bool, 1)
 	inTime := context.AfterFunc(limit, func() {
 		err := fmt.Errorf("msalredis: Redis did not answer within %v: %w", longest, context.DeadlineExceeded)
@@ -142,7 +146,7 @@ func (r *Redis) send(o *Operation) (again bool) {
 		}
 		crowded <- h
 	})
-	err := o.op(limit, r.client)
+	err := o.op(asking, r.client)
 	switch {
 	case !inTime():
 		again = <-crowded && err != nil
@@ -160,6 +164,22 @@ func (r *Redis) send(o *Operation) (again bool) {
 		o.end(r.judge(o.key, err))
 	}
 	return again
+}
+
+// answering is a context whose deadline is, whenever it is asked for, as far away as an answer may be: go-redis asks when
+// it begins to read or to write, where a client has ContextTimeoutEnabled.
+type answering struct {
+	context.Context
+	within time.Duration
+}
+
+// Deadline implements [context.Context].
+func (a answering) Deadline() (time.Time, bool) {
+	last, ok := a.Context.Deadline()
+	if next := time.Now().Add(a.within); !ok || next.Before(last) {
+		return next, true
+	}
+	return last, ok
 }
 
 // end gives an operation its outcome; the first one counts.

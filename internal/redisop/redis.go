@@ -51,7 +51,7 @@ type Redis struct {
 	Bus *bus.Bus
 
 	client  redis.UniversalClient // bounded by timeout where go-redis can do that on the application's own pool
-	bounded bool                  // an operation of client ends within timeout by itself
+	bounded bool                  // go-redis bounds each read and write of client by timeout
 	timeout time.Duration
 	slots   chan struct{} // operations in flight, the lease's included
 	locker  *lock.Locker
@@ -74,14 +74,14 @@ func New(client redis.UniversalClient, o Options) *Redis {
 		onBack: o.OnBack, life: o.Life, workers: o.Workers,
 	}
 	// go-redis bounds a socket read by the context only where ContextTimeoutEnabled is set; WithTimeout does it on
-	// the same pool. Only *redis.Client has it.
+	// the same pool. Only *redis.Client has it; a cluster's is bounded by the deadline of [answering].
 	size := 10 * runtime.GOMAXPROCS(0) // go-redis's default
 	switch rc := client.(type) {
 	case *redis.Client:
 		r.client = rc.WithTimeout(o.Timeout)
 		size, r.bounded = rc.Options().PoolSize, !callsOut(rc.Options())
 	case *redis.ClusterClient:
-		size = rc.Options().PoolSize
+		size, r.bounded = rc.Options().PoolSize, rc.Options().ContextTimeoutEnabled && !callsOut(ofNodes(rc.Options()))
 		if !rc.Options().ContextTimeoutEnabled {
 			r.log.Warn("the Redis cluster client ignores context deadlines: set ContextTimeoutEnabled in its options, " +
 				"or a hung node holds its connections for ReadTimeout")
@@ -101,6 +101,15 @@ func New(client redis.UniversalClient, o Options) *Redis {
 func callsOut(o *redis.Options) bool {
 	return o.OnConnect != nil || o.CredentialsProvider != nil || o.CredentialsProviderContext != nil ||
 		o.StreamingCredentialsProvider != nil
+}
+
+// ofNodes are what a cluster's client calls when it connects to a node.
+func ofNodes(o *redis.ClusterOptions) *redis.Options {
+	return &redis.Options{
+		OnConnect: o.OnConnect, CredentialsProvider: o.CredentialsProvider,
+		CredentialsProviderContext:   o.CredentialsProviderContext,
+		StreamingCredentialsProvider: o.StreamingCredentialsProvider,
+	}
 }
 
 // Close ends the leases and the Bus. What else is under way ends with Options.Life and Options.Workers.

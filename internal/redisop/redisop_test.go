@@ -136,6 +136,63 @@ func TestQueueIsNoOutage(t *testing.T) {
 	})
 }
 
+// Where go-redis bounds each read, an operation that waits for a processor before it reads has all of its time to read
+// in, and Redis is not taken for away.
+func TestWaitForAProcessorIsNoOutage(t *testing.T) {
+	refused := func(context.Context, string, string) (net.Conn, error) { return nil, errRefused }
+	called := func(context.Context, *redis.Conn) error { return nil }
+	for name, test := range map[string]struct {
+		client func() redis.UniversalClient
+		away   bool
+	}{
+		"one server": {func() redis.UniversalClient {
+			return redis.NewClient(&redis.Options{Addr: "127.0.0.1:1", Dialer: refused})
+		}, false},
+		"a cluster": {func() redis.UniversalClient {
+			return redis.NewClusterClient(&redis.ClusterOptions{
+				Addrs: []string{"127.0.0.1:1"}, Dialer: refused, ContextTimeoutEnabled: true,
+			})
+		}, false},
+		"a cluster's client that ignores contexts": {func() redis.UniversalClient {
+			return redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, Dialer: refused})
+		}, true},
+		"a cluster's client that calls the application": {func() redis.UniversalClient {
+			return redis.NewClusterClient(&redis.ClusterOptions{
+				Addrs: []string{"127.0.0.1:1"}, Dialer: refused, ContextTimeoutEnabled: true, OnConnect: called,
+			})
+		}, true},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			life, end := context.WithCancel(context.Background())
+			group, client := &workers.Group{}, test.client()
+			r := New(client, Options{
+				Timeout: timeout, LeaseTTL: 5 * time.Second, Clock: redistime.New(time.Now(), time.Minute),
+				Metrics: telemetry.Nowhere, Log: telemetry.NewLogger(slog.New(slog.DiscardHandler)),
+				OnBack: func() {}, Life: life, Workers: group,
+			})
+			var left time.Duration
+			err := r.Do(t.Context(), "k", func(ctx context.Context, _ redis.UniversalClient) error {
+				time.Sleep(2 * timeout)
+				at, _ := ctx.Deadline()
+				left = time.Until(at)
+				return nil
+			})
+			synctest.Wait()
+			if away := r.Breaker.IsOpen(); away != test.away || away == (err == nil) {
+				t.Errorf("%s: away %v, %v", name, away, err)
+			}
+			end()
+			_ = r.Close()
+			group.Close()
+			_ = client.Close()
+			time.Sleep(time.Minute) // what go-redis tries again behind
+			if _, cluster := client.(*redis.ClusterClient); cluster && !test.away && left != timeout {
+				t.Errorf("%s: %v to read in", name, left)
+			}
+		})
+	}
+}
+
 // The first operation that finds Redis away ends what queues, and nobody waits or asks until the probe has found it
 // back, on a new connection.
 func TestBreaker(t *testing.T) {
