@@ -50,7 +50,7 @@ func (o *Operation) AtEnd(f func()) { o.atEnd = f }
 // the time-out, else in one of its own, so that who waits can leave. Another goroutine costs 40 us on two cores, as
 // much as a GET: each hand-over wakes a thread, which takes the processor that Redis was about to answer on.
 func (r *Redis) Begin(ctx context.Context, o *Operation) {
-	if !r.bounded || ctx.Done() != nil {
+	if !r.inline || ctx.Done() != nil {
 		r.Start(o)
 		return
 	}
@@ -166,8 +166,8 @@ func (r *Redis) send(o *Operation) (again bool) {
 	return again
 }
 
-// answering is a context whose deadline is, whenever it is asked for, as far away as an answer may be: go-redis asks when
-// it begins to read or to write, where a client has ContextTimeoutEnabled.
+// answering is a context whose deadline is, whenever it is asked for, as far away as an answer may be: go-redis asks
+// when it begins to read or to write, where a client has ContextTimeoutEnabled.
 type answering struct {
 	context.Context
 	within time.Duration

@@ -52,6 +52,7 @@ type Redis struct {
 
 	client  redis.UniversalClient // bounded by timeout where go-redis can do that on the application's own pool
 	bounded bool                  // go-redis bounds each read and write of client by timeout
+	inline  bool                  // and all else that an operation waits for
 	timeout time.Duration
 	slots   chan struct{} // operations in flight, the lease's included
 	locker  *lock.Locker
@@ -80,9 +81,13 @@ func New(client redis.UniversalClient, o Options) *Redis {
 	case *redis.Client:
 		r.client = rc.WithTimeout(o.Timeout)
 		size, r.bounded = rc.Options().PoolSize, !callsOut(rc.Options())
+		r.inline = r.bounded
 	case *redis.ClusterClient:
-		size, r.bounded = rc.Options().PoolSize, rc.Options().ContextTimeoutEnabled && !callsOut(ofNodes(rc.Options()))
-		if !rc.Options().ContextTimeoutEnabled {
+		// It asks for COMMAND and looks names up with contexts of its own, for seconds: only leaving it helps. Of a negative
+		// time-out its nodes make none, whatever the context says.
+		its := rc.Options()
+		size, r.bounded = its.PoolSize, its.ContextTimeoutEnabled && its.ReadTimeout >= 0 && its.WriteTimeout >= 0
+		if !its.ContextTimeoutEnabled {
 			r.log.Warn("the Redis cluster client ignores context deadlines: set ContextTimeoutEnabled in its options, " +
 				"or a hung node holds its connections for ReadTimeout")
 		}
@@ -101,15 +106,6 @@ func New(client redis.UniversalClient, o Options) *Redis {
 func callsOut(o *redis.Options) bool {
 	return o.OnConnect != nil || o.CredentialsProvider != nil || o.CredentialsProviderContext != nil ||
 		o.StreamingCredentialsProvider != nil
-}
-
-// ofNodes are what a cluster's client calls when it connects to a node.
-func ofNodes(o *redis.ClusterOptions) *redis.Options {
-	return &redis.Options{
-		OnConnect: o.OnConnect, CredentialsProvider: o.CredentialsProvider,
-		CredentialsProviderContext:   o.CredentialsProviderContext,
-		StreamingCredentialsProvider: o.StreamingCredentialsProvider,
-	}
 }
 
 // Close ends the leases and the Bus. What else is under way ends with Options.Life and Options.Workers.

@@ -140,7 +140,6 @@ func TestQueueIsNoOutage(t *testing.T) {
 // in, and Redis is not taken for away.
 func TestWaitForAProcessorIsNoOutage(t *testing.T) {
 	refused := func(context.Context, string, string) (net.Conn, error) { return nil, errRefused }
-	called := func(context.Context, *redis.Conn) error { return nil }
 	for name, test := range map[string]struct {
 		client func() redis.UniversalClient
 		away   bool
@@ -156,9 +155,9 @@ func TestWaitForAProcessorIsNoOutage(t *testing.T) {
 		"a cluster's client that ignores contexts": {func() redis.UniversalClient {
 			return redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}, Dialer: refused})
 		}, true},
-		"a cluster's client that calls the application": {func() redis.UniversalClient {
+		"a cluster's client that sets no deadline": {func() redis.UniversalClient {
 			return redis.NewClusterClient(&redis.ClusterOptions{
-				Addrs: []string{"127.0.0.1:1"}, Dialer: refused, ContextTimeoutEnabled: true, OnConnect: called,
+				Addrs: []string{"127.0.0.1:1"}, Dialer: refused, ContextTimeoutEnabled: true, ReadTimeout: -2,
 			})
 		}, true},
 	} {
@@ -181,12 +180,22 @@ func TestWaitForAProcessorIsNoOutage(t *testing.T) {
 			if away := r.Breaker.IsOpen(); away != test.away || away == (err == nil) {
 				t.Errorf("%s: away %v, %v", name, away, err)
 			}
+			_, cluster := client.(*redis.ClusterClient)
+			if begun := time.Now(); cluster && !test.away { // it waits for more than its reads and writes
+				err := r.Do(context.Background(), "k", func(context.Context, redis.UniversalClient) error {
+					time.Sleep(time.Minute)
+					return nil
+				})
+				if took := time.Since(begun); err == nil || took > 5*timeout { // the last is for whether the pool is crowded
+					t.Errorf("%s: who asks leaves after %v: %v", name, took, err)
+				}
+			}
 			end()
 			_ = r.Close()
 			group.Close()
 			_ = client.Close()
 			time.Sleep(time.Minute) // what go-redis tries again behind
-			if _, cluster := client.(*redis.ClusterClient); cluster && !test.away && left != timeout {
+			if cluster && !test.away && left != timeout {
 				t.Errorf("%s: %v to read in", name, left)
 			}
 		})
