@@ -34,8 +34,10 @@ type Options struct {
 	// before another asks as well. Default 2 s.
 	LockTTL time.Duration
 
-	// OpTimeout bounds every Redis operation, from when it is sent. Before that it waits for its turn (see [New]). The
-	// first one that takes longer is taken for Redis being away. Default 250 ms.
+	// OpTimeout bounds each wait for an answer of Redis. go-redis asks again when it has passed; an operation takes four
+	// of it at most, and is then taken for Redis being away. With a client that does not keep to it (a cluster's without
+	// ContextTimeoutEnabled, or one that calls the application to connect) one of it is the most. Before it is sent an
+	// operation waits for its turn (see [New]). Default 250 ms.
 	OpTimeout time.Duration
 
 	// UserTTL is how long a user's tokens are kept after their last use. Entra ID's refresh tokens live 90 days

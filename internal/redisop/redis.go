@@ -114,7 +114,7 @@ func (r *Redis) Close() error {
 	return r.locker.Close()
 }
 
-// Do runs one operation. It returns when the operation has ended, when ctx ends, or a time-out after it was sent,
+// Do runs one operation. It returns when the operation has ended, when ctx ends, or when its time is over (see send),
 // whichever is first; the operation itself goes on to its own time-out, so that a caller who leaves does not undo a
 // write. key is what the probe asks for if the operation finds Redis away: on a cluster it leads to the same node.
 func (r *Redis) Do(ctx context.Context, key string, op func(context.Context, redis.UniversalClient) error) error {
