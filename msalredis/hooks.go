@@ -12,8 +12,8 @@ var _ cache.ExportReplace = (*Cache)(nil)
 // Replace gives MSAL's manager what is known of a partition. MSAL calls it before it reads its cache.
 //
 // While the manager holds the partition, and that knowledge is younger than LocalTTL, it returns at once. Otherwise it
-// asks Redis, for an operation's time at most (see [Options].OpTimeout). It never waits for a lease: MSAL holds a mutex of
-// its own around this call, which the lease's holder may need to store its token.
+// asks Redis, for an operation's time at most (see [Options].OpTimeout). It never waits for a lease: MSAL holds a mutex
+// of its own around this call, which the lease's holder may need to store its token.
 //
 // It returns ctx's error, or [ErrClosed], or an error that says that entralogin's credential uses this Cache. It
 // returns Redis's error only with FailClosed, or where MSAL asks for all accounts to list them and not all are known.
@@ -26,9 +26,9 @@ func (c *Cache) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.Re
 // RemoveAccount.
 //
 // It writes only what changed, and what it writes never replaces something newer. It waits for Redis for an
-// operation's time at most (see [Options].OpTimeout). If Redis does not take the write, it is kept and made later, and Export returns
-// nil; with FailClosed it is made later all the same, and Redis's error is returned. Other errors are ctx's,
-// [ErrClosed], that of MSAL's RemoveAccount, which [Cache.RemoveAccount] explains, and one that says that MSAL's
+// operation's time at most (see [Options].OpTimeout). If Redis does not take the write, it is kept and made later, and
+// Export returns nil; with FailClosed it is made later all the same, and Redis's error is returned. Other errors are
+// ctx's, [ErrClosed], that of MSAL's RemoveAccount, which [Cache.RemoveAccount] explains, and one that says that MSAL's
 // document could not be marshalled or read. It is safe for concurrent use.
 func (c *Cache) Export(ctx context.Context, m cache.Marshaler, hints cache.ExportHints) error {
 	return c.parts.accessor.Export(ctx, m, hints)

@@ -15,8 +15,8 @@ import (
 )
 
 // Telemetry is set as [msalredis.Options.Telemetry]. Its zero value gives metrics and spans to OpenTelemetry's global
-// providers. Set those before the Cache is made, or counters do not begin at 0. Several Caches may have one Telemetry, or
-// one provider; then levels, such as the clock's offset, are those of one of them.
+// providers. Set those before the Cache is made, or counters do not begin at 0. Several Caches may have one Telemetry,
+// or one provider; then levels, such as the clock's offset, are those of one of them.
 type Telemetry struct {
 	// MeterProvider is where metrics go. Default: otel.GetMeterProvider.
 	MeterProvider metric.MeterProvider

@@ -1,10 +1,11 @@
 // Package telemetry is what the library tells of itself: what it counts, measures and traces, given to a [Recorder],
 // and its log lines. docs/observability.md has them by the names that operators see.
 //
-// It owns the names of spans, the names of the attributes of spans, and the values that kinds of failures and of writes
-// may have. It knows nothing of what it tells of: kinds of failures are given to it by who knows the failure, and what is read when metrics are collected
-// is given to it as functions ([Levels]). Nor does it know where things go: package msalredisotel, a module of its own,
-// gives them to OpenTelemetry. It imports no other package of the project.
+// It owns the names of spans, the names of the attributes of spans, and the values that kinds of failures and of
+// writes may have. It knows nothing of what it tells of: kinds of failures are given to it by who knows the failure,
+// and what is read when metrics are collected is given to it as functions ([Levels]). Nor does it know where things
+// go: package msalredisotel, a module of its own, gives them to OpenTelemetry. It imports no other package of the
+// project.
 //
 // # Invariants
 //

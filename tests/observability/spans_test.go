@@ -151,7 +151,8 @@ func TestSpansOfAnAcquisition(t *testing.T) {
 	}
 	for name := range rows {
 		if slices.Contains(attributeNames, name) || !slices.Contains(literals(t,
-			regexp.MustCompile(`^(msalredis\.[a-z_]+|EVALSHA)$`), "internal/telemetry/telemetry.go", "msalredisotel/trace.go"), name) {
+			regexp.MustCompile(`^(msalredis\.[a-z_]+|EVALSHA)$`), "internal/telemetry/telemetry.go",
+			"msalredisotel/trace.go"), name) {
 			t.Errorf("the document lists %s, which the code does not have", name)
 		}
 	}
