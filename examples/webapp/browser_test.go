@@ -61,18 +61,33 @@ func newProfile(t *testing.T, chromium context.Context) context.Context {
 
 func do(t *testing.T, tab context.Context, actions ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
-	if err := chromedp.Do(tab, actions...); err != nil {
-		t.Fatal(err)
+	for _, action := range actions {
+		onItsPage(t, func() error { return chromedp.Do(tab, action) })
 	}
 }
 
-func read(t *testing.T, tab context.Context, selector chromedp.CSS) string {
+func read(t *testing.T, tab context.Context, selector chromedp.CSS) (text string) {
 	t.Helper()
-	text, err := chromedp.Run(tab, chromedp.Text(selector))
-	if err != nil {
-		t.Fatal(err)
-	}
+	onItsPage(t, func() (err error) {
+		text, err = chromedp.Run(tab, chromedp.Text(selector))
+		return err
+	})
 	return text
+}
+
+// onItsPage repeats what looked for something on a page that a click before it was about to leave: Chromium then says
+// that the node is gone.
+func onItsPage(t *testing.T, look func() error) {
+	t.Helper()
+	for {
+		err := look()
+		if err == nil {
+			return
+		}
+		if !strings.Contains(err.Error(), "No node with given id found") {
+			t.Fatal(err)
+		}
+	}
 }
 
 // signInTab goes the way a person goes.
