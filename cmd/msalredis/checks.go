@@ -405,7 +405,7 @@ func (d *doctor) scripts(ctx context.Context) {
 			}
 		}
 	}
-	for _, script := range []struct {
+	scripts := []struct {
 		name string
 		run  *redis.Script
 		keys []string
@@ -413,6 +413,7 @@ func (d *doctor) scripts(ctx context.Context) {
 	}{
 		{"store", layout.StoreScript, []string{n.Tokens(i), n.Tombstone(i)}, []any{"0", "0", "f", value}},
 		{"load", layout.LoadScript, []string{n.Tokens(i), n.Tombstone(i)}, []any{"", life}},
+		{"discard", layout.DiscardScript, []string{n.Tokens(i)}, []any{"f", value}},
 		{"respond", layout.RespondScript, []string{n.Response(i), n.Tombstone(i), n.Pause(i)},
 			[]any{strconv.FormatInt(now, 10), value, life}},
 		{"look", layout.LookScript, []string{n.Response(i), n.Pause(i)}, nil},
@@ -424,7 +425,8 @@ func (d *doctor) scripts(ctx context.Context) {
 		// The change log is the fleet's: these try the scripts on a key of ours.
 		{"announce", layout.AnnounceScript, []string{n.RIDs(i)}, []any{string(i), "doctor", "10", life}},
 		{"heed", layout.HeedScript, []string{n.RIDs(i)}, []any{"", "10", "doctor", life}},
-	} {
+	}
+	for _, script := range scripts {
 		note(script.name, script.run.Run(ctx, d.client, script.keys, script.args...).Err())
 	}
 	locker := lock.New(d.client, &lock.Options{OpTimeout: 5 * time.Second, TTL: 20 * time.Second, Unfenced: true})
@@ -443,7 +445,7 @@ func (d *doctor) scripts(ctx context.Context) {
 	_ = d.client.Del(ctx, n.Tokens(i), n.Response(i), n.RIDs(i), n.Tombstone(i), n.Lock(i)).Err()
 	switch {
 	case first == nil:
-		d.say("scripts", statusOK, "all nine run, and the lease is taken and given back", "")
+		d.say("scripts", statusOK, fmt.Sprintf("all %d run, and the lease is taken and given back", len(scripts)), "")
 	case strings.HasPrefix(first.Error(), "OOM"):
 		d.say("scripts", statusFail, strings.Join(failed, ", ")+": Redis is full: "+first.Error(),
 			"raise maxmemory, or set an eviction policy; see eviction")
