@@ -161,7 +161,9 @@ func TestUnreadableRefreshOrIDTokenCostsOnlyItself(t *testing.T) {
 			first := w.Instance()
 			old := first.SignIn(first.App(), u)
 			r := harness.OneRecord(t, w.Records(), harness.InSection(kind))
-			w.Put(r.RedisKey, r.Field, r.Value[:len(r.Value)-1]+"!")
+			damaged := []byte(r.Value)
+			damaged[len(damaged)-1] ^= 1
+			w.Put(r.RedisKey, r.Field, string(damaged))
 			w.Entra.ResetRequests()
 
 			second, metrics, _ := observed(w)

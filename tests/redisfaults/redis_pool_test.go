@@ -77,11 +77,12 @@ func (r *road) carry(from, to net.Conn, dead <-chan struct{}) {
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := from.Read(buf)
+		<-time.After(r.delay)
 		select {
 		case <-dead: // neither bytes nor the end of them
 			_, _ = io.Copy(io.Discard, from)
 			return
-		case <-time.After(r.delay):
+		default:
 		}
 		if n > 0 {
 			if _, err := to.Write(buf[:n]); err != nil {
