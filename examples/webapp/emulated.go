@@ -69,8 +69,8 @@ func runEmulated(ctx context.Context, out io.Writer, w *standin.World) error {
 	})
 }
 
-// front has the pages of Entra ID beside the application's: the emulator's certificate is one that no browser trusts. So
-// whom the application sends there stays here.
+// front has the pages of Entra ID beside the application's: the emulator's certificate is one that no browser trusts.
+// So whom the application sends there stays here.
 func front(w *standin.World, publicURL string, app *url.URL) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", &httputil.ReverseProxy{Transport: &http.Transport{MaxIdleConnsPerHost: 64},

@@ -86,8 +86,8 @@ func localhost(l net.Listener) string {
 func instance(name, publicURL string) (at *url.URL, stop func(), err error) {
 	a, err := newApp(name, settings{
 		redisURL: os.Getenv("REDIS_URL"), keys: os.Getenv("TOKEN_CACHE_KEYS"),
-		tenant: os.Getenv("AZURE_TENANT_ID"), clientID: os.Getenv("AZURE_CLIENT_ID"), secret: os.Getenv("AZURE_CLIENT_SECRET"),
-		publicURL: publicURL,
+		tenant: os.Getenv("AZURE_TENANT_ID"), clientID: os.Getenv("AZURE_CLIENT_ID"),
+		secret: os.Getenv("AZURE_CLIENT_SECRET"), publicURL: publicURL,
 	})
 	if err != nil {
 		return nil, nil, err
