@@ -68,7 +68,8 @@ func (w *World) Processes(ctx context.Context, out io.Writer, n int) error {
 	return nil
 }
 
-// Settle is settle for an example that is not staged. It ends a process that cannot settle.
+// Settle makes this process one that finds the world of another, if it has that one's Environ. It ends a process that
+// should and cannot. Stage calls it, too.
 func Settle(e Example) (settled bool) {
 	settled, err := e.settle()
 	if err != nil {
@@ -78,7 +79,6 @@ func Settle(e Example) (settled bool) {
 	return settled
 }
 
-// settle makes this process one that finds the world of another, if it has that one's Environ.
 func (e Example) settle() (settled bool, err error) {
 	text := os.Getenv(placeVariable)
 	if text == "" {
