@@ -23,6 +23,7 @@ import (
 // copied are the files of each example that are to be copied.
 var copied = map[string][]string{
 	"agents":          {"main.go"},
+	"azurefunctions":  {"main.go", "functions.go", "invocation.go", "service.go"},
 	"azuresdk":        {"main.go"},
 	"businesscentral": {"main.go"},
 	"dataverse":       {"main.go"},
@@ -32,6 +33,7 @@ var copied = map[string][]string{
 	"quickstart":      {"main.go"},
 	"secretless":      {"main.go"},
 	"sharepoint":      {"main.go"},
+	"webapp":          {"main.go", "app.go", "sessions.go", "signin.go", "signout.go", "tokens.go"},
 }
 
 // Each example's files build in a module of their own that has nothing of this one but its packages; and its first file
@@ -58,7 +60,7 @@ func TestCopiedExamplesBuild(t *testing.T) {
 			t.Errorf("%s/main.go does not say what is to be copied", name)
 		}
 	}
-	// Vet reads them as the compiler does, and makes no ten programs that nobody runs.
+	// Vet reads them as the compiler does, and makes no programs that nobody runs.
 	inModule(t, module, "vet", "./...")
 }
 
@@ -90,7 +92,7 @@ func TestReadmesNameTheFilesToCopy(t *testing.T) {
 			t.Errorf("%s says to copy %q, and what is to be copied is %q", readme, files, copied[name])
 		}
 	}
-	if named < 7 {
+	if named < 9 {
 		t.Errorf("only %d READMEs say what to copy", named)
 	}
 }

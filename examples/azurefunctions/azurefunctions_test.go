@@ -14,37 +14,33 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
 
-// Started with a port, the test's binary is the handler.
-func TestMain(m *testing.M) {
-	if os.Getenv(portVariable) != "" {
-		main()
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { standin.TestMain(m, example, main) }
 
-func newTestWorld(t *testing.T) *world {
+func newTestWorld(t *testing.T) *standin.World {
 	t.Helper()
 	return worldOn(t, redistest.Start(t).URL())
 }
 
-func worldOn(t *testing.T, url string) *world {
+func worldOn(t *testing.T, url string) *standin.World {
 	t.Helper()
-	w, err := newWorld(func(string) string { return "" }, url)
+	e := example
+	e.RedisURL, e.Cache = url, nil // this process has no Cache, and its tests run side by side
+	w, err := standin.Open(e, func(string) string { return "" })
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Close)
-	w.env = append(w.env, "GORACE="+os.Getenv("GORACE")+" atexit_sleep_ms=0") // a second for each process, by default
+	w.Set("GORACE", os.Getenv("GORACE")+" atexit_sleep_ms=0") // a second for each process, by default
 	return w
 }
 
-func newInstance(t *testing.T, w *world) *instance {
+func newInstance(t *testing.T, w *standin.World) *instance {
 	t.Helper()
-	i, err := startInstance(t.Context(), w.env)
+	i, err := startInstance(t.Context(), w.Environ())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +57,7 @@ func TestScaleOutToTenOneTokenRequestPerToken(t *testing.T) {
 		w.Entra.OnTokenRequest(func(entratest.Request) { <-release })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
-		o, err := scaleOut(ctx, w.env, scaling{
+		o, err := scaleOut(ctx, w.Environ(), scaling{
 			instances: 10,
 			goroutine: 4,
 			kill:      func(n int) bool { return n > 4 && n%2 == 1 },
@@ -92,7 +88,7 @@ func TestScaleOutToTenOneTokenRequestPerToken(t *testing.T) {
 			t.Errorf("the instances count %d token requests, want 2", o.tokenRequests)
 		}
 		// accounts and export call an API once, nightly twice.
-		if calls := w.calls.Load(); calls < 4*o.done {
+		if calls := w.Answers(environment, http.StatusOK) + w.Answers(graph, http.StatusOK); calls < 4*int(o.done) {
 			t.Errorf("the APIs saw %d calls with a valid token, want at least %d", calls, 4*o.done)
 		}
 	})
@@ -261,5 +257,12 @@ func TestMissingOrWrongSettingIsNamed(t *testing.T) {
 	if s.dataverse.scope != "https://contoso.crm4.dynamics.com/.default" ||
 		s.graph.scope != "https://graph.microsoft.com/.default" {
 		t.Errorf("scopes %q and %q", s.dataverse.scope, s.graph.scope)
+	}
+}
+
+// Without the host's port a copy would listen on some other.
+func TestWithoutTheHostNothingIsServed(t *testing.T) {
+	if err := handle(t.Context(), ""); err == nil || !strings.Contains(err.Error(), portVariable) {
+		t.Errorf("%v, want something about %s", err, portVariable)
 	}
 }

@@ -104,25 +104,14 @@ func scaleOut(ctx context.Context, settings []string, sc scaling) (o outcome, er
 	return o, ctx.Err()
 }
 
-// playHost demonstrates, and ends the process.
-func playHost(ctx context.Context, stop func()) {
-	standin.NoArguments("azurefunctions", `Plays the Functions host: starts instances of this handler, invokes and kills
-some, and says how many token requests that took. Entra ID, Redis and the APIs are
-emulated, unless the environment names real ones:
-
-  AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, DATAVERSE_URL, REDIS_URL, TOKEN_CACHE_KEYS`)
-	standin.StopWithParent(stop)
-	standin.Exit(ctx, "azurefunctions", demonstrate(ctx, os.Stdout))
-}
-
 // demonstrate scales out as fast as Azure does, an instance a second, to ten.
 func demonstrate(ctx context.Context, out io.Writer) error {
-	w, err := newWorld(os.Getenv, "")
+	w, err := standin.Open(example, os.Getenv)
 	if err != nil {
 		return err
 	}
 	defer w.Close()
-	o, err := scaleOut(ctx, w.env, scaling{
+	o, err := scaleOut(ctx, w.Environ(), scaling{
 		instances: 10,
 		goroutine: 8,
 		kill:      func(n int) bool { return n%3 == 0 },

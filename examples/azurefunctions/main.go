@@ -1,17 +1,18 @@
 // Command azurefunctions is a custom handler for Azure Functions whose instances share their tokens: however far the
 // app scales out, each token costs one token request.
 //
-// Under the Functions host, which sets FUNCTIONS_CUSTOMHANDLER_PORT, it is the handler. Started by hand it plays the
+// The Functions host starts it, and sets FUNCTIONS_CUSTOMHANDLER_PORT. Started by hand in this repository it plays the
 // host instead: it starts instances of itself, invokes and kills some, and says how many token requests that took.
 //
 //	go run ./examples/azurefunctions
 //
-// functions.go is what the app does, service.go how it comes by its tokens, invocation.go the host's protocol.
-// host.go and standin.go are there for the demonstration and the tests only.
+// This file, functions.go (what the app does), invocation.go (the host's protocol) and service.go (how it comes by its
+// tokens) are what to copy. emulated.go, demo.go and host.go play the host; they are not part of the app.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -24,11 +25,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	port := os.Getenv(portVariable)
-	if port == "" {
-		playHost(ctx, stop)
-	}
-	if err := handle(ctx, port); err != nil {
+	if err := handle(ctx, os.Getenv(portVariable)); err != nil {
 		fmt.Fprintln(os.Stderr, "azurefunctions:", err)
 		stop()
 		os.Exit(1)
@@ -41,6 +38,9 @@ const portVariable = "FUNCTIONS_CUSTOMHANDLER_PORT"
 // handle serves the host until ctx ends. What a host that scales in kills without notice loses is nothing: tokens are
 // in Redis as soon as they have arrived.
 func handle(ctx context.Context, port string) error {
+	if port == "" {
+		return errors.New(portVariable + " is missing: the Functions host sets it, and func start is one")
+	}
 	s, err := newService(os.Getenv)
 	if err != nil {
 		return err

@@ -14,7 +14,6 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/connect"
-	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/msalredis"
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
@@ -43,6 +42,9 @@ func resourceAt(url string) resource {
 var settings = []string{"REDIS_URL", "TOKEN_CACHE_KEYS", "AZURE_TENANT_ID", "AZURE_CLIENT_ID",
 	"AZURE_CLIENT_SECRET", "DATAVERSE_URL"}
 
+// options are the Cache's.
+var options msalredis.Options
+
 // newService reads the app settings, which the host hands to its handler as environment.
 func newService(env func(string) string) (*service, error) {
 	for _, name := range settings {
@@ -66,22 +68,18 @@ func newService(env func(string) string) (*service, error) {
 	if url := env("GRAPH_URL"); url != "" { // a national cloud's
 		s.graph = resourceAt(url)
 	}
-	entra, options, err := entraTransport(env)
-	if err != nil {
-		return nil, err
-	}
 	// Open asks Redis nothing, so a cold start waits for nothing; one address is enough for a cluster.
 	if s.rdb, err = connect.Open(env("REDIS_URL"), nil); err != nil {
 		return nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
-	if s.tokens, err = msalredis.New(s.rdb, sealer, options); err != nil {
+	if s.tokens, err = msalredis.New(s.rdb, sealer, &options); err != nil {
 		s.rdb.Close()
 		return nil, err
 	}
-	// Without the count this is confidential.WithHTTPClient(tokens.HTTPClient()).
-	gate := &http.Client{Transport: s.tokens.Transport(counter{entra, &s.sent})}
-	s.app, err = confidential.New("https://login.microsoftonline.com/"+env("AZURE_TENANT_ID"),
-		env("AZURE_CLIENT_ID"), cred, confidential.WithCache(s.tokens), confidential.WithHTTPClient(gate))
+	// Only to count what this instance sends: NewConfidential has the gate by itself.
+	gate := &http.Client{Transport: s.tokens.Transport(counter{http.DefaultTransport, &s.sent})}
+	s.app, err = s.tokens.NewConfidential("https://login.microsoftonline.com/"+env("AZURE_TENANT_ID"),
+		env("AZURE_CLIENT_ID"), cred, confidential.WithHTTPClient(gate))
 	if err != nil {
 		s.close()
 		return nil, err
@@ -91,18 +89,6 @@ func newService(env func(string) string) (*service, error) {
 	transport.MaxConnsPerHost, transport.MaxIdleConnsPerHost = 100, 100
 	s.api = &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	return s, nil
-}
-
-// entraTransport is how token requests travel: to Entra ID, or to the emulator of a demonstration.
-func entraTransport(env func(string) string) (http.RoundTripper, *msalredis.Options, error) {
-	host := env("ENTRATEST_HOST")
-	if host == "" {
-		return http.DefaultTransport.(*http.Transport).Clone(), nil, nil
-	}
-	transport, err := entratest.Transport(host, []byte(env("ENTRATEST_CA")))
-	// With the emulator all instances share a few processors with Redis and Entra ID, and the default of 250 ms may pass
-	// before a process gets its turn. A service need not set this.
-	return transport, &msalredis.Options{OpTimeout: 10 * time.Second}, err
 }
 
 // close is not reached where the host kills its handler, and need not be.

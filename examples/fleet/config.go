@@ -83,8 +83,8 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 	f.StringSliceVar(&cfg.Systems, "systems", systemNames(), "what to compare")
 	// The variable is not the flag's default: --help shows those, and this one may hold a password.
 	f.StringVar(&cfg.Redis, "redis", "",
-		"a Redis to use instead of the one inside the demonstration, as in\nredis://:password@host:6379/0; REDIS_URL is "+
-			"used if it is set and this flag\nis not given; keys of this run only, removed at its end")
+		"a Redis to use instead of the one inside the demonstration, as in\nredis://:password@host:6379/0; keys of this run "+
+			"only, removed at its end;\nREDIS_URL is read with the real Entra ID only")
 	f.StringSliceVar(&cfg.RealScope, "scope", fields(env("AZURE_SCOPE")),
 		"scopes at the real Entra ID (default: $AZURE_SCOPE); used with\nAZURE_TENANT_ID, AZURE_CLIENT_ID and "+
 			"AZURE_CLIENT_SECRET instead of the emulator")
@@ -110,7 +110,7 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	}
 	cfg.RedisBy = "--redis"
-	if !f.Changed("redis") {
+	if !f.Changed("redis") && cfg.real() {
 		cfg.Redis, cfg.RedisBy = env("REDIS_URL"), "REDIS_URL"
 	}
 	if cfg.Full && !f.Changed("phases") {

@@ -22,7 +22,7 @@ func TestHelp(t *testing.T) {
 	if code := run(t.Context(), []string{"--help"}, &stdout, &stderr); code != exitKept {
 		t.Errorf("exit status %d", code)
 	}
-	wants := []string{"Usage:", "--workers", "--redis", "REDIS_URL is used if it is set",
+	wants := []string{"Usage:", "--workers", "--redis", "REDIS_URL is read with the real Entra ID only",
 		"--json", "--plot", "Exit status:"}
 	for _, want := range append(wants, phaseNames()...) {
 		if !strings.Contains(stdout.String(), want) {
@@ -73,10 +73,14 @@ func TestBadInputIsNamed(t *testing.T) {
 	}
 }
 
-// A Redis that the environment names is named by the variable: whoever has set it for another program knows then what
-// to unset. An empty flag goes before it.
-func TestTroubleWithREDIS_URLNamesIt(t *testing.T) {
+// With the real Entra ID a Redis that the environment names is named by the variable: whoever has set it for another
+// program knows then what to unset. A flag, also an empty one, goes before it. The emulator's tokens do not go there.
+func TestREDIS_URLIsForTheRealEntraID(t *testing.T) {
 	clean(t)
+	t.Setenv("AZURE_TENANT_ID", "a")
+	t.Setenv("AZURE_CLIENT_ID", "b")
+	t.Setenv("AZURE_CLIENT_SECRET", "c")
+	real := "--scope=https://graph.microsoft.com/.default"
 	for url, want := range map[string]string{
 		"redis://:a-password@127.0.0.1:1": "fleet: REDIS_URL: no Redis at 127.0.0.1:1: unset it to use the one inside the " +
 			"demonstration",
@@ -84,14 +88,15 @@ func TestTroubleWithREDIS_URLNamesIt(t *testing.T) {
 	} {
 		t.Setenv("REDIS_URL", url)
 		var stdout, stderr bytes.Buffer
-		code := run(t.Context(), nil, &stdout, &stderr)
+		code := run(t.Context(), []string{real}, &stdout, &stderr)
 		if code != exitTrouble || !strings.HasPrefix(stderr.String(), want) ||
 			strings.Contains(stdout.String()+stderr.String(), "a-password") {
 			t.Errorf("exit status %d, stdout %q, stderr %q", code, stdout.String(), stderr.String())
 		}
-		cfg, err := parseConfig([]string{"--redis="}, os.Getenv, &stdout)
-		if err != nil || cfg.Redis != "" {
-			t.Errorf("with an empty flag: %q, %v", cfg.Redis, err)
+		for _, args := range [][]string{{real, "--redis="}, {"--redis="}, nil} {
+			if cfg, err := parseConfig(args, os.Getenv, &stdout); err != nil || cfg.Redis != "" {
+				t.Errorf("%q: %q, %v", args, cfg.Redis, err)
+			}
 		}
 	}
 }

@@ -261,7 +261,7 @@ func checkPicture(t *testing.T, file string, texts ...string) {
 	}
 }
 
-// TestARealRedis: by flag and by environment. The keys of others stay, its own do not.
+// TestARealRedis: the keys of others stay, its own do not.
 func TestARealRedis(t *testing.T) {
 	t.Parallel()
 	onARealRedis(t, "--phases=cold,kill")
@@ -276,23 +276,37 @@ func TestLongARealRedis(t *testing.T) {
 func onARealRedis(t *testing.T, args ...string) {
 	s := redistest.Start(t, redistest.Password("a-password"))
 	s.Do("SET", "somebody's", "value")
-	for _, p := range []*program{
-		start(t, append(append(small[:len(small):len(small)], "--json", "--systems=library", "--redis", s.URL()),
-			args...)...),
-		startWith(t, s.URL(), append(small, "--json", "--systems=library", "--phases=cold")...),
-	} {
-		p.mustExit(exitKept)
-		r := p.report()
-		if !r.Kept || len(r.Promises) == 0 || !strings.HasPrefix(r.Redis, "Redis ") ||
-			!strings.HasSuffix(r.Redis, " at "+s.Addr()) {
-			t.Errorf("the report: %s", p.stdout.String())
-		}
-		if strings.Contains(p.stdout.String()+p.stderr.String(), "a-password") {
-			t.Error("the password shows")
-		}
+	p := start(t, append(append(small[:len(small):len(small)], "--json", "--systems=library", "--redis", s.URL()),
+		args...)...)
+	p.mustExit(exitKept)
+	r := p.report()
+	if !r.Kept || len(r.Promises) == 0 || !strings.HasPrefix(r.Redis, "Redis ") ||
+		!strings.HasSuffix(r.Redis, " at "+s.Addr()) {
+		t.Errorf("the report: %s", p.stdout.String())
+	}
+	if strings.Contains(p.stdout.String()+p.stderr.String(), "a-password") {
+		t.Error("the password shows")
 	}
 	if n := s.Do("DBSIZE"); n != int64(1) {
 		t.Errorf("%d keys are left, one of them another's: %v", n, s.Do("KEYS", "*"))
+	}
+}
+
+// Emulated tokens do not go into a Redis that the environment names for something else.
+func TestRedisOfTheEnvironmentIsNotUsed(t *testing.T) {
+	t.Parallel()
+	s := redistest.Start(t, redistest.Password("a-password"))
+	p := startWith(t, s.URL(), append(small, "--json", "--systems=naive", "--phases=cold")...)
+	p.mustExit(exitKept)
+	if r := p.report(); !strings.Contains(r.Redis, "miniredis") {
+		t.Errorf("the report: %s", p.stdout.String())
+	}
+	if n := gets(s); n > 0 {
+		t.Errorf("the Redis of REDIS_URL has seen %d GETs", n)
+	}
+	if text := p.stderr.String(); !strings.Contains(text, "fleet: Entra ID is emulated, and REDIS_URL is not used") ||
+		strings.Contains(text, "a-password") {
+		t.Errorf("stderr:\n%s", text)
 	}
 }
 

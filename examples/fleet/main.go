@@ -59,6 +59,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "fleet: %v\n(see --help)\n", err)
 		return exitTrouble
 	}
+	if cfg.Redis == "" && !cfg.real() && os.Getenv("REDIS_URL") != "" {
+		fmt.Fprintln(stderr, "fleet: Entra ID is emulated, and REDIS_URL is not used")
+	}
 	rep, err := demonstrate(ctx, cfg, newProgress(stderr))
 	switch {
 	case ctx.Err() != nil:

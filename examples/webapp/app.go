@@ -43,7 +43,7 @@ func newApp(name string, s settings) (*app, error) {
 	if err != nil {
 		return nil, fmt.Errorf("REDIS_URL: %w", err)
 	}
-	a := &app{settings: s, name: name, rdb: rdb, api: &http.Client{Transport: s.network, Timeout: 30 * time.Second}}
+	a := &app{settings: s, name: name, rdb: rdb, api: &http.Client{Timeout: 30 * time.Second}}
 	if a.tokens, err = newTokens(a.rdb, s); err != nil {
 		a.rdb.Close()
 		return nil, err
@@ -53,8 +53,8 @@ func newApp(name string, s settings) (*app, error) {
 	a.sessions.HashTokenInStore = true // who reads Redis cannot take a session over
 	a.sessions.Lifetime, a.sessions.IdleTimeout = 12*time.Hour, time.Hour
 	a.sessions.Cookie.Name, a.sessions.Cookie.Secure = a.cookie("session")
-	keys := oidc.ClientContext(context.Background(), &http.Client{Transport: s.network, Timeout: 10 * time.Second})
-	authority := "https://login.microsoftonline.com/" + s.tenant
+	keys := oidc.ClientContext(context.Background(), &http.Client{Timeout: 10 * time.Second})
+	authority := login + "/" + s.tenant
 	a.idTokens = oidc.NewVerifier(authority+"/v2.0", oidc.NewRemoteKeySet(keys, authority+"/discovery/v2.0/keys"),
 		&oidc.Config{ClientID: s.clientID})
 	return a, nil
@@ -138,14 +138,6 @@ func (a *app) get(ctx context.Context, path, token string) (json.RawMessage, err
 		err = fmt.Errorf("%s answers %s", path, resp.Status)
 	}
 	return body, err
-}
-
-// login is a page of Entra ID for the browser.
-func (a *app) login(path string) string {
-	if a.loginURL != "" {
-		return a.loginURL + path
-	}
-	return "https://login.microsoftonline.com" + path
 }
 
 // cookie is the full name of a cookie, and whether it is for https alone. Browsers take a name that begins with __Host-

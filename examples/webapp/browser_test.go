@@ -107,9 +107,9 @@ func onEveryInstance(t *testing.T, tab context.Context, s *site, check func(inst
 	t.Helper()
 	other := s.browser(t)
 	seen := map[string]bool{}
-	for try := 0; len(seen) < len(s.apps); try++ {
+	for try := 0; len(seen) < len(s.at); try++ {
 		if try == 20 {
-			t.Fatalf("20 pages came from %v, want %d instances", seen, len(s.apps))
+			t.Fatalf("20 pages came from %v, want %d instances", seen, len(s.at))
 		}
 		do(t, tab, chromedp.Navigate(s.url+"/"))
 		instance := read(t, tab, "#instance")

@@ -4,67 +4,121 @@
 //
 //	go run ./examples/webapp
 //
-// app.go is the application, tokens.go how it comes by its users' tokens. front.go and standin.go are there so that it
-// runs, and is tested, with Go alone.
+// This file, app.go, sessions.go, signin.go, signout.go and tokens.go are what to copy. emulated.go makes it run with
+// Go alone; it is not part of the application.
 package main
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"os/signal"
+	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
-	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
+	"github.com/msal-redis/msal-redis-go/msalredis"
+)
+
+var (
+	address   = flag.String("addr", "localhost:8080", "`address` of all instances together")
+	instances = flag.Int("instances", 2, "how many there are; with a load balancer of your own, 1")
 )
 
 func main() {
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	standin.StopWithParent(stop)
-	err := run(ctx, os.Args[1:], os.Getenv, os.Stdout)
-	if err != nil && !errors.Is(err, flag.ErrHelp) {
+	err := run(os.Stdout, *address, os.Getenv("PUBLIC_URL"), func(string) error {
+		<-ctx.Done()
+		return nil
+	})
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "webapp:", err)
 		stop()
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, args []string, env func(string) string, out io.Writer) error {
-	f := flag.NewFlagSet("webapp", flag.ContinueOnError)
-	address := f.String("addr", "localhost:8080", "`address` of all instances together")
-	instances := f.Int("instances", 2, "how many there are; with a load balancer of your own, 1")
-	if err := f.Parse(args); err != nil {
-		return err
-	}
-	if *instances < 1 || f.NArg() > 0 {
-		return errors.New("-instances must be at least 1, and there are no arguments; see -help")
-	}
-	listener, err := net.Listen("tcp", *address)
+// options are the Cache's.
+var options msalredis.Options
+
+// run serves at an address, which f gets as a URL, while f runs. Browsers may have another URL for it.
+func run(out io.Writer, address, publicURL string, f func(at string) error) error {
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		return fmt.Errorf("-addr: %w", err)
 	}
 	defer listener.Close()
-	site, err := open(listener, *instances, env, "")
+	publicURL = strings.TrimSuffix(cmp.Or(publicURL, localhost(listener)), "/")
+	var all []*url.URL
+	for i := range *instances {
+		at, stop, err := instance(fmt.Sprint("instance ", i+1), publicURL)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		all = append(all, at)
+	}
+	if len(all) == 0 {
+		return fmt.Errorf("-instances is %d: it must be at least 1", *instances)
+	}
+	defer serve(listener, balance(all))()
+	fmt.Fprintf(out, "instances: %d, at %s\n", len(all), publicURL)
+	return f("http://" + listener.Addr().String())
+}
+
+// localhost is the URL of a listener by the one name that a registered http redirect URI may have.
+func localhost(l net.Listener) string {
+	return fmt.Sprint("http://localhost:", l.Addr().(*net.TCPAddr).Port)
+}
+
+// instance starts one.
+func instance(name, publicURL string) (at *url.URL, stop func(), err error) {
+	a, err := newApp(name, settings{
+		redisURL: os.Getenv("REDIS_URL"), keys: os.Getenv("TOKEN_CACHE_KEYS"),
+		tenant: os.Getenv("AZURE_TENANT_ID"), clientID: os.Getenv("AZURE_CLIENT_ID"),
+		secret: os.Getenv("AZURE_CLIENT_SECRET"), publicURL: publicURL,
+	})
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	defer site.close()
-	fmt.Fprintf(out, "%d instances at %s\n", *instances, site.url)
-	if site.world.Entra != nil {
-		fmt.Fprintln(out, "Entra ID is emulated: pick any user, no password is asked. Ctrl-C ends.")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		a.close()
+		return nil, nil, err
 	}
-	<-ctx.Done()
-	if site.world.Entra != nil {
-		fmt.Fprintf(out, "%d token requests were sent\n", site.world.Entra.Count())
-	}
-	return nil
+	end := serve(listener, a.routes())
+	return &url.URL{Scheme: "http", Host: listener.Addr().String()}, func() {
+		end()
+		a.close()
+	}, nil
+}
+
+// balance is the load balancer: each request goes to the next instance.
+func balance(all []*url.URL) http.Handler {
+	var next atomic.Int64
+	return &httputil.ReverseProxy{Transport: &http.Transport{MaxIdleConnsPerHost: 64},
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(all[int(next.Add(1))%len(all)])
+			r.SetXForwarded()
+			r.Out.Host = r.In.Host // which the app compares with the Origin of what is posted
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() == nil { // else its browser has left
+				slog.Error("an instance did not answer", "error", err)
+			}
+			w.WriteHeader(http.StatusBadGateway)
+		}}
 }
 
 // serve serves until stop is called.

@@ -67,7 +67,7 @@ func (a *app) signIn(w http.ResponseWriter, r *http.Request) {
 	q.Set("code_challenge_method", "S256")
 	q.Set("response_mode", "query") // a form that another site posts comes without a SameSite=Lax cookie
 	u.RawQuery = q.Encode()
-	http.Redirect(w, r, a.login(u.RequestURI()), http.StatusFound)
+	http.Redirect(w, r, u.String(), http.StatusFound)
 }
 
 // callback is where Entra ID sends the browser back to, perhaps on another instance than signIn's.

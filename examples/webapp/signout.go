@@ -27,10 +27,10 @@ func (a *app) signOut(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// Entra ID has a session of its own with the browser.
-	logout := "/" + a.tenant + "/oauth2/v2.0/logout?" + url.Values{
+	logout := login + "/" + a.tenant + "/oauth2/v2.0/logout?" + url.Values{
 		"post_logout_redirect_uri": {a.publicURL + "/"},
 	}.Encode()
-	http.Redirect(w, r, a.login(logout), http.StatusSeeOther)
+	http.Redirect(w, r, logout, http.StatusSeeOther)
 }
 
 // mark is what the user's last sign-out has left, "" if there was none in a session's lifetime. A session holds the one

@@ -20,12 +20,10 @@ type settings struct {
 	redisURL, keys           string
 	tenant, clientID, secret string
 	publicURL                string
-
-	// With the emulator:
-	network      http.RoundTripper // nil: the real one
-	loginURL     string            // where its pages are for a browser; "": where Entra ID's are
-	cacheOptions *msalredis.Options
 }
+
+// login is Entra ID.
+const login = "https://login.microsoftonline.com"
 
 // scopes are what the app may do in a user's name.
 var scopes = []string{"https://" + graphHost + "/User.Read"}
@@ -57,14 +55,12 @@ func newTokens(rdb redis.UniversalClient, s settings) (*tokens, error) {
 	if err != nil {
 		return nil, fmt.Errorf("AZURE_CLIENT_SECRET: %w", err)
 	}
-	cache, err := msalredis.New(rdb, sealer, s.cacheOptions)
+	cache, err := msalredis.New(rdb, sealer, &options)
 	if err != nil {
 		return nil, err
 	}
-	gate := &http.Client{Transport: cache.Transport(s.network)} // cache.HTTPClient(), where s.network is nil
 	client := func() (confidential.Client, error) {
-		return confidential.New("https://login.microsoftonline.com/"+s.tenant, s.clientID, cred,
-			confidential.WithCache(cache), confidential.WithHTTPClient(gate))
+		return cache.NewConfidential(login+"/"+s.tenant, s.clientID, cred)
 	}
 	t := &tokens{cache: cache}
 	if t.users, err = clientpool.NewShards(32, client); err == nil {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"fmt"
 	"html"
 	"io"
 	"net"
@@ -14,26 +16,49 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/examples/internal/standin"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
 )
+
+// site is two instances behind one address.
+type site struct {
+	url   string
+	world *standin.World
+	at    []*url.URL // of the instances
+}
 
 func newSite(t *testing.T) *site {
 	t.Helper()
 	return siteOn(t, redistest.Start(t).URL())
 }
 
-func siteOn(t *testing.T, url string) *site {
+func siteOn(t *testing.T, redisURL string) *site {
+	t.Helper()
+	e := example
+	e.RedisURL = redisURL
+	s := &site{world: standin.ForTest(t, e)}
+	outside, inside := listen(t), listen(t)
+	s.url = localhost(outside)
+	for _, name := range []string{"instance 1", "instance 2"} {
+		at, stop, err := instance(name, s.url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(stop)
+		s.at = append(s.at, at)
+	}
+	t.Cleanup(serve(inside, balance(s.at)))
+	t.Cleanup(serve(outside, front(s.world, s.url, &url.URL{Scheme: "http", Host: inside.Addr().String()})))
+	return s
+}
+
+func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := open(l, 2, func(string) string { return "" }, url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(s.close)
-	return s
+	return l
 }
 
 // browser is an HTTP client with cookies. It goes on where it is sent, unless stop says so.
@@ -185,6 +210,38 @@ func (b *browser) wantNobody(instance int) {
 	}
 	if p := b.on(instance, "/"); p.status != http.StatusOK || !strings.Contains(p.body, "Nobody is signed in") {
 		b.t.Errorf("/ on instance %d: %+v, want nobody", instance+1, p)
+	}
+}
+
+// The tests run side by side.
+func init() { *address = "127.0.0.1:0" }
+
+// What is started by hand: a browser finds the application and Entra ID's pages at the address that is printed.
+func TestExampleServesUntilItsEnd(t *testing.T) {
+	t.Parallel()
+	w := standin.ForTest(t, example)
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	out, in := io.Pipe()
+	ended := make(chan error, 1)
+	go func() {
+		err := example.Run(ctx, in, w)
+		in.CloseWithError(err)
+		ended <- err
+	}()
+	s := &site{world: w}
+	if _, err := fmt.Fscanf(out, "instances: 2, at %s\n", &s.url); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _, _ = io.Copy(io.Discard, out) }()
+	b := s.browser(t)
+	b.signIn("ada@contoso.com", "Ada Lovelace")
+	if p := b.do(http.MethodPost, s.url+"/signout", nil); p.status != http.StatusOK || p.at != s.url+"/" {
+		t.Errorf("after the sign-out: %+v", p)
+	}
+	end()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

@@ -7,7 +7,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -61,8 +60,8 @@ const help = `worker takes tokens steadily through a shared Redis. It is what do
 By hand, in three terminals, with a redis-server on localhost:
 
     worker --emulator
-    worker
-    worker
+    worker --redis redis://127.0.0.1:6379
+    worker --redis redis://127.0.0.1:6379
 
 TOKEN_CACHE_KEYS holds the sealing keys, the same for every worker: "2026a:" and the output of
 openssl rand -base64 32. Ctrl-C ends a worker and prints its totals.
@@ -87,9 +86,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.DurationVar(&c.lifetime, "lifetime", 6*time.Minute,
 		"emulator: life of a token; MSAL does not use its last five minutes")
 	f.DurationVar(&c.latency, "latency", 300*time.Millisecond, "emulator: time that a token request takes")
-	// The variable is not the flag's default: --help shows those, and this one may hold a password.
-	f.StringVar(&c.redis, "redis", "",
-		"worker: `URL` of Redis (default: REDIS_URL if it is set, else redis://127.0.0.1:6379)")
+	f.StringVar(&c.redis, "redis", "", "worker: `URL` of Redis. The tokens are the emulator's: REDIS_URL is not used")
 	f.StringVar(&c.entra, "entra", "127.0.0.1:8443", "worker: `address` of the emulator")
 	f.StringVar(&c.ca, "ca", "http://127.0.0.1:8080/ca.pem", "worker: `URL` of the emulator's CA certificate")
 	f.DurationVar(&c.waitForEmul, "wait", time.Minute, "worker: how long to wait for the emulator to start")
@@ -103,7 +100,6 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	c.redis = cmp.Or(c.redis, os.Getenv("REDIS_URL"), "redis://127.0.0.1:6379")
 	switch {
 	case f.NArg() > 0:
 		return fmt.Errorf("unexpected argument %q; see --help", f.Arg(0))
@@ -111,6 +107,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return errors.New("--every must be above zero")
 	case c.tenants < 1 || c.gophers < 1:
 		return errors.New("--tenants and --goroutines must be above zero")
+	case !emulator && c.redis == "":
+		return errors.New("--redis is missing, as in --redis redis://127.0.0.1:6379")
 	}
 	if c.duration > 0 {
 		var cancel context.CancelFunc

@@ -129,7 +129,7 @@ func TestFleetOfWorkersSendsOneTokenRequestPerToken(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		env := []string{"TOKEN_CACHE_KEYS=" + key.Export(), "REDIS_URL=" + url}
+		env := []string{"TOKEN_CACHE_KEYS=" + key.Export()}
 
 		emulator := start(t, env, "--emulator", "--listen", "127.0.0.1:0", "--ca-listen", "127.0.0.1:0", "--lifetime", "1h",
 			"--every", "100ms")
@@ -137,8 +137,8 @@ func TestFleetOfWorkersSendsOneTokenRequestPerToken(t *testing.T) {
 		var fleet []*program
 		for range workers {
 			// A machine that starves a process for longer than OpTimeout would cost a request, by design: not what is tested.
-			fleet = append(fleet, start(t, env, "--entra", at[1], "--ca", at[2], "--tenants", strconv.Itoa(tenants), "--every",
-				"100ms", "--op-timeout", "10s", "--metrics", "127.0.0.1:0"))
+			fleet = append(fleet, start(t, env, "--redis", url, "--entra", at[1], "--ca", at[2], "--tenants",
+				strconv.Itoa(tenants), "--every", "100ms", "--op-timeout", "10s", "--metrics", "127.0.0.1:0"))
 		}
 		for _, w := range fleet {
 			w.wait(`: [1-9]\d* tokens taken, .*`)
@@ -192,13 +192,36 @@ func TestFleetOfWorkersSendsOneTokenRequestPerToken(t *testing.T) {
 	})
 }
 
+// The tokens are the emulator's, and do not go into a Redis that the environment names for something else.
+func TestRedisOfTheEnvironmentIsNotUsed(t *testing.T) {
+	t.Parallel()
+	somebodys := redistest.Start(t)
+	key, err := serializer.GenerateKey("t1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"TOKEN_CACHE_KEYS=" + key.Export(), "REDIS_URL=" + somebodys.URL()}
+	emulator := start(t, env, "--emulator", "--listen", "127.0.0.1:0", "--ca-listen", "127.0.0.1:0")
+	at := emulator.wait(`^emulator: --entra (\S+) --ca (\S+)$`)
+	w := start(t, env, "--entra", at[1], "--ca", at[2], "--duration", "1s")
+	<-w.ended
+	if err := w.cmd.Wait(); err == nil || !strings.Contains(w.errs.String(), "--redis") {
+		t.Errorf("%v, stderr %q, want something about --redis", err, w.errs.String())
+	}
+	if keys := somebodys.Do("KEYS", "*"); len(keys.([]any)) > 0 {
+		t.Errorf("in the Redis of REDIS_URL: %v", keys)
+	}
+	emulator.stop()
+}
+
 func TestBadInputIsNamed(t *testing.T) {
 	t.Setenv("TOKEN_CACHE_KEYS", "")
 	for _, tt := range []struct {
 		args []string
 		want string
 	}{
-		{nil, "TOKEN_CACHE_KEYS"},
+		{nil, "--redis"},
+		{[]string{"--redis", "redis://127.0.0.1:1"}, "TOKEN_CACHE_KEYS"},
 		{[]string{"surplus"}, `"surplus"`},
 		{[]string{"--every", "0s"}, "--every"},
 		{[]string{"--tenants", "0"}, "--tenants"},
@@ -214,7 +237,8 @@ func TestBadInputIsNamed(t *testing.T) {
 	if err := run(context.Background(), []string{"--help"}, io.Discard, &help); !errors.Is(err, flag.ErrHelp) {
 		t.Errorf("--help: %v", err)
 	}
-	if !strings.Contains(help.String(), "-scale worker=5") || !strings.Contains(help.String(), "-emulator") {
+	if !strings.Contains(help.String(), "-scale worker=5") || !strings.Contains(help.String(), "-emulator") ||
+		!strings.Contains(help.String(), "REDIS_URL is not used") {
 		t.Errorf("--help says %q", help.String())
 	}
 	if strings.Contains(help.String(), "a-password") {

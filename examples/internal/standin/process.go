@@ -29,8 +29,8 @@ type place struct {
 	Certificates []byte
 }
 
-// Processes runs the example's main in n processes at once, which find this world, and writes what each has said.
-func (w *World) Processes(ctx context.Context, out io.Writer, n int) error {
+// place is where what stands in for the real services is, as text.
+func (w *World) place() string {
 	at := place{map[string]string{"": w.Entra.Host()}, w.Entra.CAPEM()}
 	for _, s := range w.servers {
 		for _, host := range s.hosts {
@@ -39,16 +39,18 @@ func (w *World) Processes(ctx context.Context, out io.Writer, n int) error {
 		at.Certificates = append(at.Certificates,
 			pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.certificate.Raw})...)
 	}
-	text, err := json.Marshal(at)
-	if err != nil {
-		return err
-	}
+	text, _ := json.Marshal(at) // texts always become JSON
+	return string(text)
+}
+
+// Processes runs the example's main in n processes at once, which find this world, and writes what each has said.
+func (w *World) Processes(ctx context.Context, out io.Writer, n int) error {
 	said := make([]bytes.Buffer, n)
 	group, all := errgroup.WithContext(ctx)
 	for i := range said {
 		group.Go(func() error {
 			p := exec.CommandContext(all, os.Args[0])
-			p.Env = append(append(os.Environ(), w.Environ()...), placeVariable+"="+string(text))
+			p.Env = append(os.Environ(), w.Environ()...)
 			p.Stdout, p.Stderr = &said[i], &said[i]
 			subprocess.DieWithParent(p)
 			if err := p.Run(); err != nil {
@@ -66,7 +68,17 @@ func (w *World) Processes(ctx context.Context, out io.Writer, n int) error {
 	return nil
 }
 
-// settle makes this process one of Processes, if it was started as such.
+// Settle makes this process one that finds the world of another, if it has that one's Environ. It ends a process that
+// should and cannot. Stage calls it, too.
+func Settle(e Example) (settled bool) {
+	settled, err := e.settle()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", e.Name, err)
+		os.Exit(2)
+	}
+	return settled
+}
+
 func (e Example) settle() (settled bool, err error) {
 	text := os.Getenv(placeVariable)
 	if text == "" {
@@ -89,14 +101,9 @@ func (e Example) settle() (settled bool, err error) {
 	return true, nil
 }
 
-// TestMain is that of a test whose example runs in Processes: these are the test's binary.
+// TestMain is that of a test whose example runs in several processes: these are the test's binary.
 func TestMain(m *testing.M, e Example, main func()) {
-	settled, err := e.settle()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
-	}
-	if settled {
+	if Settle(e) {
 		main()
 		os.Exit(0)
 	}

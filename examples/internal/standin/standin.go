@@ -57,11 +57,7 @@ func Stage(e Example) {
 	if testing.Testing() {
 		return
 	}
-	if settled, err := e.settle(); settled || err != nil {
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "%s: %v\n", e.Name, err)
-			os.Exit(2)
-		}
+	if Settle(e) {
 		return
 	}
 	NoArguments(e.Name, e.Help)
@@ -276,8 +272,11 @@ func (w *World) Getenv(name string) string {
 // Set names something emulated.
 func (w *World) Set(name, value string) { w.set[name] = value }
 
-// Environ is what is emulated, for another process.
+// Environ is what is emulated, and where, for another process.
 func (w *World) Environ() (env []string) {
+	if w.Entra != nil {
+		env = append(env, placeVariable+"="+w.place())
+	}
 	for name, value := range w.set {
 		env = append(env, name+"="+value)
 	}

@@ -227,7 +227,7 @@ func TestOpenTakesWhatIsNamed(t *testing.T) {
 		!strings.HasPrefix(w.Getenv("REDIS_URL"), "redis://127.0.0.1:") || w.Getenv("TOKEN_CACHE_KEYS") == "" {
 		t.Errorf("not all is emulated: %v", w.Environ())
 	}
-	if env := w.Environ(); len(env) != 6 || !strings.HasPrefix(env[0], "AZURE_CLIENT_ID=") {
+	if env := w.Environ(); len(env) != 7 || !strings.HasPrefix(env[0], "AZURE_CLIENT_ID=") {
 		t.Errorf("the emulated settings: %v", env)
 	}
 	for want, env := range map[string]map[string]string{
