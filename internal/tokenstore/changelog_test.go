@@ -301,9 +301,16 @@ func TestChangeLogInsteadOfLooks(t *testing.T) {
 		return ran.take()
 	}
 	during(4 * localTTL) // until the log vouches for all
-	looks, readings := during(10 * localTTL)
-	if looks > records/2 || readings < 10 {
-		t.Errorf("%d looks and %d readings in ten times LocalTTL, want none and 20", looks, readings)
+	// A process that waits for a processor for longer than LocalTTL looks once at all: one good stretch tells. Without the
+	// log each has a thousand looks.
+	for tries := 1; ; tries++ {
+		looks, readings := during(10 * localTTL)
+		if looks <= records/2 && readings >= 10 {
+			break
+		}
+		if tries == 5 {
+			t.Fatalf("%d looks and %d readings in ten times LocalTTL, want none and 20", looks, readings)
+		}
 	}
 	if _, err := there.Remove(ctx, there.BeginRemoval(there.Of(pids[0], false), nil), true); err != nil {
 		t.Fatal(err)
