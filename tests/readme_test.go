@@ -102,3 +102,17 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 		}
 	}
 }
+
+// The Dockerfile has every module of go.work before it downloads what they need: go refuses a workspace that lacks one.
+func TestDockerfileHasEveryModule(t *testing.T) {
+	before, _, _ := strings.Cut(harness.ReadFile(t, "Dockerfile"), "RUN go mod download")
+	modules := regexp.MustCompile(`(?m)^\t\./(\S+)$`).FindAllStringSubmatch(harness.ReadFile(t, "go.work"), -1)
+	for _, m := range modules {
+		if line := "COPY " + m[1] + "/go.mod " + m[1] + "/go.sum " + m[1] + "/\n"; !strings.Contains(before, line) {
+			t.Errorf("the Dockerfile lacks: %s", line)
+		}
+	}
+	if len(modules) == 0 {
+		t.Fatal("no module found: this test shows nothing")
+	}
+}
