@@ -148,8 +148,8 @@ func write(dir string, samples []sample) error {
 		return err
 	}
 	memory, numbers := plot.New(), plot.New()
-	memory.Title.Text = fmt.Sprintf("%d users, %d calls, %d on-behalf-of assertions", *users, samples[len(samples)-1].Calls,
-		samples[len(samples)-1].Assertions)
+	last := samples[len(samples)-1]
+	memory.Title.Text = fmt.Sprintf("%d users, %d calls, %d on-behalf-of assertions", *users, last.Calls, last.Assertions)
 	memory.Y.Label.Text, numbers.Y.Label.Text = "MiB", "number"
 	for _, p := range []*plot.Plot{memory, numbers} {
 		p.X.Label.Text, p.X.Min, p.Y.Min = "seconds of load", 0, 0
