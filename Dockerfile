@@ -5,6 +5,7 @@ COPY go.work go.mod go.sum ./
 COPY bench/go.mod bench/go.sum bench/
 COPY cmd/msalredis/go.mod cmd/msalredis/go.sum cmd/msalredis/
 COPY examples/go.mod examples/go.sum examples/
+COPY msalredisotel/go.mod msalredisotel/go.sum msalredisotel/
 COPY tests/go.mod tests/go.sum tests/
 RUN go mod download
 COPY . .

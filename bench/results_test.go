@@ -3,11 +3,13 @@ package bench
 import (
 	"fmt"
 	"image/color"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,16 +78,16 @@ var colors = map[string]color.Color{
 // about is what the pictures are of.
 var about = map[string]struct{ title, x, y string }{
 	steadyPicture: {"Calls while a token is refreshed, 300 ms at Entra ID, " + steadyLoad[len("steady load, "):] +
-		": the slowest of each 50 ms", "seconds", "ms"},
+		": the slowest of each 50 ms", "seconds", "milliseconds"},
 	requestsPicture: {"Token requests for one token", "cold processes, 4 callers each", "token requests"},
 	timePicture: {"Time until the slowest caller has the token, 300 ms at Entra ID", "cold processes, 4 callers each",
-		"ms"},
-	"growth-scopes-new.svg":    {"A new token in a tenant with many scopes", "scopes there", "ms"},
-	"growth-scopes-cold.svg":   {"Cold read of a tenant with many scopes", "scopes there", "ms"},
-	"growth-users-hit.svg":     {"A call for a known user, one client", "users on the client", "ms"},
-	"growth-users-first.svg":   {"First call for each user, one client", "users on the client", "ms each"},
-	"growth-tenants-hit.svg":   {"A call for a known tenant, one client", "tenants on the client", "ms"},
-	"growth-tenants-first.svg": {"First call for each tenant, one client", "tenants on the client", "ms each"},
+		"milliseconds"},
+	"growth-scopes-new.svg":    {"A new token in a tenant with many scopes", "scopes there", "milliseconds"},
+	"growth-scopes-cold.svg":   {"Cold read of a tenant with many scopes", "scopes there", "milliseconds"},
+	"growth-users-hit.svg":     {"A call for a known user, one client", "users on the client", "milliseconds"},
+	"growth-users-first.svg":   {"First call for each user, one client", "users on the client", "milliseconds each"},
+	"growth-tenants-hit.svg":   {"A call for a known tenant, one client", "tenants on the client", "milliseconds"},
+	"growth-tenants-first.svg": {"First call for each tenant, one client", "tenants on the client", "milliseconds each"},
 }
 
 // write writes the table and the pictures.
@@ -113,7 +115,7 @@ func (t *table) write(dir string) error {
 func (t *table) plot(file string) (*plot.Plot, error) {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = about[file].title, about[file].x, about[file].y
-	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
+	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, figures{}
 	if file != steadyPicture {
 		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, sizes{}
 	}
@@ -144,6 +146,23 @@ func (t *table) plot(file string) (*plot.Plot, error) {
 	}
 	p.Y.Min, p.Y.Max = p.Y.Min/1.4, p.Y.Max*1.4 // a point at the edge is cut in half
 	return p, nil
+}
+
+// figures are the ticks of what was measured. Where less than two powers of ten are shown, 2, 3 and 5 times one are
+// labelled as well, or an axis might have one label, or none.
+type figures struct{}
+
+func (figures) Ticks(least, most float64) (ticks []plot.Tick) {
+	for e := int(math.Floor(math.Log10(least))); math.Pow10(e) <= most; e++ {
+		for digit := 1.0; digit < 10; digit++ {
+			tick := plot.Tick{Value: digit * math.Pow10(e)}
+			if digit == 1 || most < 100*least && (digit == 2 || digit == 3 || digit == 5) {
+				tick.Label = strconv.FormatFloat(tick.Value, 'f', max(0, -e), 64)
+			}
+			ticks = append(ticks, tick)
+		}
+	}
+	return ticks
 }
 
 // sizes are the ticks of fleets, and of what there is many of.

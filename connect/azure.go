@@ -16,11 +16,16 @@ var setting = regexp.MustCompile(`(?is)^\s*(password|user|ssl|sslHost|sslProtoco
 	`asyncTimeout|channelPrefix|configCheckSeconds|connectRetry|connectTimeout|defaultDatabase|keepAlive|name|protocol|` +
 	`proxy|resolveDns|responseTimeout|serviceName|syncTimeout|tiebreaker|version)\s*=(.*)$`)
 
+const (
+	managed = "NAME.REGION.redis.azure.net"
+	cache   = "NAME.redis.cache.windows.net"
+)
+
 // services are Azure's, by how the names of their servers end.
 var services = []struct{ suffix, host, tls, plain string }{
-	{".redis.azure.net", "NAME.REGION.redis.azure.net", "10000", "10000"},
+	{".redis.azure.net", managed, "10000", "10000"},
 	{".redisenterprise.cache.azure.net", "NAME.REGION.redisenterprise.cache.azure.net", "10000", "10000"},
-	{".redis.cache.windows.net", "NAME.redis.cache.windows.net", "6380", "6379"},
+	{".redis.cache.windows.net", cache, "6380", "6379"},
 	{".redis.cache.usgovcloudapi.net", "NAME.redis.cache.usgovcloudapi.net", "6380", "6379"},
 	{".redis.cache.chinacloudapi.cn", "NAME.redis.cache.chinacloudapi.cn", "6380", "6379"},
 }
@@ -69,7 +74,8 @@ func urlFor(text string) (form string, ok bool) {
 	}
 	settings := map[string]string{}
 	hosts := 0
-	host, securely, plainly, ssl := "HOST", "PORT", "PORT", "false"
+	host, securely, plainly, ssl := "HOST", "", "", "false"
+	port, bare := "", false // bare: the host has no domain
 	for part := range strings.SplitSeq(whole, ",") {
 		if m := setting.FindStringSubmatch(part); m != nil {
 			settings[strings.ToLower(m[1])] = strings.TrimSpace(m[2])
@@ -87,8 +93,21 @@ func urlFor(text string) (form string, ok bool) {
 		}
 		// What follows a password may be the rest of one that holds a comma.
 		if azure || m != nil && (m[3] != "" || settings["password"] == "") {
-			hosts++
+			if hosts++; m != nil {
+				port, bare = m[3], m[2] != "" && !strings.Contains(name, ".")
+			}
 		}
+	}
+	tls := strings.ToLower(or(settings["ssl"], ssl)) == "true"
+	if host == "HOST" {
+		// StackExchange.Redis's defaults. Another number is not shown: it may be a part of a password.
+		if port == "" && tls {
+			port = "6380"
+		}
+		if port = or(port, "6379"); hosts != 1 || port != "6379" && port != "6380" && port != "10000" {
+			port = "PORT"
+		}
+		securely, plainly = port, port
 	}
 	at := ""
 	switch {
@@ -104,11 +123,16 @@ func urlFor(text string) (form string, ok bool) {
 		return host + ":" + port
 	}
 	secure, plain := "rediss://"+at+address(securely), "redis://"+at+address(plainly)
-	if strings.ToLower(or(settings["ssl"], ssl)) == "true" {
-		return secure, true
-	}
-	if host != "HOST" {
+	switch {
+	case tls:
+		form = secure
+	case host != "HOST":
 		return plain + ", or better " + secure + " for TLS", true
+	default:
+		form = plain
 	}
-	return plain, true
+	if onAzure := map[string]string{"6380": cache, "10000": managed}[securely]; bare && onAzure != "" {
+		form += ", or on Azure rediss://" + at + onAzure + ":" + securely
+	}
+	return form, true
 }

@@ -39,8 +39,23 @@ func TestConnectionStrings(t *testing.T) {
 			"rediss://:PASSWORD@NAME.redis.cache.chinacloudapi.cn:6380;"},
 		{"contoso.redis.cache.usgovcloudapi.net:6380,password=" + secret + ",ssl=True",
 			"rediss://:PASSWORD@NAME.redis.cache.usgovcloudapi.net:6380;"},
-		{"contoso.example:6380,password=" + secret + ",ssl=True", "rediss://:PASSWORD@HOST:PORT;"},
-		{"contoso.example:6379,password=" + secret, "redis://:PASSWORD@HOST:PORT;"},
+		{"contoso.example:6380,password=" + secret + ",ssl=True", "rediss://:PASSWORD@HOST:6380;"},
+		{"contoso.example:6379,password=" + secret, "redis://:PASSWORD@HOST:6379;"},
+		// The host without its domain: on Azure it has one, and the port tells which.
+		{"contoso:6380,password=" + secret + ",ssl=True,abortConnect=False",
+			"rediss://:PASSWORD@HOST:6380, or on Azure rediss://:PASSWORD@NAME.redis.cache.windows.net:6380;"},
+		{"contoso:6380,password=" + secret,
+			"redis://:PASSWORD@HOST:6380, or on Azure rediss://:PASSWORD@NAME.redis.cache.windows.net:6380;"},
+		{"contoso,password=" + secret + ",ssl=True",
+			"rediss://:PASSWORD@HOST:6380, or on Azure rediss://:PASSWORD@NAME.redis.cache.windows.net:6380;"},
+		{"contoso:10000,user=contoso,password=" + secret + ",ssl=True",
+			"rediss://USER:PASSWORD@HOST:10000, or on Azure rediss://USER:PASSWORD@NAME.REGION.redis.azure.net:10000;"},
+		{"contoso:6379,password=" + secret, "redis://:PASSWORD@HOST:6379;"},
+		{"contoso,password=" + secret, "redis://:PASSWORD@HOST:6379;"},
+		{"127.0.0.1:6380,password=" + secret + ",ssl=True", "rediss://:PASSWORD@HOST:6380;"},
+		// A number of one's own may be a part of a password, and is not shown.
+		{"contoso:7000,password=" + secret + ",ssl=True", "rediss://:PASSWORD@HOST:PORT;"},
+		{"password=" + secret + ",ssl=True", "rediss://:PASSWORD@HOST:PORT;"},
 		{"contoso:7000,contoso:7001,password=" + secret + ",ssl=True,abortConnect=False",
 			"rediss://:PASSWORD@HOST1:PORT,HOST2:PORT;"},
 		{"contoso1.redis.cache.windows.net:6380,contoso2.redis.cache.windows.net:6380,password=" + secret + ",ssl=True",
@@ -60,7 +75,7 @@ func TestConnectionStrings(t *testing.T) {
 				t.Errorf("%q: %v, want %q", c.text, err, c.want)
 				continue
 			}
-			for _, part := range []string{"c2VzYW1l", "contoso", "westeurope"} {
+			for _, part := range []string{"c2VzYW1l", "contoso", "westeurope", "7000"} {
 				if strings.Contains(strings.ToLower(err.Error()), strings.ToLower(part)) {
 					t.Errorf("%q is shown: %v", c.text, err)
 				}
@@ -113,8 +128,9 @@ func TestConnectionStringsWithAnyPassword(t *testing.T) {
 		azure + ":6380,user=contoso,ssl=True,password=<>":           "rediss://USER:PASSWORD@NAME.redis",
 		azure + ":6379,ssl=False,password=<>":                       "redis://:PASSWORD@NAME.redis.cache.windows.net:6379,",
 		"contoso.westeurope.redis.azure.net:10000,password=<>":      "rediss://:PASSWORD@NAME.REGION.redis.azure.net:10000;",
-		"contoso:6380,ssl=True,password=<>":                         "rediss://:PASSWORD@HOST:PORT;",
-		"[::1]:6380,ssl=True,password=<>":                           "rediss://:PASSWORD@HOST:PORT;",
+		"contoso:6380,ssl=True,password=<>":                         "rediss://:PASSWORD@HOST:6380, or on Azure rediss://",
+		"contoso,password=<>,ssl=True":                              "rediss://:PASSWORD@HOST:",
+		"[::1]:6380,ssl=True,password=<>":                           "rediss://:PASSWORD@HOST:6380;",
 		"contoso:7000,contoso:7001,ssl=True,password=<>":            "rediss://:PASSWORD@HOST1:PORT,HOST2:PORT;",
 		"contoso1." + azure + "," + azure + ",ssl=True,password=<>": "rediss://:PASSWORD@HOST1:6380,HOST2:6380;",
 	}

@@ -40,6 +40,36 @@ func TestReadmeTableHoldsEveryOption(t *testing.T) {
 	}
 }
 
+// Each guarantee of the README has its number beside lines of docs/guarantees.md, each of which names a test.
+func TestReadmeGuaranteesAreInTheDocument(t *testing.T) {
+	_, listed, _ := strings.Cut(harness.ReadFile(t, "README.md"), "## What is guaranteed")
+	listed, _, _ = strings.Cut(listed, "\n## ")
+	shown := map[string]bool{}
+	for _, item := range regexp.MustCompile(`(?m)^(\d+)\. `).FindAllStringSubmatch(listed, -1) {
+		shown[item[1]] = false
+	}
+	if len(shown) == 0 {
+		t.Fatal("no guarantee found: this test shows nothing")
+	}
+	tables, _, _ := strings.Cut(harness.ReadFile(t, "docs/guarantees.md"), "\n## ")
+	for _, line := range regexp.MustCompile(`(?m)^\|([ \d,]*)\| .*$`).FindAllStringSubmatch(tables, -1) {
+		if !strings.Contains(line[0], "Test") {
+			t.Errorf("no test: %s", line[0])
+		}
+		for _, number := range regexp.MustCompile(`\d+`).FindAllString(line[1], -1) {
+			if _, ok := shown[number]; !ok {
+				t.Errorf("the README has no guarantee %s: %s", number, line[0])
+			}
+			shown[number] = true
+		}
+	}
+	for number, found := range shown {
+		if !found {
+			t.Errorf("docs/guarantees.md lacks the README's guarantee %s", number)
+		}
+	}
+}
+
 // Every test that the documents name exists.
 func TestDocumentsNameTestsThatExist(t *testing.T) {
 	var all strings.Builder
@@ -70,5 +100,19 @@ func TestDocumentsNameTestsThatExist(t *testing.T) {
 				t.Errorf("%s names %s, which does not exist", document, name)
 			}
 		}
+	}
+}
+
+// The Dockerfile has every module of go.work before it downloads what they need: go refuses a workspace that lacks one.
+func TestDockerfileHasEveryModule(t *testing.T) {
+	before, _, _ := strings.Cut(harness.ReadFile(t, "Dockerfile"), "RUN go mod download")
+	modules := regexp.MustCompile(`(?m)^\t\./(\S+)$`).FindAllStringSubmatch(harness.ReadFile(t, "go.work"), -1)
+	for _, m := range modules {
+		if line := "COPY " + m[1] + "/go.mod " + m[1] + "/go.sum " + m[1] + "/\n"; !strings.Contains(before, line) {
+			t.Errorf("the Dockerfile lacks: %s", line)
+		}
+	}
+	if len(modules) == 0 {
+		t.Fatal("no module found: this test shows nothing")
 	}
 }

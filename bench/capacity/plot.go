@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"image/color"
+	"math"
+	"strconv"
 
 	"gonum.org/v1/plot"
 	"gonum.org/v1/plot/plotter"
@@ -58,7 +60,7 @@ func (t table) lines(p *plot.Plot, what string, dashed bool, y func(Reckoning) f
 
 func (t table) axes(title, y string) *plot.Plot {
 	p := plot.New()
-	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, "instances", y
+	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, "instances of the service", y
 	p.X.Scale, p.Y.Scale = plot.LogScale{}, plot.LogScale{}
 	p.X.Tick.Marker, p.Y.Tick.Marker = plain{}, plain{}
 	grid := plotter.NewGrid()
@@ -88,8 +90,12 @@ func (t table) busy() (*plot.Plot, error) {
 			return nil, err
 		}
 		l.Color, l.Dashes = color.Gray{110}, []vg.Length{vg.Points(1), vg.Points(3)}
+		y := at * 1.1
+		if s == sizes[0] {
+			y = at / 2.5 // below: the next is near
+		}
 		label, err := plotter.NewLabels(plotter.XYLabels{
-			XYs: plotter.XYs{{X: 1.3 * most, Y: at * 1.1}}, Labels: []string{s.name},
+			XYs: plotter.XYs{{X: 1.3 * most, Y: y}}, Labels: []string{s.name},
 		})
 		if err != nil {
 			return nil, err
@@ -98,7 +104,7 @@ func (t table) busy() (*plot.Plot, error) {
 		label.TextStyle[0].Font.Size = vg.Points(8)
 		p.Add(l, label)
 	}
-	p.Y.Min, p.Y.Max = 1e-5, 1e6
+	p.Y.Min, p.Y.Max = 1e-5, 1e4
 	p.X.Tick.Marker = plain{most}
 	return p, nil
 }
@@ -133,11 +139,12 @@ func (t table) connections() (*plot.Plot, error) {
 type plain struct{ most float64 } // no higher one; 0: there may be
 
 func (p plain) Ticks(low, high float64) (ticks []plot.Tick) {
-	for v := 1e-9; v <= high*1.001; v *= 10 {
+	for e := -9; math.Pow10(e) <= high*1.001; e++ {
+		v := math.Pow10(e)
 		if v < low*0.999 || p.most > 0 && v > p.most*1.001 {
 			continue
 		}
-		label := fmt.Sprintf("%.3g", v)
+		label := strconv.FormatFloat(v, 'f', -1, 64)
 		if v >= 1000 {
 			label = number(v)
 		}

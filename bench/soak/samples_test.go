@@ -72,21 +72,23 @@ func take() (s sample, err error) {
 
 // resource is one of the things that must not grow.
 type resource struct {
-	name  string
-	unit  float64
-	slack float64 // what a tenth is too little for
-	of    func(sample) float64
-	color color.RGBA
+	name   string
+	unit   float64
+	slack  float64 // what a tenth is too little for
+	of     func(sample) float64
+	color  color.RGBA
+	dashes []vg.Length // of a line that may lie on another
 }
 
 const resident = "resident, MiB"
 
 var resources = []resource{
-	{"heap, MiB", 1 << 20, 1, func(s sample) float64 { return s.Heap }, color.RGBA{0x1f, 0x6f, 0xb2, 0xff}},
-	{resident, 1 << 20, 4, func(s sample) float64 { return s.Resident }, color.RGBA{0xe0, 0x8e, 0x45, 0xff}},
-	{"goroutines", 1, 16, func(s sample) float64 { return s.Goroutines }, color.RGBA{0x9a, 0xa5, 0xb1, 0xff}},
-	{"sockets", 1, 4, func(s sample) float64 { return s.Sockets }, color.RGBA{0x4c, 0x9a, 0x5b, 0xff}},
-	{"file descriptors", 1, 4, func(s sample) float64 { return s.Files }, color.RGBA{0x7a, 0x5a, 0xa6, 0xff}},
+	{"heap, MiB", 1 << 20, 1, func(s sample) float64 { return s.Heap }, color.RGBA{0x1f, 0x6f, 0xb2, 0xff}, nil},
+	{resident, 1 << 20, 4, func(s sample) float64 { return s.Resident }, color.RGBA{0xe0, 0x8e, 0x45, 0xff}, nil},
+	{"goroutines", 1, 16, func(s sample) float64 { return s.Goroutines }, color.RGBA{0x9a, 0xa5, 0xb1, 0xff}, nil},
+	{"sockets", 1, 4, func(s sample) float64 { return s.Sockets }, color.RGBA{0x4c, 0x9a, 0x5b, 0xff}, nil},
+	{"file descriptors", 1, 4, func(s sample) float64 { return s.Files }, color.RGBA{0x7a, 0x5a, 0xa6, 0xff},
+		[]vg.Length{vg.Points(6), vg.Points(4)}},
 }
 
 // flat tells whether the median of the last third is at most a tenth, and the slack, above that of the middle third.
@@ -145,11 +147,14 @@ func write(dir string, samples []sample) error {
 	if err := os.WriteFile(filepath.Join(dir, "soak.csv"), []byte(csv.String()), 0o644); err != nil {
 		return err
 	}
-	p := plot.New()
-	p.Title.Text = fmt.Sprintf("%d users, %d calls, %d on-behalf-of assertions", *users, samples[len(samples)-1].Calls,
-		samples[len(samples)-1].Assertions)
-	p.X.Label.Text, p.Y.Label.Text, p.Y.Min = "seconds of load", "MiB, or number", 0
-	p.Add(plotter.NewGrid())
+	memory, numbers := plot.New(), plot.New()
+	last := samples[len(samples)-1]
+	memory.Title.Text = fmt.Sprintf("%d users, %d calls, %d on-behalf-of assertions", *users, last.Calls, last.Assertions)
+	memory.Y.Label.Text, numbers.Y.Label.Text = "MiB", "number"
+	for _, p := range []*plot.Plot{memory, numbers} {
+		p.X.Label.Text, p.X.Min, p.Y.Min = "seconds of load", 0, 0
+		p.Add(plotter.NewGrid())
+	}
 	for _, r := range resources {
 		var xy plotter.XYs
 		for _, s := range samples {
@@ -159,9 +164,14 @@ func write(dir string, samples []sample) error {
 		if err != nil {
 			return err
 		}
-		line.Color, line.Width = r.color, vg.Points(1.5)
+		line.Color, line.Width, line.Dashes = r.color, vg.Points(1.5), r.dashes
+		p := numbers
+		if r.unit > 1 {
+			p = memory
+		}
 		p.Add(line)
 		p.Legend.Add(r.name, line)
 	}
-	return picture.Write(filepath.Join(dir, "soak.svg"), 22*vg.Centimeter, 10*vg.Centimeter, []*plot.Plot{p})
+	return picture.Write(filepath.Join(dir, "soak.svg"), 22*vg.Centimeter, 16*vg.Centimeter, []*plot.Plot{memory},
+		[]*plot.Plot{numbers})
 }

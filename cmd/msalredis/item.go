@@ -258,10 +258,13 @@ func (s *session) items(ctx context.Context, f filter) ([]item, error) {
 		return nil, err
 	}
 	var all []item
+	bar := s.bar(len(places), "reading")
 	err = s.read(ctx, places, func(r raw) error {
 		all = append(all, s.understand(r, now))
+		bar.add(1)
 		return nil
 	})
+	bar.end()
 	if err != nil {
 		return nil, err
 	}

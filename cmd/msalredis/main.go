@@ -71,14 +71,27 @@ type finding struct{ text string }
 
 func (f finding) Error() string { return f.text }
 
+// unfinished ends a command in the middle. How far it came is said also if ctrl-C was the reason.
+type unfinished struct {
+	far   string
+	error // why
+}
+
+func (u unfinished) Error() string { return u.far + ": " + u.error.Error() }
+func (u unfinished) Unwrap() error { return u.error }
+
 func run(ctx context.Context, w world) int {
 	root := newRoot(w)
 	err := root.ExecuteContext(ctx)
 	var usage usageError
 	var found finding
+	var part unfinished
 	switch {
 	case err == nil:
 		return exitDone
+	case ctx.Err() != nil && errors.As(err, &part):
+		say(w.report, "msalredis: interrupted: %s", part.far)
+		return exitInterrupted
 	case ctx.Err() != nil:
 		say(w.report, "msalredis: interrupted")
 		return exitInterrupted

@@ -118,7 +118,7 @@ sessions, or the app's secret, in Entra ID.`,
 			defer s.close()
 			plan, left, err := s.plan(ctx, f)
 			if err != nil {
-				return err
+				return unfinished{"nothing was removed", err}
 			}
 			if len(plan) == 0 {
 				if c.json {
@@ -140,7 +140,7 @@ sessions, or the app's secret, in Entra ID.`,
 				}
 				ok, err := c.ask(ctx, several(len(plan), "removal", "removals")+". Go on?")
 				if err != nil {
-					return fmt.Errorf("nothing was removed: %w", err)
+					return unfinished{"nothing was removed", err}
 				}
 				if !ok {
 					return errors.New("nothing was removed")
@@ -336,7 +336,7 @@ func (s *session) remove(ctx context.Context, plan []removal) (int, error) {
 				layout.TombstoneLife.Milliseconds()).Err()
 		}
 		if err != nil {
-			return i, fmt.Errorf("%d of %d done, run it again for the rest: %w", i, len(plan), err)
+			return i, unfinished{fmt.Sprintf("%d of %d done, run it again for the rest", i, len(plan)), err}
 		}
 		bar.add(1)
 	}

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"io"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
@@ -209,6 +212,64 @@ func TestPurgeThatFailsHalfWay(t *testing.T) {
 			f.url = f.redis.URL()
 			if got := kinds(f.listed()); got != kindUser {
 				t.Errorf("left %q", got)
+			}
+		})
+	}
+}
+
+// told is a report that is read as it is written.
+type told struct {
+	bytes.Buffer
+	each func(line string)
+}
+
+func (w *told) Write(p []byte) (int, error) {
+	w.each(string(p))
+	return w.Buffer.Write(p)
+}
+
+// Long work says on standard error how far it has come, also where there is no terminal, and ctrl-C ends it with that.
+func TestPurgeTellsHowFarItIs(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		at       string // ctrl-C follows this line
+		code     int
+		says     string // at the end
+		out, not string // printed
+		left     string
+	}{
+		"to the end": {"", exitDone, "removed; the running instances were told\n", user.HomeAccountID(), "none", ""},
+		"in the middle": {"removing: 1 of 2", exitInterrupted, "interrupted: 1 of 2 done, run it again for the rest\n",
+			clientID, user.HomeAccountID(), kindUser},
+		"while it looked": {"reading: 1 of 3", exitInterrupted, "interrupted: nothing was removed\n", "",
+			clientID, "app app-answer user"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t)
+			i := f.instance()
+			i.appToken(graph)
+			i.signIn()
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			report := &told{each: func(line string) {
+				if c.at != "" && strings.Contains(line, c.at) {
+					cancel()
+				}
+			}}
+			var out bytes.Buffer
+			hour := time.Now()
+			later := func() time.Time { hour = hour.Add(tellEvery); return hour }
+			code := run(ctx, world{[]string{"purge", "--tenant", tenant, "--yes", "--prefix", f.prefix}, f.env, nil, &out,
+				report, later})
+			if code != c.code || !strings.HasSuffix(report.String(), c.says) || !strings.Contains(report.String(), c.at) ||
+				!strings.Contains(report.String(), "reading: 1 of 3\n") ||
+				code == exitDone && !strings.Contains(report.String(), "removing: 1 of 2\n") ||
+				!strings.Contains(out.String(), c.out) || strings.Contains(out.String(), c.not) {
+				t.Errorf("exit code %d; printed:\n%s\nreported:\n%s", code, out.String(), report.String())
+			}
+			if got := kinds(f.listed()); got != c.left {
+				t.Errorf("left %q, want %q", got, c.left)
 			}
 		})
 	}

@@ -73,7 +73,7 @@ Values that it cannot open stay as they are, and then it ends with exit code 3.`
 					s.keys[0].ID(), total.Already)
 			}
 			if err != nil {
-				return fmt.Errorf("not all was looked at, run it again for the rest: %w", err)
+				return unfinished{"not all was looked at, run it again for the rest", err}
 			}
 			if total.left() == 0 {
 				return nil

@@ -91,7 +91,8 @@ func (w *leaseWait) try(ctx context.Context) (lease *lock.Lease, held bool, err 
 		case errors.Is(err, lock.ErrHeld):
 			return nil, true, nil
 		default:
-			g.o.Log.Warn("no lease can be had; the token is asked for without", "error", err)
+			g.o.Log.Warn("Redis gave no lease; this instance asks Entra ID without it, and others may ask too",
+				"error", err)
 			return nil, false, without(err)
 		}
 	}

@@ -219,7 +219,8 @@ func (l *changeLog) announced(ctx context.Context, r *Record, remove func(waited
 		return err
 	}
 	if err := l.announce(ctx, r.ID); err != nil {
-		l.st.o.Log.Warn("that tokens were removed cannot be announced; it is tried again until it is", "error", err)
+		l.st.o.Log.Warn("a removal of tokens could not be announced to other instances; it is tried again until it succeeds",
+			"error", err)
 		l.st.Keep("announcement "+string(r.ID), &Waiting{Size: 256, Must: r, Push: func(ctx context.Context) error {
 			return l.announce(ctx, r.ID)
 		}})
