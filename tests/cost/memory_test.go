@@ -286,7 +286,7 @@ func TestLocalMemoryIsBoundedByLocalBytes(t *testing.T) {
 
 // What a process keeps of a user is the user's entries, and not the document of MSAL's that they came in, which has
 // the other users in it. It is not run beside others: it reads the heap.
-func TestMemoryForUsersOnOneClientIsTheirOwnEntries(t *testing.T) { memoryForUsers(t, 100) }
+func TestMemoryForUsersOnOneClientIsTheirOwnEntries(t *testing.T) { memoryForUsers(t, 60) }
 
 func TestLongMemoryForUsersOnOneClientIsTheirOwnEntries(t *testing.T) {
 	long.Test(t)
