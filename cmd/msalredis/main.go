@@ -205,7 +205,7 @@ func checkArgs(cmd *cobra.Command) {
 			case len(args) == 0:
 				return usagef("an argument is missing; see %s --help", cmd.CommandPath())
 			}
-			return usagef("an argument too many%s; see %s --help", shown(args[len(args)-1]), cmd.CommandPath())
+			return usagef("unexpected argument%s; see %s --help", shown(args[len(args)-1]), cmd.CommandPath())
 		}
 	}
 	for _, sub := range cmd.Commands() {
@@ -334,8 +334,8 @@ func (s *session) close() { _ = s.client.Close() }
 // needKeys is for commands that do nothing sensible without.
 func (s *session) needKeys(what string) error {
 	if len(s.keys) == 0 {
-		return usagef("%s: set TOKEN_CACHE_KEYS to the service's sealing keys, which it is to read the values with; "+
-			"for a service that has none yet msalredis keygen makes one", what)
+		return usagef("%s: set TOKEN_CACHE_KEYS to the service's sealing keys, to read the values with "+
+			"(msalredis keygen makes one for a service that has none)", what)
 	}
 	return nil
 }

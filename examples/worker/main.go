@@ -108,7 +108,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	case c.tenants < 1 || c.gophers < 1:
 		return errors.New("--tenants and --goroutines must be above zero")
 	case !emulator && c.redis == "":
-		return errors.New("--redis is missing, as in --redis redis://127.0.0.1:6379")
+		return errors.New("--redis is missing, as in --redis redis://127.0.0.1:6379; REDIS_URL is not used")
 	}
 	if c.duration > 0 {
 		var cancel context.CancelFunc
