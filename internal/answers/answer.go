@@ -19,7 +19,7 @@ type Answer struct {
 	Err               error          // there was no answer, but this
 	By                any            // whose base transport brought it, see [Request.By]; nil: it was read from Redis
 	Began             time.Duration  // when it was asked for, since the Cache's start; 0: not by this process
-	Session           redistime.Time // of the refresh token that was sent; 0: it was read from Redis, or none was
+	Session           redistime.Time // of the refresh token that was sent; 0: none was, or that is not known any more
 }
 
 // Asked is when what it belongs to was asked for, by which removals end it: a refresh is of the session of the token
@@ -56,11 +56,11 @@ func (a *Answer) Alive(now redistime.Time) bool { return a != nil && a.Answer.Al
 func (a *Answer) Over(now redistime.Time) bool { return a != nil && a.Answer.Over(now) }
 
 // Response is the answer for a caller, at a time of Redis.
-func (a *Answer) Response(req *http.Request, now redistime.Time, soon bool) (*http.Response, error) {
+func (a *Answer) Response(req *http.Request, now redistime.Time, due bool) (*http.Response, error) {
 	if a.Err != nil {
 		return nil, a.Err
 	}
-	return a.Answer.Response(req, now, soon), nil
+	return a.Answer.Response(req, now, due), nil
 }
 
 // WorthRetrying tells whether asking again at once may help: no answer, or a server's error without a pause asked

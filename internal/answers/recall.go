@@ -21,7 +21,7 @@ func (s *Shared) Recall(r *Request) *Answer {
 	switch {
 	case here.confirmed == 0 || s.elapsed()-here.confirmed >= s.o.LocalTTL:
 		return nil
-	case !a.Usable(now) || a.Due > 0 && now >= a.Due:
+	case !a.Usable(now) || a.IsDue(now):
 		return nil
 	case slices.ContainsFunc(r.Partitions, func(p layout.ID) bool { return !slices.Contains(here.listed, p) }):
 		// A client has come by another name of the tenant: MSAL will keep the token where no removal finds it yet.

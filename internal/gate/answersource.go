@@ -4,24 +4,23 @@ import (
 	"context"
 	"maps"
 	"net/url"
-	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/answers"
 )
 
 // answerSource is the source of answers that serve everyone of an identity: an app's, an on-behalf-of request's.
 type answerSource struct {
-	*leader
-	last *answers.Answer
+	g       *Gate
+	r       *tokenRequest
+	arrival arrival
+	last    *answers.Answer
 }
 
 func (s *answerSource) lease() id { return s.r.ID }
 
 func (s *answerSource) look(ctx context.Context) (f finding, err error) {
 	found, now, err := s.g.answers.Look(ctx, &s.r.Request, s.r.ID)
-	if s.arrived == 0 {
-		s.arrived = now.Add(-time.Since(s.begun))
-	}
+	arrived := s.arrival.by(now)
 	if err == nil {
 		f.at = now
 	}
@@ -31,17 +30,17 @@ func (s *answerSource) look(ctx context.Context) (f finding, err error) {
 	policy := s.r.Kind.Policy()
 	switch a := found.Answer; {
 	case !a.Alive(now):
-	case s.r.Challenge != "" && a.Received < s.arrived:
+	case s.r.Challenge != "" && a.Received < arrived:
 		// Older than the challenge.
 	case policy.Handover > 0 && now.Sub(a.Received) > policy.Handover:
-	case a.Usable(now) || a.Received >= s.arrived:
-		f.answer, f.due = a, a.Due > 0 && now >= a.Due
+	case a.Usable(now) || a.Received >= arrived:
+		f.answer, f.due = a, a.IsDue(now)
 	case policy.OldServes:
 		f.old = a
 	}
 	// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
-	f.heed(s.r, found.Pause, now, func(p *answers.Answer) bool {
-		return p.Of == s.r.Grant && (s.r.Challenge == "" || p.Received >= s.arrived)
+	f.pauseBy(s.r, found.Pause, now, func(p *answers.Answer) bool {
+		return p.Of == s.r.Grant && (s.r.Challenge == "" || p.Received >= arrived)
 	})
 	return f, err
 }

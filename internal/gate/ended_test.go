@@ -48,7 +48,7 @@ func TestAnswerToARefreshEndsWithTheTokenThatWasSent(t *testing.T) {
 		},
 		Partitions: []id{p.ID}, Tenants: []string{"t"},
 	}}
-	o := &recordSource{leader: &leader{g: g, r: r}, p: p}
+	o := &recordSource{g: g, r: r, p: p}
 	o.session = g.o.Store.Asked(g.o.Clock.Now())
 	removed := g.o.Store.BeginRemoval(p, nil).Removed()
 	started := removed.Whole.Add(time.Second)

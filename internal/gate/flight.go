@@ -7,7 +7,6 @@ import (
 	"sync"
 
 	"github.com/msal-redis/msal-redis-go/internal/answers"
-	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 )
 
@@ -19,16 +18,18 @@ import (
 type flight struct {
 	name       string
 	partitions []id
-	span       telemetry.Span // of what brings the answer; set before early or landed is closed
-	// early is closed when the answer has kept its callers waiting for long, and stopgap serves them meanwhile.
-	early   chan struct{}
-	stopgap *answers.Answer
-	landed  chan struct{}
-	over    chan struct{}
+	span       telemetry.Span // of what brings the answer; set before impatient or landed is closed
+	impatient  chan struct{}  // closed when callers have waited for long enough to have the old token meanwhile
+	old        *answers.Answer
+	landed     chan struct{}
+	result     result // set before landed is closed
+	over       chan struct{}
+}
 
-	// Set before landed is closed:
+// result is what a caller of a flight gets.
+type result struct {
 	answer  *answers.Answer
-	soon    bool   // the answer is due, and being refreshed
+	due     bool   // it serves, and is to be refreshed
 	outcome string // how it came, see outcomeAsked
 	err     error
 }
@@ -55,8 +56,8 @@ func (fs *flights) join(
 	}
 	f = &flight{
 		name: name, partitions: partitions,
-		early: make(chan struct{}), landed: make(chan struct{}), over: make(chan struct{}),
-		err: errGone, // unless lead says otherwise
+		impatient: make(chan struct{}), landed: make(chan struct{}), over: make(chan struct{}),
+		result: result{err: errGone}, // unless lead says otherwise
 	}
 	if !g.background(func(ctx context.Context) {
 		defer func() {
@@ -115,36 +116,34 @@ func (fs *flights) forget(partition id) {
 	}
 }
 
-// wait waits for the flight or for ctx. soon: the answer is due, and is to be refreshed. now is Redis's time: who comes
-// when the stopgap's life is over waits on.
-func (f *flight) wait(
-	ctx context.Context, now func() redistime.Time,
-) (a *answers.Answer, soon bool, outcome string, err error) {
+// wait waits for the flight or for ctx. oldServes tells whether the old token may be given now: who comes when that is
+// over waits on.
+func (f *flight) wait(ctx context.Context, oldServes func(*answers.Answer) bool) result {
 	select {
 	case <-f.landed:
-		return f.answer, f.soon, f.outcome, f.err
+		return f.result
 	default:
 	}
 	select {
 	case <-f.landed:
-		return f.answer, f.soon, f.outcome, f.err
-	case <-f.early:
-		if f.stopgap.Alive(now()) {
-			return f.stopgap, false, outcomeStale, nil
+		return f.result
+	case <-f.impatient:
+		if oldServes(f.old) {
+			return result{answer: f.old, outcome: outcomeStale}
 		}
 	case <-ctx.Done():
-		return nil, false, outcomeLeft, ctx.Err()
+		return result{outcome: outcomeLeft, err: ctx.Err()}
 	}
 	select {
 	case <-f.landed:
-		return f.answer, f.soon, f.outcome, f.err
+		return f.result
 	case <-ctx.Done():
-		return nil, false, outcomeLeft, ctx.Err()
+		return result{outcome: outcomeLeft, err: ctx.Err()}
 	}
 }
 
-// serve gives an answer to all who wait and to those who come until the flight has ended.
-func (f *flight) serve(a *answers.Answer) {
-	f.stopgap = a
-	close(f.early)
+// serve gives the old token to all who wait and to those who come until the flight has ended.
+func (f *flight) serve(old *answers.Answer) {
+	f.old = old
+	close(f.impatient)
 }

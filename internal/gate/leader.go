@@ -7,7 +7,6 @@ import (
 
 	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/failure"
-	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
 	"github.com/msal-redis/msal-redis-go/lock"
 )
@@ -19,8 +18,6 @@ type leader struct {
 	r          *tokenRequest
 	flight     *flight
 	background bool
-	begun      time.Time
-	arrived    redistime.Time // of begun, known from the first look
 	source     source
 	found      finding
 	timer      *time.Timer // ends the patience of those who wait
@@ -40,13 +37,9 @@ func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background
 	ctx, span := g.o.Metrics.Start(ctx, telemetry.SpanAcquire, telemetry.Grant(r.Grant), telemetry.Background(background))
 	defer span.End()
 	f.span = span
-	l := &leader{g: g, r: r, flight: f, background: background, begun: time.Now()}
+	l := &leader{g: g, r: r, flight: f, background: background, source: g.sourceOf(r)}
 	defer l.free(ctx)
-	l.source = &answerSource{leader: l}
-	if r.inRecord() {
-		l.source = &recordSource{leader: l, p: g.o.Store.Of(r.Lineage.Partition, true)}
-	}
-	a, soon, err := l.bring(ctx)
+	a, due, err := l.bring(ctx)
 	l.stop()
 	if err != nil && !background {
 		l.outcome = outcomeFailed
@@ -59,9 +52,9 @@ func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background
 		g.o.Metrics.RefreshedAhead(ctx, outcomeAhead(l.outcome))
 	}
 	asked := l.brought != nil && a == l.brought
-	// Not the answer to a challenge: who is challenged again wants one that is not older than that.
-	first := asked && a.Good && r.Kind.Policy().LandsFirst && r.Challenge == ""
-	if !first {
+	// The answer to a challenge is kept first: who is challenged again wants one that is not older than that.
+	landsFirst := asked && a.Good && r.Kind.Policy().LandsFirst && r.Challenge == ""
+	if !landsFirst {
 		l.keep(ctx)
 	}
 	l.listing.Wait()
@@ -71,20 +64,20 @@ func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background
 		}
 		g.noteAnswer(r, a)
 	}
-	f.answer, f.soon, f.outcome, f.err = a, soon, l.outcome, err
+	f.result = result{a, due, l.outcome, err}
 	g.flights.land(f)
 	l.keep(ctx)
 }
 
 // bring finds the answer, or asks for it.
-func (l *leader) bring(ctx context.Context) (a *answers.Answer, soon bool, err error) {
+func (l *leader) bring(ctx context.Context) (a *answers.Answer, due bool, err error) {
 	g := l.g
 	if err := l.look(ctx); err != nil && g.o.FailClosed {
 		return nil, false, looking(err)
 	}
 	l.outcome = outcomeShared
-	if a, soon, ok := l.settled(); ok {
-		return a, soon, nil
+	if a, due, ok := l.settled(); ok {
+		return a, due, nil
 	}
 	l.outcome = outcomeWaited
 
@@ -105,14 +98,14 @@ func (l *leader) bring(ctx context.Context) (a *answers.Answer, soon bool, err e
 		return nil, false, err
 	}
 	if settled {
-		a, soon, _ := l.settled()
-		return a, soon, nil
+		a, due, _ := l.settled()
+		return a, due, nil
 	}
 	if err := l.look(ctx); err != nil && g.o.FailClosed {
 		return nil, false, looking(err)
 	}
-	if a, soon, ok := l.settled(); ok {
-		return a, soon, nil
+	if a, due, ok := l.settled(); ok {
+		return a, due, nil
 	}
 	a = l.ask(ctx)
 	if a != l.found.answer {
@@ -156,7 +149,7 @@ func (l *leader) look(ctx context.Context) (err error) {
 	l.found, err = l.source.look(context.WithoutCancel(ctx))
 	if old := l.found.old; old != nil && l.timer == nil && !l.background {
 		l.timer = time.AfterFunc(patience, func() {
-			if old.Alive(l.g.o.Clock.Now()) {
+			if l.g.oldServes(l.r, old) {
 				l.g.noteAnswer(l.r, old)
 				l.flight.serve(old)
 			}
@@ -171,17 +164,23 @@ func (l *leader) stop() {
 	}
 }
 
-// old is the old token while it lives.
+// old is the old token while it serves.
 func (l *leader) old() *answers.Answer {
-	if old := l.found.old; old != nil && old.Alive(l.g.o.Clock.Now()) {
+	if old := l.found.old; l.g.oldServes(l.r, old) {
 		return old
 	}
 	return nil
 }
 
+// oldServes tells whether an old token may be given to who waits for a new one. It was found a while ago: its end may
+// have come since then, or its removal. nil does not serve.
+func (g *Gate) oldServes(r *tokenRequest, old *answers.Answer) bool {
+	return old.Alive(g.o.Clock.Now()) && !g.answers.Ended(&r.Request, old)
+}
+
 // settled tells whether what was found needs no request, and what to answer: nil for a refresh in the background,
 // which nobody waits for.
-func (l *leader) settled() (a *answers.Answer, soon, ok bool) {
+func (l *leader) settled() (a *answers.Answer, due, ok bool) {
 	f := l.found
 	switch {
 	case f.answer != nil && (!f.due || !l.background):

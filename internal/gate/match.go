@@ -35,7 +35,7 @@ func match(s *record.Snapshot, r *tokenRequest, now redistime.Time) (record.Entr
 			e.ExtCacheKey != "" || !r.asks(e) || !msaldoc.ScopesOf(e.Target).ContainsAll(r.Scopes) {
 			continue
 		}
-		if !found || e.Stamp > best.Stamp {
+		if !found || e.Newer(best) {
 			best, found = e, true
 		}
 	}
@@ -58,7 +58,7 @@ func refreshToken(s *record.Snapshot, r *tokenRequest) (record.Entry, bool) {
 		if e.ClientID != r.Client && (e.FamilyID == "" || e.FamilyID != r.Lineage.Family) {
 			continue
 		}
-		if !found || e.Stamp > best.Stamp {
+		if !found || e.Newer(best) {
 			best, found = e, true
 		}
 	}
@@ -88,12 +88,11 @@ func answerFrom(s *record.Snapshot, at record.Entry, now redistime.Time) *answer
 		body += `,"client_info":` + quoted(tokenresp.ClientInfo(at.HomeAccountID))
 	}
 	body += "}"
-	a := &answers.Answer{Answer: &tokenresp.Answer{
+	a := &answers.Answer{Session: at.Session, Answer: &tokenresp.Answer{
 		Status: 200, Header: map[string]string{"Content-Type": "application/json; charset=utf-8"},
 		Body: []byte(body), Started: now, Received: now, Stamp: at.Stamp,
 	}}
 	a.Judge()
-	a.Due = redistime.OfSeconds(at.Due)
 	return a
 }
 

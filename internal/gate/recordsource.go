@@ -5,7 +5,6 @@ import (
 	"context"
 	"net/url"
 	"sync"
-	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/issued"
@@ -19,11 +18,13 @@ import (
 // clients and scopes of it, because two scopes at once must not redeem one refresh token twice, and clients of a
 // family share theirs.
 type recordSource struct {
-	*leader
-	p    *tokenstore.Record
-	snap *record.Snapshot
-	sent string
-	used redistime.Time // the stamp of the refresh token that was sent
+	g       *Gate
+	r       *tokenRequest
+	arrival arrival
+	p       *tokenstore.Record
+	snap    *record.Snapshot
+	sent    string
+	used    redistime.Time // the stamp of the refresh token that was sent
 	// session is that of the token that was sent, not of what the record has when its successor is stored.
 	session redistime.Time
 }
@@ -51,20 +52,18 @@ func (o *recordSource) look(ctx context.Context) (f finding, err error) {
 	}
 	o.snap = o.p.Known().Snapshot
 	now := g.o.Clock.Now()
-	if o.arrived == 0 {
-		o.arrived = now.Add(-time.Since(o.begun))
-	}
+	arrived := o.arrival.by(now)
 	if o.findInRecord(&f, now); f.answer != nil && !f.due {
 		return f, err
 	}
 	if err == nil {
 		err = keptErr
 	}
-	o.findByIdentity(&f, kept.Answer, keptAsOf)
+	o.findByIdentity(&f, kept.Answer, keptAsOf, arrived)
 	// A refusal is of one refresh token: after another sign-in there is another one.
 	rt, _ := refreshToken(o.snap, o.r)
-	f.heed(o.r, kept.Pause, keptAsOf, func(p *answers.Answer) bool {
-		return p.Received >= o.arrived || p.Of == tokenreq.HashSecret(rt.Secret).String()
+	f.pauseBy(o.r, kept.Pause, keptAsOf, func(p *answers.Answer) bool {
+		return p.Received >= arrived || p.Of == tokenreq.HashSecret(rt.Secret).String()
 	})
 	return f, err
 }
@@ -85,14 +84,14 @@ func (o *recordSource) findInRecord(f *finding, now redistime.Time) {
 	}
 	switch {
 	case a.Usable(now):
-		f.answer, f.due = a, a.Due > 0 && now >= a.Due
+		f.answer, f.due = a, at.IsDue(now)
 	case a.Alive(now):
 		f.old = a
 	}
 }
 
 // findByIdentity finds the answer to a challenge or a special request. nil: none is kept.
-func (o *recordSource) findByIdentity(f *finding, a *answers.Answer, now redistime.Time) {
+func (o *recordSource) findByIdentity(f *finding, a *answers.Answer, now, arrived redistime.Time) {
 	if a != nil && a.Good {
 		if _, known := o.g.o.Tokens.Of(a.Member("refresh_token")); !known {
 			o.g.o.Tokens.Note(a.Answer, issued.Token{Session: cmp.Or(o.session, a.Started), Terms: o.r.Terms})
@@ -100,11 +99,11 @@ func (o *recordSource) findByIdentity(f *finding, a *answers.Answer, now redisti
 	}
 	switch {
 	case o.r.Challenge != "":
-		if a != nil && a.Good && a.Received >= o.arrived {
+		if a != nil && a.Good && a.Received >= arrived {
 			f.answer = a
 		}
 	case o.r.Special && a.Usable(now):
-		f.answer, f.due = a, a.Due > 0 && now >= a.Due
+		f.answer, f.due = a, a.IsDue(now)
 	case o.r.Special && a.Alive(now):
 		f.old = a
 	}

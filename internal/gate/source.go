@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"net/url"
+	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
@@ -26,9 +27,9 @@ type finding struct {
 	otherRefused bool
 }
 
-// heed takes a pause that was found as what it is for a request: applies tells whether a refusal of what it asked for
-// is.
-func (f *finding) heed(r *tokenRequest, p *answers.Answer, now redistime.Time, applies func(*answers.Answer) bool) {
+// pauseBy takes in a pause that was found, as what it is for a request: applies tells whether a refusal of a token or of
+// an assertion is one of what the request sends.
+func (f *finding) pauseBy(r *tokenRequest, p *answers.Answer, now redistime.Time, applies func(*answers.Answer) bool) {
 	if p == nil {
 		return
 	}
@@ -56,4 +57,27 @@ type source interface {
 	keep(ctx context.Context, a *answers.Answer)
 	// moved tells, after a refusal, whether another token is to be tried.
 	moved(ctx context.Context, sent url.Values) bool
+}
+
+// arrival is when a leader's callers began to ask. By Redis's clock that is known from the first look.
+type arrival struct {
+	began time.Time
+	at    redistime.Time // of began; 0: not known yet
+}
+
+// by is when it was, at a time of Redis.
+func (a *arrival) by(now redistime.Time) redistime.Time {
+	if a.at == 0 {
+		a.at = now.Add(-time.Since(a.began))
+	}
+	return a.at
+}
+
+// sourceOf is the source of a request's answers.
+func (g *Gate) sourceOf(r *tokenRequest) source {
+	came := arrival{began: time.Now()}
+	if r.inRecord() {
+		return &recordSource{g: g, r: r, arrival: came, p: g.o.Store.Of(r.Lineage.Partition, true)}
+	}
+	return &answerSource{g: g, r: r, arrival: came}
 }

@@ -94,8 +94,8 @@ func (t *transport) answer(
 	ctx context.Context, span telemetry.Span, req *http.Request, r *tokenRequest,
 ) (*http.Response, string, error) {
 	g := t.g
-	respond := func(a *answers.Answer, soon bool) (*http.Response, error) {
-		return a.Response(req, g.o.Clock.Now(), soon)
+	respond := func(a *answers.Answer, due bool) (*http.Response, error) {
+		return a.Response(req, g.o.Clock.Now(), due)
 	}
 	if r.Grant == tokenreq.GrantRefreshToken && r.Form.Get("refresh_token") == "" {
 		// MSAL posts an empty one for a user token that came without. Entra ID would say the same.
@@ -115,31 +115,30 @@ func (t *transport) answer(
 		resp, err := respond(a, false)
 		return resp, outcomeShared, err
 	}
-	a, soon, outcome, err := t.await(ctx, span, r)
-	if a.Over(g.o.Clock.Now()) {
+	got := t.await(ctx, span, r)
+	if got.answer.Over(g.o.Clock.Now()) {
 		// Between the flight's end and now: this goroutine, or the machine, has been standing still.
-		if a, soon, outcome, err = t.await(ctx, span, r); a.Over(g.o.Clock.Now()) {
+		if got = t.await(ctx, span, r); got.answer.Over(g.o.Clock.Now()) {
 			return nil, outcomeFailed, errOver
 		}
 	}
-	if err != nil {
-		return nil, outcome, err
+	if got.err != nil {
+		return nil, got.outcome, got.err
 	}
-	if soon {
+	if got.due {
 		g.flights.join(g, r.flight+" refresh", r.Partitions, func(life context.Context, f *flight) {
 			g.lead(span.Under(life), r, f, true)
 		})
 	}
-	resp, err := respond(a, soon)
-	return resp, outcome, err
+	resp, err := respond(got.answer, got.due)
+	return resp, got.outcome, err
 }
 
-// await waits for the flight of a request, and begins it where there is none.
-func (t *transport) await(
-	ctx context.Context, span telemetry.Span, r *tokenRequest,
-) (a *answers.Answer, soon bool, outcome string, err error) {
-	a, soon, outcome, err = t.fly(ctx, span, r, r.flight)
-	switch {
+// await waits for the flight of a request, and begins it where there is none. What speaks of one caller alone is
+// nobody else's: a flight of his own is for who must not be given it.
+func (t *transport) await(ctx context.Context, span telemetry.Span, r *tokenRequest) result {
+	got := t.fly(ctx, span, r, r.flight)
+	switch a := got.answer; {
 	case a == nil:
 	case a.CredentialRefused() && a.Of != r.Credential.Exact:
 		// Another caller's credential was refused, which says nothing of this one's.
@@ -148,28 +147,26 @@ func (t *transport) await(
 		// Another base transport's way to Entra ID is blocked, which says nothing of this one's.
 		return t.fly(ctx, span, r, fmt.Sprintf("%s by %p", r.flight, t))
 	}
-	return a, soon, outcome, err
+	return got
 }
 
 // fly waits for the flight of a name, and begins it where there is none.
-func (t *transport) fly(
-	ctx context.Context, span telemetry.Span, r *tokenRequest, name string,
-) (a *answers.Answer, soon bool, outcome string, err error) {
+func (t *transport) fly(ctx context.Context, span telemetry.Span, r *tokenRequest, name string) result {
 	g := t.g
 	f, mine := g.flights.join(g, name, r.Partitions, func(life context.Context, f *flight) {
 		g.lead(span.Under(life), r, f, false)
 	})
 	if f == nil {
-		return nil, false, outcomeFailed, redisop.ErrClosed
+		return result{outcome: outcomeFailed, err: redisop.ErrClosed}
 	}
-	a, soon, outcome, err = f.wait(ctx, g.o.Clock.Now)
-	if !mine && outcome != outcomeLeft && f.span != nil {
+	got := f.wait(ctx, func(old *answers.Answer) bool { return g.oldServes(r, old) })
+	if !mine && got.outcome != outcomeLeft && f.span != nil {
 		span.Link(f.span)
 	}
-	if !mine && outcome == outcomeAsked {
-		outcome = outcomeWaited
+	if !mine && got.outcome == outcomeAsked {
+		got.outcome = outcomeWaited
 	}
-	return a, soon, outcome, err
+	return got
 }
 
 var errOver = failure.New("the token's life was over before it could be handed out")

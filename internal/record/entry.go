@@ -39,12 +39,12 @@ func New(e msaldoc.Entry, stamp, session redistime.Time) Entry {
 
 // Expired tells whether its token has expired at a time of Redis.
 func (e Entry) Expired(at redistime.Time) bool {
-	return e.Expiry > 0 && e.Expiry <= at.Micros()/int64(time.Second/time.Microsecond)
+	return e.Expiry > 0 && e.Expiry <= at.Seconds()
 }
 
 // IsDue tells whether a newer one is to be asked for at a time of Redis, by the record.
 func (e Entry) IsDue(at redistime.Time) bool {
-	return e.Due > 0 && e.Due <= at.Micros()/int64(time.Second/time.Microsecond)
+	return e.Due > 0 && e.Due <= at.Seconds()
 }
 
 // Newer tells whether it takes the place of another of its field.

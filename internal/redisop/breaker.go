@@ -54,6 +54,9 @@ func (b *Breaker) presence() context.Context {
 func (b *Breaker) bound(ctx context.Context) (context.Context, context.CancelFunc) {
 	present := b.presence()
 	ctx, cancel := context.WithCancelCause(ctx)
+	if present.Err() != nil {
+		cancel(ErrAway) // at once: AfterFunc would do it in its own time, and meanwhile Redis would be asked
+	}
 	stop := context.AfterFunc(present, func() { cancel(ErrAway) })
 	return ctx, func() {
 		stop()

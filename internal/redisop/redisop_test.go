@@ -202,6 +202,20 @@ func TestWaitForAProcessorIsNoOutage(t *testing.T) {
 	}
 }
 
+// Who asks while Redis is known to be away has been told so before it asks.
+func TestWhatBeginsWhileRedisIsAwayHasEnded(t *testing.T) {
+	b := newBreaker()
+	b.Open()
+	for range 1000 {
+		ctx, end := b.bound(t.Context())
+		err := context.Cause(ctx)
+		end()
+		if !errors.Is(err, ErrAway) {
+			t.Fatalf("it begins with %v, want %v", err, ErrAway)
+		}
+	}
+}
+
 // The first operation that finds Redis away ends what queues, and nobody waits or asks until the probe has found it
 // back, on a new connection.
 func TestBreaker(t *testing.T) {

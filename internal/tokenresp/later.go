@@ -35,9 +35,9 @@ func (a *Answer) AddRefreshIn(share float64) {
 	a.Body = SetMember(a.Body, "refresh_in", format(in))
 }
 
-// Response is the answer for a caller, at a time of Redis: with the life that is left. soon: it is due, and is
-// being refreshed, so MSAL shall ask again shortly; not before the refresh can have ended.
-func (a *Answer) Response(req *http.Request, now redistime.Time, soon bool) *http.Response {
+// Response is the answer for a caller, at a time of Redis: with the life that is left. due: it is being
+// refreshed, so MSAL shall ask again shortly; not before the refresh can have ended.
+func (a *Answer) Response(req *http.Request, now redistime.Time, due bool) *http.Response {
 	body := a.Body
 	header := http.Header{}
 	for k, v := range a.Header {
@@ -49,7 +49,7 @@ func (a *Answer) Response(req *http.Request, now redistime.Time, soon bool) *htt
 			age += time.Second - 1 // to its end: a second too early, not too late
 		}
 		body = a.bodyAt(wholeSeconds(age))
-		if soon {
+		if due {
 			in := min(5+rand.Int64N(26), max(1, wholeSeconds(a.Expires.Sub(now)-msaldoc.LastMinutes)))
 			body = SetMember(body, "refresh_in", format(in))
 		}

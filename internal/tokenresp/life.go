@@ -101,3 +101,6 @@ func (a *Answer) Alive(now redistime.Time) bool {
 func (a *Answer) Over(now redistime.Time) bool {
 	return a != nil && a.Good && a.Expires.Sub(now) <= min(time.Second, a.Expires.Sub(a.Started)/2)
 }
+
+// IsDue tells whether the token should be refreshed at a time of Redis.
+func (a *Answer) IsDue(now redistime.Time) bool { return a.Due > 0 && now >= a.Due }

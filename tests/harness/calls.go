@@ -28,7 +28,7 @@ func Parallel(n int, f func(i int) error) []error {
 
 // CallResult is what a caller got.
 type CallResult struct {
-	token string
+	Token string
 	Err   error
 }
 
@@ -70,8 +70,8 @@ func OneToken(t *testing.T, all []CallResult) string {
 		case g.Err != nil:
 			t.Errorf("caller: %v", g.Err)
 		case token == "":
-			token = g.token
-		case token != g.token:
+			token = g.Token
+		case token != g.Token:
 			t.Error("callers have different tokens")
 		}
 	}

@@ -1,0 +1,98 @@
+package signout_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+
+	"github.com/msal-redis/msal-redis-go/entratest"
+	"github.com/msal-redis/msal-redis-go/tests/harness"
+)
+
+// A token in the last five minutes of its life serves who waits for a slow or failing Entra ID, but not once it has been
+// removed: not where the caller's patience ends after the removal, and not where Entra ID fails after it.
+func TestOldTokenServesNobodyAfterItsRemoval(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	type removed struct {
+		acquire func(*harness.Instance, confidential.Client, entratest.User) (confidential.AuthResult, error)
+		remove  func(*harness.Instance, confidential.Client, entratest.User) error
+	}
+	user := func(
+		_ *harness.Instance, app confidential.Client, u entratest.User,
+	) (confidential.AuthResult, error) {
+		return harness.Silent(ctx, app, u.HomeAccountID(), harness.MailScope)
+	}
+	kinds := map[string]removed{
+		"RemoveAccount": {user, func(i *harness.Instance, _ confidential.Client, u entratest.User) error {
+			return i.Tokens.RemoveAccount(ctx, u.HomeAccountID())
+		}},
+		"MSAL's RemoveAccount": {user, func(_ *harness.Instance, app confidential.Client, u entratest.User) error {
+			account, err := app.Account(ctx, u.HomeAccountID())
+			if err != nil {
+				return err
+			}
+			return app.RemoveAccount(ctx, account)
+		}},
+		"ForgetAppTokens": {
+			func(_ *harness.Instance, app confidential.Client, _ entratest.User) (confidential.AuthResult, error) {
+				return app.AcquireTokenByCredential(ctx, []string{harness.GraphScope})
+			},
+			func(i *harness.Instance, _ confidential.Client, _ entratest.User) error {
+				return i.Tokens.ForgetAppTokens(ctx, harness.ClientID, harness.Tenant)
+			},
+		},
+	}
+	for name, kind := range kinds {
+		for _, where := range []string{"here", "there"} {
+			for is, fault := range map[string]*entratest.Fault{
+				"slow":      nil,
+				"failing":   {Status: http.StatusServiceUnavailable},
+				"throttled": {Status: http.StatusTooManyRequests, RetryAfter: "30"},
+			} {
+				t.Run(name+" "+where+", Entra ID is "+is, func(t *testing.T) {
+					t.Parallel()
+					w := harness.NewWorld(t)
+					u := w.AddUsers(1)[0]
+					here, there := w.Instance(), w.Instance()
+					app, other := here.App(), there.App()
+					here.SignIn(app, u)
+					harness.Must(t)(other.AcquireTokenByCredential(ctx, []string{harness.DynamicsScope})) // it listens from now on
+					w.Entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = time.Minute })
+					old := harness.Must(t)(kind.acquire(here, app, u))
+					w.Settled()
+					w.Listening(t, 2)
+
+					d := w.Door()
+					calls := harness.StartCalls(1, func(int) (confidential.AuthResult, error) { return kind.acquire(here, app, u) })
+					d.Wait(t)
+					if where == "here" {
+						harness.Succeeds(t, kind.remove(here, app, u))
+					} else {
+						harness.Succeeds(t, kind.remove(there, other, u))
+					}
+					if fault != nil {
+						w.Entra.AddFault(*fault)
+					} else {
+						select {
+						case <-calls:
+							t.Fatal("the caller is back before Entra ID has answered")
+						case <-time.After(3 * time.Second): // the caller's patience is two
+						}
+					}
+					d.Open()
+					call := harness.CollectCalls(t, 1, calls)[0]
+					if call.Token == old {
+						t.Error("the caller got the token that was removed")
+					}
+					if (call.Err != nil) != (fault != nil) {
+						t.Errorf("the caller got the error %v, want one: %v", call.Err, fault != nil)
+					}
+				})
+			}
+		}
+	}
+}
