@@ -77,3 +77,15 @@ func TestToldEndIsNotLaterThanTheTokens(t *testing.T) {
 		}
 	}
 }
+
+// A token is due from its time on, and one without such a time never.
+func TestIsDue(t *testing.T) {
+	for _, tt := range []struct {
+		due, now redistime.Time
+		want     bool
+	}{{0, 0, false}, {0, 10, false}, {10, 9, false}, {10, 10, true}, {10, 11, true}} {
+		if got := (&Answer{Due: tt.due}).IsDue(tt.now); got != tt.want {
+			t.Errorf("due at %d, at %d: %v, want %v", tt.due, tt.now, got, tt.want)
+		}
+	}
+}
