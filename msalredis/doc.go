@@ -23,7 +23,7 @@
 // tokens to the Azure SDK, tokensource to golang.org/x/oauth2, and apiclient is an HTTP client of one API. entratest is
 // an Entra ID for tests. lock has the lease, for other uses.
 //
-// Where to read for a change of the library: cache.go puts the parts together. The halves are internal/accessor and
+// Where to read for a change of the library: parts.go puts the parts together. The halves are internal/accessor and
 // internal/gate. What a process knows of an account or an app is internal/record's, internal/tokenstore holds it, and
 // internal/removal removes it on every instance. How Redis is asked is in internal/redisop; what is stored there, and
 // the scripts that change it, in internal/layout.

@@ -6,12 +6,13 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
-// Recall is the answer that this process has to a request, if it may be given without a look in Redis: Redis has
-// confirmed it within LocalTTL, by the time at which it was asked, and a look would but find it again. nil: look.
+// Recall is the answer that this process has to a request, if it may be given without a look in Redis: Redis had it when
+// it was asked last, less than LocalTTL ago. nil: look.
 //
-// A removal that this process knows of has taken it from the memory, or ends it here, where the answer came on its way
-// from before the removal. One whose message was lost, and a token that another process has put in its place, are seen
-// within LocalTTL, as those of records are. A pause is of who must ask, which nobody must while a token serves.
+// A removal that this process knows of has taken the answer from the memory; one that came while the answer was on its
+// way ends it here. A removal whose message was lost, and a newer token of another process, are seen within LocalTTL,
+// as those of records are. A pause does not matter here: it keeps from asking Entra ID, which nobody does while a token
+// serves.
 func (s *Shared) Recall(r *Request) *Answer {
 	if !r.recalled() {
 		return nil

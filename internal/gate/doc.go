@@ -8,12 +8,12 @@
 //	sign-in     passes, and what it brings is noted (signin.go)
 //	discovery   is answered from memory for a day (package discovery)
 //	an app's    is answered from what this process has, where Redis has confirmed it within LocalTTL (package answers)
-//	the rest    joins the flight of its identity (flight.go), of which there is one in this process
+//	the rest    joins the flight of its identity (flight.go)
 //
 // A flight has a leader, who brings the answer (leader.go):
 //
 //	look    what does the fleet have?        answersource.go: by identity; recordsource.go: a user's record, too
-//	queue   one at a time in this process    queues.go: an in-process queue for each lease
+//	queue   one after another here           queues.go: an in-process queue for each lease
 //	lease   may I ask?                       lease.go; who does not get it waits for the answer, not for the lease
 //	look    has it come meanwhile?           between the first look and the lease another may have had it; its time, by
 //	                                         Redis, orders what is asked for next
@@ -27,12 +27,17 @@
 //
 // # Invariants
 //
-//   - One flight of an identity in a process, one request under a lease in the fleet. While Redis is away: one request
-//     in each process.
+//   - One flight of an identity in a process, one request under a lease in the fleet; while Redis is away, one request
+//     in each process. Three things begin another flight of an identity: a refused credential, for who has another one;
+//     a base transport that does not reach Entra ID, for who has another one; and a removal, for who comes after it.
+//     They ask one after another, in the queue of their lease. Past it goes only who has waited there for
+//     otherRefusedAtMost while a credential was refused, and past a lease who has waited for holderAtMost.
 //   - What was asked for is kept before its lease is free, also when all callers have left. Who gets the lease next
 //     looks again, and finds it.
-//   - Nobody gets an answer that a removal has ended, that is past its end, or that is to another request. An error
-//     that speaks of one instance, one base transport or one credential is given to nobody else.
+//   - Nobody gets an answer that is past its end, or that is to another request. An error that speaks of one instance,
+//     one base transport or one credential is given to nobody else.
+//   - Who comes after a removal gets nothing of before it. Who waits since before it gets what was asked for on his
+//     behalf, as from MSAL alone, and not an old token that the removal has ended.
 //   - What is asked for is known to package issued before MSAL has it.
 //
 // # Concurrency

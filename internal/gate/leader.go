@@ -81,7 +81,7 @@ func (l *leader) bring(ctx context.Context) (a *answers.Answer, due bool, err er
 	}
 	l.outcome = outcomeWaited
 
-	// Within this process one at a time, whatever becomes of the lease.
+	// One after another within this process, whatever becomes of the lease.
 	waiting, stop := ctx, func() {}
 	if l.found.otherRefused {
 		waiting, stop = context.WithTimeout(ctx, otherRefusedAtMost)

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// queues are the in-process queues for leases: one goroutine of this process at a time tries for a lease and asks under
-// it, also while there is no lease to be had.
+// queues are the in-process queues for leases: one goroutine of this process at a time tries for a lease and asks, with
+// the lease or without.
 type queues struct {
 	mu  sync.Mutex
 	all map[id]*queue
@@ -15,7 +15,7 @@ type queues struct {
 type queue struct {
 	head    chan struct{} // full: somebody is at the head
 	members int           // at the head, or behind it
-	// withoutLease is for whoever is at the head: he asks without the lease, for its holder brings nothing.
+	// withoutLease: the lease's holder, elsewhere, brings nothing. Whoever is at the head asks without the lease.
 	withoutLease bool
 }
 
