@@ -3,6 +3,7 @@ package signout_test
 import (
 	"context"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,20 +13,29 @@ import (
 	"github.com/msal-redis/msal-redis-go/tests/harness"
 )
 
-// A token in the last five minutes of its life serves who waits for a slow or failing Entra ID, but not once it has been
-// removed: not where the caller's patience ends after the removal, and not where Entra ID fails after it.
+// A token in the last five minutes of its life serves who waits for a slow or failing Entra ID, but not once it has
+// been removed: not where the caller's patience ends after the removal, and not where Entra ID fails after it.
 func TestOldTokenServesNobodyAfterItsRemoval(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
+	type tokens struct {
+		scope   string
+		acquire func(app confidential.Client, u entratest.User, scope string) (confidential.AuthResult, error)
+	}
+	user := tokens{harness.MailScope,
+		func(app confidential.Client, u entratest.User, scope string) (confidential.AuthResult, error) {
+			return harness.Silent(ctx, app, u.HomeAccountID(), scope)
+		}}
+	apps := tokens{harness.GraphScope,
+		func(app confidential.Client, _ entratest.User, scope string) (confidential.AuthResult, error) {
+			return app.AcquireTokenByCredential(ctx, []string{scope})
+		}}
 	type removed struct {
-		acquire func(*harness.Instance, confidential.Client, entratest.User) (confidential.AuthResult, error)
-		remove  func(*harness.Instance, confidential.Client, entratest.User) error
+		tokens
+		remove func(*harness.Instance, confidential.Client, entratest.User) error
 	}
-	user := func(
-		_ *harness.Instance, app confidential.Client, u entratest.User,
-	) (confidential.AuthResult, error) {
-		return harness.Silent(ctx, app, u.HomeAccountID(), harness.MailScope)
-	}
+	// Of the same partition, and not near their end: where they are gone the removal is known.
+	lasting := map[string]string{harness.MailScope: harness.UserScope, harness.GraphScope: harness.DynamicsScope}
 	kinds := map[string]removed{
 		"RemoveAccount": {user, func(i *harness.Instance, _ confidential.Client, u entratest.User) error {
 			return i.Tokens.RemoveAccount(ctx, u.HomeAccountID())
@@ -37,14 +47,9 @@ func TestOldTokenServesNobodyAfterItsRemoval(t *testing.T) {
 			}
 			return app.RemoveAccount(ctx, account)
 		}},
-		"ForgetAppTokens": {
-			func(_ *harness.Instance, app confidential.Client, _ entratest.User) (confidential.AuthResult, error) {
-				return app.AcquireTokenByCredential(ctx, []string{harness.GraphScope})
-			},
-			func(i *harness.Instance, _ confidential.Client, _ entratest.User) error {
-				return i.Tokens.ForgetAppTokens(ctx, harness.ClientID, harness.Tenant)
-			},
-		},
+		"ForgetAppTokens": {apps, func(i *harness.Instance, _ confidential.Client, _ entratest.User) error {
+			return i.Tokens.ForgetAppTokens(ctx, harness.ClientID, harness.Tenant)
+		}},
 	}
 	for name, kind := range kinds {
 		for _, where := range []string{"here", "there"} {
@@ -60,19 +65,26 @@ func TestOldTokenServesNobodyAfterItsRemoval(t *testing.T) {
 					here, there := w.Instance(), w.Instance()
 					app, other := here.App(), there.App()
 					here.SignIn(app, u)
+					known := harness.Must(t)(kind.acquire(app, u, lasting[kind.scope]))
 					harness.Must(t)(other.AcquireTokenByCredential(ctx, []string{harness.DynamicsScope})) // it listens from now on
 					w.Entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = time.Minute })
-					old := harness.Must(t)(kind.acquire(here, app, u))
+					old := harness.Must(t)(kind.acquire(app, u, kind.scope))
 					w.Settled()
 					w.Listening(t, 2)
 
-					d := w.Door()
-					calls := harness.StartCalls(1, func(int) (confidential.AuthResult, error) { return kind.acquire(here, app, u) })
+					d := w.Door(func(r entratest.Request) bool { return strings.Contains(r.RawScope, kind.scope) })
+					calls := harness.StartCalls(1, func(int) (confidential.AuthResult, error) {
+						return kind.acquire(app, u, kind.scope)
+					})
 					d.Wait(t)
 					if where == "here" {
 						harness.Succeeds(t, kind.remove(here, app, u))
 					} else {
 						harness.Succeeds(t, kind.remove(there, other, u))
+						harness.Eventually(t, "it is heard here", func() bool {
+							r, err := kind.acquire(app, u, lasting[kind.scope])
+							return err != nil || r.AccessToken != known
+						})
 					}
 					if fault != nil {
 						w.Entra.AddFault(*fault)
