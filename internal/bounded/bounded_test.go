@@ -1,6 +1,8 @@
 package bounded
 
 import (
+	"strconv"
+	"sync"
 	"testing"
 
 	"github.com/maypok86/otter/v2"
@@ -22,7 +24,7 @@ func TestWhoWritesClearsUp(t *testing.T) {
 			told := 0
 			test.options.OnDeletion = func(e otter.DeletionEvent[int, int]) { told += e.Value }
 			c := New(test.options)
-			for n := range 1000 {
+			for n := range 300 {
 				c.Set(n, test.weight)
 				has := 0
 				for _, value := range c.All() {
@@ -44,4 +46,48 @@ func TestRefusedOptionsPanic(t *testing.T) {
 		}
 	}()
 	New(otter.Options[int, int]{MaximumSize: 1, MaximumWeight: 1})
+}
+
+// A Recent forgets the oldest, and nothing of the latest half of its bound, however often others were looked for or
+// written.
+func TestTheOldestIsForgotten(t *testing.T) {
+	const atMost = 100
+	r, known := NewRecent[int, string](atMost), 0
+	for n := range 300 {
+		r.Set(n, strconv.Itoa(n))
+		r.Change(n, func(old string) string { return old + "!" })
+		known = 0
+		for i := range n + 1 {
+			value, ok := r.Of(i)
+			if ok {
+				known++
+			}
+			if ok != (value == strconv.Itoa(i)+"!") || !ok && i > n-atMost/2 {
+				t.Fatalf("after %d writes %d is known: %v, as %q", n+1, i, ok, value)
+			}
+		}
+		if known > atMost {
+			t.Fatalf("after %d writes %d are known", n+1, known)
+		}
+	}
+}
+
+// What is written again is the latest, and goes on from what was known of it, whoever writes meanwhile.
+func TestChangesAreNotLost(t *testing.T) {
+	const writers, times, atMost = 4, 1000, 16
+	r := NewRecent[int, int](atMost)
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for n := range times {
+				r.Change(-1, func(old int) int { return old + 1 })
+				r.Set(w*times+n, 0)
+				r.Of(-1)
+			}
+		})
+	}
+	all.Wait()
+	if got, _ := r.Of(-1); got != writers*times {
+		t.Errorf("%d changes are known, want %d", got, writers*times)
+	}
 }

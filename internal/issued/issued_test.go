@@ -327,3 +327,27 @@ func TestOnBehalfOfConcurrently(t *testing.T) {
 		}
 	}
 }
+
+// When they are full, the memories of secrets forget the oldest: half as many as their bound, the latest, are known.
+func TestTheOldestSecretIsForgotten(t *testing.T) {
+	const half, step, n = 65536 / 2, 64, 80_000
+	tokens, lineages := issued.NewTokens(nil, nil), issued.NewLineages()
+	for i := range n {
+		secret := strconv.Itoa(i)
+		tokens.Note(&tokenresp.Answer{Body: []byte(`{"access_token":"` + secret + `"}`)}, issued.Token{})
+		lineages.Follow(secret, tokenreq.Lineage{First: "x"})
+	}
+	for name, knows := range map[string]func(secret string) bool{
+		"a token":   func(secret string) bool { _, ok := tokens.Of(secret); return ok },
+		"a lineage": func(secret string) bool { return lineages.Of(secret).First != "" },
+	} {
+		for i := 0; i < n; i += step {
+			if i >= n-half && !knows(strconv.Itoa(i)) {
+				t.Fatalf("%s: that of %d writes ago is not known", name, n-i)
+			}
+			if i < n-2*half && knows(strconv.Itoa(i)) {
+				t.Fatalf("%s: that of %d writes ago is known", name, n-i)
+			}
+		}
+	}
+}
