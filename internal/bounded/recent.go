@@ -41,7 +41,7 @@ func (r *Recent[K, V]) Change(key K, f func(old V) V) {
 	defer r.mu.Unlock()
 	old, _ := r.of(key)
 	value := f(old)
-	if _, there := r.now[key]; !there && len(r.now) >= r.half {
+	if len(r.now) >= r.half {
 		r.before, r.now = r.now, map[K]V{}
 	}
 	r.now[key] = value
