@@ -1,8 +1,8 @@
-// Package bounded is memories that forget the least useful when they are full: otter, behind an interface.
+// Package bounded is memories that forget when they are full: a [Cache] the least useful, a [Recent] the oldest.
 //
-// The interface saves compilation. A package that uses a struct with an otter.Cache in it, however deep, compiles all
-// of otter again for that cache's types: six times in each application, and in each folder of tests. A [Cache] is
-// compiled only where it is made.
+// A Cache is otter, behind an interface. The interface saves compilation. A package that uses a struct with an
+// otter.Cache in it, however deep, compiles all of otter again for that cache's types: six times in each application,
+// and in each folder of tests. A [Cache] is compiled only where it is made.
 package bounded
 
 import (

@@ -15,5 +15,5 @@
 // # Concurrency
 //
 // Everything is safe for concurrent use. OnBehalfOf.mu guards its maps; the store's knowledge of removals is read under
-// it, which takes no other mutex of this library.
+// it, whose mutex is the last that is taken.
 package issued

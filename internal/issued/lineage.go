@@ -3,8 +3,6 @@ package issued
 import (
 	"strings"
 
-	"github.com/maypok86/otter/v2"
-
 	"github.com/msal-redis/msal-redis-go/internal/bounded"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
@@ -14,14 +12,12 @@ import (
 // Lineages remembers the lineage of the refresh tokens that MSAL was given or has brought. A refresh token has a
 // lineage rather than an identity: each use brings a new one.
 type Lineages struct {
-	known bounded.Cache[tokenreq.Hash, tokenreq.Lineage]
+	known *bounded.Recent[tokenreq.Hash, tokenreq.Lineage]
 }
 
 // NewLineages makes Lineages.
 func NewLineages() *Lineages {
-	return &Lineages{bounded.New(otter.Options[tokenreq.Hash, tokenreq.Lineage]{
-		MaximumSize: secretsAtMost,
-	})}
+	return &Lineages{bounded.NewRecent[tokenreq.Hash, tokenreq.Lineage](secretsAtMost)}
 }
 
 // Of is the lineage of a secret; zero where it is not known.
@@ -29,7 +25,7 @@ func (l *Lineages) Of(secret string) tokenreq.Lineage {
 	if secret == "" {
 		return tokenreq.Lineage{}
 	}
-	known, _ := l.known.GetIfPresent(tokenreq.HashSecret(secret))
+	known, _ := l.known.Of(tokenreq.HashSecret(secret))
 	return known
 }
 
@@ -43,7 +39,7 @@ func (l *Lineages) Learn(e msaldoc.Entry) {
 		Kind: tokenreq.UserRefresh, Account: e.HomeAccountID, Partition: layout.PartitionID(e.HomeAccountID),
 		Environment: e.Environment, Family: e.FamilyID,
 	}
-	if held, ok := l.known.GetIfPresent(secret); ok && held == now {
+	if held, ok := l.known.Of(secret); ok && held == now {
 		return
 	}
 	// The entry's text, or that of its whole document, must not stay with them.

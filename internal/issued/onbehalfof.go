@@ -25,6 +25,7 @@ type OnBehalfOf struct {
 	mu     sync.RWMutex
 	known  map[string]*handedOver // by MSAL's partition key
 	before map[string]*handedOver // those known when there were too many: MSAL may still be storing one
+	latest redistime.Time         // of all sign-outs: an answer that names no user may be of any of them
 }
 
 // handedOver is the last answer to an assertion that the gate gave to MSAL.
@@ -82,7 +83,8 @@ func (o *OnBehalfOf) Gave(key string, owners []layout.ID, asked redistime.Time) 
 	if len(owners) == 0 {
 		owners = h.owners
 	}
-	late := slices.ContainsFunc(owners, func(pid layout.ID) bool { return asked < o.removed(pid).Whole })
+	late := len(owners) == 0 && asked < o.latest ||
+		slices.ContainsFunc(owners, func(pid layout.ID) bool { return asked < o.removed(pid).Whole })
 	*h = handedOver{owners: owners, asked: asked, late: late, looked: h.looked}
 }
 
@@ -112,6 +114,7 @@ func (o *OnBehalfOf) Stored(key string) bool {
 func (o *OnBehalfOf) Remove(pid layout.ID, removed layout.Tombstone, here bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.latest = max(o.latest, removed.Whole)
 	found := here
 	for _, known := range []map[string]*handedOver{o.known, o.before} {
 		for _, h := range known {

@@ -5,8 +5,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/maypok86/otter/v2"
-
 	"github.com/msal-redis/msal-redis-go/internal/bounded"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
@@ -33,16 +31,14 @@ type Token struct {
 type Tokens struct {
 	store *tokenstore.Store
 	clock *redistime.Clock
-	known bounded.Cache[tokenreq.Hash, Token]
+	known *bounded.Recent[tokenreq.Hash, Token]
 
 	unread atomic.Bool // an answer has passed that nobody has read
 }
 
 // NewTokens makes Tokens. The store knows what was removed, the clock is that of its process.
 func NewTokens(store *tokenstore.Store, clock *redistime.Clock) *Tokens {
-	return &Tokens{store: store, clock: clock, known: bounded.New(otter.Options[tokenreq.Hash, Token]{
-		MaximumSize: secretsAtMost,
-	})}
+	return &Tokens{store: store, clock: clock, known: bounded.NewRecent[tokenreq.Hash, Token](secretsAtMost)}
 }
 
 // Of is what is known of a secret; false: nothing is.
@@ -50,7 +46,7 @@ func (ts *Tokens) Of(secret string) (Token, bool) {
 	if secret == "" {
 		return Token{}, false
 	}
-	return ts.known.GetIfPresent(tokenreq.HashSecret(secret))
+	return ts.known.Of(tokenreq.HashSecret(secret))
 }
 
 // Note remembers where an answer's tokens come from. Their stamp is the answer's.

@@ -4,8 +4,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/maypok86/otter/v2"
-
 	"github.com/msal-redis/msal-redis-go/internal/bounded"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
@@ -14,7 +12,7 @@ import (
 // removals remembers what was removed, here or elsewhere, also of partitions that this process holds no record of: what
 // was asked for before may arrive after, and MSAL's memory may hold what this process never saw.
 type removals struct {
-	known  bounded.Cache[ID, removal]
+	known  *bounded.Recent[ID, removal]
 	latest atomic.Int64 // the latest time of a removal, of all
 	learnt atomic.Int64 // when the last one was learnt of, since the process's start
 }
@@ -30,19 +28,19 @@ type removal struct {
 const removalsAtMost = 16384
 
 func newRemovals() *removals {
-	return &removals{known: bounded.New(otter.Options[ID, removal]{MaximumSize: removalsAtMost})}
+	return &removals{known: bounded.NewRecent[ID, removal](removalsAtMost)}
 }
 
 func (rs *removals) of(pid ID) removal {
-	r, _ := rs.known.GetIfPresent(pid)
+	r, _ := rs.known.Of(pid)
 	return r
 }
 
 func (rs *removals) change(pid ID, now time.Duration, f func(*removal)) {
-	rs.known.Compute(pid, func(r removal, _ bool) (removal, otter.ComputeOp) {
+	rs.known.Change(pid, func(r removal) removal {
 		f(&r)
 		r.learnt = now
-		return r, otter.WriteOp
+		return r
 	})
 	rs.learnt.Store(int64(now))
 }
