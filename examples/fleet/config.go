@@ -78,7 +78,7 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 	f.BoolVar(&cfg.Full, "full", false, "play all phases, with tokens that live 4 s: about two minutes more")
 	f.DurationVar(&cfg.Life, "life", shortLife, "the life of a token for MSAL, in whole seconds (with --full: 4s)")
 	f.DurationVar(&cfg.LockTTL, "lock-ttl", 2*time.Second,
-		"the library's Options.LockTTL: how long the others wait at most for\nthe lease of a leader that was killed")
+		"the library's Options.LockTTL where a leader is killed: how long the\nothers wait at most for its lease")
 	f.StringSliceVar(&cfg.Phases, "phases", shortPhases(), "what to play (with --full: all)")
 	f.StringSliceVar(&cfg.Systems, "systems", systemNames(), "what to compare")
 	// The variable is not the flag's default: --help shows those, and this one may hold a password.
