@@ -16,6 +16,9 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/connect"
+	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // The emulator's one app registration. There is nothing behind it, so its secret is none.
@@ -49,8 +52,21 @@ func main() {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "worker:", err)
 		stop()
-		os.Exit(1)
+		os.Exit(status(err))
 	}
+}
+
+// errUsage is that a flag, an argument or an environment variable must be changed; the error around it says which.
+type errUsage struct{ error }
+
+func (e errUsage) Unwrap() error { return e.error }
+
+// status is the exit status for an error.
+func status(err error) int {
+	if errors.As(err, &errUsage{}) || errors.Is(err, connect.ErrURL) || errors.Is(err, serializer.ErrKeys) {
+		return 2
+	}
+	return 1
 }
 
 const help = `worker takes tokens steadily through a shared Redis. It is what docker-compose.yml scales:
@@ -97,18 +113,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.DurationVar(&c.pause, "pause", 10*time.Millisecond, "worker: pause of a goroutine between two tokens")
 	f.StringVar(&c.metrics, "metrics", "",
 		"worker: `address` at which Prometheus finds /metrics, plain HTTP (default: none)")
-	if err := f.Parse(args); err != nil {
-		return err
-	}
+	err := f.Parse(args)
 	switch {
+	case err != nil:
+		return errUsage{err}
 	case f.NArg() > 0:
-		return fmt.Errorf("unexpected argument %q; see --help", f.Arg(0))
+		return errUsage{fmt.Errorf("unexpected argument %q; see --help", f.Arg(0))}
 	case c.every <= 0:
-		return errors.New("--every must be above zero")
+		return errUsage{errors.New("--every must be above zero")}
 	case c.tenants < 1 || c.gophers < 1:
-		return errors.New("--tenants and --goroutines must be above zero")
+		return errUsage{errors.New("--tenants and --goroutines must be above zero")}
 	case !emulator && c.redis == "":
-		return errors.New("--redis is missing, as in --redis redis://127.0.0.1:6379; REDIS_URL is not used")
+		return errUsage{errors.New("--redis is missing, as in --redis redis://127.0.0.1:6379; REDIS_URL is not used")}
 	}
 	if c.duration > 0 {
 		var cancel context.CancelFunc
