@@ -284,9 +284,9 @@ func (c *command) open(ctx context.Context) (*session, error) {
 			return nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w; msalredis keygen makes a key", err)
 		}
 	}
-	url := c.url
+	url, by := c.url, "--redis"
 	if url == "" {
-		url = c.env("REDIS_URL")
+		url, by = c.env("REDIS_URL"), "REDIS_URL"
 	}
 	if url = strings.TrimSpace(url); url == "" {
 		return nil, usagef("where is Redis? Set REDIS_URL, or give --redis")
@@ -311,7 +311,7 @@ func (c *command) open(ctx context.Context) (*session, error) {
 			}
 		}
 	} else if (c.ca != "" || c.skipVerification) && strings.Contains(url, "://") { // else connect has more to say
-		return nil, usagef("--ca and --insecure-skip-verify are for TLS: the URL must begin with rediss://")
+		return nil, usagef("--ca and --insecure-skip-verify are for TLS: the URL in %s must begin with rediss://", by)
 	}
 	if c.entra {
 		cred, err := azidentity.NewDefaultAzureCredential(nil)
@@ -324,7 +324,7 @@ func (c *command) open(ctx context.Context) (*session, error) {
 	}
 	var err error
 	if s.client, err = connect.Dial(ctx, url, o); err != nil {
-		return nil, worded{err}
+		return nil, fmt.Errorf("%s: %w", by, worded{err})
 	}
 	return s, nil
 }
