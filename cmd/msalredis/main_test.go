@@ -374,7 +374,8 @@ func TestUsageErrors(t *testing.T) {
 		{"keygen a:b", away, exitUsage, "letters"},
 		{"show", away, exitUsage, "arg"},
 		{"list", env(), exitUsage, "REDIS_URL"},
-		{"doctor https://x", env(), exitUsage, "redis://"},
+		{"doctor https://x", env(), exitUsage, "msalredis: URL: connect: the Redis URL cannot be used"},
+		{"doctor https://x", env(), exitUsage, "write redis://"},
 		{"list --prefix a{b", away, exitUsage, "--prefix"},
 		{"list --prefix=", away, exitUsage, "--prefix"},
 		{"list", env("REDIS_URL", "redis://127.0.0.1:1", "TOKEN_CACHE_KEYS", "no-colon"), exitUsage, "TOKEN_CACHE_KEYS"},
@@ -419,6 +420,22 @@ func TestHelpAndCompletion(t *testing.T) {
 		w := world{strings.Fields(args), none, nil, &out, io.Discard, time.Now}
 		if code := run(t.Context(), w); code != exitDone || !strings.Contains(out.String(), want) {
 			t.Errorf("%q: exit code %d, want %q in %s", args, code, want, out.String())
+		}
+	}
+}
+
+// Help fits a terminal of 80 columns, but for examples, which are to be copied.
+func TestHelpFitsATerminal(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"", "keygen", "doctor", "list", "show", "purge", "reseal", "watch", "completion"} {
+		code, printed := invoked(nil, strings.Fields(args+" --help")...)
+		if code != exitDone {
+			t.Errorf("%q: exit code %d", args, code)
+		}
+		for line := range strings.Lines(printed) {
+			if n := len(strings.TrimSuffix(line, "\n")); n > 80 && !strings.HasPrefix(line, "  msalredis ") {
+				t.Errorf("%q: %d columns: %s", args, n, line)
+			}
 		}
 	}
 }

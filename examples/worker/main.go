@@ -69,7 +69,8 @@ func status(err error) int {
 	return 1
 }
 
-const help = `worker takes tokens steadily through a shared Redis. It is what docker-compose.yml scales:
+const help = `worker takes tokens steadily through a shared Redis. It is what
+docker-compose.yml scales:
 
     docker compose up --build --scale worker=5
 
@@ -79,8 +80,9 @@ By hand, in three terminals, with a redis-server on localhost:
     worker --redis redis://127.0.0.1:6379
     worker --redis redis://127.0.0.1:6379
 
-TOKEN_CACHE_KEYS holds the sealing keys, the same for every worker: "2026a:" and the output of
-openssl rand -base64 32. Ctrl-C ends a worker and prints its totals.
+TOKEN_CACHE_KEYS holds the sealing keys, the same for every worker: "2026a:" and
+the output of openssl rand -base64 32. Ctrl-C ends a worker and prints its
+totals.
 
 `
 
@@ -98,13 +100,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.BoolVar(&emulator, "emulator", false, "be the Entra ID emulator instead of a worker")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8443", "emulator: `address` of the token endpoint, TLS")
 	f.StringVar(&c.caListen, "ca-listen", "127.0.0.1:8080",
-		"emulator: `address` that hands out the CA certificate, plain HTTP")
+		"emulator: `address` that hands out the CA certificate, plain HTTP\n")
 	f.DurationVar(&c.lifetime, "lifetime", 6*time.Minute,
-		"emulator: life of a token; MSAL does not use its last five minutes")
+		"emulator: life of a token; MSAL does not use its last five minutes\n")
 	f.DurationVar(&c.latency, "latency", 300*time.Millisecond, "emulator: time that a token request takes")
 	f.StringVar(&c.redis, "redis", "", "worker: `URL` of Redis. The tokens are the emulator's: REDIS_URL is not used")
 	f.StringVar(&c.entra, "entra", "127.0.0.1:8443", "worker: `address` of the emulator")
-	f.StringVar(&c.ca, "ca", "http://127.0.0.1:8080/ca.pem", "worker: `URL` of the emulator's CA certificate")
+	f.StringVar(&c.ca, "ca", "http://127.0.0.1:8080/ca.pem", "worker: `URL` of the emulator's CA certificate\n")
 	f.DurationVar(&c.waitForEmul, "wait", time.Minute, "worker: how long to wait for the emulator to start")
 	f.DurationVar(&c.opTimeout, "op-timeout", 250*time.Millisecond,
 		"worker: bound of a Redis operation (Options.OpTimeout)")
@@ -112,7 +114,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.IntVar(&c.gophers, "goroutines", 32, "worker: how many goroutines take tokens")
 	f.DurationVar(&c.pause, "pause", 10*time.Millisecond, "worker: pause of a goroutine between two tokens")
 	f.StringVar(&c.metrics, "metrics", "",
-		"worker: `address` at which Prometheus finds /metrics, plain HTTP (default: none)")
+		"worker: `address` at which Prometheus finds /metrics, plain HTTP\n(default: none)")
 	err := f.Parse(args)
 	switch {
 	case err != nil:
