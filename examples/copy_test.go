@@ -64,6 +64,29 @@ func TestCopiedExamplesBuild(t *testing.T) {
 	inModule(t, module, "vet", "./...")
 }
 
+// Help fits a terminal of 80 columns. fleet and the worker, whose flags are most of it, see to themselves.
+func TestHelpFitsATerminal(t *testing.T) {
+	files, err := filepath.Glob("*/emulated.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	helps := 0
+	for _, file := range files {
+		help := regexp.MustCompile("(?s)(?:Help: |\"azurefunctions\", )`(.*?)`")
+		for _, text := range help.FindAllStringSubmatch(read(t, file), -1) {
+			helps++
+			for line := range strings.Lines(text[1]) {
+				if n := len(strings.TrimSuffix(line, "\n")); n > 80 {
+					t.Errorf("%s: %d columns: %s", file, n, line)
+				}
+			}
+		}
+	}
+	if helps != len(files) {
+		t.Errorf("%d help texts in %d files", helps, len(files))
+	}
+}
+
 // Where a README tells to copy files it names all of them, and no other.
 func TestReadmesNameTheFilesToCopy(t *testing.T) {
 	readmes, err := filepath.Glob("*/README.md")

@@ -17,12 +17,15 @@ var shown = map[string]struct {
 	document string
 	flags    []string
 }{
+	"agents":          {"agents/README.md", nil},
 	"azuresdk":        {"azuresdk/README.md", nil},
 	"businesscentral": {"businesscentral/README.md", nil},
 	"dataverse":       {"dataverse/README.md", nil},
 	"migrating":       {"../docs/migrating.md", nil},
 	"multitenant":     {"multitenant/README.md", nil},
 	"oboapi":          {"oboapi/README.md", []string{"-addr", "127.0.0.1:0"}},
+	"quickstart":      {"quickstart/README.md", nil},
+	"secretless":      {"secretless/README.md", nil},
 	"sharepoint":      {"sharepoint/README.md", nil},
 }
 
@@ -31,6 +34,7 @@ var varying = []struct{ pattern, stands string }{
 	{`(?m)^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d `, ""}, // before a log line
 	{`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`, "ID"},
 	{`127\.0\.0\.1:\d+`, "ADDRESS"},
+	{`[0-9a-f]{12}, good until [\d:]{8}`, "FINGERPRINT and time"},
 	{`\d+ x 429`, "some 429"},               // businesscentral: who comes together does so by chance
 	{`token requests: 20\d\b`, "about 200"}, // multitenant: on a slow machine a refusal's two seconds may pass
 }

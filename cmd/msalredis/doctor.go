@@ -25,28 +25,32 @@ type check struct {
 func (c *command) doctor() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor [URL]",
-		Short: "Find out whether a Redis is fit for the cache, and say what to change",
-		Long: `doctor connects as the service does and checks TLS, permissions, latency, the server's version, eviction,
-persistence, cluster slots, the difference of clocks, and that every script of the library runs. Each check is a line:
+		Short: "Find out if a Redis is fit for the cache, and what to change",
+		Long: `doctor connects as the service does and checks TLS, permissions, latency, the
+server's version, eviction, persistence, cluster slots, the difference of
+clocks, and that every script of the library runs. Each check is a line:
 
   ok    as it should be
   warn  works, and not as well as it could
   fail  the cache does not work, or not safely: exit code 3
-  skip  could not be found out, mostly because this user may not ask (INFO, CONFIG)
+  skip  could not be found out, mostly because this user may not ask (INFO,
+        CONFIG)
 
-Run it as the service's own Redis user. It writes a few keys below the prefix, with a short life, and deletes them. Each
-permission that is missing leaves an entry in the server's ACL LOG.`,
+Run it as the service's own Redis user. It writes a few keys below the prefix,
+with a short life, and deletes them. Each permission that is missing leaves an
+entry in the server's ACL LOG.`,
 		Example: `  REDIS_URL=rediss://user:password@host:6380 msalredis doctor
   msalredis doctor rediss://name.region.redis.azure.net:10000 --entra`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				c.url = args[0]
+				c.url, c.named = args[0], "URL"
 			}
 			checks, err := c.examine(cmd.Context())
 			if err != nil {
 				return err
 			}
+			const arrow, under = "                    -> ", "                       "
 			failed := 0
 			for _, k := range checks {
 				if k.Status == statusFail {
@@ -55,7 +59,9 @@ permission that is missing leaves an entry in the server's ACL LOG.`,
 				if !c.json {
 					_ = c.sayStatus(k.Status, "  %-12s  %s", k.Check, k.Found)
 					if k.Advice != "" {
-						say(c.out, "%20s-> %s", "", k.Advice)
+						for i, line := range folded(k.Advice, c.width()-len(arrow)) {
+							say(c.out, "%s%s", []string{arrow, under}[min(i, 1)], line)
+						}
 					}
 				}
 			}

@@ -22,15 +22,17 @@ func (c *command) list() *cobra.Command {
 	var f filter
 	cmd := &cobra.Command{
 		Use:   "list",
-		Short: "List what is in the cache: kind, tenant, account, scopes, expiry, size",
-		Long: `list shows partitions (an app's tokens in a tenant, a user's tokens), the answers that the refresh gate shares
-(client credentials, on-behalf-of), and the pauses under way. Never a token.
+		Short: "List what is cached: kind, tenant, account, scopes, expiry, size",
+		Long: `list shows partitions (an app's tokens in a tenant, a user's tokens), the
+answers that the refresh gate shares (client credentials, on-behalf-of), and the
+pauses under way. Never a token.
 
-Names in Redis are hashes; the real ones are inside the sealed values. So list needs TOKEN_CACHE_KEYS; without it, and
-for values sealed with other keys, it shows ids, sizes and times only.
+Names in Redis are hashes; the real ones are inside the sealed values. So list
+needs TOKEN_CACHE_KEYS; without it, and for values sealed with other keys, it
+shows ids, sizes and times only.
 
-It needs SCAN, which the library itself never uses: give its user +scan besides the rule of docs/redis.md. It reads
-every value of the cache once.`,
+It needs SCAN, which the library itself never uses: give its user +scan besides
+the rule of docs/redis.md. It reads every value of the cache once.`,
 		Example: `  msalredis list
   msalredis list --tenant 11111111-2222-3333-4444-555555555555
   msalredis list --json | jq '[.[] | select(.kind == "user")] | length'`,

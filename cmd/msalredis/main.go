@@ -7,6 +7,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -110,6 +111,7 @@ func run(ctx context.Context, w world) int {
 type command struct {
 	world
 	url, prefix, ca  string
+	named            string // what url was given as, if not as --redis
 	entra, json      bool
 	skipVerification bool
 }
@@ -119,19 +121,24 @@ func newRoot(w world) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "msalredis",
 		Short: "Look after a token cache of msal-redis-go in Redis",
-		Long: `msalredis is for the person on call: is the Redis fit for the cache, what is in it, and how to get it out.
+		Long: `msalredis is for the person on call: is the Redis fit for the cache, what is in
+it, and how to get it out.
 
 Environment, the same as the service's own:
-  REDIS_URL         the Redis, as package connect reads it: rediss://user:password@host:6380
-  TOKEN_CACHE_KEYS  the sealing keys, "2026b:BASE64,2026a:BASE64", the newest first; without them names and scopes stay
-                    sealed, and list and show give sizes and times only
+  REDIS_URL         the Redis, as package connect reads it:
+                    rediss://user:password@host:6380
+  TOKEN_CACHE_KEYS  the sealing keys, "2026b:BASE64,2026a:BASE64", the newest
+                    first; without them names and scopes stay sealed, and list
+                    and show give sizes and times only
 
 Exit codes:
   0    done
   1    failed: Redis could not be reached, or refused
-  2    usage: a flag, an argument or an environment variable must be changed; the error says which
-  3    done, and something is not as it should be: doctor found a failure, show or purge found nothing, purge could not
-       read values that may match, reseal had to leave values as they are
+  2    usage: a flag, an argument or an environment variable must be changed;
+       the error says which
+  3    done, and something is not as it should be: doctor found a failure, show
+       or purge found nothing, purge could not read values that may match,
+       reseal had to leave values as they are
   130  interrupted; what was done until then stays done
 
 Tokens and secrets are never shown. Names of users, tenants and apps are.`,
@@ -155,6 +162,8 @@ Tokens and secrets are never shown. Names of users, tenants and apps are.`,
 		"log in to Azure Managed Redis with Entra ID, by azidentity's DefaultAzureCredential")
 	f.BoolVar(&c.json, "json", false, "JSON for scripts instead of tables")
 	root.AddCommand(c.keygen(), c.doctor(), c.list(), c.show(), c.purge(), c.reseal(), c.watch())
+	root.SetUsageTemplate(strings.NewReplacer(".FlagUsages", ".FlagUsagesWrapped 80",
+		"for more information about", "for more on").Replace(root.UsageTemplate()))
 	root.InitDefaultCompletionCmd()
 	root.InitDefaultHelpCmd()
 	for _, sub := range root.Commands() {
@@ -284,9 +293,9 @@ func (c *command) open(ctx context.Context) (*session, error) {
 			return nil, fmt.Errorf("TOKEN_CACHE_KEYS: %w; msalredis keygen makes a key", err)
 		}
 	}
-	url := c.url
+	url, by := c.url, cmp.Or(c.named, "--redis")
 	if url == "" {
-		url = c.env("REDIS_URL")
+		url, by = c.env("REDIS_URL"), "REDIS_URL"
 	}
 	if url = strings.TrimSpace(url); url == "" {
 		return nil, usagef("where is Redis? Set REDIS_URL, or give --redis")
@@ -311,7 +320,7 @@ func (c *command) open(ctx context.Context) (*session, error) {
 			}
 		}
 	} else if (c.ca != "" || c.skipVerification) && strings.Contains(url, "://") { // else connect has more to say
-		return nil, usagef("--ca and --insecure-skip-verify are for TLS: the URL must begin with rediss://")
+		return nil, usagef("--ca and --insecure-skip-verify are for TLS: the URL in %s must begin with rediss://", by)
 	}
 	if c.entra {
 		cred, err := azidentity.NewDefaultAzureCredential(nil)
@@ -324,7 +333,7 @@ func (c *command) open(ctx context.Context) (*session, error) {
 	}
 	var err error
 	if s.client, err = connect.Dial(ctx, url, o); err != nil {
-		return nil, worded{err}
+		return nil, fmt.Errorf("%s: %w", by, worded{err})
 	}
 	return s, nil
 }

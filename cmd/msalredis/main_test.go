@@ -374,7 +374,8 @@ func TestUsageErrors(t *testing.T) {
 		{"keygen a:b", away, exitUsage, "letters"},
 		{"show", away, exitUsage, "arg"},
 		{"list", env(), exitUsage, "REDIS_URL"},
-		{"doctor https://x", env(), exitUsage, "redis://"},
+		{"doctor https://x", env(), exitUsage, "msalredis: URL: connect: the Redis URL cannot be used"},
+		{"doctor https://x", env(), exitUsage, "write redis://"},
 		{"list --prefix a{b", away, exitUsage, "--prefix"},
 		{"list --prefix=", away, exitUsage, "--prefix"},
 		{"list", env("REDIS_URL", "redis://127.0.0.1:1", "TOKEN_CACHE_KEYS", "no-colon"), exitUsage, "TOKEN_CACHE_KEYS"},
@@ -383,6 +384,13 @@ func TestUsageErrors(t *testing.T) {
 		{"list --ca x", env("REDIS_URL", " rediss://127.0.0.1:1"), exitUsage, "--ca: the file"},
 		{"list --ca x", env("REDIS_URL", "n.redis.cache.windows.net:6380,password=p,ssl=True"), exitUsage,
 			"rediss://:PASSWORD@NAME.redis.cache.windows.net:6380"},
+		{"list", env("REDIS_URL", "nonsense:Sesame-0123"), exitUsage, "msalredis: REDIS_URL: "},
+		{"list --redis nonsense:Sesame-0123", away, exitUsage, "msalredis: --redis: "},
+		{"list", env("REDIS_URL", "redis://:Sesame-0123@127.0.0.1:1?max_retries=-1"), exitFailed, "msalredis: REDIS_URL: "},
+		{"list --redis redis://:Sesame-0123@127.0.0.1:1?max_retries=-1", env(), exitFailed, "msalredis: --redis: "},
+		{"doctor --redis https://:Sesame-0123@x", away, exitUsage, "--redis: "},
+		{"list --ca x --redis redis://:Sesame-0123@127.0.0.1:1", away, exitUsage, "the URL in --redis must"},
+		{"list --ca x", away, exitUsage, "the URL in REDIS_URL must"},
 		{"purge", away, exitUsage, "--account"},
 		{"purge --account a --scope s", away, exitUsage, "--scope"},
 		{"purge --tenant a --json", away, exitUsage, "--yes"},
@@ -391,7 +399,8 @@ func TestUsageErrors(t *testing.T) {
 	} {
 		var out, report bytes.Buffer
 		code := run(t.Context(), world{strings.Fields(c.args), c.env, strings.NewReader(""), &out, &report, time.Now})
-		if code != c.code || !strings.Contains(report.String(), c.want) || out.Len() > 0 {
+		if code != c.code || !strings.Contains(report.String(), c.want) || out.Len() > 0 ||
+			strings.Contains(report.String(), "Sesame-0123") {
 			t.Errorf("%s: exit code %d, want %d with %q: %s%s", c.args, code, c.code, c.want, report.String(), out.String())
 		}
 	}
@@ -411,6 +420,22 @@ func TestHelpAndCompletion(t *testing.T) {
 		w := world{strings.Fields(args), none, nil, &out, io.Discard, time.Now}
 		if code := run(t.Context(), w); code != exitDone || !strings.Contains(out.String(), want) {
 			t.Errorf("%q: exit code %d, want %q in %s", args, code, want, out.String())
+		}
+	}
+}
+
+// Help fits a terminal of 80 columns, but for examples, which are to be copied.
+func TestHelpFitsATerminal(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"", "keygen", "doctor", "list", "show", "purge", "reseal", "watch", "completion"} {
+		code, printed := invoked(nil, strings.Fields(args+" --help")...)
+		if code != exitDone {
+			t.Errorf("%q: exit code %d", args, code)
+		}
+		for line := range strings.Lines(printed) {
+			if n := len(strings.TrimSuffix(line, "\n")); n > 80 && !strings.HasPrefix(line, "  msalredis ") {
+				t.Errorf("%q: %d columns: %s", args, n, line)
+			}
 		}
 	}
 }
@@ -464,7 +489,7 @@ func TestGoRedisIsNotHeard(t *testing.T) {
 	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
 		t.Fatalf("%v: %s", err, printed)
 	}
-	if text := string(printed); !strings.HasPrefix(text, "msalredis: connect: ") || strings.Count(text, "\n") != 1 {
+	if text := string(printed); !strings.HasPrefix(text, "msalredis: --redis: connect: ") || strings.Count(text, "\n") != 1 {
 		t.Errorf("printed:\n%s", text)
 	}
 }

@@ -161,4 +161,12 @@ func TestDoctorColours(t *testing.T) {
 			t.Errorf("no line %q:\n%s%s", line, text, r.out)
 		}
 	}
+	for line := range strings.Lines(text) { // advice goes on below itself; in a file it is one line
+		if line = strings.TrimRight(line, "\r\n"); strings.HasPrefix(line, strings.Repeat(" ", 20)) && len(line) > 80 {
+			t.Errorf("%d columns: %s", len(line), line)
+		}
+	}
+	if !strings.Contains(text, "\n                       ") || strings.Contains(r.out, "\n                       ") {
+		t.Errorf("the advice on a terminal:\n%s\nand in a file:\n%s", text, r.out)
+	}
 }

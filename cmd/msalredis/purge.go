@@ -71,28 +71,34 @@ func (c *command) purge() *cobra.Command {
 	var yes, dry bool
 	cmd := &cobra.Command{
 		Use:   "purge (--account A | --tenant T | --client C) [--scope S]",
-		Short: "Remove tokens so that they do not come back: sign users out, make apps ask anew",
-		Long: `purge removes what "list" shows for the same flags, and does it as the library does: a user is signed out
-(Cache.RemoveAccount), an app's tokens are forgotten (Cache.ForgetAppTokens). Either leaves a tombstone, so that a
-refresh under way brings nothing back, and tells the running instances at once. Deleting keys by hand does neither.
+		Short: "Remove tokens for good: sign users out, make apps ask anew",
+		Long: `purge removes what "list" shows for the same flags, and does it as the library
+does: a user is signed out (Cache.RemoveAccount), an app's tokens are forgotten
+(Cache.ForgetAppTokens). Either leaves a tombstone, so that a refresh under way
+brings nothing back, and tells the running instances at once. Deleting keys by
+hand does neither.
 
-A user is signed out of every client, also where --client or --tenant alone chose him: clients of a family share a
-refresh token. --client with --tenant names an app and leaves users alone. --scope is for apps: it narrows what is
+A user is signed out of every client, also where --client or --tenant alone
+chose him: clients of a family share a refresh token. --client with --tenant
+names an app and leaves users alone. --scope is for apps: it narrows what is
 forgotten to tokens for this scope, and leaves users alone.
 
-It says what is to be removed and asks, unless --yes is given; standard output has what was then removed, or what a dry
-run would remove. Without a terminal, as under cron, it takes --yes, or an answer by a pipe.
+It says what is to be removed and asks, unless --yes is given; standard output
+has what was then removed, or what a dry run would remove. Without a terminal,
+as under cron, it takes --yes, or an answer by a pipe.
 
-Exact names (--account with a home account id of Entra ID, two GUIDs with a dot between them; --client with --tenant,
-without --scope) need neither SCAN nor TOKEN_CACHE_KEYS, and a tombstone is left also where nothing is stored yet;
+Exact names (--account with a home account id of Entra ID, two GUIDs with a dot
+between them; --client with --tenant, without --scope) need neither SCAN nor
+TOKEN_CACHE_KEYS, and a tombstone is left also where nothing is stored yet;
 anything else looks for what matches, as list does.
 
-What it looks at and cannot read, because it is sealed with a key that is not in TOKEN_CACHE_KEYS (a rotation under way,
-another kind of serializer) or damaged, may match and is left. Then the error says how many values that are and what to
+What it looks at and cannot read, because it is sealed with a key that is not in
+TOKEN_CACHE_KEYS (a rotation under way, another kind of serializer) or damaged,
+may match and is left. Then the error says how many values that are and what to
 do, and the exit code is 3.
 
-Access tokens that Entra ID has issued stay valid to their end wherever they were sent already: revoke the user's
-sessions, or the app's secret, in Entra ID.`,
+Access tokens that Entra ID has issued stay valid to their end wherever they
+were sent already: revoke the user's sessions, or the app's secret, in Entra ID.`,
 		Example: `  msalredis purge --account 00000000-0000-4000-8000-00000000000a.11111111-2222-3333-4444-555555555555
   msalredis purge --tenant 11111111-2222-3333-4444-555555555555
   msalredis purge --client 66666666-7777-8888-9999-000000000000 --scope https://graph.microsoft.com/.default --yes`,

@@ -33,13 +33,16 @@ func (r resealed) left() int { return r.Changed + r.UnknownKey + r.Unreadable }
 func (c *command) reseal() *cobra.Command {
 	return &cobra.Command{
 		Use:   "reseal",
-		Short: "Seal every value anew with the newest key, so that an old one can be dropped",
-		Long: `reseal opens each value that an older key of TOKEN_CACHE_KEYS has sealed and seals it with the first. Run it
-when all instances have the new key first, and before the old one is taken away; both must be in TOKEN_CACHE_KEYS.
+		Short: "Seal every value anew with the newest key, to drop an old one",
+		Long: `reseal opens each value that an older key of TOKEN_CACHE_KEYS has sealed and
+seals it with the first. Run it when all instances have the new key first, and
+before the old one is taken away; both must be in TOKEN_CACHE_KEYS.
 
-It is safe while the service runs: a value is replaced only if it is still the one that was read, so nothing newer is
-overwritten, and as contents and stamps stay the same, instances notice nothing. It can be ended at any time and run
-again: what has the newest key is passed over by its header. It needs SCAN, as list does.
+It is safe while the service runs: a value is replaced only if it is still the
+one that was read, so nothing newer is overwritten, and as contents and stamps
+stay the same, instances notice nothing. It can be ended at any time and run
+again: what has the newest key is passed over by its header. It needs SCAN, as
+list does.
 
 Values that it cannot open stay as they are, and then it ends with exit code 3.`,
 		Args: cobra.NoArgs,

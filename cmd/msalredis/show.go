@@ -11,9 +11,10 @@ import (
 func (c *command) show() *cobra.Command {
 	return &cobra.Command{
 		Use:   "show ID | ACCOUNT",
-		Short: "Show one record value by value: type, scopes, expiry, age, key; never a token",
-		Long: `show prints what list has in one line, value by value. ID is an id of list, or its beginning, which takes SCAN
-to complete; ACCOUNT is MSAL's home account id, uid.utid, which does not.`,
+		Short: "Show one record: type, scopes, expiry, age, key; never a token",
+		Long: `show prints what list has in one line, value by value. ID is an id of list, or
+its beginning, which takes SCAN to complete; ACCOUNT is MSAL's home account id,
+uid.utid, which does not.`,
 		Example: "  msalredis show 00000000-0000-4000-8000-00000000000a.11111111-2222-3333-4444-555555555555",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -98,6 +98,21 @@ func stacked(headings []string, rows [][]string, under []string, width int) stri
 	return text
 }
 
+// folded breaks a text at spaces into lines that fit a width. Where there is no room for words it stays one line.
+func folded(text string, width int) (lines []string) {
+	if width < 20 {
+		return []string{text}
+	}
+	for _, word := range strings.Split(text, " ") {
+		if last := len(lines) - 1; last >= 0 && utf8.RuneCountInString(lines[last]+" "+word) <= width {
+			lines[last] += " " + word
+			continue
+		}
+		lines = append(lines, word)
+	}
+	return lines
+}
+
 // filled puts parts into indented lines, as many as fit into each. A part that is longer than a line has lines of its
 // own, and goes on at a space.
 func filled(parts []string, width int) string {

@@ -48,8 +48,9 @@ func (c *command) watch() *cobra.Command {
 	every := time.Second
 	cmd := &cobra.Command{
 		Use:   "watch",
-		Short: "Show live what the fleet does: refreshes, waits, throttling, sign-outs",
-		Long: `watch listens to the messages that instances send each other, and looks at what they are about:
+		Short: "Show live what the fleet does: refreshes, waits, sign-outs",
+		Long: `watch listens to the messages that instances send each other, and looks at what
+they are about:
 
   refreshed  an instance asked Entra ID and stored what came
   throttled  Entra ID said 429; the whole fleet pauses for this identity
@@ -58,17 +59,22 @@ func (c *command) watch() *cobra.Command {
   released   an instance was about to ask and found the token there
   removed    a user was signed out, or an app's tokens were forgotten
 
-It shows what goes through Redis: not the hits, which are served from memory, nor what an instance does while Redis is
-away, nor requests that end without a lease. Waits are sampled (--every), so shorter ones are seen by chance. For rates
-and latencies use the metrics of docs/observability.md.
+It shows what goes through Redis: not the hits, which are served from memory,
+nor what an instance does while Redis is away, nor requests that end without a
+lease. Waits are sampled (--every), so shorter ones are seen by chance. For
+rates and latencies use the metrics of docs/observability.md.
 
-While Redis is away it says so and tries again; what happens meanwhile is not seen. One node of a cluster is enough:
-until it is back or replaced, nothing of the others is seen either. After a failover by Sentinel it may need some
-seconds to find that it still hears the old primary; what happens on the new one until then is not seen.
+While Redis is away it says so and tries again; what happens meanwhile is not
+seen. One node of a cluster is enough: until it is back or replaced, nothing of
+the others is seen either. After a failover by Sentinel it may need some seconds
+to find that it still hears the old primary; what happens on the new one until
+then is not seen.
 
-The service is not slowed: messages are sent whether or not somebody listens, and each costs watch one small read, at
-most ten batches a second. It publishes one of its own each second, to see that they arrive. Its user needs, besides the
-rule of docs/redis.md, +psubscribe, and for waits +pubsub|channels +pubsub|numsub. Ctrl-C ends it.`,
+The service is not slowed: messages are sent whether or not somebody listens,
+and each costs watch one small read, at most ten batches a second. It publishes
+one of its own each second, to see that they arrive. Its user needs, besides the
+rule of docs/redis.md, +psubscribe, and for waits +pubsub|channels
++pubsub|numsub. Ctrl-C ends it.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if every < 100*time.Millisecond {

@@ -13,8 +13,8 @@ func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "agents",
-	Help: `Takes tokens as an agent identity, in its own name and in a user's. Entra ID and Redis are emulated, unless the
-environment names real ones:
+	Help: `Takes tokens as an agent identity, in its own name and in a user's. Entra ID and
+Redis are emulated, unless the environment names real ones:
 
   AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
                     the agent's blueprint

@@ -57,10 +57,11 @@ func collection(w *standin.World, host, pattern, property string, names ...strin
 func playHost() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	standin.NoArguments("azurefunctions", `Plays the Functions host: starts instances of this handler, invokes and kills
-some, and says how many token requests that took. Entra ID, Redis and the APIs are
-emulated, unless the environment names real ones:
+some, and says how many token requests that took. Entra ID, Redis and the APIs
+are emulated, unless the environment names real ones:
 
-  AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, DATAVERSE_URL, REDIS_URL, TOKEN_CACHE_KEYS`)
+  AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, DATAVERSE_URL,
+  REDIS_URL, TOKEN_CACHE_KEYS`)
 	standin.StopWithParent(stop)
 	standin.Exit(ctx, "azurefunctions", demonstrate(ctx, os.Stdout))
 }

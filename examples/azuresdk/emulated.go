@@ -18,11 +18,13 @@ func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "azuresdk",
-	Help: `Reads a secret of a Key Vault in two processes, each with two credentials. Entra ID, Redis and the Key Vault
-are emulated; with these variables it is one process with the real ones:
+	Help: `Reads a secret of a Key Vault in two processes, each with two credentials. Entra
+ID, Redis and the Key Vault are emulated; with these variables it is one process
+with the real ones:
 
   AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
-                    the app registration, which may read the vault's secrets (Key Vault Secrets User)
+                    the app registration, which may read the vault's secrets
+                    (Key Vault Secrets User)
   KEY_VAULT_URL     as in https://contoso.vault.azure.net
   KEY_VAULT_SECRET  the secret's name
   REDIS_URL         as in rediss://:PASSWORD@NAME.REGION.redis.azure.net:10000
@@ -56,7 +58,8 @@ func (v *vault) serve(w *standin.World) error {
 				fmt.Sprintf(`Bearer authorization="https://login.microsoftonline.com/%s", resource="%s"`,
 					entratest.DefaultTenant, audience))
 			out.WriteHeader(http.StatusUnauthorized)
-			fmt.Fprint(out, `{"error":{"code":"Unauthorized","message":"AKV10000: Request is missing a Bearer or PoP token."}}`)
+			fmt.Fprint(out, `{"error":{"code":"Unauthorized","message":"AKV10000: Request is missing a Bearer
+or PoP token."}}`)
 			return
 		}
 		v.reads.Add(1)

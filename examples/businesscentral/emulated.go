@@ -17,13 +17,15 @@ func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "businesscentral",
-	Help: `Counts the customers of every company in every Business Central environment of a tenant. Entra ID, Redis and
-Business Central are emulated, unless the environment names real ones:
+	Help: `Counts the customers of every company in every Business Central environment of a
+tenant. Entra ID, Redis and Business Central are emulated, unless the
+environment names real ones:
 
   AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
                     the app registration, which Business Central knows too
   REDIS_URL         as in rediss://:PASSWORD@NAME.REGION.redis.azure.net:10000
-  TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the output of openssl rand -base64 32`,
+  TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the
+                    output of openssl rand -base64 32`,
 	Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"},
 	Emulate: func(w *standin.World) error {
 		return (&emulated{limit: standin.Limit{Requests: 10, Pause: 500 * time.Millisecond}}).serve(w)

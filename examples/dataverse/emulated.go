@@ -15,14 +15,17 @@ func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "dataverse",
-	Help: `Reads the accounts of Dataverse environments. Entra ID, Redis and Dataverse are emulated,
-unless the environment names real ones:
+	Help: `Reads the accounts of Dataverse environments. Entra ID, Redis and Dataverse are
+emulated, unless the environment names real ones:
 
   AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
-                    the app registration, which is an application user of each environment
-  DATAVERSE_URL     the environments, as in https://contoso.crm4.dynamics.com,https://contoso-test.crm4.dynamics.com
+                    the app registration, which is an application user of each
+                    environment
+  DATAVERSE_URL     the environments, separated by commas, as in
+                    https://a.crm4.dynamics.com,https://b.crm4.dynamics.com
   REDIS_URL         as in rediss://:PASSWORD@NAME.REGION.redis.azure.net:10000
-  TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the output of openssl rand -base64 32`,
+  TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the
+                    output of openssl rand -base64 32`,
 	Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET", "DATAVERSE_URL"},
 	Emulate:  func(w *standin.World) error { return emulate(w, time.Second) },
 	Run:      func(ctx context.Context, out io.Writer, _ *standin.World) error { return run(ctx, out) },

@@ -78,15 +78,15 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 	f.BoolVar(&cfg.Full, "full", false, "play all phases, with tokens that live 4 s: about two minutes more")
 	f.DurationVar(&cfg.Life, "life", shortLife, "the life of a token for MSAL, in whole seconds (with --full: 4s)")
 	f.DurationVar(&cfg.LockTTL, "lock-ttl", 2*time.Second,
-		"the library's Options.LockTTL: how long the others wait at most for\nthe lease of a leader that was killed")
+		"the library's Options.LockTTL where a leader is killed: how long the others wait at most for its lease")
 	f.StringSliceVar(&cfg.Phases, "phases", shortPhases(), "what to play (with --full: all)")
 	f.StringSliceVar(&cfg.Systems, "systems", systemNames(), "what to compare")
 	// The variable is not the flag's default: --help shows those, and this one may hold a password.
 	f.StringVar(&cfg.Redis, "redis", "",
-		"a Redis to use instead of the one inside the demonstration, as in\nredis://:password@host:6379/0; keys of this run "+
-			"only, removed at its end;\nREDIS_URL is read with the real Entra ID only")
+		"a Redis to use instead of the one inside the demonstration, as in redis://:password@host:6379/0; keys of this run "+
+			"only, removed at its end; REDIS_URL is read with the real Entra ID only")
 	f.StringSliceVar(&cfg.RealScope, "scope", fields(env("AZURE_SCOPE")),
-		"scopes at the real Entra ID (default: $AZURE_SCOPE); used with\nAZURE_TENANT_ID, AZURE_CLIENT_ID and "+
+		"scopes at the real Entra ID (default: $AZURE_SCOPE); used with AZURE_TENANT_ID, AZURE_CLIENT_ID and "+
 			"AZURE_CLIENT_SECRET instead of the emulator")
 	f.BoolVar(&cfg.JSON, "json", false, "print JSON instead of the table")
 	f.StringVar(&cfg.Plot, "plot", "", "draw an SVG picture to this `file`")
@@ -96,12 +96,12 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 	// Breaks the promises on purpose: the library's accessor without its HTTP client.
 	_ = f.MarkHidden("without-gate")
 	f.Usage = func() {
-		fmt.Fprintf(help, "What a fleet of processes costs Entra ID with plain MSAL, a naive Redis accessor, "+
-			"and this library.\n\nUsage: go run ./examples/fleet [flags]\n\n%s\nPhases:\n", f.FlagUsages())
+		fmt.Fprintf(help, "What a fleet of processes costs Entra ID with plain MSAL, a naive Redis\n"+
+			"accessor, and this library.\n\nUsage: go run ./examples/fleet [flags]\n\n%s\nPhases:\n", f.FlagUsagesWrapped(80))
 		for _, ph := range allPhases {
-			fmt.Fprintf(help, "  %-8s %s\n", ph.name, ph.what)
+			fmt.Fprintf(help, "  %-9s %s\n", ph.name, folded(ph.what, 12))
 		}
-		fmt.Fprintf(help, "\nExit status: 0 the library kept its promises, 1 it did not, 2 trouble, 130 interrupted.\n")
+		fmt.Fprintf(help, "\nExit status: 0 no promise of the library was broken, 1 one was, 2 trouble,\n130 interrupted.\n")
 	}
 	if err := f.Parse(args); err != nil {
 		return nil, err
@@ -120,6 +120,26 @@ func parseConfig(args []string, env func(string) string, help io.Writer) (*confi
 		cfg.Life = fullLife
 	}
 	return cfg, cfg.check()
+}
+
+// folded breaks a text so that it fits 80 columns to the right of an indent.
+func folded(text string, indent int) string {
+	var b strings.Builder
+	column := indent
+	for _, word := range strings.Fields(text) {
+		switch {
+		case b.Len() == 0:
+		case column+1+len(word) > 80:
+			b.WriteString("\n" + strings.Repeat(" ", indent))
+			column = indent
+		default:
+			b.WriteByte(' ')
+			column++
+		}
+		b.WriteString(word)
+		column += len(word)
+	}
+	return b.String()
 }
 
 func (c *config) check() error {

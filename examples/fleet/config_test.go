@@ -25,12 +25,17 @@ func TestHelp(t *testing.T) {
 	wants := []string{"Usage:", "--workers", "--redis", "REDIS_URL is read with the real Entra ID only",
 		"--json", "--plot", "Exit status:"}
 	for _, want := range append(wants, phaseNames()...) {
-		if !strings.Contains(stdout.String(), want) {
+		if !strings.Contains(strings.Join(strings.Fields(stdout.String()), " "), want) {
 			t.Errorf("it does not say %q:\n%s", want, stdout.String())
 		}
 	}
 	if strings.Contains(stdout.String(), "a-password") {
 		t.Errorf("the password shows:\n%s", stdout.String())
+	}
+	for line := range strings.Lines(stdout.String()) {
+		if n := len(strings.TrimSuffix(line, "\n")); n > 80 {
+			t.Errorf("%d columns: %s", n, line)
+		}
 	}
 	if strings.Contains(stdout.String(), "without-gate") || stderr.Len() > 0 {
 		t.Errorf("stdout %q\nstderr %q", stdout.String(), stderr.String())

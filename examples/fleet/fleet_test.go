@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -17,8 +18,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/internal/long"
 	"github.com/msal-redis/msal-redis-go/internal/redistest"
+	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // programEnv makes the test's binary the program. The workers it starts are this binary again.
@@ -162,7 +165,7 @@ func plays(t *testing.T, phases ...*phase) {
 		t.Errorf("%d promises of %d were looked at", len(r.Promises), promised)
 	}
 	for _, v := range r.Promises {
-		if !v.Kept {
+		if !v.Kept && !v.Unclear {
 			t.Errorf("broken: %v", v)
 		}
 	}
@@ -370,13 +373,57 @@ func (p *program) until(what string, f func() bool) {
 	}
 }
 
+// TestALeaderThatStandsStillIsNotReplaced: where no leader is killed, a busy machine that stops one for longer than
+// --lock-ttl costs no token request.
+func TestALeaderThatStandsStillIsNotReplaced(t *testing.T) {
+	t.Setenv(programEnv, "1")
+	cfg, err := parseConfig(append(small, "--tenants=1", "--lock-ttl=100ms"), func(string) string { return "" }, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stand := &phase{name: "cold", takes: func(*config) time.Duration { return 0 },
+		act: func(ctx context.Context, s *stage) error {
+			defer s.entra.emulator.OnTokenRequest(func(r entratest.Request) {
+				id, _ := workerOf(r)
+				pid := s.fleet.workers[id].command.Process.Pid
+				if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+					t.Error(err)
+				}
+				sleep(ctx, 5*s.LockTTL)
+				if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+					t.Error(err)
+				}
+			})()
+			return s.load(ctx, s.fleet, load{Tokens: s.tokens()})
+		}}
+	d := &demo{config: cfg, prefix: "fleet-" + randomName(), progress: newProgress(io.Discard)}
+	if d.key, err = serializer.GenerateKey("fleet"); err != nil {
+		t.Fatal(err)
+	}
+	if d.entra, err = openEntra(cfg); err != nil {
+		t.Fatal(err)
+	}
+	defer d.entra.close()
+	if d.redis, err = openRedis(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	defer d.redis.close()
+	o, err := d.play(t.Context(), stand, allSystems[2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, found := exactlyOnePerToken(o); !ok || o.Errors > 0 {
+		t.Errorf("%s; %d errors", found, o.Errors)
+	}
+}
+
 // TestABrokenPromiseIsAnError: without its HTTP client the library shares tokens and does not coordinate.
 func TestABrokenPromiseIsAnError(t *testing.T) {
 	t.Parallel()
 	p := start(t, append(small, "--without-gate", "--phases=cold", "--systems=library")...)
 	p.mustExit(exitBroken)
 	const promise = "exactly one token request per tenant and scope"
-	if !strings.Contains(p.stdout.String(), "BROKEN cold start           "+promise) {
+	if !strings.Contains(p.stdout.String(), "BROKEN  cold start           "+promise) {
 		t.Errorf("the table:\n%s", p.stdout.String())
 	}
 	if !strings.Contains(p.stderr.String(), "fleet: promise broken: cold: "+promise) {

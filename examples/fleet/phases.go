@@ -22,10 +22,12 @@ type phase struct {
 	promises          []promise
 }
 
-// A promise is checked against what was counted; found says what that was.
+// A promise is checked against what was counted; found says what that was. unclear, where there is one, tells that the
+// machine was too slow for a promise about time to be called broken.
 type promise struct {
-	text string
-	kept func(*outcome) (ok bool, found string)
+	text    string
+	kept    func(*outcome) (ok bool, found string)
+	unclear func(*outcome) bool
 }
 
 // stage is where a phase plays: one system, its fleet, and its own corner of Redis.
@@ -46,12 +48,27 @@ func (s *stage) load(ctx context.Context, f *fleet, l load) error {
 	return err
 }
 
-var noErrors = promise{"no call fails", func(o *outcome) (bool, string) {
+var noErrors = promise{text: "no call fails", kept: func(o *outcome) (bool, string) {
 	if o.Errors == 0 {
 		return true, fmt.Sprintf("%d calls, no error", o.Calls)
 	}
 	return false, fmt.Sprintf("%d of %d calls failed: %s", o.Errors, o.Calls, o.FirstError)
 }}
+
+// fewWait: a call that waits for Entra ID takes as long as Entra ID. Half of that tells those that wait from those that
+// do not, on top of what the machine takes of a call that has nothing to do with Entra ID (control). Where the machine
+// alone takes as much, times tell nothing: with so many waiting for a processor one slow step becomes many.
+var fewWait = promise{
+	text: "of 100 calls 99 take less than half as long as Entra ID",
+	kept: func(o *outcome) (bool, string) {
+		return o.P99 < o.halfOfEntra()+o.Machine,
+			fmt.Sprintf("p99 %.1f ms, of which this machine takes %.1f ms without Entra ID; max %.0f ms; Entra ID takes %v",
+				o.P99, o.Machine, o.Max, o.cfg.Latency)
+	},
+	unclear: func(o *outcome) bool { return o.Machine >= o.halfOfEntra() },
+}
+
+func (o *outcome) halfOfEntra() float64 { return float64(o.cfg.Latency/2) / 1e6 }
 
 var allPhases = []*phase{
 	{
@@ -62,36 +79,31 @@ var allPhases = []*phase{
 		act: func(ctx context.Context, s *stage) error {
 			return s.load(ctx, s.fleet, load{Tokens: s.tokens()})
 		},
-		promises: []promise{noErrors, {"exactly one token request per tenant and scope", exactlyOnePerToken}},
+		promises: []promise{noErrors,
+			{text: "exactly one token request per tenant and scope", kept: exactlyOnePerToken}},
 	},
 	{
 		name: "expiry", title: "expiry", emulatorOnly: true,
 		takes:    func(c *config) time.Duration { return c.Life + c.Life/4 },
 		what:     "everybody has every token; a steady load goes on while they expire (--life)",
 		act:      expire,
-		promises: []promise{noErrors, {"at most one token request each time a token comes due", onePerDue}},
+		promises: []promise{noErrors, {text: "at most one token request each time a token comes due", kept: onePerDue}},
 	},
 	{
 		name: "refresh", title: "refresh under load", emulatorOnly: true,
-		isShort: true,
-		takes:   func(c *config) time.Duration { return c.refreshFor() },
-		what:    "a steady load for two lives of the tokens (--full: three), which are refreshed half-way through each",
-		act:     refresh,
-		promises: []promise{noErrors, {"at most one token request each time a token comes due", onePerDue},
-			{"of 100 calls 99 take less than half as long as Entra ID", func(o *outcome) (bool, string) {
-				bound := o.cfg.Latency / 2
-				return o.P99 < float64(bound)/1e6,
-					fmt.Sprintf("p99 %.1f ms, max %.0f ms; Entra ID takes %v, and what else this machine does takes time too",
-						o.P99, o.Max, o.cfg.Latency)
-			}}},
+		isShort:  true,
+		takes:    func(c *config) time.Duration { return c.refreshFor() },
+		what:     "a steady load for two lives of the tokens (--full: three), which are refreshed half-way through each",
+		act:      refresh,
+		promises: []promise{noErrors, {text: "at most one token request each time a token comes due", kept: onePerDue}, fewWait},
 	},
 	{
 		name: "down", title: "Entra ID down", emulatorOnly: true,
 		takes: func(c *config) time.Duration { return 2*c.Life + c.Life/4 },
 		what:  "everybody has every token; from half of its usable life on Entra ID answers 503, for twice that life",
 		act:   entraDown,
-		promises: []promise{noErrors, {"at most two tries per token and pause, which grows from one second",
-			func(o *outcome) (bool, string) {
+		promises: []promise{noErrors, {text: "at most two tries per token and pause, which grows from one second",
+			kept: func(o *outcome) (bool, string) {
 				// Pauses of 1, 2, 4 s and so on fit into the time, and each try is repeated once.
 				pauses := 1
 				for sum, pause := time.Duration(0), time.Second; sum < 2*o.cfg.Life; pause *= 2 {
@@ -106,10 +118,10 @@ var allPhases = []*phase{
 		takes: func(*config) time.Duration { return throttledFor + 2*throttlePause },
 		what:  "nobody has a token; Entra ID answers 429 and wants a pause of a second, for two",
 		act:   throttled,
-		promises: []promise{{"at most one token request per token and pause", func(o *outcome) (bool, string) {
+		promises: []promise{{text: "at most one token request per token and pause", kept: func(o *outcome) (bool, string) {
 			most := (int(throttledFor/throttlePause) + 2) * o.Tokens
 			return o.Requests <= most, fmt.Sprintf("%d token requests for %d tokens", o.Requests, o.Tokens)
-		}}, {"in the end there is a token", func(o *outcome) (bool, string) {
+		}}, {text: "in the end there is a token", kept: func(o *outcome) (bool, string) {
 			return o.Calls > o.Errors, fmt.Sprintf("%d calls with a token", o.Calls-o.Errors)
 		}}},
 	},
@@ -122,11 +134,11 @@ var allPhases = []*phase{
 			"lease\nends, LockTTL after it was last renewed. Without the library each asks for itself and waits for nobody: " +
 			"faster\nhere, with many more token requests. The calls of the killed worker are not counted.",
 		act: killLeader,
-		promises: []promise{noErrors, {"at most one token request more than the one that died",
-			func(o *outcome) (bool, string) {
+		promises: []promise{noErrors, {text: "at most one token request more than the one that died",
+			kept: func(o *outcome) (bool, string) {
 				return o.Requests <= 2, fmt.Sprintf("%d token requests", o.Requests)
-			}}, {"within LockTTL another one leads, and one token request later all have the token",
-			func(o *outcome) (bool, string) {
+			}}, {text: "within LockTTL another one leads, and one token request later all have the token",
+			kept: func(o *outcome) (bool, string) {
 				bound := atMost(o.cfg.LockTTL + 2*o.cfg.Latency)
 				return o.Max <= float64(bound.Milliseconds()),
 					fmt.Sprintf("the longest call took %.0f ms from its start: LockTTL is %v, a token request takes %v, and what "+
@@ -141,8 +153,8 @@ var allPhases = []*phase{
 		what:    "Redis goes away, all ask for all tokens, half of them new; Redis comes back, a worker joins, all ask again",
 		note:    "The worker that joins has nothing in memory: it finds in Redis what the others have brought there.",
 		act:     redisAway,
-		promises: []promise{noErrors, {"at most one token request per process and token",
-			onePerProcessAndToken}},
+		promises: []promise{noErrors, {text: "at most one token request per process and token",
+			kept: onePerProcessAndToken}},
 	},
 }
 
@@ -288,9 +300,11 @@ func exactlyOnePerToken(o *outcome) (bool, string) {
 	return len(perToken) == o.Tokens, fmt.Sprintf("%d token requests for %d tokens", o.Requests, o.Tokens)
 }
 
-// onePerDue: the library asks again when half of a token's life has passed, in whole seconds as refresh_in is. The
-// time between the first and the last request is seen at the emulator, where the first may have been late: hence the
-// second that is added.
+// onePerDue: the library asks again when half of a token's life has passed, in whole seconds as refresh_in is. MSAL
+// keeps the time at which a token is due without its fraction of a second, so each request comes at the earliest that
+// many seconds after the second in which the one before arrived: of n requests the last arrives more than (n-1)*due less
+// one second after the first. A slow machine only makes that more. It must not be made less strict: more requests in
+// the time are needless ones.
 func onePerDue(o *outcome) (bool, string) {
 	due := max(time.Second, (o.cfg.Life / 2).Truncate(time.Second))
 	arrived := map[token][]time.Time{}

@@ -55,6 +55,7 @@ type result struct {
 	Latencies  []int64   // of each AcquireToken that gave a token, in microseconds
 	Errors     int       // how many gave none
 	FirstError string    `json:",omitempty"`
+	Control    []int64   `json:",omitempty"` // of each call that needs Redis alone (see control), in microseconds
 	Sent       []request `json:",omitempty"` // token requests that left this process during the load
 }
 

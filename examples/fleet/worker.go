@@ -100,6 +100,7 @@ func newService(s setup) (*service, error) {
 	// An operation on a dead Redis fails at once instead of after twenty dials. The naive accessor would wait for all
 	// of them in every call, and the demonstration take minutes.
 	opts.MaxRetries, opts.DialerRetries = -1, 1
+	opts.ReadTimeout = callTimeout
 	svc.rdb = redis.NewClient(opts)
 	if s.System == thisLibrary {
 		keys, err := serializer.ParseKeys(s.Keys)
@@ -116,9 +117,10 @@ func newService(s setup) (*service, error) {
 		}
 		svc.cache, err = msalredis.New(svc.rdb, sealer, &msalredis.Options{
 			Prefix: s.Prefix, LockTTL: s.LockTTL, Logger: logger,
-			// Here all instances, Redis and Entra ID share a few processors, and a burst takes longer than the default
-			// 250 ms to be worked off. A service need not set this.
-			OpTimeout: 2 * time.Second,
+			// Here all instances, Redis and Entra ID share a few processors, and perhaps with other programs. A Redis that
+			// is only slow must not be taken for one that is away: without Redis each instance asks for itself. One that
+			// is away resets its connections here, which is noticed at once. A service need not set this.
+			OpTimeout: callTimeout,
 		})
 		if err != nil {
 			return nil, err

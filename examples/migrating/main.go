@@ -40,8 +40,8 @@ const (
 )
 
 func main() {
-	standin.NoArguments("migrating", "Moves a service's tokens from a naive accessor to the shared cache, and counts "+
-		"token requests.\nEntra ID and Redis are emulated, whatever the environment names.")
+	standin.NoArguments("migrating", "Moves a service's tokens from a naive accessor to the shared cache, and "+
+		"counts\ntoken requests. Entra ID and Redis are emulated, whatever the environment names.")
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second Ctrl-C ends it at once
 	standin.StopWithParent(stop)

@@ -17,14 +17,17 @@ func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "multitenant",
-	Help: `A daemon for hundreds of tenants, as several instances that share their tokens. Entra ID, Redis and Graph are
-emulated, unless the environment names real ones:
+	Help: `A daemon for hundreds of tenants, as several instances that share their tokens.
+Entra ID, Redis and Graph are emulated, unless the environment names real ones:
 
   AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
-                    the app registration: multitenant, with Graph's application permission Organization.Read.All
-  AZURE_TENANT_IDS  the tenants whose administrators have consented, separated by commas
+                    the app registration: multitenant, with Graph's application
+                    permission Organization.Read.All
+  AZURE_TENANT_IDS  the tenants whose administrators have consented, separated
+                    by commas
   REDIS_URL         as in rediss://:PASSWORD@NAME.REGION.redis.azure.net:10000
-  TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the output of openssl rand -base64 32`,
+  TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the
+                    output of openssl rand -base64 32`,
 	Settings: []string{"AZURE_CLIENT_SECRET", "AZURE_TENANT_IDS"},
 	Emulate:  func(w *standin.World) error { return emulate(w, 200) },
 	Run:      func(ctx context.Context, out io.Writer, _ *standin.World) error { return run(ctx, out) },

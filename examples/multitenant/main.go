@@ -33,10 +33,10 @@ import (
 )
 
 var (
-	instances = flag.Int("instances", 2, "how many instances run at once; in production, 1 on each machine")
-	cloudName = flag.String("cloud", "public", "public, usgov or china: whose Entra ID and Graph are asked")
+	instances = flag.Int("instances", 2, "how many instances run at once; in production, 1 on each\nmachine")
+	cloudName = flag.String("cloud", "public", "public, usgov or china: whose Entra ID and Graph are asked\n")
 	region    = flag.String("region", "",
-		"Azure `region` whose token service is asked, as in westeurope; Microsoft's own apps only")
+		"Azure `region` whose token service is asked, as in westeurope;\nMicrosoft's own apps only")
 )
 
 func main() {

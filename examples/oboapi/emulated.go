@@ -15,13 +15,15 @@ func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "oboapi",
-	Help: `Serves a web API that calls Graph in the name of its callers. Entra ID, Redis and Graph are emulated, and
-some users call, unless the environment names real ones:
+	Help: `Serves a web API that calls Graph in the name of its callers. Entra ID, Redis
+and Graph are emulated, and some users call, unless the environment names real
+ones:
 
   AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
                     the app registration of the API
   REDIS_URL         as in rediss://:PASSWORD@NAME.REGION.redis.azure.net:10000
-  TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the output of openssl rand -base64 32`,
+  TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the
+                    output of openssl rand -base64 32`,
 	Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"},
 	Emulate:  emulate,
 	Run: func(ctx context.Context, out io.Writer, w *standin.World) error {
@@ -50,7 +52,8 @@ const onBehalfOf = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 // interaction is Entra ID's answer where the user must come.
 const interaction = `{"error":"interaction_required","error_codes":[50076],"suberror":"basic_action",
-"error_description":"AADSTS50076: Due to a configuration change made by your administrator, you must use ` +
+"error_description":"AADSTS50076: Due to a configuration change made by your
+administrator, you must use` +
 	`multi-factor authentication.",
 "claims":"{\"access_token\":{\"acrs\":{\"essential\":true,\"value\":\"c1\"}}}"}`
 

@@ -11,8 +11,9 @@ func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "quickstart",
-	Help: `Takes an app's token through the shared cache, in two processes, and prints its fingerprint. Entra ID and Redis
-are emulated; with these variables it is one process with the real ones:
+	Help: `Takes an app's token through the shared cache, in two processes, and prints its
+fingerprint. Entra ID and Redis are emulated; with these variables it is one
+process with the real ones:
 
   AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
                     the app registration

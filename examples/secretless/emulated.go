@@ -16,13 +16,15 @@ func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "secretless",
-	Help: `Takes an app's token without a secret of the app's. Entra ID, Redis and the managed identity are emulated,
-unless the environment names real ones:
+	Help: `Takes an app's token without a secret of the app's. Entra ID, Redis and the
+managed identity are emulated, unless the environment names real ones:
 
   AZURE_TENANT_ID, AZURE_CLIENT_ID
-                    the app registration, which trusts the identity (Certificates & secrets, Federated credentials)
+                    the app registration, which trusts the identity
+                    (Certificates & secrets, Federated credentials)
   AZURE_FEDERATED_TOKEN_FILE
-                    on AKS, set by the workload identity webhook; without it a managed identity is used:
+                    on AKS, set by the workload identity webhook; without it a
+                    managed identity is used:
   MANAGED_IDENTITY_CLIENT_ID
                     which, if it is not the system-assigned one
   REDIS_URL         as in rediss://:PASSWORD@NAME.REGION.redis.azure.net:10000

@@ -24,15 +24,19 @@ func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "sharepoint",
-	Help: `Reads the items of a SharePoint Online list by Graph and by SharePoint's REST API. Entra ID, Redis and both
-APIs are emulated, unless the environment names real ones:
+	Help: `Reads the items of a SharePoint Online list by Graph and by SharePoint's REST
+API. Entra ID, Redis and both APIs are emulated, unless the environment names
+real ones:
 
   AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_CERTIFICATE_PATH
-                       the app registration, and a PEM file with its certificate and RSA key
+                       the app registration, and a PEM file with its certificate
+                       and RSA key
   SHAREPOINT_SITE_URL  as in https://contoso.sharepoint.com/sites/sales
   SHAREPOINT_LIST      the title of a list
-  REDIS_URL            as in rediss://:PASSWORD@NAME.REGION.redis.azure.net:10000
-  TOKEN_CACHE_KEYS     the sealing keys, the same on all instances: 2026a: and the output of openssl rand -base64 32`,
+  REDIS_URL            as in
+                       rediss://:PASSWORD@NAME.REGION.redis.azure.net:10000
+  TOKEN_CACHE_KEYS     the sealing keys, the same on all instances: 2026a: and
+                       the output of openssl rand -base64 32`,
 	Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_CERTIFICATE_PATH", "SHAREPOINT_SITE_URL", "SHAREPOINT_LIST"},
 	Emulate:  emulate,
 	Run:      func(ctx context.Context, out io.Writer, _ *standin.World) error { return run(ctx, out) },

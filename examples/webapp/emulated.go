@@ -18,14 +18,16 @@ func init() { standin.Stage(example) }
 
 var example = standin.Example{
 	Name: "webapp",
-	Help: `Serves a web application that signs users in, until Ctrl-C. Entra ID, Redis and Graph are emulated, unless the
-environment names real ones:
+	Help: `Serves a web application that signs users in, until Ctrl-C. Entra ID, Redis and
+Graph are emulated, unless the environment names real ones:
 
   AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET
                     the app registration
-  PUBLIC_URL        the application's address for browsers, if not that of -addr at localhost
+  PUBLIC_URL        the application's address for browsers, if not that of -addr
+                    at localhost
   REDIS_URL         as in rediss://:PASSWORD@NAME.REGION.redis.azure.net:10000
-  TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the output of openssl rand -base64 32`,
+  TOKEN_CACHE_KEYS  the sealing keys, the same on all instances: 2026a: and the
+                    output of openssl rand -base64 32`,
 	Settings: []string{"AZURE_TENANT_ID", "AZURE_CLIENT_SECRET"},
 	Emulate:  emulate,
 	Run:      runEmulated,

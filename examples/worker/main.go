@@ -16,6 +16,9 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+
+	"github.com/msal-redis/msal-redis-go/connect"
+	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
 // The emulator's one app registration. There is nothing behind it, so its secret is none.
@@ -49,11 +52,25 @@ func main() {
 	case err != nil:
 		fmt.Fprintln(os.Stderr, "worker:", err)
 		stop()
-		os.Exit(1)
+		os.Exit(status(err))
 	}
 }
 
-const help = `worker takes tokens steadily through a shared Redis. It is what docker-compose.yml scales:
+// errUsage is that a flag, an argument or an environment variable must be changed; the error around it says which.
+type errUsage struct{ error }
+
+func (e errUsage) Unwrap() error { return e.error }
+
+// status is the exit status for an error.
+func status(err error) int {
+	if errors.As(err, &errUsage{}) || errors.Is(err, connect.ErrURL) || errors.Is(err, serializer.ErrKeys) {
+		return 2
+	}
+	return 1
+}
+
+const help = `worker takes tokens steadily through a shared Redis. It is what
+docker-compose.yml scales:
 
     docker compose up --build --scale worker=5
 
@@ -63,8 +80,9 @@ By hand, in three terminals, with a redis-server on localhost:
     worker --redis redis://127.0.0.1:6379
     worker --redis redis://127.0.0.1:6379
 
-TOKEN_CACHE_KEYS holds the sealing keys, the same for every worker: "2026a:" and the output of
-openssl rand -base64 32. Ctrl-C ends a worker and prints its totals.
+TOKEN_CACHE_KEYS holds the sealing keys, the same for every worker: "2026a:" and
+the output of openssl rand -base64 32. Ctrl-C ends a worker and prints its
+totals.
 
 `
 
@@ -82,13 +100,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.BoolVar(&emulator, "emulator", false, "be the Entra ID emulator instead of a worker")
 	f.StringVar(&c.listen, "listen", "127.0.0.1:8443", "emulator: `address` of the token endpoint, TLS")
 	f.StringVar(&c.caListen, "ca-listen", "127.0.0.1:8080",
-		"emulator: `address` that hands out the CA certificate, plain HTTP")
+		"emulator: `address` that hands out the CA certificate, plain HTTP\n")
 	f.DurationVar(&c.lifetime, "lifetime", 6*time.Minute,
-		"emulator: life of a token; MSAL does not use its last five minutes")
+		"emulator: life of a token; MSAL does not use its last five minutes\n")
 	f.DurationVar(&c.latency, "latency", 300*time.Millisecond, "emulator: time that a token request takes")
 	f.StringVar(&c.redis, "redis", "", "worker: `URL` of Redis. The tokens are the emulator's: REDIS_URL is not used")
 	f.StringVar(&c.entra, "entra", "127.0.0.1:8443", "worker: `address` of the emulator")
-	f.StringVar(&c.ca, "ca", "http://127.0.0.1:8080/ca.pem", "worker: `URL` of the emulator's CA certificate")
+	f.StringVar(&c.ca, "ca", "http://127.0.0.1:8080/ca.pem", "worker: `URL` of the emulator's CA certificate\n")
 	f.DurationVar(&c.waitForEmul, "wait", time.Minute, "worker: how long to wait for the emulator to start")
 	f.DurationVar(&c.opTimeout, "op-timeout", 250*time.Millisecond,
 		"worker: bound of a Redis operation (Options.OpTimeout)")
@@ -96,19 +114,19 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	f.IntVar(&c.gophers, "goroutines", 32, "worker: how many goroutines take tokens")
 	f.DurationVar(&c.pause, "pause", 10*time.Millisecond, "worker: pause of a goroutine between two tokens")
 	f.StringVar(&c.metrics, "metrics", "",
-		"worker: `address` at which Prometheus finds /metrics, plain HTTP (default: none)")
-	if err := f.Parse(args); err != nil {
-		return err
-	}
+		"worker: `address` at which Prometheus finds /metrics, plain HTTP\n(default: none)")
+	err := f.Parse(args)
 	switch {
+	case err != nil:
+		return errUsage{err}
 	case f.NArg() > 0:
-		return fmt.Errorf("unexpected argument %q; see --help", f.Arg(0))
+		return errUsage{fmt.Errorf("unexpected argument %q; see --help", f.Arg(0))}
 	case c.every <= 0:
-		return errors.New("--every must be above zero")
+		return errUsage{errors.New("--every must be above zero")}
 	case c.tenants < 1 || c.gophers < 1:
-		return errors.New("--tenants and --goroutines must be above zero")
+		return errUsage{errors.New("--tenants and --goroutines must be above zero")}
 	case !emulator && c.redis == "":
-		return errors.New("--redis is missing, as in --redis redis://127.0.0.1:6379; REDIS_URL is not used")
+		return errUsage{errors.New("--redis is missing, as in --redis redis://127.0.0.1:6379; REDIS_URL is not used")}
 	}
 	if c.duration > 0 {
 		var cancel context.CancelFunc

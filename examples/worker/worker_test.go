@@ -205,7 +205,7 @@ func TestRedisOfTheEnvironmentIsNotUsed(t *testing.T) {
 	at := emulator.wait(`^emulator: --entra (\S+) --ca (\S+)$`)
 	w := start(t, env, "--entra", at[1], "--ca", at[2], "--duration", "1s")
 	<-w.ended
-	if err := w.cmd.Wait(); err == nil || !strings.Contains(w.errs.String(), "--redis") {
+	if err := w.cmd.Wait(); w.cmd.ProcessState.ExitCode() != 2 || !strings.Contains(w.errs.String(), "--redis") {
 		t.Errorf("%v, stderr %q, want something about --redis", err, w.errs.String())
 	}
 	if keys := somebodys.Do("KEYS", "*"); len(keys.([]any)) > 0 {
@@ -215,21 +215,36 @@ func TestRedisOfTheEnvironmentIsNotUsed(t *testing.T) {
 }
 
 func TestBadInputIsNamed(t *testing.T) {
-	t.Setenv("TOKEN_CACHE_KEYS", "")
+	const password = "Sesame-0123"
+	key, err := serializer.GenerateKey("t1")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
-		args []string
-		want string
+		keys   string
+		args   []string
+		status int
+		want   string
 	}{
-		{nil, "--redis"},
-		{[]string{"--redis", "redis://127.0.0.1:1"}, "TOKEN_CACHE_KEYS"},
-		{[]string{"surplus"}, `"surplus"`},
-		{[]string{"--every", "0s"}, "--every"},
-		{[]string{"--tenants", "0"}, "--tenants"},
-		{[]string{"--emulator", "--listen", "nowhere"}, "nowhere"},
+		{"", nil, 2, "--redis"},
+		{"", []string{"--redis", "redis://127.0.0.1:1"}, 2, "TOKEN_CACHE_KEYS"},
+		{"no-colon", []string{"--redis", "redis://127.0.0.1:1"}, 2, "TOKEN_CACHE_KEYS"},
+		{key.Export(), []string{"--redis", "nonsense:" + password}, 2, "--redis: "},
+		{key.Export(), []string{"--redis", "https://:" + password + "@127.0.0.1"}, 2, "--redis: "},
+		{"", []string{"--nonsense"}, 2, "-nonsense"},
+		{"", []string{"surplus"}, 2, `"surplus"`},
+		{"", []string{"--every", "0s"}, 2, "--every"},
+		{"", []string{"--every", "often"}, 2, "-every"},
+		{"", []string{"--tenants", "0"}, 2, "--tenants"},
+		{"", []string{"--emulator", "--listen", "nowhere"}, 1, "nowhere"},
 	} {
+		t.Setenv("TOKEN_CACHE_KEYS", tt.keys)
 		err := run(context.Background(), tt.args, io.Discard, io.Discard)
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), password) {
 			t.Errorf("%q: %v, want something about %s", tt.args, err, tt.want)
+		}
+		if got := status(err); got != tt.status {
+			t.Errorf("%q: exit status %d, want %d", tt.args, got, tt.status)
 		}
 	}
 	var help bytes.Buffer
