@@ -21,8 +21,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/serializer"
 )
 
-// parts are what a Cache is put together of, from the bottom up. Those above know those below. What a part has to say to
-// one that it does not know goes through a function in its Options:
+// parts are what a Cache is put together of, from the bottom up. Those above know those below. What a part has to say
+// to one that it does not know goes through a function in its Options:
 //
 //	redisop     OnBack     Redis is back                        the store pushes what waits
 //	tokenstore  AskMend    a record is damaged and not known    the remover asks other instances to mend it

@@ -489,7 +489,8 @@ func TestGoRedisIsNotHeard(t *testing.T) {
 	if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != exitFailed {
 		t.Fatalf("%v: %s", err, printed)
 	}
-	if text := string(printed); !strings.HasPrefix(text, "msalredis: --redis: connect: ") || strings.Count(text, "\n") != 1 {
+	text := string(printed)
+	if !strings.HasPrefix(text, "msalredis: --redis: connect: ") || strings.Count(text, "\n") != 1 {
 		t.Errorf("printed:\n%s", text)
 	}
 }

@@ -377,7 +377,8 @@ func (p *program) until(what string, f func() bool) {
 // --lock-ttl costs no token request.
 func TestALeaderThatStandsStillIsNotReplaced(t *testing.T) {
 	t.Setenv(programEnv, "1")
-	cfg, err := parseConfig(append(small, "--tenants=1", "--lock-ttl=100ms"), func(string) string { return "" }, io.Discard)
+	nothing := func(string) string { return "" }
+	cfg, err := parseConfig(append(small, "--tenants=1", "--lock-ttl=100ms"), nothing, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

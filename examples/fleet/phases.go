@@ -95,7 +95,8 @@ var allPhases = []*phase{
 		takes:    func(c *config) time.Duration { return c.refreshFor() },
 		what:     "a steady load for two lives of the tokens (--full: three), which are refreshed half-way through each",
 		act:      refresh,
-		promises: []promise{noErrors, {text: "at most one token request each time a token comes due", kept: onePerDue}, fewWait},
+		promises: []promise{noErrors, fewWait,
+			{text: "at most one token request each time a token comes due", kept: onePerDue}},
 	},
 	{
 		name: "down", title: "Entra ID down", emulatorOnly: true,
@@ -302,9 +303,9 @@ func exactlyOnePerToken(o *outcome) (bool, string) {
 
 // onePerDue: the library asks again when half of a token's life has passed, in whole seconds as refresh_in is. MSAL
 // keeps the time at which a token is due without its fraction of a second, so each request comes at the earliest that
-// many seconds after the second in which the one before arrived: of n requests the last arrives more than (n-1)*due less
-// one second after the first. A slow machine only makes that more. It must not be made less strict: more requests in
-// the time are needless ones.
+// many seconds after the second in which the one before arrived: of n requests the last arrives more than (n-1)*due
+// less one second after the first. A slow machine only makes that more. It must not be made less strict: more requests
+// in the time are needless ones.
 func onePerDue(o *outcome) (bool, string) {
 	due := max(time.Second, (o.cfg.Life / 2).Truncate(time.Second))
 	arrived := map[token][]time.Time{}

@@ -12,7 +12,7 @@ const (
 	outcomeAsked     = "asked"     // Entra ID was asked, and gave a token
 	outcomeShared    = "shared"    // the fleet had an answer
 	outcomeWaited    = "waited"    // another caller or instance brought it meanwhile
-	outcomeStale     = "stale"     // a token in the last five minutes of its life: Entra ID gave no new one, or not quickly
+	outcomeStale     = "stale"     // a token in its last five minutes: Entra ID gave no new one within two seconds
 	outcomeThrottled = "throttled" // Entra ID's 429 or Retry-After, from a request or from the fleet's pause
 	outcomeRefused   = "refused"   // Entra ID's refusal, likewise
 	outcomeFailed    = "failed"    // Entra ID failed, or was not reached from here; with FailClosed also Redis

@@ -27,8 +27,8 @@ type finding struct {
 	otherRefused bool
 }
 
-// pauseBy takes in a pause that was found, as what it is for a request: applies tells whether a refusal of a token or of
-// an assertion is one of what the request sends.
+// pauseBy takes in a pause that was found, as what it is for a request: applies tells whether a refusal of a token or
+// of an assertion is one of what the request sends.
 func (f *finding) pauseBy(r *tokenRequest, p *answers.Answer, now redistime.Time, applies func(*answers.Answer) bool) {
 	if p == nil {
 		return
