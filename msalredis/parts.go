@@ -22,14 +22,15 @@ import (
 )
 
 // parts are what a Cache is put together of, from the bottom up. Those above know those below. What a part has to say
-// to one that it does not know goes through a function in its Options:
+// to one above goes through a function in its Options:
 //
 //	redisop     OnBack     Redis is back                        the store pushes what waits
 //	tokenstore  AskMend    a record is damaged and not known    the remover asks other instances to mend it
 //	tokenstore  OnStored   tokens were stored                   the accessor keeps their account on its list
 //	removal     Forget     a partition was removed              the gate and onBehalfOf forget it
 //	removal     Missed     messages may have been missed        onBehalfOf forgets everything
-//	accessor    Gated      do tokens come through a gate?       the gate knows whether it is used
+//
+// Listen, SignOut, Gated and removed go the other way, to a part below or beside, and save an import.
 type parts struct {
 	redis    *redisop.Redis
 	store    *tokenstore.Store

@@ -1,6 +1,7 @@
 package answers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -19,16 +20,13 @@ type Answer struct {
 	Err               error          // there was no answer, but this
 	By                any            // whose base transport brought it, see [Request.By]; nil: it was read from Redis
 	Began             time.Duration  // when it was asked for, since the Cache's start; 0: not by this process
-	Session           redistime.Time // of the refresh token that was sent; 0: none was, or that is not known any more
+	Session           redistime.Time // of the refresh token that it comes of; 0: of none, or not known here
 }
 
 // Asked is when what it belongs to was asked for, by which removals end it: a refresh is of the session of the token
 // that was sent.
 func (a *Answer) Asked() redistime.Time {
-	if a.Session > 0 {
-		return min(a.Session, a.Started)
-	}
-	return a.Started
+	return cmp.Or(a.Session, a.Started)
 }
 
 func decode(content []byte, stamp redistime.Time) (*Answer, error) {

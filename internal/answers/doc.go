@@ -1,8 +1,8 @@
 // Package answers is what the fleet knows of token requests by their identity: the answers that it shares, and the
 // pauses after failures and refusals.
 //
-// It owns what this process has seen of each identity, in a bounded memory, which serves while Redis is away or has
-// confirmed it lately; the two keys of an identity in Redis, one for the answer and one for the pause; and the lists by
+// It owns what this process has seen of each identity, in a bounded memory. That serves while Redis is away, and for
+// LocalTTL after Redis has confirmed it. It owns the two keys of an identity in Redis, one for the answer and one for the pause; and the lists by
 // which a removal finds the answers of a partition. What has been brought for a user's record is package tokenstore's.
 //
 //	Recall     what this process has, where Redis has confirmed it lately

@@ -6,8 +6,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 )
 
-// Recall is the answer that this process has to a request, if it may be given without a look in Redis: Redis had it
-// when it was asked last, less than LocalTTL ago. nil: look.
+// Recall is the answer that this process has to a request, if it may be given without a look in Redis: Redis was
+// asked less than LocalTTL ago, and had it then. nil: look.
 //
 // A removal that this process knows of has taken the answer from the memory; one that came while the answer was on its
 // way ends it here. A removal whose message was lost, and a newer token of another process, are seen within LocalTTL,

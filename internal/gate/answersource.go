@@ -6,6 +6,7 @@ import (
 	"net/url"
 
 	"github.com/msal-redis/msal-redis-go/internal/answers"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // answerSource is the source of answers that serve everyone of an identity: an app's, an on-behalf-of request's.
@@ -14,6 +15,7 @@ type answerSource struct {
 	r       *tokenRequest
 	arrival arrival
 	last    *answers.Answer
+	session redistime.Time // of the refresh token that was sent; 0: none was, or nothing is known of it
 }
 
 func (s *answerSource) lease() id { return s.r.ID }
@@ -48,18 +50,23 @@ func (s *answerSource) look(ctx context.Context) (f finding, err error) {
 // form is the request as it came, but for the refresh token of an on-behalf-of answer: the last answer's is newer than
 // what MSAL's memory may hold.
 func (s *answerSource) form() (url.Values, *answers.Answer) {
-	if !s.r.Kind.Policy().SendsNewest || s.last == nil || s.last.Member("refresh_token") == "" {
-		return s.r.Form, nil
+	form := s.r.Form
+	if s.r.Kind.Policy().SendsNewest && s.last != nil && s.last.Member("refresh_token") != "" {
+		form = maps.Clone(form)
+		form.Set("refresh_token", s.last.Member("refresh_token"))
 	}
-	form := maps.Clone(s.r.Form)
-	form.Set("refresh_token", s.last.Member("refresh_token"))
+	from, _ := s.g.o.Tokens.Of(form.Get("refresh_token"))
+	if s.g.o.Tokens.Ended(from) {
+		return nil, signedOut(s.g.o.Clock.Now())
+	}
+	s.session = s.g.o.Tokens.Session(from)
 	return form, nil
 }
 
 func (s *answerSource) moved(context.Context, url.Values) bool { return false }
 
 func (s *answerSource) keep(ctx context.Context, a *answers.Answer) {
-	a.Of = s.r.Grant
+	a.Of, a.Session = s.r.Grant, s.session
 	if a.CredentialRefused() {
 		a.Of = s.r.Credential.Exact
 	}

@@ -27,17 +27,20 @@
 //
 // # Invariants
 //
-//   - One flight of an identity in a process, one request under a lease in the fleet; while Redis is away, one request
-//     in each process. Three things begin another flight of an identity: a refused credential, for who has another one;
-//     a base transport that does not reach Entra ID, for who has another one; and a removal, for who comes after it.
-//     They ask one after another, in the queue of their lease. Past it goes only who has waited there for
-//     otherRefusedAtMost while a credential was refused, and past a lease who has waited for holderAtMost.
+//   - Callers of one identity share a flight, and one request under a lease in the fleet; while Redis is away, one
+//     request in each process. Flights of one identity that are not shared ask one after another, in the queue of their
+//     lease: a refresh ahead; another grant of the same token; those of a caller whose credential, or whose base
+//     transport, is not the one that failed; and that of who comes after a removal, or after a flight has landed.
+//   - Nobody waits for long for another's trouble. Who has waited for holderAtMost asks without the lease, and so does
+//     who comes after him in the queue. Who has waited for otherRefusedAtMost, where a credential was refused, asks
+//     without the lease and past the queue. Where Redis gives no lease, callers ask without.
 //   - What was asked for is kept before its lease is free, also when all callers have left. Who gets the lease next
 //     looks again, and finds it.
 //   - Nobody gets an answer that is past its end, or that is to another request. An error that speaks of one instance,
 //     one base transport or one credential is given to nobody else.
-//   - Who comes after a removal gets nothing of before it. Who waits since before it gets what was asked for on his
-//     behalf, as from MSAL alone, and not an old token that the removal has ended.
+//   - Who comes after a removal gets nothing of before it. Who came before may get what was found or asked for before
+//     it, as from MSAL alone; but not a token in its last five minutes, which he would be given later.
+//   - Who was challenged gets nothing that was received before he came.
 //   - What is asked for is known to package issued before MSAL has it.
 //
 // # Concurrency

@@ -9,6 +9,8 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
+	"github.com/msal-redis/msal-redis-go/internal/record"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 	"github.com/msal-redis/msal-redis-go/internal/stage"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
@@ -62,5 +64,55 @@ func TestAnswerToARefreshEndsWithTheTokenThatWasSent(t *testing.T) {
 	}
 	if found, _, _ := g.answers.Look(t.Context(), &r.Request, r.ID); found.Answer != nil {
 		t.Error("it is found")
+	}
+}
+
+// A token of a record ends with its sign-in's removal, as its entry does: one of after a sign-out that is as of a time
+// ahead of our clock has not ended. Of two that answer a request the one that was asked for last is given, for it lives
+// longest, whichever sign-in it is of.
+func TestTokenOfARecordEndsWithItsSignIn(t *testing.T) {
+	g := newGate(t)
+	now := g.o.Clock.Now()
+	out := now.Add(3 * time.Second)
+	r := &tokenRequest{Request: answers.Request{
+		Request: tokenreq.Request{
+			Kind: tokenreq.UserRefresh, Lineage: tokenreq.Lineage{Account: "uid.utid"},
+			Terms: tokenreq.Terms{Asked: "asked"}, Scopes: msaldoc.NewScopes([]string{"mail"}),
+		},
+		Partitions: []id{layout.PartitionID("uid.utid")}, Tenants: []string{"t"},
+	}}
+	g.o.Store.Hear(r.Partitions[0], layout.Tombstone{Whole: out, Early: 3 * time.Second})
+	s := &record.Snapshot{Entries: map[string]record.Entry{}}
+	for secret, of := range map[string]struct {
+		target         string
+		stamp, session redistime.Time
+	}{
+		"of after":          {"mail", now + 2, out},
+		"of before":         {"mail calendar", now + 3, out - 1},
+		"of after, earlier": {"mail contacts", now + 1, out + 1},
+	} {
+		for _, e := range (msaldoc.Issued{
+			HomeAccountID: "uid.utid", Realm: "t", ClientID: "c", Target: of.target, AccessToken: secret,
+			CachedAt: now.Seconds(), ExpiresOn: now.Add(4 * time.Minute).Seconds(),
+		}).Entries() {
+			if e.Section == msaldoc.SectionAccessToken {
+				e.Asked = "asked"
+				x := record.New(e, of.stamp, of.session)
+				s.Entries[x.Field] = x
+			}
+		}
+	}
+	for _, want := range []struct {
+		secret string
+		serves bool
+	}{{"of before", false}, {"of after", true}, {"of after, earlier", true}} {
+		at, ok := match(s, r, now)
+		if !ok || at.Secret != want.secret {
+			t.Fatalf("%q %v matches, want %q", at.Secret, ok, want.secret)
+		}
+		if serves := g.oldServes(r, answerFrom(s, at, now)); serves != want.serves {
+			t.Errorf("%s: it serves: %v", want.secret, serves)
+		}
+		delete(s.Entries, at.Field)
 	}
 }

@@ -19,7 +19,7 @@ type flight struct {
 	name       string
 	partitions []id
 	span       telemetry.Span // of what brings the answer; set before impatient or landed is closed
-	impatient  chan struct{}  // closed when callers have waited for long enough to have the old token meanwhile
+	impatient  chan struct{}  // closed when callers have waited for so long that the old token serves them
 	old        *answers.Answer
 	landed     chan struct{}
 	result     result // set before landed is closed
@@ -29,8 +29,9 @@ type flight struct {
 // result is what a caller of a flight gets.
 type result struct {
 	answer  *answers.Answer
-	due     bool   // it serves, and is to be refreshed
-	outcome string // how it came, see outcomeAsked
+	due     bool            // it serves, and is to be refreshed
+	old     *answers.Answer // the token that serves in the place of a failure, while it does; nil: none
+	outcome string          // how the answer came, see outcomeAsked
 	err     error
 }
 
@@ -116,17 +117,23 @@ func (fs *flights) forget(partition id) {
 	}
 }
 
-// wait waits for the flight or for ctx. oldServes tells whether the old token may be given now: who comes when that is
-// over waits on.
+// wait waits for the flight or for ctx. oldServes tells whether an old token may be given now; where it may not, the
+// caller waits on, or gets what has come in its place.
 func (f *flight) wait(ctx context.Context, oldServes func(*answers.Answer) bool) result {
+	landed := func() result {
+		if r := f.result; r.old == nil || !oldServes(r.old) {
+			return r
+		}
+		return result{answer: f.result.old, outcome: outcomeStale}
+	}
 	select {
 	case <-f.landed:
-		return f.result
+		return landed()
 	default:
 	}
 	select {
 	case <-f.landed:
-		return f.result
+		return landed()
 	case <-f.impatient:
 		if oldServes(f.old) {
 			return result{answer: f.old, outcome: outcomeStale}
@@ -136,7 +143,7 @@ func (f *flight) wait(ctx context.Context, oldServes func(*answers.Answer) bool)
 	}
 	select {
 	case <-f.landed:
-		return f.result
+		return landed()
 	case <-ctx.Done():
 		return result{outcome: outcomeLeft, err: ctx.Err()}
 	}

@@ -47,9 +47,18 @@ func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background
 	if a == nil && err == nil {
 		err = failure.New("the refresh is another instance's") // background only: nobody sees it
 	}
-	span.Set(telemetry.Outcome(l.outcome))
-	if background {
+	var old *answers.Answer
+	if a != nil && !a.Good && a.Passing() {
+		old = l.old()
+	}
+	switch {
+	case background:
 		g.o.Metrics.RefreshedAhead(ctx, outcomeAhead(l.outcome))
+		fallthrough
+	case old == nil:
+		span.Set(telemetry.Outcome(l.outcome))
+	default:
+		span.Set(telemetry.Outcome(outcomeStale))
 	}
 	asked := l.brought != nil && a == l.brought
 	// The answer to a challenge is kept first: who is challenged again wants one that is not older than that.
@@ -58,13 +67,16 @@ func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background
 		l.keep(ctx)
 	}
 	l.listing.Wait()
-	if a != nil && a.Good {
-		if left := a.Expires.Sub(g.o.Clock.Now()); !asked || left > namesLife {
+	for _, token := range []*answers.Answer{a, old} {
+		if token == nil || !token.Good {
+			continue
+		}
+		if left := token.Expires.Sub(g.o.Clock.Now()); !asked || left > namesLife {
 			g.answers.ListNames(context.WithoutCancel(ctx), &r.Request, left)
 		}
-		g.noteAnswer(r, a)
+		g.noteAnswer(r, token)
 	}
-	f.result = result{a, due, l.outcome, err}
+	f.result = result{answer: a, due: due, old: old, outcome: l.outcome, err: err}
 	g.flights.land(f)
 	l.keep(ctx)
 }
@@ -110,10 +122,6 @@ func (l *leader) bring(ctx context.Context) (a *answers.Answer, due bool, err er
 	a = l.ask(ctx)
 	if a != l.found.answer {
 		l.outcome = outcomeOf(a)
-	}
-	if old := l.old(); !a.Good && a.Passing() && old != nil {
-		l.outcome = outcomeStale
-		return old, false, nil
 	}
 	return a, false, nil
 }
@@ -190,10 +198,6 @@ func (l *leader) settled() (a *answers.Answer, due, ok bool) {
 	case l.background:
 		l.outcome = outcomeElsewhere
 		return nil, false, true
-	}
-	if old := l.old(); old != nil && f.pause.Passing() {
-		l.outcome = outcomeStale
-		return old, false, true
 	}
 	l.outcome = outcomeOf(f.pause)
 	return f.pause, false, true

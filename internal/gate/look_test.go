@@ -65,6 +65,7 @@ func TestWhatALookMakesOfAToken(t *testing.T) {
 					r.Challenge = "claims"
 				}
 				source := g.sourceOf(r)
+				_, _ = source.look(t.Context()) // its caller has come
 				at := g.o.Clock.Now().Add(-token.age)
 				body := fmt.Sprintf(`{"access_token":"a","refresh_token":"r","scope":"s","client_info":%q,"expires_in":%d,`+
 					`"refresh_in":%d}`, tokenresp.ClientInfo("uid.utid"), token.life/time.Second, token.life/time.Second/2)

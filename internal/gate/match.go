@@ -23,7 +23,8 @@ func (r *tokenRequest) asks(e record.Entry) bool {
 		tokenreq.SameCloud(e.Environment, r.Server)
 }
 
-// match is the newest access token of a snapshot that answers a request, if there is one.
+// match is the access token of a snapshot that answers a request, if there is one: the one that was asked for last, for
+// it lives longest.
 func match(s *record.Snapshot, r *tokenRequest, now redistime.Time) (record.Entry, bool) {
 	var best record.Entry
 	found := false
@@ -35,7 +36,7 @@ func match(s *record.Snapshot, r *tokenRequest, now redistime.Time) (record.Entr
 			e.ExtCacheKey != "" || !r.asks(e) || !msaldoc.ScopesOf(e.Target).ContainsAll(r.Scopes) {
 			continue
 		}
-		if !found || e.Newer(best) {
+		if !found || e.Stamp > best.Stamp {
 			best, found = e, true
 		}
 	}

@@ -1,6 +1,8 @@
 package gate
 
 import (
+	"cmp"
+
 	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/issued"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
@@ -22,19 +24,20 @@ func (g *Gate) noteAnswer(r *tokenRequest, a *answers.Answer) {
 	case tokenreq.UserFIC:
 		g.o.Tokens.Note(a.Answer, issued.Token{Session: asked, Began: a.Began, Terms: r.Terms, Owners: a.Owners()})
 	default:
+		owners := r.OwnersOf(a)
+		from := issued.Token{Session: asked, Began: a.Began, Terms: r.Terms, Owners: owners}
 		if r.Grant == tokenreq.GrantRefreshToken {
 			// It may be of an account's refresh token, which MSAL has used before its Export has told of it: it had it when the
 			// request came.
-			session := min(asked, r.begun)
-			if sent, ok := g.o.Tokens.Of(r.Form.Get("refresh_token")); ok {
-				session = g.o.Tokens.Session(sent)
+			from.Session, from.Began = min(asked, r.begun), 0
+			if sent, ok := g.o.Tokens.Of(r.Form.Get("refresh_token")); a.Session > 0 || ok {
+				from.Session = cmp.Or(a.Session, g.o.Tokens.Session(sent))
 			}
-			g.o.Tokens.Note(a.Answer, issued.Token{Session: session, Terms: r.Terms, Owners: a.Owners()})
 		}
-		owners := r.OwnersOf(a)
+		g.o.Tokens.Note(a.Answer, from)
 		g.o.Lineages.Follow(a.Member("refresh_token"), r.Next(owners))
 		if r.Assertion != "" {
-			g.o.OnBehalfOf.Gave(r.Assertion, owners, a.Started)
+			g.o.OnBehalfOf.Gave(r.Assertion, owners, a.Asked())
 		}
 	}
 }

@@ -37,7 +37,7 @@ const aheadRefreshed = "refreshed"
 
 // OutcomesAhead are those of a refresh ahead.
 var OutcomesAhead = []string{
-	aheadRefreshed, outcomeElsewhere, outcomeThrottled, outcomeRefused, outcomeFailed, outcomeStale,
+	aheadRefreshed, outcomeElsewhere, outcomeThrottled, outcomeRefused, outcomeFailed,
 }
 
 // outcomeAhead is a flight's outcome as that of a refresh ahead.

@@ -51,8 +51,7 @@ func (o *recordSource) look(ctx context.Context) (f finding, err error) {
 		f.stamp = kept.Answer.Stamp
 	}
 	o.snap = o.p.Known().Snapshot
-	now := g.o.Clock.Now()
-	arrived := o.arrival.by(now)
+	now, arrived := g.o.Clock.Now(), o.arrival.by(keptAsOf)
 	if o.findInRecord(&f, now); f.answer != nil && !f.due {
 		return f, err
 	}

@@ -3,7 +3,6 @@ package gate
 import (
 	"context"
 	"net/url"
-	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/redistime"
@@ -27,8 +26,8 @@ type finding struct {
 	otherRefused bool
 }
 
-// pauseBy takes in a pause that was found, as what it is for a request: applies tells whether a refusal of a token or
-// of an assertion is one of what the request sends.
+// pauseBy takes in a pause that was found, where it is one for this request: a passing one always is, and a refusal
+// where applies says that what was refused is what this request sends.
 func (f *finding) pauseBy(r *tokenRequest, p *answers.Answer, now redistime.Time, applies func(*answers.Answer) bool) {
 	if p == nil {
 		return
@@ -59,25 +58,22 @@ type source interface {
 	moved(ctx context.Context, sent url.Values) bool
 }
 
-// arrival is when a leader's callers began to ask. By Redis's clock that is known from the first look.
-type arrival struct {
-	began time.Time
-	at    redistime.Time // of began; 0: not known yet
-}
-
-// by is when it was, at a time of Redis.
-func (a *arrival) by(now redistime.Time) redistime.Time {
-	if a.at == 0 {
-		a.at = now.Add(-time.Since(a.began))
-	}
-	return a.at
-}
-
 // sourceOf is the source of a request's answers.
 func (g *Gate) sourceOf(r *tokenRequest) source {
-	came := arrival{began: time.Now()}
 	if r.inRecord() {
-		return &recordSource{g: g, r: r, arrival: came, p: g.o.Store.Of(r.Lineage.Partition, true)}
+		return &recordSource{g: g, r: r, p: g.o.Store.Of(r.Lineage.Partition, true)}
 	}
-	return &answerSource{g: g, r: r, arrival: came}
+	return &answerSource{g: g, r: r}
+}
+
+// arrival is when the caller came for whom a leader begins. It is the time of the leader's first look, which Redis tells
+// and which is a little later: what was received before the caller came must not pass for an answer to his challenge.
+type arrival redistime.Time
+
+// by is the arrival, where a look has just told Redis's time.
+func (a *arrival) by(now redistime.Time) redistime.Time {
+	if *a == 0 {
+		*a = arrival(now)
+	}
+	return redistime.Time(*a)
 }

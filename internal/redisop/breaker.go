@@ -55,7 +55,7 @@ func (b *Breaker) bound(ctx context.Context) (context.Context, context.CancelFun
 	present := b.presence()
 	ctx, cancel := context.WithCancelCause(ctx)
 	if present.Err() != nil {
-		cancel(ErrAway) // at once: AfterFunc would do it in its own time, and meanwhile Redis would be asked
+		cancel(ErrAway) // AfterFunc would do it in another goroutine, and Redis might be asked before
 	}
 	stop := context.AfterFunc(present, func() { cancel(ErrAway) })
 	return ctx, func() {

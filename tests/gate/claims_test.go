@@ -3,10 +3,13 @@ package gate_test
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/public"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/tests/harness"
@@ -189,4 +192,51 @@ func TestCapabilitiesShareTokensAmongThemselves(t *testing.T) {
 			t.Error("a challenge beside capabilities was answered by something older")
 		}
 	})
+}
+
+// tardy is a Redis whose answers are long on their way back.
+type tardy struct{ on atomic.Bool }
+
+func (r *tardy) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (r *tardy) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (r *tardy) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if r.on.Load() {
+			time.Sleep(300 * time.Millisecond)
+		}
+		return err
+	}
+}
+
+// What came before a challenge does not answer it, however long Redis's answers are on their way.
+func TestClaimsChallengeWhileRedisIsTardy(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	for kind, acquire := range map[string]func(confidential.Client, string) (confidential.AuthResult, error){
+		"app": func(app confidential.Client, _ string) (confidential.AuthResult, error) {
+			return app.AcquireTokenByCredential(ctx, []string{harness.GraphScope}, confidential.WithClaims(challenge))
+		},
+		"on behalf of": func(app confidential.Client, assertion string) (confidential.AuthResult, error) {
+			return app.AcquireTokenOnBehalfOf(ctx, assertion, []string{harness.UserScope}, confidential.WithClaims(challenge))
+		},
+	} {
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			w := harness.NewWorld(t)
+			rdb, slow := w.Client(), &tardy{}
+			rdb.AddHook(slow)
+			i := w.InstanceOn(harness.Hooked{UniversalClient: rdb}, w.Sealer(w.Keys), harness.Options(w.Prefix))
+			app, assertion := i.App(), w.Assertion(t, w.AddUsers(1)[0])
+			first := harness.Must(t)(acquire(app, assertion))
+			slow.on.Store(true)
+			second := harness.Must(t)(acquire(app, assertion))
+			slow.on.Store(false)
+			if first == second {
+				t.Error("the challenge was answered by what its caller was challenged with")
+			}
+		})
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/AzureAD/microsoft-authentication-library-for-go/apps/confidential"
+	"github.com/redis/go-redis/v9"
 
 	"github.com/msal-redis/msal-redis-go/entratest"
 	"github.com/msal-redis/msal-redis-go/tests/harness"
@@ -106,5 +107,33 @@ func TestOldTokenServesNobodyAfterItsRemoval(t *testing.T) {
 				})
 			}
 		}
+	}
+}
+
+// So does one that was chosen already when its removal comes: the pause of the failure in whose place it would serve is
+// kept for the fleet before callers have it, and Redis may take its time.
+func TestOldTokenServesNobodyWhenItsRemovalComesWhileAPauseIsKept(t *testing.T) {
+	t.Parallel()
+	w := harness.NewWorld(t)
+	ctx := context.Background()
+	u := w.AddUsers(1)[0]
+	slow := newHeld(func(cmd redis.Cmder) bool { return harness.HasKeys(cmd, ":pause", ":tombstone", ":pause") })
+	rdb := w.Client()
+	here := w.InstanceOn(harness.Hooked{UniversalClient: rdb}, w.Sealer(w.Keys), harness.Options(w.Prefix))
+	app := here.App()
+	here.SignIn(app, u)
+	w.Entra.SetBehavior(func(b *entratest.Behavior) { b.AccessTokenLifetime = time.Minute })
+	old := harness.Must(t)(harness.Silent(ctx, app, u.HomeAccountID(), harness.MailScope))
+	w.Settled()
+	rdb.AddHook(slow)
+	w.Entra.AddFault(entratest.Fault{Status: http.StatusServiceUnavailable})
+	calls := harness.StartCalls(1, func(int) (confidential.AuthResult, error) {
+		return harness.Silent(ctx, app, u.HomeAccountID(), harness.MailScope)
+	})
+	harness.Within(t, "the pause is being kept", slow.here)
+	harness.Succeeds(t, here.Tokens.RemoveAccount(ctx, u.HomeAccountID()))
+	close(slow.free)
+	if call := harness.CollectCalls(t, 1, calls)[0]; call.Token == old || call.Err == nil {
+		t.Errorf("the caller got %v, want Entra ID's failure and not the token that was removed", call.Err)
 	}
 }
