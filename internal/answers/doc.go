@@ -2,9 +2,9 @@
 // pauses after failures and refusals.
 //
 // It owns what this process has seen of each identity, in a bounded memory, which serves while Redis is away, and for
-// LocalTTL after Redis has confirmed it; the two keys of an identity in Redis, one for the answer and one for the pause;
-// and the lists by which a removal finds the answers of a partition. What has been brought for a user's record is
-// package tokenstore's.
+// LocalTTL after Redis has confirmed it; the two keys of an identity in Redis, one for the answer and one for the
+// pause; and the lists by which a removal finds the answers of a partition. What has been brought for a user's record
+// is package tokenstore's.
 //
 //	Recall     what this process has, where Redis has confirmed it lately
 //	Look       what Redis has, with what it has not taken yet above it; what this process has seen, while Redis is away
