@@ -6,7 +6,7 @@ import (
 	"net/url"
 
 	"github.com/msal-redis/msal-redis-go/internal/answers"
-	"github.com/msal-redis/msal-redis-go/internal/redistime"
+	"github.com/msal-redis/msal-redis-go/internal/issued"
 )
 
 // answerSource is the source of answers that serve everyone of an identity: an app's, an on-behalf-of request's.
@@ -15,7 +15,8 @@ type answerSource struct {
 	r       *tokenRequest
 	arrival arrival
 	last    *answers.Answer
-	session redistime.Time // of the refresh token that was sent; 0: none was, or nothing is known of it
+	sent    issued.Token // what is known of the refresh token that was sent
+	isKnown bool         // something is
 }
 
 func (s *answerSource) lease() id { return s.r.ID }
@@ -55,18 +56,24 @@ func (s *answerSource) form() (url.Values, *answers.Answer) {
 		form = maps.Clone(form)
 		form.Set("refresh_token", s.last.Member("refresh_token"))
 	}
-	from, _ := s.g.o.Tokens.Of(form.Get("refresh_token"))
-	if s.g.o.Tokens.Ended(from) {
+	if s.sent, s.isKnown = s.g.o.Tokens.Of(form.Get("refresh_token")); s.g.o.Tokens.Ended(s.sent) {
 		return nil, signedOut(s.g.o.Clock.Now())
 	}
-	s.session = s.g.o.Tokens.Session(from)
 	return form, nil
 }
 
 func (s *answerSource) moved(context.Context, url.Values) bool { return false }
 
 func (s *answerSource) keep(ctx context.Context, a *answers.Answer) {
-	a.Of, a.Session = s.r.Grant, s.session
+	a.Of = s.r.Grant
+	if s.isKnown {
+		a.Session = min(s.g.o.Tokens.Session(s.sent), a.Started) // where one of Redis's clocks is ahead, that is too late
+		if a.Good {
+			from := s.sent
+			from.Terms, from.Owners = s.r.Terms, s.r.OwnersOf(a)
+			s.g.o.Tokens.Note(a.Answer, from)
+		}
+	}
 	if a.CredentialRefused() {
 		a.Of = s.r.Credential.Exact
 	}

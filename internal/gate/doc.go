@@ -40,7 +40,7 @@
 //     one base transport or one credential is given to nobody else.
 //   - Who comes after a removal gets nothing of before it. Who came before may get what was found or asked for before
 //     it, as from MSAL alone; but not a token in its last five minutes, which he would be given later.
-//   - Who was challenged gets nothing that was received before he came.
+//   - Who was challenged gets nothing that anybody was given before he came.
 //   - What is asked for is known to package issued before MSAL has it.
 //
 // # Concurrency

@@ -41,7 +41,7 @@ func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background
 	defer l.free(ctx)
 	a, due, err := l.bring(ctx)
 	l.stop()
-	if err != nil && !background {
+	if err != nil && l.outcome != outcomeElsewhere {
 		l.outcome = outcomeFailed
 	}
 	if a == nil && err == nil {

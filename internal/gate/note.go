@@ -1,8 +1,6 @@
 package gate
 
 import (
-	"cmp"
-
 	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/issued"
 	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
@@ -25,19 +23,28 @@ func (g *Gate) noteAnswer(r *tokenRequest, a *answers.Answer) {
 		g.o.Tokens.Note(a.Answer, issued.Token{Session: asked, Began: a.Began, Terms: r.Terms, Owners: a.Owners()})
 	default:
 		owners := r.OwnersOf(a)
-		from := issued.Token{Session: asked, Began: a.Began, Terms: r.Terms, Owners: owners}
-		if r.Grant == tokenreq.GrantRefreshToken {
-			// It may be of an account's refresh token, which MSAL has used before its Export has told of it: it had it when the
-			// request came.
-			from.Session, from.Began = min(asked, r.begun), 0
-			if sent, ok := g.o.Tokens.Of(r.Form.Get("refresh_token")); a.Session > 0 || ok {
-				from.Session = cmp.Or(a.Session, g.o.Tokens.Session(sent))
-			}
+		if _, known := g.o.Tokens.Of(a.Member("access_token")); !known {
+			g.o.Tokens.Note(a.Answer, g.cameOf(r, a, owners))
 		}
-		g.o.Tokens.Note(a.Answer, from)
 		g.o.Lineages.Follow(a.Member("refresh_token"), r.Next(owners))
 		if r.Assertion != "" {
 			g.o.OnBehalfOf.Gave(r.Assertion, owners, a.Asked())
 		}
 	}
+}
+
+// cameOf is where an answer's tokens come from that this process has not brought by a refresh token that it knows.
+func (g *Gate) cameOf(r *tokenRequest, a *answers.Answer, owners []id) issued.Token {
+	from := issued.Token{Session: a.Started, Began: a.Began, Terms: r.Terms, Owners: owners}
+	if r.Grant != tokenreq.GrantRefreshToken || r.Assertion != "" {
+		return from // of an assertion, by whichever of its refresh tokens
+	}
+	if sent, ok := g.o.Tokens.Of(r.Form.Get("refresh_token")); ok {
+		from.Session, from.Began = sent.Session, sent.Began
+		return from
+	}
+	// It may be of an account's refresh token, which MSAL has used before its Export has told of it: it had it when the
+	// request came.
+	from.Session, from.Began = min(a.Started, r.begun), 0
+	return from
 }

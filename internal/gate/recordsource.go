@@ -156,7 +156,7 @@ func (o *recordSource) keep(ctx context.Context, a *answers.Answer) {
 	if o.session == 0 { // of a refresh token that nothing is known of
 		o.session = a.Started
 	}
-	a.Session = o.session
+	a.Session = min(o.session, a.Started) // where one of Redis's clocks is ahead, that is too late
 	g.o.Tokens.Note(a.Answer, issued.Token{Session: o.session, Terms: o.r.Terms})
 	a.NameUser(o.r.Lineage.Account)
 	entries := entriesOf(o.r, a, o.snap, o.session)

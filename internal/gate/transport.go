@@ -103,8 +103,9 @@ func (t *transport) answer(
 		resp, err := respond(empty, false)
 		return resp, outcomeRefused, err
 	}
-	if r.Kind == tokenreq.UnknownRefresh || r.Kind == tokenreq.RotatedRefresh {
-		// Of a sign-in that no Export has told of, or of a refresh that goes back to one: no record tells that it has ended.
+	if r.Grant == tokenreq.GrantRefreshToken && !r.inRecord() {
+		// On behalf of a user, of a sign-in that no Export has told of, or of a refresh that goes back to one: no record
+		// tells that it has ended.
 		if from, ok := g.o.Tokens.Of(r.Form.Get("refresh_token")); ok && g.o.Tokens.Ended(from) {
 			resp, err := respond(signedOut(g.o.Clock.Now()), false)
 			return resp, outcomeRefused, err
