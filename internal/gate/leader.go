@@ -47,19 +47,16 @@ func (g *Gate) lead(life context.Context, r *tokenRequest, f *flight, background
 	if a == nil && err == nil {
 		err = failure.New("the refresh is another instance's") // background only: nobody sees it
 	}
-	var old *answers.Answer
-	if a != nil && !a.Good && a.Passing() {
-		old = l.old()
-	}
+	outcome, old := l.outcome, (*answers.Answer)(nil)
 	switch {
 	case background:
-		g.o.Metrics.RefreshedAhead(ctx, outcomeAhead(l.outcome))
-		fallthrough
-	case old == nil:
-		span.Set(telemetry.Outcome(l.outcome))
-	default:
-		span.Set(telemetry.Outcome(outcomeStale))
+		g.o.Metrics.RefreshedAhead(ctx, outcomeAhead(outcome))
+	case a != nil && !a.Good && a.Passing():
+		if old = l.old(); old != nil {
+			outcome = outcomeStale
+		}
 	}
+	span.Set(telemetry.Outcome(outcome))
 	asked := l.brought != nil && a == l.brought
 	// The answer to a challenge is kept first: who is challenged again wants one that is not older than that.
 	landsFirst := asked && a.Good && r.Kind.Policy().LandsFirst && r.Challenge == ""
