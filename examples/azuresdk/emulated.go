@@ -58,8 +58,7 @@ func (v *vault) serve(w *standin.World) error {
 				fmt.Sprintf(`Bearer authorization="https://login.microsoftonline.com/%s", resource="%s"`,
 					entratest.DefaultTenant, audience))
 			out.WriteHeader(http.StatusUnauthorized)
-			fmt.Fprint(out, `{"error":{"code":"Unauthorized","message":"AKV10000: Request is missing a Bearer
-or PoP token."}}`)
+			fmt.Fprint(out, `{"error":{"code":"Unauthorized","message":"AKV10000: Request is missing a Bearer or PoP token."}}`)
 			return
 		}
 		v.reads.Add(1)

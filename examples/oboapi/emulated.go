@@ -52,8 +52,7 @@ const onBehalfOf = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 
 // interaction is Entra ID's answer where the user must come.
 const interaction = `{"error":"interaction_required","error_codes":[50076],"suberror":"basic_action",
-"error_description":"AADSTS50076: Due to a configuration change made by your
-administrator, you must use` +
+"error_description":"AADSTS50076: Due to a configuration change made by your administrator, you must use ` +
 	`multi-factor authentication.",
 "claims":"{\"access_token\":{\"acrs\":{\"essential\":true,\"value\":\"c1\"}}}"}`
 
