@@ -14,7 +14,7 @@ import (
 const module = "github.com/msal-redis/msal-redis-go/"
 
 // arrows are the packages that msalredis is built on, from the bottom up, and what of the project each may import:
-// nothing but packages that stand above it in this list. None may import msalredis.
+// nothing but packages that stand earlier in this list. None may import msalredis.
 var arrows = []struct {
 	pkg string
 	may []string
@@ -99,13 +99,13 @@ func imports(t *testing.T, folder string) []string {
 }
 
 // Arrows between the library's packages point down: each imports what its line allows, all of it and nothing else, and
-// what it allows stands above it in the list.
+// what it allows stands earlier in the list.
 func TestArrowsPointDown(t *testing.T) {
-	below := []string{}
+	earlier := []string{}
 	for _, a := range arrows {
 		for _, pkg := range a.may {
-			if !slices.Contains(below, pkg) {
-				t.Errorf("%s may import %s, which does not stand below it", a.pkg, pkg)
+			if !slices.Contains(earlier, pkg) {
+				t.Errorf("%s may import %s, which does not stand earlier in the list", a.pkg, pkg)
 			}
 		}
 		does := imports(t, a.pkg)
@@ -119,10 +119,10 @@ func TestArrowsPointDown(t *testing.T) {
 				t.Errorf("%s may import %s, and does not", a.pkg, pkg)
 			}
 		}
-		below = append(below, a.pkg)
+		earlier = append(earlier, a.pkg)
 	}
 	for _, pkg := range imports(t, "msalredis") {
-		if !slices.Contains(below, pkg) {
+		if !slices.Contains(earlier, pkg) {
 			t.Errorf("msalredis imports %s, whose arrows nothing holds", pkg)
 		}
 	}

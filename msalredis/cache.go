@@ -1,7 +1,6 @@
 package msalredis
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -90,10 +89,3 @@ func (c *Cache) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // Format implements [fmt.Formatter]: no verb looks inside.
 func (c *Cache) Format(f fmt.State, _ rune) { fmt.Fprint(f, c.String()) }
-
-func (c *Cache) usable(ctx context.Context) error {
-	if c.parts.life.Err() != nil {
-		return ErrClosed
-	}
-	return ctx.Err()
-}

@@ -70,7 +70,6 @@ func (c *Cache) Transport(base http.RoundTripper) http.RoundTripper {
 }
 
 // HTTPClient is an HTTP client whose transport is the gate, made by the first call, with [http.DefaultTransport] as it
-// is then: give it to every MSAL client by
-// WithHTTPClient, as [Cache.NewConfidential] does, and to Azure SDK credentials as azcore.ClientOptions.Transport.
-// Package azcred names two credentials that go past it.
+// is then: give it to every MSAL client by WithHTTPClient, as [Cache.NewConfidential] does, and to Azure SDK
+// credentials as azcore.ClientOptions.Transport. Package azcred names two credentials that go past it.
 func (c *Cache) HTTPClient() *http.Client { return c.http() }

@@ -53,7 +53,8 @@ type Options struct {
 	LocalBytes int64
 
 	// Logger receives what an operator should know. It never receives a token, a secret, or the id of a user or
-	// tenant. Default slog.Default().
+	// tenant. Its handler may be called while locks are held: one that sends the log away by a token of this Cache must
+	// do so later, in a goroutine of its own. Default slog.Default().
 	Logger *slog.Logger
 
 	// Telemetry is where metrics and spans go. To give them to OpenTelemetry, set msalredisotel.Telemetry{}, of the

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"unicode"
+
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
 )
 
 // RemoveAccount signs an account out on every instance: it deletes the account's tokens of all clients and under
@@ -23,7 +25,7 @@ import (
 // MSAL's own RemoveAccount does the same if the client has loaded the account before (Account, then RemoveAccount).
 // Otherwise it returns an error that names this method.
 func (c *Cache) RemoveAccount(ctx context.Context, homeAccountID string) error {
-	if err := c.usable(ctx); err != nil {
+	if err := redisop.Usable(c.parts.life, ctx); err != nil {
 		return err
 	}
 	if err := checkNames("RemoveAccount: the home account id", homeAccountID); err != nil {
@@ -50,7 +52,7 @@ func checkNames(what string, names ...string) error {
 // clients name the tenant differently, by its id or a domain, any of these names stands for all. scopes narrow it to
 // tokens that cover them all. It reaches others and fails as [Cache.RemoveAccount] does.
 func (c *Cache) ForgetAppTokens(ctx context.Context, clientID, tenant string, scopes ...string) error {
-	if err := c.usable(ctx); err != nil {
+	if err := redisop.Usable(c.parts.life, ctx); err != nil {
 		return err
 	}
 	if err := errors.Join(checkNames("ForgetAppTokens: the client id", clientID),

@@ -66,14 +66,6 @@ func New(o Options) *Accessor { return &Accessor{o: o, managers: newManagers()} 
 // id is the hashed name of a partition.
 type id = layout.ID
 
-// usable is an error when the Accessor's life has ended, or the caller's context.
-func (a *Accessor) usable(ctx context.Context) error {
-	if a.o.Life.Err() != nil {
-		return redisop.ErrClosed
-	}
-	return ctx.Err()
-}
-
 // record is the record of the partition that MSAL calls key.
 func (a *Accessor) record(key string) *tokenstore.Record {
 	return a.o.Store.Of(layout.PartitionID(key), !msaldoc.IsAppKey(key))

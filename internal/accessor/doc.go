@@ -40,7 +40,7 @@
 //
 // manager.mu guards what is known of a manager, and is held while that is marshalled or unmarshalled. Two things are
 // read without it: manager.view, which is replaced and never changed, and partition.lastUsed. Redis is not asked under
-// it. managers.mu guards which manager has which address.
+// it; the log is written under it. managers.mu guards which manager has which address.
 //
 // Order of locks: MSAL's around the call before manager.mu before MSAL's inside a manager, and before those of
 // tokenstore and issued, which do not call back. managers.mu is held with no other.

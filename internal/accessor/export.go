@@ -14,6 +14,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/record"
+	"github.com/msal-redis/msal-redis-go/internal/redisop"
 	"github.com/msal-redis/msal-redis-go/internal/tokenstore"
 )
 
@@ -23,7 +24,7 @@ var errNothingRemoved = errors.New("msalredis: MSAL removed nothing, because thi
 
 // Export stores what MSAL has changed since Replace. MSAL calls it after a token has arrived, and after RemoveAccount.
 func (a *Accessor) Export(ctx context.Context, marshaler cache.Marshaler, hints cache.ExportHints) error {
-	if err := a.usable(ctx); err != nil {
+	if err := redisop.Usable(a.o.Life, ctx); err != nil {
 		return err
 	}
 	// Under an assertion's key MSAL exports the manager of the other tokens, which it has not written to since it was

@@ -16,7 +16,7 @@ var _ cache.ExportReplace = (*Accessor)(nil)
 
 // Replace gives MSAL's manager what is known of a partition. MSAL calls it before it reads its cache.
 func (a *Accessor) Replace(ctx context.Context, u cache.Unmarshaler, hints cache.ReplaceHints) error {
-	if err := a.usable(ctx); err != nil {
+	if err := redisop.Usable(a.o.Life, ctx); err != nil {
 		return err
 	}
 	m, now := a.managers.of(u), a.elapsed()

@@ -16,11 +16,11 @@ func TestEndedAnswerIsNotFound(t *testing.T) {
 	s, r := newShared(t), appRequest()
 	a := said(200, stage.GoodToken, s.o.Store.Asked(s.o.Clock.Now()))
 	s.Keep(t.Context(), r, r.ID, a)
-	if found, _, err := s.Look(t.Context(), r, r.ID); found.Answer != a || err == nil {
+	if found, _, err := s.Look(t.Context(), r); found.Answer != a || err == nil {
 		t.Fatalf("while Redis is away %v %v is found, want what this process has seen, and the error", found, err)
 	}
 	s.o.Store.BeginRemoval(s.o.Store.Of(partition, false), nil)
-	if found, _, _ := s.Look(t.Context(), r, r.ID); found.Answer != nil {
+	if found, _, _ := s.Look(t.Context(), r); found.Answer != nil {
 		t.Error("it is found after its removal")
 	}
 	s.Forget(partition)
@@ -37,7 +37,7 @@ func TestNewerAnswerStays(t *testing.T) {
 		now := s.o.Clock.Now()
 		older, newer := said(200, stage.GoodToken, now), said(200, stage.GoodToken, now.Add(time.Millisecond))
 		s.Keep(t.Context(), r, r.ID, said(503, "", now))
-		if found, _, _ := s.Look(t.Context(), r, r.ID); found.Pause == nil {
+		if found, _, _ := s.Look(t.Context(), r); found.Pause == nil {
 			t.Fatal("a failure makes no pause")
 		}
 		order := []*Answer{older, newer}
@@ -47,7 +47,7 @@ func TestNewerAnswerStays(t *testing.T) {
 		for _, a := range order {
 			s.Keep(t.Context(), r, r.ID, a)
 		}
-		if found, _, _ := s.Look(t.Context(), r, r.ID); found.Answer != newer || found.Pause != nil {
+		if found, _, _ := s.Look(t.Context(), r); found.Answer != newer || found.Pause != nil {
 			t.Errorf("newer first %v: found %+v, want the newer one and no pause", newerFirst, found)
 		}
 	}
@@ -77,7 +77,7 @@ func TestWhatWaitsStandsAboveWhatRedisHas(t *testing.T) {
 			if test.removed {
 				s.o.Store.BeginRemoval(s.o.Store.Of(partition, false), nil)
 			}
-			found, _, err := s.Look(t.Context(), r, r.ID)
+			found, _, err := s.Look(t.Context(), r)
 			if err != nil || (found.Answer == a) != test.found || (found.Answer != nil) != test.found {
 				t.Errorf("found %+v %v, want it: %v", found, err, test.found)
 			}
@@ -93,10 +93,10 @@ func TestOwnTroubleIsFoundByItsBaseTransport(t *testing.T) {
 	own := said(503, "<html>", s.o.Clock.Now())
 	own.Own, own.By = true, one.By
 	s.Keep(t.Context(), one, one.ID, own)
-	if found, _, _ := s.Look(t.Context(), one, one.ID); found.Pause != own {
+	if found, _, _ := s.Look(t.Context(), one); found.Pause != own {
 		t.Errorf("who met it finds %v", found.Pause)
 	}
-	if found, _, _ := s.Look(t.Context(), other, other.ID); found.Pause != nil {
+	if found, _, _ := s.Look(t.Context(), other); found.Pause != nil {
 		t.Errorf("another finds %v", found.Pause)
 	}
 }
@@ -114,17 +114,17 @@ func TestRefusalIsFoundByItsCredential(t *testing.T) {
 	}
 	ofOne, ofOther := refusal(one), refusal(other)
 	for r, want := range map[*Request]*Answer{one: ofOne, other: ofOther} {
-		if found, _, _ := s.Look(t.Context(), r, r.ID); found.Pause != want {
+		if found, _, _ := s.Look(t.Context(), r); found.Pause != want {
 			t.Errorf("credential %s finds %v, want its own refusal", r.Credential.Exact, found.Pause)
 		}
 	}
 	throttled := said(503, `{"error":"temporarily_unavailable"}`, now)
 	s.Keep(t.Context(), one, one.ID, throttled)
-	if found, _, _ := s.Look(t.Context(), one, one.ID); found.Pause != throttled {
+	if found, _, _ := s.Look(t.Context(), one); found.Pause != throttled {
 		t.Errorf("while Entra ID fails %v is found", found.Pause)
 	}
 	s.EndPause(t.Context(), one.ID)
-	if found, _, _ := s.Look(t.Context(), one, one.ID); found.Pause != ofOne {
+	if found, _, _ := s.Look(t.Context(), one); found.Pause != ofOne {
 		t.Errorf("when Entra ID answers again %v is found", found.Pause)
 	}
 }
@@ -135,7 +135,7 @@ func TestAnswerThatNamesNobodyIsNotKept(t *testing.T) {
 		s := newShared(t)
 		r := &Request{Request: tokenreq.Request{Kind: kind, ID: "x"}, Tenants: []string{"t"}}
 		s.Keep(t.Context(), r, r.ID, said(200, stage.GoodToken, s.o.Clock.Now()))
-		if found, _, _ := s.Look(t.Context(), r, r.ID); (found.Answer != nil) != kept {
+		if found, _, _ := s.Look(t.Context(), r); (found.Answer != nil) != kept {
 			t.Errorf("kind %v: kept %v, want %v", kind, found.Answer != nil, kept)
 		}
 	}

@@ -17,21 +17,20 @@ type Found struct {
 	Pause  *Answer // the failure or refusal after which nobody should ask yet, unless it is over by now; nil: none
 }
 
-// Look is what is known of a request's identity, which may be that of the request without its challenge, and Redis's
-// time of the look. Where Redis does not tell, which is the error, it is what this process has seen, at the time that
-// it believes.
-func (s *Shared) Look(ctx context.Context, r *Request, identity layout.ID) (Found, redistime.Time, error) {
+// Look is what is known of a request's identity, and Redis's time of the look. On an error of Redis it is what this
+// process has seen, and its own estimate of Redis's time.
+func (s *Shared) Look(ctx context.Context, r *Request) (Found, redistime.Time, error) {
 	at := s.elapsed()
-	found, now, err := s.inRedis(ctx, identity)
-	here := s.memory.of(identity)
+	found, now, err := s.inRedis(ctx, r.ID)
+	here := s.memory.of(r.ID)
 	if err != nil {
 		found, now = Found{here.answer, here.pause}, s.o.Clock.Now()
 	}
 	s.dropEnded(r, &found)
-	if err == nil && identity == r.ID && r.recalled() {
-		s.memory.confirm(identity, r.Partitions, found.Answer, at)
+	if err == nil && r.recalled() {
+		s.memory.confirm(r.ID, r.Partitions, found.Answer, at)
 	}
-	if err == nil && s.putWaiting(&found, identity, here) {
+	if err == nil && s.putWaiting(&found, r.ID, here) {
 		s.dropEnded(r, &found)
 	}
 	// What this process has met by the same base transport, if it stands for longer than the fleet's pause.
@@ -40,7 +39,7 @@ func (s *Shared) Look(ctx context.Context, r *Request, identity layout.ID) (Foun
 		found.Pause = own
 	}
 	// The refusal of the request's own credential, in the place of another's.
-	if refusal := s.memory.of(refusalOf(identity, r.Credential)).pause; refusal != nil && now < refusal.Until &&
+	if refusal := s.memory.of(refusalOf(r.ID, r.Credential)).pause; refusal != nil && now < refusal.Until &&
 		(found.Pause == nil || found.Pause.CredentialRefused()) {
 		found.Pause = refusal
 	}

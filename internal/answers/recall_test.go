@@ -173,7 +173,7 @@ func TestLookConfirms(t *testing.T) {
 			if test.meanwhile != nil {
 				f.meanwhile = func() { test.meanwhile(s, r) }
 			}
-			if _, _, err := s.Look(t.Context(), r, r.ID); err != nil {
+			if _, _, err := s.Look(t.Context(), r); err != nil {
 				t.Fatal(err)
 			}
 			if s.Recall(r) != nil {

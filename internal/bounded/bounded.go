@@ -3,6 +3,9 @@
 // A Cache is otter, behind an interface. The interface saves compilation. A package that uses a struct with an
 // otter.Cache in it, however deep, compiles all of otter again for that cache's types: six times in each application,
 // and in each folder of tests. A [Cache] is compiled only where it is made.
+//
+// Both are safe for concurrent use: a Cache by otter's own locks, a Recent by one RWMutex, under which only the
+// function that a caller gives to Change is called.
 package bounded
 
 import (

@@ -11,5 +11,6 @@
 //
 // # Concurrency
 //
-// Everything is safe for concurrent use. tenants.mu guards the names; nothing else is done under it.
+// Everything is safe for concurrent use. The documents are in a bounded cache, which guards itself. tenants.mu guards
+// the names; nothing else is done under it.
 package discovery

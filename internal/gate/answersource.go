@@ -1,19 +1,21 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/url"
 
 	"github.com/msal-redis/msal-redis-go/internal/answers"
 	"github.com/msal-redis/msal-redis-go/internal/issued"
+	"github.com/msal-redis/msal-redis-go/internal/redistime"
 )
 
 // answerSource is the source of answers that serve everyone of an identity: an app's, an on-behalf-of request's.
 type answerSource struct {
 	g       *Gate
 	r       *tokenRequest
-	arrival arrival
+	arrived redistime.Time // see [recordSource]
 	last    *answers.Answer
 	sent    issued.Token // what is known of the refresh token that was sent
 	isKnown bool         // something is
@@ -22,8 +24,8 @@ type answerSource struct {
 func (s *answerSource) lease() id { return s.r.ID }
 
 func (s *answerSource) look(ctx context.Context) (f finding, err error) {
-	found, now, err := s.g.answers.Look(ctx, &s.r.Request, s.r.ID)
-	arrived := s.arrival.by(now)
+	found, now, err := s.g.answers.Look(ctx, &s.r.Request)
+	s.arrived = cmp.Or(s.arrived, now)
 	if err == nil {
 		f.at = now
 	}
@@ -33,17 +35,17 @@ func (s *answerSource) look(ctx context.Context) (f finding, err error) {
 	policy := s.r.Kind.Policy()
 	switch a := found.Answer; {
 	case !a.Alive(now):
-	case s.r.Challenge != "" && a.Received < arrived:
+	case s.r.Challenge != "" && a.Received < s.arrived:
 		// Older than the challenge.
 	case policy.Handover > 0 && now.Sub(a.Received) > policy.Handover:
-	case a.Usable(now) || a.Received >= arrived:
+	case a.Usable(now) || a.Received >= s.arrived:
 		f.answer, f.due = a, a.IsDue(now)
 	case policy.OldServes:
 		f.old = a
 	}
 	// A refresh token that was refused says nothing of the assertion with which MSAL goes on.
 	f.pauseBy(s.r, found.Pause, now, func(p *answers.Answer) bool {
-		return p.Of == s.r.Grant && (s.r.Challenge == "" || p.Received >= arrived)
+		return p.Of == s.r.Grant && (s.r.Challenge == "" || p.Received >= s.arrived)
 	})
 	return f, err
 }

@@ -15,8 +15,8 @@
 //	look    what does the fleet have?        answersource.go: by identity; recordsource.go: a user's record, too
 //	queue   one after another here           queues.go: an in-process queue for each lease
 //	lease   may I ask?                       lease.go; who does not get it waits for the answer, not for the lease
-//	look    has it come meanwhile?           between the first look and the lease another may have had it; its time, by
-//	                                         Redis, orders what is asked for next
+//	look    has it come meanwhile?           between the first look and the lease another may have had it. Redis's time
+//	                                         of this look is the stamp of what is asked for next
 //	ask     ask Entra ID                     ask.go, once more where that failed for a passing reason; foreign.go
 //	keep    for the fleet                    package answers, or into the record
 //	land    give it to those who wait
@@ -28,9 +28,10 @@
 // # Invariants
 //
 //   - Callers of one identity share a flight, and one request under a lease in the fleet; while Redis is away, one
-//     request in each process. Flights of one identity that are not shared ask one after another, in the queue of their
-//     lease: a refresh ahead; another grant of the same token; those of a caller whose credential, or whose base
-//     transport, is not the one that failed; and that of who comes after a removal, or after a flight has landed.
+//     request in each process. Other flights of an identity ask one after another, in the queue of their lease. They
+//     are: a refresh ahead; the other grant, where a token is asked for by two; that of a caller with another
+//     credential than the one that was refused; that of a caller with another base transport than the one that failed;
+//     and that of who comes after a removal, or after a flight has landed.
 //   - Nobody waits for long for another's trouble. Who has waited for holderAtMost asks without the lease, and so does
 //     who comes after him in the queue. Who has waited for otherRefusedAtMost, where a credential was refused, asks
 //     without the lease and past the queue. Where Redis gives no lease, callers ask without.
@@ -45,8 +46,9 @@
 //
 // # Concurrency
 //
-// Everything is safe for concurrent use. A leader belongs to the goroutine of its flight; that goroutine owns the
-// fields of a flight until it lands. flights.mu guards which flights are open and which are leaving; queues.mu guards
+// Everything is safe for concurrent use. A leader belongs to the goroutine of its flight. What callers read of a flight
+// is written before the channel is closed for which they wait: result by the leader before landed, old by the timer of
+// their patience before impatient. flights.mu guards which flights are open and which are leaving; queues.mu guards
 // who waits in this process for which lease. None is held while another of them is taken, while Redis or Entra ID is
 // asked, or while a callback runs; a flight's goroutine is started under flights.mu, which takes the mutex of its
 // workers.Group. A leader comes to the head of its queue before it has the lease, and leaves it after that.

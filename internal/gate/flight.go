@@ -18,9 +18,9 @@ import (
 type flight struct {
 	name       string
 	partitions []id
-	span       telemetry.Span // of what brings the answer; set before impatient or landed is closed
-	impatient  chan struct{}  // closed when callers have waited for so long that the old token serves them
-	old        *answers.Answer
+	span       telemetry.Span  // of what brings the answer; set before impatient or landed is closed
+	impatient  chan struct{}   // closed when callers have waited for so long that the old token serves them
+	old        *answers.Answer // set before impatient is closed
 	landed     chan struct{}
 	result     result // set before landed is closed
 	over       chan struct{}
@@ -127,25 +127,21 @@ func (f *flight) wait(ctx context.Context, oldServes func(*answers.Answer) bool)
 		return result{answer: f.result.old, outcome: outcomeStale}
 	}
 	select {
-	case <-f.landed:
+	case <-f.landed: // before the rest, which may have come as well
 		return landed()
 	default:
 	}
-	select {
-	case <-f.landed:
-		return landed()
-	case <-f.impatient:
-		if oldServes(f.old) {
-			return result{answer: f.old, outcome: outcomeStale}
+	for impatient := f.impatient; ; impatient = nil {
+		select {
+		case <-f.landed:
+			return landed()
+		case <-ctx.Done():
+			return result{outcome: outcomeLeft, err: ctx.Err()}
+		case <-impatient:
+			if oldServes(f.old) {
+				return result{answer: f.old, outcome: outcomeStale}
+			}
 		}
-	case <-ctx.Done():
-		return result{outcome: outcomeLeft, err: ctx.Err()}
-	}
-	select {
-	case <-f.landed:
-		return landed()
-	case <-ctx.Done():
-		return result{outcome: outcomeLeft, err: ctx.Err()}
 	}
 }
 

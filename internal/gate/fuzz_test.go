@@ -21,6 +21,7 @@ import (
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/msaldoc"
 	"github.com/msal-redis/msal-redis-go/internal/stage"
+	"github.com/msal-redis/msal-redis-go/internal/tokenreq"
 	"github.com/msal-redis/msal-redis-go/internal/tokenresp"
 )
 
@@ -174,7 +175,7 @@ func FuzzRedisReply(f *testing.F) {
 			}
 		case 1:
 			var found answers.Found
-			found, _, err = g.answers.Look(ctx, &answers.Request{}, "x")
+			found, _, err = g.answers.Look(ctx, &answers.Request{Request: tokenreq.Request{ID: "x"}})
 			if found.Answer != nil || found.Pause != nil {
 				t.Fatal("an answer that nobody sealed")
 			}

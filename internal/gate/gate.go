@@ -110,14 +110,6 @@ func (g *Gate) Close() {
 	g.documents.Close()
 }
 
-// usable is the error for who comes when the Gate's life has ended, or his own.
-func (g *Gate) usable(ctx context.Context) error {
-	if g.o.Life.Err() != nil {
-		return redisop.ErrClosed
-	}
-	return ctx.Err()
-}
-
 // background runs f with a context that ends with the Gate; false: it has ended.
 func (g *Gate) background(f func(context.Context)) bool {
 	return g.o.Workers.Run(func() { f(g.o.Life) })

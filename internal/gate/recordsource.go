@@ -18,9 +18,12 @@ import (
 // clients and scopes of it, because two scopes at once must not redeem one refresh token twice, and clients of a
 // family share theirs.
 type recordSource struct {
-	g       *Gate
-	r       *tokenRequest
-	arrival arrival
+	g *Gate
+	r *tokenRequest
+	// arrived is when the caller came for whom a leader begins. It is the time of the leader's first look, which Redis
+	// tells and which is a little later: what was received before the caller came must not pass for an answer to his
+	// challenge.
+	arrived redistime.Time
 	p       *tokenstore.Record
 	snap    *record.Snapshot
 	sent    string
@@ -38,7 +41,7 @@ func (o *recordSource) look(ctx context.Context) (f finding, err error) {
 	var keptAsOf redistime.Time
 	var keptErr error
 	var beside sync.WaitGroup
-	beside.Go(func() { kept, keptAsOf, keptErr = g.answers.Look(ctx, &o.r.Request, o.r.ID) })
+	beside.Go(func() { kept, keptAsOf, keptErr = g.answers.Look(ctx, &o.r.Request) })
 	err = g.o.Store.Reload(ctx, o.p)
 	beside.Wait()
 	if g.answers.Ended(&o.r.Request, kept.Answer) { // the record may have told of a removal
@@ -51,18 +54,19 @@ func (o *recordSource) look(ctx context.Context) (f finding, err error) {
 		f.stamp = kept.Answer.Stamp
 	}
 	o.snap = o.p.Known().Snapshot
-	now, arrived := g.o.Clock.Now(), o.arrival.by(keptAsOf)
+	now := g.o.Clock.Now()
+	o.arrived = cmp.Or(o.arrived, keptAsOf)
 	if o.findInRecord(&f, now); f.answer != nil && !f.due {
 		return f, err
 	}
 	if err == nil {
 		err = keptErr
 	}
-	o.findByIdentity(&f, kept.Answer, keptAsOf, arrived)
+	o.findByIdentity(&f, kept.Answer, keptAsOf)
 	// A refusal is of one refresh token: after another sign-in there is another one.
 	rt, _ := refreshToken(o.snap, o.r)
 	f.pauseBy(o.r, kept.Pause, keptAsOf, func(p *answers.Answer) bool {
-		return p.Received >= arrived || p.Of == tokenreq.HashSecret(rt.Secret).String()
+		return p.Received >= o.arrived || p.Of == tokenreq.HashSecret(rt.Secret).String()
 	})
 	return f, err
 }
@@ -90,7 +94,7 @@ func (o *recordSource) findInRecord(f *finding, now redistime.Time) {
 }
 
 // findByIdentity finds the answer to a challenge or a special request. nil: none is kept.
-func (o *recordSource) findByIdentity(f *finding, a *answers.Answer, now, arrived redistime.Time) {
+func (o *recordSource) findByIdentity(f *finding, a *answers.Answer, now redistime.Time) {
 	if a != nil && a.Good {
 		if _, known := o.g.o.Tokens.Of(a.Member("refresh_token")); !known {
 			o.g.o.Tokens.Note(a.Answer, issued.Token{Session: cmp.Or(o.session, a.Started), Terms: o.r.Terms})
@@ -98,7 +102,7 @@ func (o *recordSource) findByIdentity(f *finding, a *answers.Answer, now, arrive
 	}
 	switch {
 	case o.r.Challenge != "":
-		if a != nil && a.Good && a.Received >= arrived {
+		if a != nil && a.Good && a.Received >= o.arrived {
 			f.answer = a
 		}
 	case o.r.Special && a.Usable(now):

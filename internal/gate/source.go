@@ -65,16 +65,3 @@ func (g *Gate) sourceOf(r *tokenRequest) source {
 	}
 	return &answerSource{g: g, r: r}
 }
-
-// arrival is when the caller came for whom a leader begins. It is the time of the leader's first look, which Redis
-// tells and which is a little later: what was received before the caller came must not pass for an answer to his
-// challenge.
-type arrival redistime.Time
-
-// by is the arrival, where a look has just told Redis's time.
-func (a *arrival) by(now redistime.Time) redistime.Time {
-	if *a == 0 {
-		*a = arrival(now)
-	}
-	return redistime.Time(*a)
-}

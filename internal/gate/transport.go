@@ -35,7 +35,7 @@ func (t *transport) CloseIdleConnections() {
 // RoundTrip implements [http.RoundTripper].
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	g := t.g
-	if err := g.usable(req.Context()); err != nil {
+	if err := redisop.Usable(g.o.Life, req.Context()); err != nil {
 		if req.Body != nil {
 			req.Body.Close()
 		}

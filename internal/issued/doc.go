@@ -14,6 +14,7 @@
 //
 // # Concurrency
 //
-// Everything is safe for concurrent use. OnBehalfOf.mu guards its maps; the store's knowledge of removals is read under
-// it, whose mutex is the last that is taken.
+// Everything is safe for concurrent use. Tokens and Lineages are each a [bounded.Recent], which guards itself.
+// OnBehalfOf.mu guards its maps; the store's knowledge of removals is read under it, whose mutex is the last that is
+// taken. How often MSAL's memory had to be emptied is atomic.
 package issued

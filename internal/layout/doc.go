@@ -9,6 +9,13 @@
 //	<prefix>:v1:{<id>}:tombstone   STRING  when it was removed
 //	<prefix>:v1:{<id>}:lock        STRING  the lease of who asks Entra ID; its channel :wake
 //	<prefix>:v1:{accounts}:list    ZSET    partitions of accounts of public clients, by expiry
-//	<prefix>:v1:{changes}:log     ZSET    partitions of apps whose removal was announced
+//	<prefix>:v1:{changes}:log      ZSET    partitions of apps whose removal was announced
 //	<prefix>:v1:changes            channel on which removals are told
+//
+// # Invariants
+//
+//   - What belongs together is in one slot of a cluster, by the part in braces.
+//   - A sealed value opens only at the key and field for which it was sealed.
+//
+// It is pure: no I/O, no clock, no lock. Everything may be used by many goroutines at once.
 package layout

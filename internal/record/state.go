@@ -12,15 +12,13 @@ import (
 
 // State is all that a process knows of a record. The zero State knows nothing.
 //
-//	            Looked                Looked, same version
-//	unknown ───────────────▶ current ◀────────┐
-//	   ▲                     │  │  └──────────┘
-//	   │ Looked anew         │  │ Writing, Stored by us alone: current
-//	   │                     │  │ Stored beside another, Removing, Heard
-//	 stale ◀─────────────────┴──┘ Mend, a removal that was not known
+//	unknown ──Looked──▶ current ◀──Looked── stale
+//	                    │     ▲               ▲
+//	                    │     └─ Writing, Stored by us alone
+//	                    └─ Stored beside another, Removing, Heard of a removal that was not known
 //
 // current: Snapshot is the record as Redis had it at Checked. stale: it serves where Redis cannot be asked, and is
-// looked at again before the next use.
+// looked at again before the next use. Mend leaves it as it is, and has the next look read the record whole.
 type State struct {
 	// Life is for how long a record that nobody uses is kept: what has expired so is not lost. 0: the record is not
 	// restored.

@@ -18,6 +18,7 @@
 // # Concurrency
 //
 // Everything is safe for concurrent use. Breaker.mu guards whether it is open and the context that ends when it opens;
-// freshConnection.mu makes one goroutine at a time ask on a new connection, and may be held for as long as that takes.
-// No other mutex is taken under either, and no function of a caller is called.
+// nothing is called under it. freshConnection.mu makes one goroutine at a time ask on a new connection. It is held
+// until Redis has answered on it or the time for that is up, and the application's dialer and credentials provider are
+// called meanwhile. Breaker.mu may be taken under it.
 package redisop

@@ -194,7 +194,7 @@ func (r *Redis) serves(key string) bool {
 	return err == nil || !isAway(err)
 }
 
-// clear rids the pool of idle connections that are dead; on a cluster, each node'r.
+// clear rids the pool of idle connections that are dead; on a cluster, each node's.
 func (r *Redis) clear() {
 	switch client := r.client.(type) {
 	case *redis.Client:

@@ -26,6 +26,14 @@ var (
 	ErrReply = errors.New("msalredis: unexpected answer of a script")
 )
 
+// Usable is the error of who begins after the end of the Redis's life, or of the caller's own context.
+func Usable(life, caller context.Context) error {
+	if life.Err() != nil {
+		return ErrClosed
+	}
+	return caller.Err()
+}
+
 // Options are what a Redis is made with; all are needed.
 type Options struct {
 	Timeout  time.Duration // of an operation, from when it is sent

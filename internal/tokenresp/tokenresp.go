@@ -33,8 +33,8 @@ type Answer struct {
 	// Of a bad one:
 	Until    redistime.Time // nobody should ask again before
 	Failures int            // how many in a row, this one included, for reasons that pass
-	// Of is what was refused: the credential, or else the grant, for an on-behalf-of answer is asked for by two, or the
-	// refresh token, by its hash.
+	// Of is what was refused. Of a credential: that. Else, of a user's refresh: the refresh token's hash; of others: the
+	// grant, for an on-behalf-of token is asked for by two.
 	Of string
 
 	latest atomic.Pointer[aged]

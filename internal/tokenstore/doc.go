@@ -20,8 +20,11 @@
 //
 // # Concurrency
 //
-// Everything is safe for concurrent use. Record.mu guards what is known of a record, Record.asking the last question
-// that is shared, pending.mu what waits, changeLog.mu its position, Store.mu the making of Records. Order of locks:
-// Store.mu before pending.mu and changeLog.mu before Record.mu; nothing is called under Record.mu but package record
-// and the bounded cache.
+// Everything is safe for concurrent use. Store.mu guards the making of Records, pending.mu what waits, changeLog.mu its
+// position and doubts, Record.mu what is known of a record, Record.asking the last question that is shared. Removals
+// are in a [bounded.Recent], which guards itself; what is read at every hit is atomic.
+//
+// Order of locks: Store.mu, then pending.mu or changeLog.mu, then Record.mu. Under Record.mu nothing is called but
+// package record and the bounded cache. Under pending.mu the log is written, once, and the pusher is started, which
+// takes the mutex of its workers.Group.
 package tokenstore

@@ -130,7 +130,7 @@ func (st *Store) read(r *Record, reply redisop.Reply, see func(record.Entry, str
 	for i := 0; i < len(fields); i += 2 {
 		field, value := fields[i], fields[i+1]
 		if field == layout.VersionField {
-			looked.Version = max(looked.Version, number(value))
+			looked.Version = max(looked.Version, reply.Number(i+2)) // after the tombstone and the field
 			continue
 		}
 		e, err := st.open(r, field, value)

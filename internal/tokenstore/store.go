@@ -96,12 +96,3 @@ func (st *Store) background(f func(context.Context)) bool {
 }
 
 func digits(n int64) string { return strconv.FormatInt(n, 10) }
-
-// number is text as a number; -1 where it is not one.
-func number(text string) int64 {
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil {
-		return -1
-	}
-	return n
-}
