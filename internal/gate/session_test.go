@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/msal-redis/msal-redis-go/internal/answers"
+	"github.com/msal-redis/msal-redis-go/internal/issued"
 	"github.com/msal-redis/msal-redis-go/internal/layout"
 	"github.com/msal-redis/msal-redis-go/internal/stage"
 	"github.com/msal-redis/msal-redis-go/internal/telemetry"
@@ -80,6 +81,23 @@ func TestTokensOfAfterASignOutStayThat(t *testing.T) {
 	s.gets("r2", "one", byAssertion)
 	s.gets("invalid_grant", "one", byRefreshToken("r1"))
 	s.gets("r2", "one", byAssertion)
+	s.gets("a3", "two", byRefreshToken("r2"))
+}
+
+// So it is where the sign-out is not heard yet, and another instance has brought them: who is given them for a refresh
+// token of before notes them as what they are.
+func TestTokensOfAfterAnUnheardSignOutStayThat(t *testing.T) {
+	s := newSession(t)
+	s.gets("r1", "one", byAssertion)
+	before, _ := s.o.Tokens.Of("r1")
+	out := s.o.Store.Asked(s.o.Clock.Now())
+	s.answers.Forget(layout.PartitionID(whose))
+	s.gets("r2", "one", byAssertion)
+	s.o.Tokens = issued.NewTokens(s.o.Store, s.o.Clock) // as if another instance had brought r2
+	s.o.Tokens.Note(&tokenresp.Answer{Body: []byte(`{"refresh_token":"r1"}`)}, before)
+	s.gets("r2", "one", byRefreshToken("r1"))
+	s.o.Store.Hear(layout.PartitionID(whose), layout.Tombstone{Whole: out})
+	s.gets("invalid_grant", "two", byRefreshToken("r1"))
 	s.gets("a3", "two", byRefreshToken("r2"))
 }
 
